@@ -1,0 +1,1 @@
+"""Pages that show what is in the database. They query, and run no model."""

@@ -1,0 +1,1 @@
+"""Discriminative baselines: what every diffusion model here has to beat."""

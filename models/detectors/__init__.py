@@ -1,0 +1,1 @@
+"""Face detectors: one protocol, one file a network."""

@@ -1,0 +1,1 @@
+"""From a camera to rows: source, detect, track, classify, smooth, store."""

@@ -1,0 +1,71 @@
+"""What travels between the stages, in memory only: a decoded picture, and the tracked faces in
+it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.faces import Faces
+
+ClockName = Literal["rtcp", "arrival", "media"]
+"""Who told `captured_ms`: the camera (RTCP), this machine at arrival, or the file itself."""
+
+
+@dataclass(frozen=True)
+class FrameHeader:
+    """Where a picture comes from and when it was taken.
+
+    `index` counts the decoded frames of a run from 0, shed ones included; `pts_s` is media time in
+    seconds; `captured_ms` and `received_ms` are UTC milliseconds, for clock "media" counted from
+    the file's start.
+    """
+
+    camera: str
+    run: str
+    index: int
+    pts_s: float
+    captured_ms: int
+    received_ms: int
+    clock: ClockName
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A header and its picture, (height, width, 3) uint8 RGB, read-only."""
+
+    header: FrameHeader
+    image: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        shape = (self.header.height, self.header.width, 3)
+        if self.image.shape != shape or self.image.dtype != np.uint8:
+            raise ValueError(
+                f"image: expected {shape} uint8, got {self.image.shape} {self.image.dtype}"
+            )
+        self.image.setflags(write=False)
+
+
+@dataclass(frozen=True)
+class TrackedFaces:
+    """The faces of one frame, each with the id of its track.
+
+    `track_ids` (n,) int64, positive, unique within the frame and never used again within the run;
+    `ended` are the tracks that were given up at this frame.
+    """
+
+    header: FrameHeader
+    faces: Faces
+    track_ids: NDArray[np.int64]
+    ended: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.track_ids.shape != (len(self.faces),):
+            raise ValueError(
+                f"track_ids: expected {(len(self.faces),)}, got {self.track_ids.shape}"
+            )

@@ -1,0 +1,176 @@
+"""The records on the wire and in SQL: what everyone downstream may rely on.
+
+Times are integer milliseconds UTC. Ids are functions of the input, so a resent record is the same
+record. Changing a field is a new schema version; `docs/schemas` holds each as JSON Schema.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from models.emotions import EMOTIONS, UNKNOWN
+
+CAMERA_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+CameraId = Annotated[str, StringConstraints(pattern=CAMERA_PATTERN)]
+"""A camera's name: lower case letters, digits, dash and underscore; ids from outside are checked
+against it."""
+RunId = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{12}|e[0-9]+)$")]
+"""One uninterrupted reading: 12 hex digits of a file's hash, or `e` and the number of a live
+lease."""
+Milliseconds = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Record(BaseModel):
+    """Closed and immutable: an unknown field is an error, not a surprise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    def to_json(self) -> str:
+        """One line of JSON with the field names of the schema."""
+        return self.model_dump_json(by_alias=True)
+
+
+class Probabilities(Record):
+    """One number per expression, in the order of `models.emotions.EMOTIONS`; they sum to 1."""
+
+    neutral: Share
+    happiness: Share
+    surprise: Share
+    sadness: Share
+    anger: Share
+    disgust: Share
+    fear: Share
+    contempt: Share
+
+    @classmethod
+    def of(cls, values: list[float]) -> Probabilities:
+        """From eight floats in the order of EMOTIONS, rounded to six digits."""
+        rounded = (round(min(max(float(value), 0.0), 1.0), 6) for value in values)
+        return cls(**dict(zip(EMOTIONS, rounded, strict=True)))
+
+    def values(self) -> list[float]:
+        """The eight floats in the order of EMOTIONS."""
+        return [getattr(self, name) for name in EMOTIONS]
+
+
+Label = Literal[
+    "neutral",
+    "happiness",
+    "surprise",
+    "sadness",
+    "anger",
+    "disgust",
+    "fear",
+    "contempt",
+    "unknown",
+]
+assert set(Label.__args__) == {*EMOTIONS, UNKNOWN}  # type: ignore[attr-defined]
+
+
+class Smoothed(Record):
+    """What the track shows by now: the weighted looks up to this one."""
+
+    label: Label
+    confidence: Share
+
+
+class Quality(Record):
+    """How good the look was: `blur` 0 sharp .. 1 blurred, `luma` 0 black .. 1 white, `size_px` box
+    side."""
+
+    blur: Share
+    luma: Share
+    size_px: Annotated[float, Field(ge=0)]
+
+
+class FaceObserved(Record):
+    """One look at one face."""
+
+    schema_: Literal["undercam.face_observed/1"] = Field(
+        default="undercam.face_observed/1", alias="schema"
+    )
+    id: str
+    camera: CameraId
+    run: RunId
+    track: Annotated[int, Field(ge=1)]
+    frame: Annotated[int, Field(ge=0)]
+    pts_ms: int
+    captured_ms: Milliseconds
+    clock: Literal["rtcp", "arrival", "media"]
+    received_ms: Milliseconds
+    classified_ms: Milliseconds
+    published_ms: Milliseconds
+    box: tuple[Share, Share, Share, Share]
+    detector_score: Share
+    probabilities: Probabilities
+    label: Label
+    confidence: Share
+    smoothed: Smoothed
+    uncertainty: Share
+    quality: Quality
+    model: str
+    mode: str
+    reason: str = ""
+
+    @staticmethod
+    def make_id(camera: str, run: str, track: int, frame: int) -> str:
+        """The observation's id."""
+        return f"obs:{camera}:{run}:{track}:{frame}"
+
+
+class TrackUpdated(Record):
+    """A face's track began, went on, or ended. The same id each time; the highest `seq` counts."""
+
+    schema_: Literal["undercam.track_updated/1"] = Field(
+        default="undercam.track_updated/1", alias="schema"
+    )
+    id: str
+    camera: CameraId
+    run: RunId
+    track: Annotated[int, Field(ge=1)]
+    phase: Literal["start", "update", "end"]
+    seq: Annotated[int, Field(ge=0)]
+    started_ms: Milliseconds
+    ended_ms: Milliseconds
+    observations: Annotated[int, Field(ge=0)]
+    mean: Probabilities
+
+    @staticmethod
+    def make_id(camera: str, run: str, track: int) -> str:
+        """The track's id."""
+        return f"trk:{camera}:{run}:{track}"
+
+
+class CameraStatus(Record):
+    """The state of a camera, with its pace and everything it had to drop, by cause."""
+
+    schema_: Literal["undercam.camera_status/1"] = Field(
+        default="undercam.camera_status/1", alias="schema"
+    )
+    id: str
+    camera: CameraId
+    run: RunId
+    seq: Annotated[int, Field(ge=0)]
+    state: Literal["online", "offline", "lagging", "refused", "quarantined"]
+    since_ms: Milliseconds
+    reason: str = ""
+    fps: Annotated[float, Field(ge=0)]
+    lag_ms: Milliseconds
+    shed: dict[str, Annotated[int, Field(ge=0)]]
+
+    @staticmethod
+    def make_id(camera: str, run: str, seq: int) -> str:
+        """The status's id."""
+        return f"cam:{camera}:{run}:{seq}"
+
+
+Event = FaceObserved | TrackUpdated | CameraStatus
+"""Anything that a camera says."""
+EVENT_TYPES: tuple[type[FaceObserved], type[TrackUpdated], type[CameraStatus]] = (
+    FaceObserved,
+    TrackUpdated,
+    CameraStatus,
+)

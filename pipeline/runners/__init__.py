@@ -1,0 +1,1 @@
+"""What drives the stages: in this process (`inline`), later under Ray."""

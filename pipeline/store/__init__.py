@@ -1,0 +1,1 @@
+"""SQL: schema, migrations, the one writer, and the queries that pages ask."""
