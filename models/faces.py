@@ -85,7 +85,8 @@ def iou(a: Float32, b: Float32) -> Float32:
 def areas(boxes: Float32) -> Float32:
     """Areas of (n, 4) xyxy boxes, (n,) float32 in square pixels; a turned-over box has none."""
     sides = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None)
-    return (sides[:, 0] * sides[:, 1]).astype(np.float32)
+    product: Float32 = (sides[:, 0] * sides[:, 1]).astype(np.float32)
+    return product
 
 
 def from_ltwh(boxes: Float32) -> Float32:
@@ -94,7 +95,8 @@ def from_ltwh(boxes: Float32) -> Float32:
     >>> from_ltwh(np.float32([[1, 2, 10, 20]]))
     array([[ 1.,  2., 11., 22.]], dtype=float32)
     """
-    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1).astype(np.float32)
+    corners: Float32 = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    return corners
 
 
 def to_unit(boxes: Float32, width: int, height: int) -> Float32:

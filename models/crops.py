@@ -1,0 +1,64 @@
+"""From a face in a picture to a network's input: one geometry for training and for serving.
+
+A crop is (112, 112, 3) uint8 RGB. FER+ tiles (48x48 grey) become crops by `crops_from_tiles`,
+faces in a frame by `crop_faces`; both reach a network through `to_model_input` and in no other way.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.errors import ModelError
+from models.weights import ModelCard
+
+CROP_PX = 112
+LUMA = (0.299, 0.587, 0.114)
+"""ITU-R BT.601 weights of R, G and B."""
+Crops = NDArray[np.uint8]
+
+
+def crops_from_tiles(tiles: NDArray[np.uint8]) -> Crops:
+    """Aligned face tiles (n, h, w) grey or (n, h, w, 3) RGB uint8, to crops (n, 112, 112, 3)."""
+    out = np.empty((len(tiles), CROP_PX, CROP_PX, 3), np.uint8)
+    for crop, tile in zip(out, tiles, strict=True):
+        large = cv2.resize(tile, (CROP_PX, CROP_PX), interpolation=cv2.INTER_CUBIC)
+        crop[:] = large if large.ndim == 3 else large[:, :, None]
+    return out
+
+
+def check_crops(crops: Crops) -> None:
+    """Raise ModelError unless `crops` is (n, 112, 112, 3) uint8."""
+    if crops.ndim != 4 or crops.shape[1:] != (CROP_PX, CROP_PX, 3) or crops.dtype != np.uint8:
+        raise ModelError(
+            f"crops of shape {crops.shape} {crops.dtype}",
+            "to_model_input",
+            f"give (n, {CROP_PX}, {CROP_PX}, 3) uint8 RGB",
+        )
+
+
+def to_model_input(crops: Crops, card: ModelCard, device: str = "cpu") -> Tensor:
+    """Crops (n, 112, 112, 3) uint8 -> (n, channels, px, px) float32, normalised as the card says.
+
+    Shrinking averages over the exact area of each new pixel. Raises ModelError for other shapes.
+    """
+    check_crops(crops)
+    x = torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2).float() / 255
+    if card.channels == 1:
+        x = (x * torch.tensor(LUMA, device=device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    if card.input_px != CROP_PX:
+        average = _area_average(CROP_PX, card.input_px).to(device)
+        x = average @ x @ average.T
+    return (x - card.mean) / card.std
+
+
+def _area_average(size: int, smaller: int) -> Tensor:
+    """(smaller, size) float32: row i averages the source pixels under new pixel i."""
+    edges = torch.linspace(0, size, smaller + 1, dtype=torch.float64)
+    pixels = torch.arange(size, dtype=torch.float64)
+    low = torch.maximum(edges[:-1, None], pixels[None, :])
+    high = torch.minimum(edges[1:, None], pixels[None, :] + 1)
+    return ((high - low).clamp(min=0) * smaller / size).float()

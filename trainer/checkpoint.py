@@ -1,0 +1,74 @@
+"""A run's state on disk: safetensors for the numbers, JSON for the place. Atomic, never pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from trainer.ema import MovingAverage
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run stands: epochs and steps done, and what each epoch measured."""
+
+    stage: str
+    epochs_done: int
+    steps_done: int
+    history: list[dict[str, Any]]
+    recipe_hash: str
+
+
+def save(
+    path: Path,
+    network: torch.nn.Module,
+    average: MovingAverage,
+    optimizer: torch.optim.Optimizer,
+    place: Place,
+) -> None:
+    """Write everything that `load` needs to go on bitwise; a crash leaves the old file."""
+    tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
+    tensors |= {f"average/{name}": value for name, value in average.state.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
+    tensors = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    save_file(tensors, unfinished, metadata={"place": json.dumps(place.__dict__)})
+    unfinished.replace(path)
+
+
+def load(
+    path: Path,
+    network: torch.nn.Module,
+    average: MovingAverage,
+    optimizer: torch.optim.Optimizer,
+) -> Place:
+    """Put a checkpoint's numbers into place and say where the run stands."""
+    with safe_open(path, framework="pt") as file:
+        place = Place(**json.loads(file.metadata()["place"]))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    network.load_state_dict(_under(tensors, "network"))
+    average.load(_under(tensors, "average"))
+    groups = optimizer.state_dict()["param_groups"]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in _under(tensors, "optimizer").items():
+        index, key = name.split("/")
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    return place
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix + "/"): value
+        for name, value in tensors.items()
+        if name.startswith(prefix + "/")
+    }

@@ -1,0 +1,82 @@
+"""Labelled face tiles: what every reader returns and every recipe takes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """Aligned faces with a class each, and a distribution over the classes to learn from.
+
+    tiles (n, h, w) grey or (n, h, w, 3) RGB uint8; targets (n, K) float32, rows sum to 1;
+    labels (n,) int64, the class that counts as right; ids (n,) int64, stable across versions;
+    seen_in_training (n,) bool, where the same pixels also stand in the training split.
+    """
+
+    name: str
+    protocol: str
+    classes: tuple[str, ...]
+    tiles: NDArray[np.uint8]
+    targets: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    seen_in_training: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        n = len(self.tiles)
+        for name, shape in (
+            ("targets", (n, len(self.classes))),
+            ("labels", (n,)),
+            ("ids", (n,)),
+            ("seen_in_training", (n,)),
+        ):
+            found = getattr(self, name).shape
+            if found != shape:
+                raise ValueError(f"{name}: expected {shape}, got {found}")
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def __getitem__(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> FaceSet:
+        return FaceSet(
+            self.name,
+            self.protocol,
+            self.classes,
+            self.tiles[rows],
+            self.targets[rows],
+            self.labels[rows],
+            self.ids[rows],
+            self.seen_in_training[rows],
+        )
+
+    @classmethod
+    def of_labels(
+        cls,
+        name: str,
+        classes: tuple[str, ...],
+        tiles: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        ids: NDArray[np.int64] | None = None,
+    ) -> FaceSet:
+        """A set whose targets are its labels, one-hot, under the protocol `labels`."""
+        return cls(
+            name,
+            "labels",
+            classes,
+            tiles,
+            np.eye(len(classes), dtype=np.float32)[labels],
+            labels,
+            np.arange(len(tiles)) if ids is None else ids,
+            np.zeros(len(tiles), bool),
+        )
+
+    def hashes(self) -> list[str]:
+        """sha256 of each tile's bytes, hex: equal pixels, equal hash."""
+        return [
+            hashlib.sha256(np.ascontiguousarray(tile).tobytes()).hexdigest() for tile in self.tiles
+        ]

@@ -1,0 +1,124 @@
+"""Opens labelled faces by one short address, `kind:place`.
+
+ferplus:training|public        the FER+ sheets under $UNDERCAM_DATA
+sheet:PICTURE,LABELS.npz       a sheet of 48x48 tiles, 340 a row, with FER+ votes
+csv:fer2013.csv,fer2013new.csv FER2013's pixels with FER+'s votes; csv:fer2013.csv alone: 7 classes
+npz:FILE                       arrays `image` (n, h, w[, 3]) and `label` (n,), optional `classes`
+folder:LAYOUT:DIR              image folders, see `trainer.data.folders`
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from models.emotions import BASIC_SEVEN, EMOTIONS
+from trainer.data.faceset import FaceSet
+from trainer.data.fer2013 import read_csv
+from trainer.data.ferplus import PROTOCOLS, from_votes
+from trainer.data.folders import read_folder
+from trainer.errors import DataError
+
+SPLITS = {"training": "training", "public": "public_test"}
+TILE_PX, TILES_A_ROW = 48, 340
+KINDS = "ferplus:, sheet:, csv:, npz: or folder:"
+
+
+def open_faces(address: str, protocol: str = "ms_majority", split: str = "test") -> FaceSet:
+    """Read the faces at `address`; `split` ("train" or "test") where the layout holds both.
+
+    Raises DataError: what is missing or wrong, where, and what to give instead.
+    """
+    if protocol not in PROTOCOLS:
+        raise DataError("no such protocol", protocol, f"give one of {', '.join(PROTOCOLS)}")
+    kind, _, place = address.partition(":")
+    if kind == "ferplus":
+        return _ferplus(place, protocol)
+    if kind == "sheet":
+        picture, _, labels = place.partition(",")
+        return _sheet(address, _file(picture), _file(labels), protocol)
+    if kind == "csv":
+        pixels, _, votes = place.partition(",")
+        return read_csv(_file(pixels), _file(votes) if votes else None, split, protocol)
+    if kind == "npz":
+        return _npz(_file(place))
+    if kind == "folder":
+        layout, _, folder = place.partition(":")
+        return read_folder(layout, Path(folder), split)
+    raise DataError("no such kind of data", address, f"start it with {KINDS}")
+
+
+def _file(name: str) -> Path:
+    path = Path(name)
+    if not path.is_file():
+        raise DataError("no such data file", name or "(nothing)", "check the path")
+    return path
+
+
+def _ferplus(split: str, protocol: str) -> FaceSet:
+    if split not in SPLITS:
+        raise DataError("no such split", f"ferplus:{split}", f"give one of {', '.join(SPLITS)}")
+    root = os.environ.get("UNDERCAM_DATA")
+    if not root:
+        raise DataError(
+            "FER+ not at hand",
+            f"ferplus:{split}",
+            "set UNDERCAM_DATA to the folder that holds data/ferplus, or give csv: or sheet:",
+        )
+    stem = Path(root) / "data" / "ferplus" / SPLITS[split]
+    labels = stem.with_name(f"{stem.name}_labels.npz")
+    return _sheet(
+        f"ferplus:{split}", _file(str(stem.with_suffix(".webp"))), _file(str(labels)), protocol
+    )
+
+
+def _sheet(name: str, picture: Path, labels: Path, protocol: str) -> FaceSet:
+    table = _arrays(labels, ("votes", "row"))
+    sheet = cv2.imread(str(picture), cv2.IMREAD_UNCHANGED)
+    if sheet is None or sheet.shape[1] != TILE_PX * TILES_A_ROW or sheet.shape[0] % TILE_PX:
+        raise DataError(
+            "not a sheet of tiles", str(picture), f"{TILES_A_ROW} tiles of {TILE_PX} px a row"
+        )
+    grey = sheet if sheet.ndim == 2 else sheet[..., 0]
+    tiles = grey.reshape(-1, TILE_PX, TILES_A_ROW, TILE_PX).swapaxes(1, 2)
+    tiles = tiles.reshape(-1, TILE_PX, TILE_PX)
+    votes = table["votes"].astype(np.int64)
+    if len(tiles) < len(votes):
+        raise DataError(f"{len(tiles)} tiles for {len(votes)} labels", name, "give a matching pair")
+    seen = table.get("dup_of_earlier_split", np.zeros(len(votes), bool))
+    return from_votes(name, tiles[: len(votes)], votes, table["row"], seen, protocol)
+
+
+def _npz(path: Path) -> FaceSet:
+    table = _arrays(path, ("image", "label"))
+    tiles, labels = table["image"], table["label"].astype(np.int64)
+    if tiles.dtype != np.uint8 or tiles.ndim not in (3, 4) or len(tiles) != len(labels):
+        raise DataError(
+            f"image of shape {tiles.shape} {tiles.dtype} with {len(labels)} labels",
+            str(path),
+            "give image (n, h, w) or (n, h, w, 3) uint8 and label (n,)",
+        )
+    highest = int(labels.max(initial=-1))
+    if "classes" in table:
+        classes = tuple(str(name) for name in table["classes"])
+    else:
+        classes = BASIC_SEVEN if highest < len(BASIC_SEVEN) else EMOTIONS
+    if labels.min(initial=0) < 0 or highest >= len(classes):
+        raise DataError("label out of range", str(path), f"labels count 0..{len(classes) - 1}")
+    return FaceSet.of_labels(f"npz:{path.name}", classes, tiles, labels)
+
+
+def _arrays(path: Path, wanted: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            table = {name: file[name] for name in file.files}
+    except (OSError, ValueError) as error:
+        raise DataError("not a readable npz file", str(path), "give a file of arrays") from error
+    missing = [name for name in wanted if name not in table]
+    if missing:
+        raise DataError(f"no array {missing[0]!r}", str(path), f"it needs {', '.join(wanted)}")
+    return table
