@@ -1,0 +1,71 @@
+"""What a database driver says, as one sentence with a remedy and without a credential."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from pipeline.errors import ServiceError
+
+_SQLITE = {
+    "SQLITE_BUSY": ("database is locked", "stop the other writer or raise store.busy_timeout_s"),
+    "SQLITE_NOTADB": ("not a SQLite database", "give another path or move the file away"),
+    "SQLITE_CORRUPT": ("database is damaged", "restore it from a backup or move the file away"),
+    "SQLITE_CANTOPEN": ("cannot open the database", "check that its folder exists and is ours"),
+    "SQLITE_READONLY": ("database is read-only", "make the file and its folder writable"),
+    "SQLITE_FULL": ("disk is full", "free space; what was not stored will be sent again"),
+    "SQLITE_IOERR": ("cannot read or write the disk", "check the disk that holds the database"),
+}
+_POSTGRES = {
+    "password authentication failed": ("wrong user or password", "correct the store's URL"),
+    "no password supplied": ("password is missing", "add it to the store's URL"),
+    "does not exist": ("no such database or user", "create it or correct the store's URL"),
+    "lock timeout": ("database is locked", "end the session that holds the lock"),
+    "too many clients": ("database has no connection left", "raise max_connections"),
+    "read-only transaction": ("database is read-only", "connect to the primary server"),
+    "no space left": ("disk is full", "free space; what was not stored will be sent again"),
+}
+
+
+def place(url: URL) -> str:
+    """Where a database is, without user, password or options."""
+    if url.get_backend_name() == "sqlite":
+        return url.database or "memory"
+    port = f":{url.port}" if url.port else ""
+    return f"{url.get_backend_name()}://{url.host or 'local socket'}{port}/{url.database or ''}"
+
+
+@contextmanager
+def explained(url: URL) -> Iterator[None]:
+    """Turns an error of the database or its driver into a ServiceError that names the place."""
+    try:
+        yield
+    except DBAPIError as error:
+        what, remedy = _reason(error)
+        raise ServiceError(what, place(url), remedy) from error
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A connection for one query; raises ServiceError when the database cannot answer."""
+    with explained(engine.url), engine.connect() as connection:
+        yield connection
+
+
+def _reason(error: DBAPIError) -> tuple[str, str]:
+    name = getattr(error.orig, "sqlite_errorname", None)
+    if name is not None:
+        for family, reason in _SQLITE.items():
+            if name.startswith(family):
+                return reason
+        return "database refuses", str(error.orig)
+    said = str(error.orig)
+    for sign, reason in _POSTGRES.items():
+        if sign in said.lower():
+            return reason
+    if error.connection_invalidated or not getattr(error.orig, "sqlstate", None):
+        return "database cannot be reached", "start it, or correct host and port in the store's URL"
+    return "database refuses", said.splitlines()[0]

@@ -1,0 +1,60 @@
+"""What pages ask: read-only functions over an Engine, without a clock of their own.
+
+Windows are [since_ms, until_ms), milliseconds UTC; every answer is bounded. Each function raises
+ServiceError when the database cannot answer.
+"""
+
+from __future__ import annotations
+
+from pipeline.store.queries.cameras import CameraOverview, Run, camera_overview, list_runs
+from pipeline.store.queries.expressions import (
+    Shares,
+    Timeline,
+    TimelinePoint,
+    expression_shares,
+    expression_timeline,
+)
+from pipeline.store.queries.health import (
+    GapRow,
+    Latency,
+    MinuteRows,
+    database_bytes,
+    dead_letter_count,
+    latency,
+    recent_gaps,
+    rows_per_minute,
+)
+from pipeline.store.queries.tracks import (
+    Look,
+    Track,
+    find_track,
+    recent_tracks,
+    track_looks,
+    track_shares,
+)
+
+__all__ = [
+    "CameraOverview",
+    "GapRow",
+    "Latency",
+    "Look",
+    "MinuteRows",
+    "Run",
+    "Shares",
+    "Timeline",
+    "TimelinePoint",
+    "Track",
+    "camera_overview",
+    "database_bytes",
+    "dead_letter_count",
+    "expression_shares",
+    "expression_timeline",
+    "find_track",
+    "latency",
+    "list_runs",
+    "recent_gaps",
+    "recent_tracks",
+    "rows_per_minute",
+    "track_looks",
+    "track_shares",
+]

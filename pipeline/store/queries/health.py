@@ -1,0 +1,116 @@
+"""How well events arrive, measured from the rows themselves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, func, select, text
+
+from pipeline.store.faults import reading
+from pipeline.store.schema import dead_letters, emotion_minutes, gaps, observations
+
+LATENCY_ROWS = 20_000
+"""The most rows that a latency is computed from: the newest ones of the window."""
+COUNT_LIMIT = 100_000
+"""Dead letters are counted up to here."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds from capture to stored row, nearest-rank percentiles over `rows` rows."""
+
+    clock: str
+    rows: int
+    p50_ms: int
+    p99_ms: int
+
+
+@dataclass(frozen=True)
+class MinuteRows:
+    """How many looks captured in the minute from `minute_ms` on are stored."""
+
+    minute_ms: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class GapRow:
+    """Events of a camera known to be missing, and why."""
+
+    camera: str
+    run: str
+    since_ms: int
+    until_ms: int
+    events: int
+    reason: str
+
+
+def latency(engine: Engine, since_ms: int, until_ms: int) -> list[Latency]:
+    """Capture to stored, of rows stored in [since_ms, until_ms), one entry per clock.
+
+    Computed from the newest LATENCY_ROWS rows of the window. Files (clock "media") are left out:
+    their captured time is not the time of day.
+    """
+    seen = observations.c
+    query = (
+        select(seen.clock, seen.stored_ms - seen.captured_ms)
+        .where(seen.stored_ms >= since_ms, seen.stored_ms < until_ms, seen.clock != "media")
+        .order_by(seen.stored_ms.desc())
+        .limit(LATENCY_ROWS)
+    )
+    delays: dict[str, list[int]] = {}
+    with reading(engine) as connection:
+        for clock, delay in connection.execute(query):
+            delays.setdefault(clock, []).append(delay)
+    return [_latency(clock, sorted(delays[clock])) for clock in sorted(delays)]
+
+
+def rows_per_minute(engine: Engine, since_ms: int, until_ms: int) -> list[MinuteRows]:
+    """Looks per minute of capture, in order; minutes without any are left out."""
+    minute = emotion_minutes.c
+    query = (
+        select(minute.minute_ms, func.sum(minute.observations))
+        .where(minute.minute_ms >= since_ms, minute.minute_ms < until_ms)
+        .group_by(minute.minute_ms)
+        .order_by(minute.minute_ms)
+    )
+    with reading(engine) as connection:
+        return [MinuteRows(start, int(rows)) for start, rows in connection.execute(query)]
+
+
+def recent_gaps(engine: Engine, since_ms: int, until_ms: int, limit: int = 50) -> list[GapRow]:
+    """Gaps that overlap [since_ms, until_ms), the last first."""
+    gap = gaps.c
+    query = (
+        select(gap.camera, gap.run, gap.since_ms, gap.until_ms, gap.events, gap.reason)
+        .where(gap.until_ms >= since_ms, gap.since_ms < until_ms)
+        .order_by(gap.until_ms.desc(), gap.id)
+        .limit(limit)
+    )
+    with reading(engine) as connection:
+        return [GapRow(**row) for row in connection.execute(query).mappings()]
+
+
+def dead_letter_count(engine: Engine) -> int:
+    """Records that could not be read, counted up to COUNT_LIMIT."""
+    some = select(dead_letters.c.origin).limit(COUNT_LIMIT).subquery()
+    with reading(engine) as connection:
+        return connection.execute(select(func.count()).select_from(some)).scalar_one()
+
+
+def database_bytes(engine: Engine) -> int:
+    """Size of the database on disk; for SQLite without its write-ahead log."""
+    sql = {
+        "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+        "postgresql": "SELECT pg_database_size(current_database())",
+    }[engine.dialect.name]
+    with reading(engine) as connection:
+        return int(connection.execute(text(sql)).scalar_one())
+
+
+def _latency(clock: str, delays: list[int]) -> Latency:
+    def percentile(share: float) -> int:
+        return delays[math.ceil(share * len(delays)) - 1]
+
+    return Latency(clock, len(delays), percentile(0.50), percentile(0.99))

@@ -1,0 +1,142 @@
+"""Faces over time: which tracks there were, and one track look by look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine, and_, func, select
+
+from models.emotions import EMOTIONS
+from pipeline.store.faults import reading
+from pipeline.store.queries.expressions import Shares
+from pipeline.store.schema import PROBABILITIES, observations, tracks
+
+
+@dataclass(frozen=True)
+class Track:
+    """One face's way through the picture. mean: (8,) in the order of EMOTIONS."""
+
+    id: str
+    camera: str
+    run: str
+    track: int
+    phase: str
+    started_ms: int
+    ended_ms: int
+    observations: int
+    mean: tuple[float, ...]
+
+    @property
+    def duration_ms(self) -> int:
+        """From its first to its last look."""
+        return self.ended_ms - self.started_ms
+
+    @property
+    def label(self) -> str:
+        """The expression with the greatest mean probability."""
+        return EMOTIONS[self.mean.index(max(self.mean))]
+
+
+@dataclass(frozen=True)
+class Look:
+    """One observation of a track. probabilities: (8,), as the network gave them for this look."""
+
+    captured_ms: int
+    pts_ms: int
+    probabilities: tuple[float, ...]
+    label: str
+    smoothed_label: str
+    smoothed_confidence: float
+    uncertainty: float
+
+
+def recent_tracks(
+    engine: Engine, since_ms: int, until_ms: int, camera: str | None = None, limit: int = 50
+) -> list[Track]:
+    """The tracks that overlap [since_ms, until_ms), last seen first; of one camera, or of all."""
+    query = (
+        select(tracks)
+        .where(tracks.c.ended_ms >= since_ms, tracks.c.started_ms < until_ms)
+        .order_by(tracks.c.ended_ms.desc(), tracks.c.started_ms.desc(), tracks.c.id)
+        .limit(limit)
+    )
+    if camera is not None:
+        query = query.where(tracks.c.camera == camera)
+    with reading(engine) as connection:
+        return [_track(row) for row in connection.execute(query).mappings()]
+
+
+def find_track(engine: Engine, track_id: str) -> Track | None:
+    """The track `trk:camera:run:track`, or None."""
+    with reading(engine) as connection:
+        row = connection.execute(select(tracks).where(tracks.c.id == track_id)).mappings().first()
+    return None if row is None else _track(row)
+
+
+def track_looks(engine: Engine, track: Track, points: int = 400) -> list[Look]:
+    """The looks of a track in order of time; of a long one every nth, at most `points` of them."""
+    seen = observations.c
+    numbered = (
+        select(
+            seen.captured_ms,
+            seen.pts_ms,
+            *(seen[name] for name in PROBABILITIES),
+            seen.label,
+            seen.smoothed_label,
+            seen.smoothed_confidence,
+            seen.uncertainty,
+            func.row_number().over(order_by=seen.captured_ms).label("number"),
+            func.count().over().label("total"),
+        )
+        .where(_of(track))
+        .subquery()
+    )
+    stride = (numbered.c.total + points - 1) // points
+    query = select(numbered).where((numbered.c.number - 1) % stride == 0)
+    with reading(engine) as connection:
+        rows = connection.execute(query.order_by(numbered.c.number)).mappings()
+        return [_look(row) for row in rows]
+
+
+def track_shares(engine: Engine, track: Track) -> Shares:
+    """How often each smoothed label was shown on a track, and its mean probabilities."""
+    seen = observations.c
+    query = (
+        select(seen.smoothed_label, func.count()).where(_of(track)).group_by(seen.smoothed_label)
+    )
+    with reading(engine) as connection:
+        counts = {label: count for label, count in connection.execute(query)}
+    return Shares(sum(counts.values()), counts, track.mean)
+
+
+def _of(track: Track) -> Any:
+    seen = observations.c
+    return and_(seen.camera == track.camera, seen.run == track.run, seen.track == track.track)
+
+
+def _track(row: Mapping[Any, Any]) -> Track:
+    return Track(
+        id=row["id"],
+        camera=row["camera"],
+        run=row["run"],
+        track=row["track"],
+        phase=row["phase"],
+        started_ms=row["started_ms"],
+        ended_ms=row["ended_ms"],
+        observations=row["observations"],
+        mean=tuple(row[name] for name in PROBABILITIES),
+    )
+
+
+def _look(row: Mapping[Any, Any]) -> Look:
+    return Look(
+        captured_ms=row["captured_ms"],
+        pts_ms=row["pts_ms"],
+        probabilities=tuple(row[name] for name in PROBABILITIES),
+        label=row["label"],
+        smoothed_label=row["smoothed_label"],
+        smoothed_confidence=row["smoothed_confidence"],
+        uncertainty=row["uncertainty"],
+    )

@@ -1,0 +1,173 @@
+"""The tables. Times are integer milliseconds UTC, shares are doubles in [0, 1].
+
+A row's primary key is a function of the input, so writing an event twice changes nothing. The eight
+probabilities stand in eight columns, `p_neutral` .. `p_contempt`, in the order of EMOTIONS.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+from models.emotions import EMOTIONS
+
+PROBABILITIES: tuple[str, ...] = tuple(f"p_{emotion}" for emotion in EMOTIONS)
+"""The columns of the eight probabilities of a look, or of their mean over a track."""
+
+SUMS: tuple[str, ...] = tuple(f"sum_{emotion}" for emotion in EMOTIONS)
+"""The columns of the eight probabilities summed over the looks of a minute."""
+
+metadata = MetaData()
+
+
+def _text(name: str, primary_key: bool = False) -> Column[str]:
+    return Column(name, Text, primary_key=primary_key, nullable=False)
+
+
+def _milliseconds(name: str, primary_key: bool = False) -> Column[int]:
+    # Part of a primary key at most: never a number that the database makes up.
+    return Column(name, BigInteger, primary_key=primary_key, nullable=False, autoincrement=False)
+
+
+def _integer(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False)
+
+
+def _doubles(*names: str) -> list[Column[float]]:
+    return [Column(name, Double, nullable=False) for name in names]
+
+
+cameras = Table(
+    "cameras",
+    metadata,
+    _text("camera", primary_key=True),
+    _milliseconds("stored_ms"),
+)
+"""Every camera that was ever heard of; `stored_ms` is when first."""
+
+runs = Table(
+    "runs",
+    metadata,
+    _text("camera", primary_key=True),
+    _text("run", primary_key=True),
+    Column("clock", Text),
+    Column("first_ms", BigInteger),
+    Column("last_ms", BigInteger),
+    _milliseconds("stored_ms"),
+)
+"""One uninterrupted reading of a camera: first and last capture; empty until a face is seen."""
+
+tracks = Table(
+    "tracks",
+    metadata,
+    _text("id", primary_key=True),
+    _text("camera"),
+    _text("run"),
+    _integer("track"),
+    _text("phase"),
+    _integer("seq"),
+    _milliseconds("started_ms"),
+    _milliseconds("ended_ms"),
+    _integer("observations"),
+    *_doubles(*PROBABILITIES),
+    _milliseconds("stored_ms"),
+    Index("tracks_ended", "ended_ms", "started_ms"),
+    Index("tracks_camera_ended", "camera", "ended_ms", "started_ms"),
+)
+"""A face's track as last told; the probabilities are its mean."""
+
+observations = Table(
+    "observations",
+    metadata,
+    _text("id", primary_key=True),
+    _text("camera"),
+    _text("run"),
+    _integer("track"),
+    Column("frame", BigInteger, nullable=False),
+    _milliseconds("pts_ms"),
+    _milliseconds("captured_ms"),
+    _text("clock"),
+    _milliseconds("received_ms"),
+    _milliseconds("classified_ms"),
+    _milliseconds("published_ms"),
+    *_doubles("x0", "y0", "x1", "y1", "detector_score", *PROBABILITIES),
+    _text("label"),
+    *_doubles("confidence"),
+    _text("smoothed_label"),
+    *_doubles("smoothed_confidence", "uncertainty"),
+    *_doubles("quality_blur", "quality_luma", "quality_size_px"),
+    _text("model"),
+    _text("mode"),
+    _text("reason"),
+    _milliseconds("stored_ms"),
+    Index("observations_camera_captured", "camera", "captured_ms"),
+    Index("observations_track_captured", "camera", "run", "track", "captured_ms"),
+    Index("observations_stored", "stored_ms"),
+)
+"""One look at one face."""
+
+emotion_minutes = Table(
+    "emotion_minutes",
+    metadata,
+    _text("camera", primary_key=True),
+    _milliseconds("minute_ms", primary_key=True),
+    _text("label", primary_key=True),
+    Column("observations", BigInteger, nullable=False),
+    *_doubles(*SUMS),
+    Index("emotion_minutes_minute", "minute_ms"),
+)
+"""The roll-up that pages read: looks a camera, minute of capture and smoothed label."""
+
+camera_status = Table(
+    "camera_status",
+    metadata,
+    _text("id", primary_key=True),
+    _text("camera"),
+    _text("run"),
+    _integer("seq"),
+    _text("state"),
+    _milliseconds("since_ms"),
+    _text("reason"),
+    *_doubles("fps"),
+    _milliseconds("lag_ms"),
+    Column("shed", JSON, nullable=False),
+    _milliseconds("stored_ms"),
+    Index("camera_status_latest", "camera", "since_ms", "seq"),
+)
+"""Every state that a camera told; `shed` maps a cause to a count."""
+
+gaps = Table(
+    "gaps",
+    metadata,
+    _text("id", primary_key=True),
+    _text("camera"),
+    _text("run"),
+    _milliseconds("since_ms"),
+    _milliseconds("until_ms"),
+    Column("events", BigInteger, nullable=False),
+    _text("reason"),
+    _milliseconds("stored_ms"),
+    Index("gaps_until", "until_ms"),
+)
+"""Events known to be missing: how many, from when to when, and why."""
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    _text("origin", primary_key=True),
+    _text("reason"),
+    Column("payload", LargeBinary, nullable=False),
+    _milliseconds("stored_ms"),
+    Index("dead_letters_stored", "stored_ms"),
+)
+"""Records that could not be read, as they came; `origin` is their place in the bus or outbox."""
