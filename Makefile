@@ -1,0 +1,78 @@
+# make demo    a sample camera, the pipeline and the dashboard, from a fresh clone
+# make test    the test suite, from a fresh clone        make test-all   the slow tests too
+# make check   format, lint, types, architecture         make setup      everything for developers
+# make train-smoke   train a toy network, export it, analyse the sample with it
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup check test test-slow test-all demo train-smoke
+
+BIN := .venv/bin
+DEMO_SECONDS ?=
+DEMO_HEADLESS ?=
+PYTEST_ARGS ?=
+
+# Nothing that we start reports to its maker.
+export ORT_DISABLE_TELEMETRY := 1
+export RAY_USAGE_STATS_ENABLED := 0
+export STREAMLIT_BROWSER_GATHER_USAGE_STATS := false
+
+help:
+	@sed -n '1,4s/^# //p' Makefile
+
+setup: .venv/.developer
+
+check: .venv/.developer
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/test_architecture.py --durations=0
+
+test: .venv/.developer
+	$(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slow: .venv/.developer
+	$(BIN)/pytest -m slow $(PYTEST_ARGS)
+
+test-all: test test-slow
+
+demo: .venv/.demo
+	@$(BIN)/undercam demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(if $(filter-out 0,$(DEMO_HEADLESS)),--headless)
+
+train-smoke: .venv/.developer
+	$(BIN)/undercam train resnet18 --preset smoke --data toy --seed 0 --out runs/smoke.safetensors --json
+	$(BIN)/undercam analyze sample --weights runs/smoke.safetensors --events runs/smoke.jsonl --json
+
+# The two stamps: packages are installed again only when these two files change.
+.venv/.demo: pyproject.toml constraints.txt | .venv/bin/python
+	$(call install,dashboard)
+	@touch $@
+
+.venv/.developer: pyproject.toml constraints.txt | .venv/bin/python
+	$(call install,dev$(comma)kafka)
+	@touch .venv/.demo $@
+
+.venv/bin/python:
+	@for python in python3 python3.13 python3.12 python3.11; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    $$python -m venv .venv || { $(call refuse,no virtual environment,$$python,install its venv module (Debian: apt-get install python3-venv)); }; \
+	    exit 0; \
+	  fi; \
+	done; \
+	$(call refuse,no Python 3.11 or newer,PATH,install one and call make again)
+
+comma := ,
+refuse = rm -rf .venv; echo "undercam: $(1): $(2): $(3)" >&2; exit 2
+
+# uv where there is one; it does not read pip's setting for local wheels.
+define install
+	@echo "installing packages ($(1)), a minute or two the first time"
+	@if command -v uv >/dev/null; then \
+	  UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(1)]'; \
+	else \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(1)]'; \
+	fi
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
+	  echo "undercam: OpenCV does not start: system libraries: install them (Debian: apt-get install libgl1 libglib2.0-0)" >&2; exit 2; }
+endef
