@@ -1,0 +1,21 @@
+"""Camera addresses without what must stay secret, for messages, logs and pages."""
+
+from __future__ import annotations
+
+import re
+
+_LOGIN = re.compile(r"(?<=://)\S*@")
+_SECRET = re.compile(
+    r"((?:user|login|pass|pwd|token|key|secret|auth|sig)\w*?=)[^&;\s]*", re.IGNORECASE
+)
+
+
+def redacted(text: str) -> str:
+    """An address, or any text with addresses in it, without logins, passwords, tokens and keys.
+
+    Hides rather too much than too little: a password may hold `/` or `@` without being quoted.
+
+    >>> redacted("rtsp://admin:pa@ss@10.0.0.7/live?channel=1&token=s3cret")
+    'rtsp://***@10.0.0.7/live?channel=1&token=***'
+    """
+    return _SECRET.sub(r"\1***", _LOGIN.sub("***@", text))

@@ -1,0 +1,38 @@
+"""Media time that later stages can rely on, out of the time stamps that files really have."""
+
+from __future__ import annotations
+
+LEAST_STEP_S = 1e-4
+"""Two frames are at least this far apart, seconds; 10 000 pictures in a second still fit."""
+SPLICE_S = 1.0
+"""A time stamp that falls back further than this begins a new time line, seconds."""
+
+
+class MediaTime:
+    """Seconds since the first frame, strictly rising, whatever the stamps do.
+
+    A missing stamp counts as one `period_s` after the frame before. A stamp that falls back by at
+    most SPLICE_S is held LEAST_STEP_S after the frame before, until the stamps have caught up. One
+    that falls back further (two recordings joined, a counter that ran over) goes on one period
+    after the frame before, and so do all that follow it.
+    """
+
+    def __init__(self, period_s: float) -> None:
+        self._period_s = period_s
+        self._last_s = -period_s
+        self._offset_s: float | None = None
+
+    def of(self, stamp_s: float | None) -> float:
+        """Media time of the next frame, whose own stamp is `stamp_s` in any origin.
+
+        >>> times = MediaTime(period_s=0.04)
+        >>> [times.of(stamp) for stamp in (7.0, 7.5, None, 7.75)]
+        [0.0, 0.5, 0.54, 0.75]
+        """
+        next_s = self._last_s + self._period_s
+        if stamp_s is not None:
+            if self._offset_s is None or stamp_s + self._offset_s < self._last_s - SPLICE_S:
+                self._offset_s = next_s - stamp_s
+            next_s = stamp_s + self._offset_s
+        self._last_s = max(next_s, self._last_s + LEAST_STEP_S)
+        return self._last_s

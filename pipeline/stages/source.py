@@ -1,0 +1,236 @@
+"""The first stage: pictures out of a file or a webcam, whatever FFmpeg can decode.
+
+FFmpeg gets a file that is already open, and no protocol: a playlist cannot make it read another
+file or reach the network.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.sidedata.sidedata import SideDataContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from pipeline.clock import Clock, wall_clock
+from pipeline.errors import InputError
+from pipeline.frames import Frame, FrameHeader
+from pipeline.redact import redacted
+from pipeline.stages.address import open_local, webcam_device
+from pipeline.stages.media_time import MediaTime
+
+DEFAULT_FPS = 25.0
+"""Assumed where a file does not tell its rate."""
+SHORT_S, SHORT_SHARE = 1.0, 0.05
+"""A file whose pictures end earlier than it says, by more than both, is called damaged: the lengths
+of sound and pictures, which many files state as one, differ by less."""
+
+
+class VideoSource:
+    """The decoded frames of one file or webcam, in order. Iterate it once, close it afterwards.
+
+    `url` is a path, `file://...`, `webcam:N` or `/dev/videoN`. Of a file, `captured_ms` is
+    `origin_ms` plus the media time, so every reading gives the same frames to the millisecond. With
+    `realtime` it plays at its own pace instead, and `captured_ms` is the wall time at which a frame
+    is due. A webcam's frame is stamped when it arrives.
+
+    Pictures are turned and mirrored as the file asks; media time starts at 0 and rises strictly
+    (see MediaTime). Packets that cannot be decoded are left out and a truncated file ends where it
+    ends; `damage` then says so.
+
+    Raises InputError: at once for what cannot be opened or holds no video, at the end if not one
+    picture could be decoded, in between if a webcam is lost.
+    """
+
+    def __init__(
+        self,
+        url: str | Path,
+        camera: str,
+        run: str,
+        *,
+        clock: Clock = wall_clock,
+        origin_ms: int = 0,
+        realtime: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._camera, self._run = camera, run
+        self._clock, self._sleep = clock, sleep
+        self._origin_ms = origin_ms
+        self._realtime = realtime
+        self._live = webcam_device(str(url)) is not None
+        self._where = redacted(str(url))
+        with ExitStack() as stack:
+            self._container = _open(str(url), stack)
+            self._stream = _video_stream(self._container, self._where)
+            self._resources = stack.pop_all()
+        self._reformatter = VideoReformatter()
+        self._media_time = MediaTime(1 / self.fps)
+        self._index = 0
+        self._end_s = 0.0
+        self._damaged_packets = 0
+        self._ended_early = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the file or the device back. May be called twice."""
+        self._resources.close()
+
+    @property
+    def fps(self) -> float:
+        """Pictures in a second, on average and by the file's own word."""
+        return float(self._stream.average_rate or self._stream.guessed_rate or DEFAULT_FPS)
+
+    @property
+    def duration_s(self) -> float | None:
+        """Length by the file's own word, seconds; None where it tells none, as webcams do."""
+        if self._stream.duration is not None and self._stream.time_base is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        if self._container.duration is not None and not self._live:
+            return self._container.duration / av.time_base
+        return None
+
+    @property
+    def frame_count(self) -> int | None:
+        """About how many frames there are, for a progress bar; None where nobody knows."""
+        if self._stream.frames:
+            return self._stream.frames
+        return None if self.duration_s is None else round(self.duration_s * self.fps)
+
+    @property
+    def damage(self) -> str:
+        """What was wrong with the file as far as it was read; "" as long as nothing was."""
+        packets = f"damaged packets: {self._damaged_packets}" if self._damaged_packets else ""
+        return ", ".join(filter(None, (packets, self._ended_early)))
+
+    def __iter__(self) -> Iterator[Frame]:
+        for picture in self._pictures():
+            pts_s = self._media_time.of(picture.time)
+            self._end_s = pts_s + _shown_s(picture)
+            captured_ms, received_ms = self._times(pts_s)
+            image = _upright(self._rgb(picture), picture)
+            header = FrameHeader(
+                camera=self._camera,
+                run=self._run,
+                index=self._index,
+                pts_s=pts_s,
+                captured_ms=captured_ms,
+                received_ms=received_ms,
+                clock="arrival" if self._live or self._realtime else "media",
+                width=image.shape[1],
+                height=image.shape[0],
+            )
+            self._index += 1
+            yield Frame(header, image)
+        self._check_end()
+
+    def _pictures(self) -> Iterator[VideoFrame]:
+        packets = self._container.demux(self._stream)
+        while (packet := self._next_packet(packets)) is not None:
+            try:
+                pictures = packet.decode()
+            except av.FFmpegError:
+                self._damaged_packets += 1
+                continue
+            self._damaged_packets += packet.is_corrupt
+            yield from pictures
+
+    def _next_packet(self, packets: Iterator[Packet[VideoStream]]) -> Packet[VideoStream] | None:
+        try:
+            return next(packets, None)
+        except (av.FFmpegError, OSError) as error:
+            if self._live:
+                raise InputError("webcam lost", self._where, "plug it in again") from error
+            self._ended_early = f"reading stopped at {self._end_s:.1f} s: {error.strerror}"
+            return None
+
+    def _check_end(self) -> None:
+        if self._index == 0:
+            remedy = "copy it again, or convert it to H.264"
+            raise InputError("not one picture could be decoded", self._where, remedy)
+        missing_s = (self.duration_s or 0.0) - self._end_s
+        if not self._ended_early and missing_s > max(SHORT_S, SHORT_SHARE * self._end_s):
+            self._ended_early = f"ends at {self._end_s:.1f} s of {self.duration_s:.1f} s"
+
+    def _times(self, pts_s: float) -> tuple[int, int]:
+        """Captured and received, UTC milliseconds; waits for a frame that is not due yet."""
+        media_ms = round(pts_s * 1000)
+        if self._live:
+            now_ms = self._clock()
+            return now_ms, now_ms
+        if not self._realtime:
+            return self._origin_ms + media_ms, self._origin_ms + media_ms
+        if self._index == 0:
+            self._origin_ms = self._clock() - media_ms
+        due_ms = self._origin_ms + media_ms
+        while (now_ms := self._clock()) < due_ms:
+            self._sleep((due_ms - now_ms) / 1000)
+        return due_ms, now_ms
+
+    def _rgb(self, picture: VideoFrame) -> NDArray[np.uint8]:
+        rgb = self._reformatter.reformat(picture, format="rgb24", threads=1)
+        return rgb.to_ndarray().astype(np.uint8, copy=False)
+
+
+def _open(url: str, resources: ExitStack) -> InputContainer:
+    device, where = webcam_device(url), redacted(url)
+    try:
+        if device is not None:
+            return resources.enter_context(av.open(device, format="v4l2"))
+        file = resources.enter_context(open_local(url))
+        options = {"protocol_whitelist": "none"}
+        return resources.enter_context(
+            av.open(file, "r", options=options, metadata_errors="replace")
+        )
+    except av.FFmpegError as error:
+        if device is not None:
+            remedy = "plug it in, close other programs that use it, join the group `video`"
+            raise InputError(f"no webcam there ({error.strerror})", where, remedy) from error
+        raise InputError(
+            "not a video, or one without its index", where, "give a whole mp4, mov, mkv, avi or gif"
+        ) from error
+
+
+def _video_stream(container: InputContainer, where: str) -> VideoStream:
+    stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
+        raise InputError("no video in it", where, "give a file with a video track")
+    stream.thread_count = 1
+    return stream
+
+
+def _shown_s(picture: VideoFrame) -> float:
+    return float(picture.duration * picture.time_base) if picture.time_base else 0.0
+
+
+def _upright(image: NDArray[np.uint8], picture: VideoFrame) -> NDArray[np.uint8]:
+    """Turned by quarters and mirrored as the display matrix asks: column vectors (a b), (c d)."""
+    # av's stub calls this a dict of motion vectors.
+    side_data = cast(SideDataContainer, picture.side_data)
+    if "DISPLAYMATRIX" not in side_data:
+        return image
+    a, b, _, c, d = np.frombuffer(bytes(side_data["DISPLAYMATRIX"]), np.int32, count=5)
+    if abs(b) > abs(a):
+        image, a, d = image.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
