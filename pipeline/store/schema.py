@@ -12,7 +12,6 @@ from sqlalchemy import (
     Column,
     Double,
     Index,
-    Integer,
     LargeBinary,
     MetaData,
     Table,
@@ -34,13 +33,9 @@ def _text(name: str, primary_key: bool = False) -> Column[str]:
     return Column(name, Text, primary_key=primary_key, nullable=False)
 
 
-def _milliseconds(name: str, primary_key: bool = False) -> Column[int]:
+def _integer(name: str, primary_key: bool = False) -> Column[int]:
     # Part of a primary key at most: never a number that the database makes up.
     return Column(name, BigInteger, primary_key=primary_key, nullable=False, autoincrement=False)
-
-
-def _integer(name: str) -> Column[int]:
-    return Column(name, Integer, nullable=False)
 
 
 def _doubles(*names: str) -> list[Column[float]]:
@@ -51,7 +46,7 @@ cameras = Table(
     "cameras",
     metadata,
     _text("camera", primary_key=True),
-    _milliseconds("stored_ms"),
+    _integer("stored_ms"),
 )
 """Every camera that was ever heard of; `stored_ms` is when first."""
 
@@ -63,7 +58,7 @@ runs = Table(
     Column("clock", Text),
     Column("first_ms", BigInteger),
     Column("last_ms", BigInteger),
-    _milliseconds("stored_ms"),
+    _integer("stored_ms"),
 )
 """One uninterrupted reading of a camera: first and last capture; empty until a face is seen."""
 
@@ -76,11 +71,11 @@ tracks = Table(
     _integer("track"),
     _text("phase"),
     _integer("seq"),
-    _milliseconds("started_ms"),
-    _milliseconds("ended_ms"),
+    _integer("started_ms"),
+    _integer("ended_ms"),
     _integer("observations"),
     *_doubles(*PROBABILITIES),
-    _milliseconds("stored_ms"),
+    _integer("stored_ms"),
     Index("tracks_ended", "ended_ms", "started_ms"),
     Index("tracks_camera_ended", "camera", "ended_ms", "started_ms"),
 )
@@ -93,13 +88,13 @@ observations = Table(
     _text("camera"),
     _text("run"),
     _integer("track"),
-    Column("frame", BigInteger, nullable=False),
-    _milliseconds("pts_ms"),
-    _milliseconds("captured_ms"),
+    _integer("frame"),
+    _integer("pts_ms"),
+    _integer("captured_ms"),
     _text("clock"),
-    _milliseconds("received_ms"),
-    _milliseconds("classified_ms"),
-    _milliseconds("published_ms"),
+    _integer("received_ms"),
+    _integer("classified_ms"),
+    _integer("published_ms"),
     *_doubles("x0", "y0", "x1", "y1", "detector_score", *PROBABILITIES),
     _text("label"),
     *_doubles("confidence"),
@@ -109,7 +104,7 @@ observations = Table(
     _text("model"),
     _text("mode"),
     _text("reason"),
-    _milliseconds("stored_ms"),
+    _integer("stored_ms"),
     Index("observations_camera_captured", "camera", "captured_ms"),
     Index("observations_track_captured", "camera", "run", "track", "captured_ms"),
     Index("observations_stored", "stored_ms"),
@@ -120,9 +115,9 @@ emotion_minutes = Table(
     "emotion_minutes",
     metadata,
     _text("camera", primary_key=True),
-    _milliseconds("minute_ms", primary_key=True),
+    _integer("minute_ms", primary_key=True),
     _text("label", primary_key=True),
-    Column("observations", BigInteger, nullable=False),
+    _integer("observations"),
     *_doubles(*SUMS),
     Index("emotion_minutes_minute", "minute_ms"),
 )
@@ -136,12 +131,12 @@ camera_status = Table(
     _text("run"),
     _integer("seq"),
     _text("state"),
-    _milliseconds("since_ms"),
+    _integer("since_ms"),
     _text("reason"),
     *_doubles("fps"),
-    _milliseconds("lag_ms"),
+    _integer("lag_ms"),
     Column("shed", JSON, nullable=False),
-    _milliseconds("stored_ms"),
+    _integer("stored_ms"),
     Index("camera_status_latest", "camera", "since_ms", "seq"),
 )
 """Every state that a camera told; `shed` maps a cause to a count."""
@@ -152,11 +147,11 @@ gaps = Table(
     _text("id", primary_key=True),
     _text("camera"),
     _text("run"),
-    _milliseconds("since_ms"),
-    _milliseconds("until_ms"),
-    Column("events", BigInteger, nullable=False),
+    _integer("since_ms"),
+    _integer("until_ms"),
+    _integer("events"),
     _text("reason"),
-    _milliseconds("stored_ms"),
+    _integer("stored_ms"),
     Index("gaps_until", "until_ms"),
 )
 """Events known to be missing: how many, from when to when, and why."""
@@ -167,7 +162,7 @@ dead_letters = Table(
     _text("origin", primary_key=True),
     _text("reason"),
     Column("payload", LargeBinary, nullable=False),
-    _milliseconds("stored_ms"),
+    _integer("stored_ms"),
     Index("dead_letters_stored", "stored_ms"),
 )
 """Records that could not be read, as they came; `origin` is their place in the bus or outbox."""

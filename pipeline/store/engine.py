@@ -1,0 +1,173 @@
+"""Opens the database and brings its tables up to date.
+
+SQLite runs in WAL mode with its default `synchronous=FULL`: a committed row outlives a power cut,
+and the outbox may forget it. Transactions are begun by us, because the driver begins none before
+DDL or SELECT. A writer's begin takes the lock at once, so it waits for its turn instead of failing
+halfway.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from pipeline.errors import ConfigError, ServiceError, UndercamError
+from pipeline.store.faults import explained, place
+
+_FIRST_START = "run `undercam store` or `undercam run` once: it creates the database"
+_MIGRATION_LOCK = 0x756E646572  # "under": PostgreSQL's advisory locks are named by numbers
+_alembic = Lock()  # Alembic keeps the running migration in a module global
+
+
+def open_store(url: str, busy_timeout_s: float = 5.0, read_only: bool = False) -> Engine:
+    """An engine on `sqlite:///FILE` or `postgresql+psycopg://...`, its schema up to date.
+
+    A SQLite file and its folder are made where missing. `busy_timeout_s` bounds the wait for a
+    lock, and for PostgreSQL to answer. With `read_only` nothing is created, migrated or written.
+    Raises ConfigError for a URL that cannot be used; ServiceError for a database that cannot be
+    reached, is locked, is none, or whose schema does not fit.
+    """
+    target = _parsed(url)
+    if target.get_backend_name() == "sqlite":
+        engine = _sqlite(target, busy_timeout_s, read_only)
+    else:
+        engine = _postgres(target, busy_timeout_s, read_only)
+    try:
+        with explained(target):
+            (_require_head if read_only else _migrate)(engine)
+    except UndercamError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def writing(engine: Engine) -> Engine:
+    """The same pool, for transactions that will write."""
+    return engine.execution_options(writes=True)
+
+
+def _parsed(url: str) -> URL:
+    usable = "give sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+    try:
+        target = make_url(url)
+    except ArgumentError:
+        # Its text may hold the password.
+        raise ConfigError("not a database URL", "store.url", usable) from None
+    match target.get_backend_name():
+        case "sqlite" if target.database and target.database != ":memory:":
+            return target.set(drivername="sqlite")
+        case "postgresql":
+            return target.set(drivername="postgresql+psycopg")
+        case other:
+            raise ConfigError(f"not a database that can be shared: {other}", "store.url", usable)
+
+
+def _sqlite(url: URL, busy_timeout_s: float, read_only: bool) -> Engine:
+    file = Path(url.database or "")
+    if read_only and not file.is_file():
+        raise ServiceError("no such database", str(file), _FIRST_START)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServiceError(
+            "cannot create the folder", str(file.parent), str(error.strerror)
+        ) from error
+    engine = create_engine(url, connect_args={"timeout": busy_timeout_s}, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: sqlite3.Connection, _: Any) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA query_only=ON" if read_only else "PRAGMA journal_mode=WAL")
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgres(url: URL, busy_timeout_s: float, read_only: bool) -> Engine:
+    try:
+        engine = create_engine(
+            url,
+            # A server whose machine died says nothing: ask whether it lives, or wait for hours.
+            connect_args={
+                "connect_timeout": max(2, math.ceil(busy_timeout_s)),
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+            },
+            pool_pre_ping=True,
+            hide_parameters=True,
+            execution_options={"postgresql_readonly": True} if read_only else {},
+        )
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "PostgreSQL's driver is missing", place(url), "pip install 'undercam[postgres]'"
+        ) from error
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(busy_timeout_s * 1000)}")
+
+    return engine
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(Path(__file__).with_name("migrations")))
+
+
+def _revision(connection: Connection, scripts: ScriptDirectory) -> str | None:
+    """The revision of the database; raises ServiceError for one that this code does not know."""
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision not in {None, *(script.revision for script in scripts.walk_revisions())}:
+        raise ServiceError(
+            f"schema {revision} is newer than this version of Undercam",
+            place(connection.engine.url),
+            "upgrade undercam, or give another database",
+        )
+    return revision
+
+
+def _require_head(engine: Engine) -> None:
+    scripts = _scripts()
+    with engine.connect() as connection:
+        revision = _revision(connection, scripts)
+    if revision is None:
+        raise ServiceError("database has no tables yet", place(engine.url), _FIRST_START)
+    if revision != scripts.get_current_head():
+        raise ServiceError(
+            f"schema {revision} is older than this version of Undercam",
+            place(engine.url),
+            "run `undercam store` or `undercam run` once: it migrates the database",
+        )
+
+
+def _migrate(engine: Engine) -> None:
+    scripts = _scripts()
+    with engine.connect() as connection:
+        if _revision(connection, scripts) == scripts.get_current_head():
+            return
+    with _alembic, writing(engine).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+        _upgrade(connection, scripts, _revision(connection, scripts))
+
+
+def _upgrade(connection: Connection, scripts: ScriptDirectory, revision: str | None) -> None:
+    context = MigrationContext.configure(connection)
+    with Operations.context(context):
+        for script in reversed(list(scripts.iterate_revisions("head", revision or "base"))):
+            script.module.upgrade()
+    context.stamp(scripts, "head")
