@@ -13,12 +13,40 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.errors import ModelError
+from models.faces import Faces
 from models.weights import ModelCard
 
 CROP_PX = 112
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601 weights of R, G and B."""
+GEOMETRY = "square-1.0"
+"""The crop that weights are trained for: a square on the middle of a face's box, its side the
+longer side of the box (docs/decisions holds the measurement)."""
+SIDE = 1.0
 Crops = NDArray[np.uint8]
+
+
+def crop_faces(image: NDArray[np.uint8], faces: Faces) -> Crops:
+    """Cut each face out of an (h, w, 3) uint8 RGB picture: (n, 112, 112, 3) uint8.
+
+    Beyond the picture's edge its border is repeated.
+    """
+    crops = np.empty((len(faces), CROP_PX, CROP_PX, 3), np.uint8)
+    for crop, (x0, y0, x1, y1) in zip(crops, faces.boxes, strict=True):
+        side = max(round(SIDE * max(x1 - x0, y1 - y0)), 1)
+        left, top = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
+        square = _square(image, left, top, side)
+        how = cv2.INTER_AREA if side > CROP_PX else cv2.INTER_CUBIC
+        crop[:] = cv2.resize(square, (CROP_PX, CROP_PX), interpolation=how)
+    return crops
+
+
+def _square(image: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
+    rows = np.clip(np.arange(top, top + side), 0, image.shape[0] - 1)
+    columns = np.clip(np.arange(left, left + side), 0, image.shape[1] - 1)
+    return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1][
+        np.ix_(rows - rows[0], columns - columns[0])
+    ]
 
 
 def crops_from_tiles(tiles: NDArray[np.uint8]) -> Crops:

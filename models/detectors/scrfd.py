@@ -1,0 +1,84 @@
+"""SCRFD (Guo et al. 2021, arXiv 2105.04714), through insightface.
+
+Its weights are insightface's: for non-commercial research only, given as a file or downloaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+from insightface.model_zoo import get_model
+from insightface.utils.storage import ensure_available
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidProtobuf
+
+from models.detectors.base import Picture, look
+from models.errors import ModelError
+from models.faces import Faces
+
+INPUT_PX = 640
+PACK = "buffalo_s"
+LICENCE = "InsightFace's SCRFD weights are for non-commercial research only."
+
+
+class Scrfd:
+    """A `FaceDetector`; the network always sees 640 x 640 pixels.
+
+    It misses a face that fills the picture, so a picture without a face is looked at once more,
+    half as large in the middle of that square.
+    """
+
+    name = "scrfd"
+
+    def __init__(
+        self, path: Path | None = None, threshold: float = 0.3, look_twice: bool = True
+    ) -> None:
+        self._again_px = INPUT_PX // 2 if look_twice else 0
+        path = path or downloaded()
+        with contextlib.redirect_stdout(io.StringIO()):
+            try:
+                network = get_model(str(path), providers=["CPUExecutionProvider"])
+            except (InvalidProtobuf, Fail, AssertionError) as error:
+                raise ModelError("not an ONNX network", str(path), "give scrfd_*.onnx") from error
+            if getattr(network, "taskname", "") != "detection":
+                raise ModelError("not a face detector", str(path), "give scrfd_*.onnx")
+            network.prepare(-1, input_size=(INPUT_PX, INPUT_PX), det_thresh=threshold)
+        self._network = network
+
+    def detect(self, image: Picture) -> Faces:
+        """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first."""
+        return look(image, INPUT_PX, self._again_px, self._detect)
+
+    def _detect(self, small: Picture) -> Faces:
+        square = np.zeros((INPUT_PX, INPUT_PX, 3), np.uint8)
+        top, left = (INPUT_PX - small.shape[0]) // 2, (INPUT_PX - small.shape[1]) // 2
+        square[top : top + small.shape[0], left : left + small.shape[1]] = small
+        rows, landmarks = self._network.detect(np.ascontiguousarray(square[:, :, ::-1]))
+        order = np.argsort(-rows[:, 4], kind="stable")
+        table = rows[order].astype(np.float32)
+        points = landmarks[order].astype(np.float32)
+        return Faces(table[:, :4], table[:, 4], points).moved(1, left, top)
+
+
+def downloaded() -> Path:
+    """SCRFD from insightface's own pack, fetched once with its progress bar, its terms said.
+
+    Raises ModelError with the remedy where there is no network.
+    """
+    sys.stderr.write(LICENCE + "\n")
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            folder = Path(ensure_available("models", PACK))
+    except (OSError, RuntimeError) as error:
+        raise ModelError(
+            "SCRFD's weights could not be downloaded",
+            PACK,
+            "give a file with --detector-model, or use --detector centerface, which needs none",
+        ) from error
+    found = sorted(folder.glob("**/det_*.onnx"))
+    if not found:
+        raise ModelError("no detector in the pack", str(folder), "delete it and try again")
+    return found[0]

@@ -1,0 +1,44 @@
+"""YuNet (Wu, Peng & Yu 2023, Machine Intelligence Research 20) through OpenCV; Apache-2.0."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from models.detectors.base import Picture, look
+from models.errors import ModelError
+from models.faces import Faces, from_ltwh
+
+OVERLAP = 0.3
+MOST_FACES = 5000
+
+
+class YuNet:
+    """A `FaceDetector` on a picture scaled to `frame_px` on its longer side."""
+
+    name = "yunet"
+
+    def __init__(self, path: Path, frame_px: int = 448, threshold: float = 0.3) -> None:
+        self._frame_px = frame_px
+        try:
+            self._network = cv2.FaceDetectorYN.create(
+                str(path), "", (frame_px, frame_px), threshold, OVERLAP, MOST_FACES
+            )
+        except cv2.error as error:
+            raise ModelError("not a YuNet network", str(path), "give yunet_n_*.onnx") from error
+
+    def detect(self, image: Picture) -> Faces:
+        """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first."""
+        return look(image, self._frame_px, 0, self._detect)
+
+    def _detect(self, small: Picture) -> Faces:
+        self._network.setInputSize((small.shape[1], small.shape[0]))
+        _, rows = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        if rows is None:
+            return Faces.none()
+        table = np.asarray(rows, np.float32)
+        table = table[np.argsort(-table[:, 14], kind="stable")]
+        scores, points = np.clip(table[:, 14], 0, 1), table[:, 4:14].reshape(-1, 5, 2)
+        return Faces(from_ltwh(table[:, :4]), scores, points)
