@@ -17,6 +17,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -24,12 +25,15 @@ from pipeline.errors import ConfigError
 from pipeline.records import CameraId
 
 Share = Annotated[float, Field(ge=0, le=1)]
+ENV_PREFIX = "UNDERCAM_"
+NOT_SETTINGS = {"UNDERCAM_CI", "UNDERCAM_DATA"}
+"""Variables with our prefix that speak to the tests, not to the program."""
 
 
 class Section(BaseModel):
-    """One table of the TOML file: closed, immutable, every key described."""
+    """One table of the TOML file: closed, immutable, every key described, every number finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SourceSettings(Section):
@@ -112,7 +116,7 @@ class Settings(BaseSettings):
     """All settings in force."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="UNDERCAM_", env_nested_delimiter="__"
+        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter="__"
     )
 
     source: SourceSettings = SourceSettings()
@@ -149,10 +153,16 @@ def load(path: str | Path | None = None, **overrides: Any) -> Settings:
         raise ConfigError(
             "no such configuration file", where, "give the path of a TOML file; see --help"
         )
+    _refuse_unknown_variables()
     try:
         return Settings.model_validate(FromFile(**overrides).model_dump())
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise ConfigError("configuration not readable", where, str(error.strerror)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError("not a TOML file", where, f"mend its syntax ({error})") from error
+    except SettingsError as error:
+        remedy = f"set one key, such as {ENV_PREFIX}STORE__URL ({error})"
+        raise ConfigError("a section's variable is not JSON", "environment", remedy) from error
     except ValidationError as error:
         raise _explained(error, where) from error
 
@@ -172,12 +182,30 @@ def resolve(reference: str) -> str:
             return Path(name).read_text(encoding="utf-8").strip()
         except OSError as error:
             raise ConfigError("secret not readable", reference, str(error.strerror)) from error
+        except UnicodeDecodeError as error:
+            raise ConfigError("secret not readable", reference, "save it as UTF-8") from error
     return reference
+
+
+def _refuse_unknown_variables() -> None:
+    """pydantic overlooks a variable of no section, so a slip there would be silent."""
+    known = [
+        f"{ENV_PREFIX}{section}__{key}".upper()
+        for section in Settings.model_fields
+        for key in _known_keys((section,))
+    ]
+    for name in os.environ:
+        section = name.lower().removeprefix(ENV_PREFIX.lower()).partition("__")[0]
+        ours = name.upper().startswith(ENV_PREFIX) and name not in NOT_SETTINGS
+        if ours and section not in Settings.model_fields:
+            near = difflib.get_close_matches(name.upper(), known, n=1)
+            remedy = f"did you mean {near[0]}?" if near else "unset it"
+            raise ConfigError(f"unknown variable {name}", "environment", remedy)
 
 
 def _explained(error: ValidationError, where: str) -> ConfigError:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = ".".join(str(part) for part in first["loc"] if part != "[key]")
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(first["loc"][-1]), _known_keys(first["loc"][:-1]), n=1)
         remedy = f"did you mean {near[0]!r}?" if near else "remove it; see undercam.example.toml"

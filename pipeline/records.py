@@ -24,9 +24,15 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Record(BaseModel):
-    """Closed and immutable: an unknown field is an error, not a surprise."""
+    """Closed, immutable, finite: an unknown field is an error, and JSON knows no infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        allow_inf_nan=False,
+        json_schema_serialization_defaults_required=True,
+    )
 
     def to_json(self) -> str:
         """One line of JSON with the field names of the schema."""

@@ -1,0 +1,156 @@
+"""The records and the settings, written down for other programs and for people.
+
+    python -m pipeline.schemas [FOLDER]            write the documents into a checkout
+    python -m pipeline.schemas --check [FOLDER]    exit code 1 when one of them is out of date
+
+A record's document is named after its version: a new version leaves the old one standing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Settings
+from pipeline.records import EVENT_TYPES, Record
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+HEAD = """\
+# Every setting with its default. Keep what you change; the rest may be left out.
+# In the environment, UNDERCAM_STORE__URL=... overrides [store] url.
+# A secret is a reference: "env:NAME", or "file:PATH".
+"""
+TABLE_HEAD = """\
+# Configuration
+
+One TOML file, `-c FILE`; `UNDERCAM_STORE__URL=...` in the environment overrides `[store] url`.
+A secret is a reference: `env:NAME`, or `file:PATH`. An unknown key is refused.
+
+| key | default | allowed | meaning |
+|---|---|---|---|
+"""
+NAME = "NAME"
+"""Stands for a camera's name."""
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key: its table and what that is for, its default as TOML or "", bounds and meaning."""
+
+    table: str
+    purpose: str
+    key: str
+    default: str
+    allowed: str
+    meaning: str
+
+
+def documents() -> dict[str, str]:
+    """Every generated document: its path in the repository, and its text."""
+    records = {f"docs/schemas/{name_of(kind)}.json": record_schema(kind) for kind in EVENT_TYPES}
+    config = {"docs/schemas/config.json": {"$schema": DIALECT} | Settings.model_json_schema()}
+    schemas = {path: _json(schema) for path, schema in (records | config).items()}
+    return schemas | {
+        "docs/configuration.md": configuration_table(),
+        "undercam.example.toml": example_toml(),
+    }
+
+
+def write(folder: Path) -> None:
+    """Write every document below `folder`."""
+    for name, text in documents().items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def stale(folder: Path) -> list[str]:
+    """The documents below `folder` that are missing or differ from what `write` would write."""
+
+    def is_fresh(path: Path, text: str) -> bool:
+        return path.is_file() and path.read_text(encoding="utf-8") == text
+
+    return [name for name, text in documents().items() if not is_fresh(folder / name, text)]
+
+
+def name_of(kind: type[Record]) -> str:
+    """A record's document, without its ending: "face_observed-1" for undercam.face_observed/1."""
+    version: str = kind.model_fields["schema_"].default
+    return version.removeprefix("undercam.").replace("/", "-")
+
+
+def record_schema(kind: type[Record]) -> dict[str, Any]:
+    """The JSON Schema of a record as it is written: every field is there, no other is."""
+    schema = kind.model_json_schema(by_alias=True, mode="serialization")
+    return {"$schema": DIALECT, "$id": f"urn:undercam:{name_of(kind)}"} | schema
+
+
+def example_toml() -> str:
+    """The example configuration: every key with its meaning and default, cameras as comments."""
+    parts = [HEAD]
+    for (table, purpose), rows in groupby(settings(), lambda row: (row.table, row.purpose)):
+        off = "# " if NAME in table else ""
+        parts.append(f"\n# {purpose}\n{off}[{table.replace(NAME, 'door')}]\n")
+        for row in rows:
+            allowed = f" ({row.allowed})" if row.allowed else ""
+            value = f"{off}{row.key} = {row.default}" if row.default else f'# {row.key} = "..."'
+            parts.append(f"# {row.meaning}{allowed}\n{value}\n")
+    return "".join(parts)
+
+
+def configuration_table() -> str:
+    """The same as a Markdown page."""
+    rows = (
+        f"| `{row.table}.{row.key}` | {f'`{row.default}`' if row.default else ''} | {row.allowed} |"
+        f" {row.meaning} |\n"
+        for row in settings()
+    )
+    return TABLE_HEAD + "".join(rows)
+
+
+def settings() -> list[Setting]:
+    """Every setting in the order of the models; a camera's stand under the table cameras.NAME."""
+    schema = Settings.model_json_schema()
+    found = []
+    for table, place in schema["properties"].items():
+        many = place.get("patternProperties", {})
+        reference = next(iter(many.values()), place)["$ref"]
+        section = schema["$defs"][reference.rpartition("/")[2]]
+        name = f"{table}.{NAME}" if many else table
+        for key, field in section["properties"].items():
+            default = field.get("default")
+            text = "" if default is None else json.dumps(default)
+            row = (name, section["description"], key, text, _allowed(field), field["description"])
+            found.append(Setting(*row))
+    return found
+
+
+def _allowed(field: dict[str, Any]) -> str:
+    choices = [f'"{choice}"' for choice in field.get("enum", [])]
+    bounds = [f"{sign} {field[bound]:g}" for bound, sign in BOUNDS.items() if bound in field]
+    return " or ".join(choices) or ", ".join(bounds)
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    """Write the documents, or tell which are out of date."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.schemas")
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(), help="the checkout")
+    options = parser.parse_args()
+    if not options.check:
+        write(options.folder)
+    elif found := stale(options.folder):
+        raise SystemExit(f"out of date: {', '.join(found)}: run python -m pipeline.schemas")
+
+
+if __name__ == "__main__":
+    main()
