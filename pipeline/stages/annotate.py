@@ -1,0 +1,159 @@
+"""What was seen, drawn over the picture: boxes, labels, and a small chart for each face."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.emotions import EMOTIONS
+from models.faces import Float32
+from pipeline.palette import rgb
+
+Picture = NDArray[np.uint8]
+Rectangle = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in whole pixels."""
+
+FONT = cv2.FONT_HERSHEY_DUPLEX
+INK = (16, 20, 25)
+SHADE = 0.72
+"""Opacity of the plates behind text."""
+LABEL_TEXT, CHART_TEXT = 0.58, 0.4
+"""Sizes of the font, for a picture 720 pixels high as all that follow."""
+ROW, NAME, BAR, GAP = 15, 70, 64, 6
+"""Of the chart, pixels: height of a row, width of the names and of the longest bar, and the gap
+round everything."""
+LEAST_UNIT = 0.7
+"""Smaller than for a picture of 504 pixels nothing is drawn: nobody could read it."""
+FINE = 4
+"""Letters are drawn this much larger and scaled down: OpenCV's thinnest line is too fat for small
+ones."""
+
+
+def annotate(
+    image: Picture,
+    boxes: Float32,
+    track_ids: Sequence[int] | NDArray[np.int64],
+    labels: Sequence[str],
+    confidences: Sequence[float] | Float32,
+    probabilities: Float32,
+) -> Picture:
+    """A copy of the picture with every face marked, (height, width, 3) uint8 RGB.
+
+    `image` likewise; `boxes` (n, 4) float32 xyxy pixels; `labels` of EMOTIONS or `unknown`;
+    `confidences` 0..1; `probabilities` (n, 8) in the order of EMOTIONS. A chart stands on that side
+    of its face where it hides the least of the others, always inside the picture.
+    """
+    canvas = np.array(image, order="C")
+    unit = max(canvas.shape[0] / 720, LEAST_UNIT)
+    rectangles = [_rectangle(box) for box in boxes]
+    for rectangle, label in zip(rectangles, labels, strict=True):
+        _outline(canvas, rectangle, rgb(label), unit)
+    taken = list(rectangles)
+    for row, rectangle in enumerate(rectangles):
+        text = f"#{track_ids[row]} {labels[row]} {confidences[row]:.2f}"
+        taken.append(_label(canvas, rectangle, text, rgb(labels[row]), unit))
+        place = _chart_place(canvas, rectangle, taken, unit)
+        taken.append(place)
+        _chart(canvas, place, probabilities[row], unit)
+    return canvas
+
+
+def _rectangle(box: Float32) -> Rectangle:
+    x0, y0, x1, y1 = (round(float(side)) for side in box)
+    return x0, y0, x1, y1
+
+
+def _outline(
+    canvas: Picture, rectangle: Rectangle, colour: tuple[int, int, int], unit: float
+) -> None:
+    x0, y0, x1, y1 = rectangle
+    thick = max(round(2 * unit), 1)
+    for line, width in ((INK, thick + 2), (colour, thick)):
+        cv2.rectangle(canvas, (x0, y0), (x1, y1), line, width, cv2.LINE_AA)
+
+
+def _label(
+    canvas: Picture, rectangle: Rectangle, text: str, colour: tuple[int, int, int], unit: float
+) -> Rectangle:
+    """Draw the plate above the box, or below the upper edge of the picture; returns its place."""
+    letters = _letters(text, LABEL_TEXT * unit)
+    gap, stripe = round(GAP * unit), round(5 * unit)
+    size = (stripe + letters.shape[1] + 2 * gap, letters.shape[0] + gap)
+    place = _inside(canvas, rectangle[0], rectangle[1] - size[1], size)
+    _shade(canvas, place)
+    x0, y0, _, y1 = place
+    cv2.rectangle(canvas, (x0, y0), (x0 + stripe - 1, y1 - 1), colour, cv2.FILLED)
+    _write(canvas, letters, x0 + stripe + gap, y0 + gap // 2 + 1)
+    return place
+
+
+def _chart_place(
+    canvas: Picture, rectangle: Rectangle, taken: list[Rectangle], unit: float
+) -> Rectangle:
+    x0, y0, x1, y1 = rectangle
+    gap = round(GAP * unit)
+    width = round((NAME + BAR) * unit) + 2 * gap
+    height = round(ROW * unit) * len(EMOTIONS) + 2 * gap
+    beside = ((x1 + gap, y0), (x0 - gap - width, y0), (x0, y1 + gap))
+    places = [_inside(canvas, x, y, (width, height)) for x, y in beside]
+    return min(places, key=lambda place: sum(_shared(place, other) for other in taken))
+
+
+def _chart(canvas: Picture, place: Rectangle, probabilities: Float32, unit: float) -> None:
+    _shade(canvas, place)
+    gap, step = round(GAP * unit), round(ROW * unit)
+    left, longest = place[0] + gap + round(NAME * unit), round(BAR * unit)
+    for row, (name, probability) in enumerate(zip(EMOTIONS, probabilities, strict=True)):
+        top = place[1] + gap + row * step
+        letters = _letters(name, CHART_TEXT * unit)
+        _write(canvas, letters, place[0] + gap, top + (step - len(letters)) // 2 + 1)
+        right = left + round(float(probability) * longest)
+        cv2.rectangle(canvas, (left, top + 2), (right, top + step - 3), rgb(name), cv2.FILLED)
+
+
+@lru_cache(maxsize=128)
+def _letters(text: str, scale: float) -> Picture:
+    """How much of each pixel the text covers, (height, width, 1) uint8; all texts of one scale have
+    one height."""
+    thick = max(round(1.2 * FINE * scale), 1)
+    (width, _), _ = cv2.getTextSize(text, FONT, FINE * scale, thick)
+    (_, height), below = cv2.getTextSize("#p", FONT, FINE * scale, thick)
+    large = np.zeros((height + below + 2 * FINE, width), np.uint8)
+    at = (0, height + FINE)
+    cv2.putText(large, text, at, FONT, FINE * scale, 255, thick, cv2.LINE_AA)
+    size = (-(-width // FINE), -(-large.shape[0] // FINE))
+    small = cv2.resize(large, size, interpolation=cv2.INTER_AREA)
+    return small[..., None].astype(np.uint8, copy=False)
+
+
+def _write(canvas: Picture, letters: Picture, x: int, y: int) -> None:
+    window = canvas[y : y + letters.shape[0], x : x + letters.shape[1]]
+    covered = letters[: window.shape[0], : window.shape[1]].astype(np.uint16)
+    window[:] = (window * (255 - covered) + 255 * covered) // 255
+
+
+def _shade(canvas: Picture, place: Rectangle) -> None:
+    x0, y0, x1, y1 = place
+    window = canvas[y0:y1, x0:x1]
+    ink = np.empty_like(window)
+    ink[:] = INK
+    window[:] = cv2.addWeighted(window, 1 - SHADE, ink, SHADE, 0)
+
+
+def _inside(canvas: Picture, x: int, y: int, size: tuple[int, int]) -> Rectangle:
+    """A rectangle of this size at x, y, or as near as the picture allows, cut where it is larger
+    than the picture."""
+    height, width, _ = canvas.shape
+    x0 = min(max(x, 0), max(width - size[0], 0))
+    y0 = min(max(y, 0), max(height - size[1], 0))
+    return x0, y0, min(x0 + size[0], width), min(y0 + size[1], height)
+
+
+def _shared(a: Rectangle, b: Rectangle) -> int:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return max(width, 0) * max(height, 0)
