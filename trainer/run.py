@@ -1,0 +1,104 @@
+"""`undercam train`: data, recipe and seed in; calibrated weights with their card out."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models.baselines.softmax import SoftmaxClassifier
+from models.crops import GEOMETRY
+from models.emotions import EMOTIONS
+from models.loading import build_network
+from models.weights import ModelCard, restore, save
+from trainer.calibration import fit_temperature
+from trainer.data.faceset import FaceSet
+from trainer.data.ferplus import validation_cut
+from trainer.evaluate import condition_table, predict
+from trainer.loop import CHUNK, Report, model_inputs, train
+from trainer.precision import faster_dtype
+from trainer.recipes import Recipe
+
+TERMS = {
+    "ferplus": "FER+ votes: MIT. FER2013 pictures: web search of 2013, no licence, research use.",
+    "csv": "FER+ votes: MIT. FER2013 pictures: web search of 2013, no licence, research use.",
+}
+"""Terms of the data that a reader knows; of any other they are not known here."""
+
+
+def train_weights(
+    name: str,
+    recipe: Recipe,
+    faces: FaceSet,
+    seed: int,
+    out: Path,
+    run_dir: Path,
+    threads: int = 0,
+    report: Report = lambda line: None,
+) -> ModelCard:
+    """Train, calibrate on the validation cut, measure it there, and write `out` with its card.
+
+    The cut is never trained on. A run goes on from the checkpoint in `run_dir` where there is one.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    dtype = faster_dtype(torch.get_num_threads())
+    report({"dtype": str(dtype).removeprefix("torch."), "threads": torch.get_num_threads()})
+    held = validation_cut(faces)
+    card = ModelCard(
+        name=name,
+        model=recipe.model,
+        network=recipe.network,
+        labels=faces.classes,
+        input_px=recipe.input_px,
+        channels=recipe.channels,
+        mean=recipe.mean,
+        std=recipe.std,
+        crop=GEOMETRY,
+        data=f"{faces.name} {faces.protocol}, {(~held).sum()} faces, {held.sum()} held out",
+        data_terms=TERMS.get(faces.name.split(":")[0], "not stated"),
+        recipe=asdict(recipe) | {"seed": seed, "dtype": str(dtype).removeprefix("torch.")},
+        git=_git_hash(),
+    )
+    validation = faces[held] if held.any() else None
+    trained = train(recipe, card, faces[~held], validation, seed, run_dir, dtype, report)
+    network = build_network(card)
+    restore(network, trained.state, out)
+    if validation is not None:
+        card = _calibrated(network, card, validation)
+    save(out, card, network.state_dict())
+    return card
+
+
+def _calibrated(network: torch.nn.Module, card: ModelCard, validation: FaceSet) -> ModelCard:
+    classifier = SoftmaxClassifier(network, card, flip=True)
+    with torch.inference_mode():
+        inputs = torch.split(model_inputs(validation, card), CHUNK)
+        logits = torch.cat([classifier.logits(x) for x in inputs])
+    temperature = fit_temperature(logits.clone(), torch.from_numpy(validation.labels))
+    card = replace(card, temperature=round(temperature, 4))
+    table = condition_table(predict(SoftmaxClassifier(network, card), validation), validation)
+    return replace(card, metrics={"validation cut, flip-averaged": table})
+
+
+def toy_faces(n: int = 640, seed: int = 0) -> FaceSet:
+    """Made pictures that a network learns in seconds: each class a bright disc elsewhere."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 8, n)
+    rows, columns = np.mgrid[:48, :48]
+    angle = labels * (np.pi / 4)
+    centre_y, centre_x = 24 + 14 * np.sin(angle), 24 + 14 * np.cos(angle)
+    square = (rows - centre_y[:, None, None]) ** 2 + (columns - centre_x[:, None, None]) ** 2
+    tiles = 80 + 120 * (square < 36) + rng.normal(0, 12, (n, 48, 48))
+    return FaceSet.of_labels("toy", EMOTIONS, np.clip(tiles, 0, 255).astype(np.uint8), labels)
+
+
+def _git_hash() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
