@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 # pytest is an entry point like any other: nothing that we start reports to its maker.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -21,6 +22,9 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("STREAMLIT_BROWSER_GATHER_USAGE_STATS", "false")
 
 IN_CI = bool(os.environ.get("UNDERCAM_CI"))
+# No deadline: a busy machine is not a fault of the code. In CI every run tries the same examples.
+settings.register_profile("undercam", deadline=None, derandomize=IN_CI)
+settings.load_profile("undercam")
 DATA = Path(os.environ.get("UNDERCAM_DATA") or "no-data").resolve()
 
 

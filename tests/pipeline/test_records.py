@@ -1,0 +1,207 @@
+"""Records: nothing is lost on the wire, nothing unknown gets in, nothing changes once written."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from models.emotions import EMOTIONS
+from pipeline.records import (
+    CAMERA_PATTERN,
+    EVENT_TYPES,
+    CameraId,
+    CameraStatus,
+    Event,
+    FaceObserved,
+    Probabilities,
+    Quality,
+    RunId,
+    TrackUpdated,
+)
+
+shares = st.floats(0, 1)
+times = st.integers(0, 2**53)
+counts = st.integers(0, 2**53)
+cameras = st.from_regex(CAMERA_PATTERN, fullmatch=True)
+runs = st.from_regex(r"^([0-9a-f]{12}|e[0-9]+)$", fullmatch=True)
+mixtures = st.builds(Probabilities, **dict.fromkeys(EMOTIONS, shares))
+fields = {
+    "camera": cameras,
+    "run": runs,
+    "track": st.integers(1, 2**53),
+    "seq": counts,
+    "frame": counts,
+    "started_ms": times,
+    "ended_ms": times,
+    "since_ms": times,
+    "captured_ms": times,
+    "received_ms": times,
+    "classified_ms": times,
+    "published_ms": times,
+    "lag_ms": times,
+    "observations": counts,
+    "box": st.tuples(shares, shares, shares, shares),
+    "detector_score": shares,
+    "confidence": shares,
+    "uncertainty": shares,
+    "quality": st.builds(Quality, blur=shares, luma=shares, size_px=st.floats(0, 1e5)),
+    "fps": st.floats(0, 1e6),
+    "shed": st.dictionaries(st.text(), counts),
+    "mean": mixtures,
+    "probabilities": mixtures,
+}
+
+
+def events(kind: type[Event]) -> st.SearchStrategy[Event]:
+    known = {name: fields[name] for name in kind.model_fields if name in fields}
+    return st.builds(kind, **known)
+
+
+anything = st.one_of([events(kind) for kind in EVENT_TYPES])
+
+
+def a_status(**changes: Any) -> CameraStatus:
+    status: dict[str, Any] = {
+        "id": "cam:door:e1:0",
+        "camera": "door",
+        "run": "e1",
+        "seq": 0,
+        "state": "online",
+        "since_ms": 1,
+        "fps": 25.0,
+        "lag_ms": 2,
+        "shed": {"stale": 3},
+    }
+    return CameraStatus(**(status | changes))
+
+
+@given(anything)
+def test_a_record_survives_the_wire(event: Event) -> None:
+    line = event.to_json()
+    assert "\n" not in line
+    assert type(event).model_validate_json(line) == event
+    assert type(event).model_validate_json(line).to_json() == line
+
+
+@given(anything)
+def test_only_its_own_kind_reads_a_record(event: Event) -> None:
+    line = event.to_json()
+    for kind in EVENT_TYPES:
+        if kind is not type(event):
+            with pytest.raises(ValidationError):
+                kind.model_validate_json(line)
+
+
+@given(anything, st.text(min_size=1))
+def test_an_unknown_field_is_refused(event: Event, field: str) -> None:
+    written = json.loads(event.to_json())
+    if field not in written and field not in type(event).model_fields:
+        with pytest.raises(ValidationError, match="extra_forbidden"):
+            type(event).model_validate(written | {field: 1})
+
+
+@given(anything)
+def test_a_record_cannot_be_changed(event: Event) -> None:
+    for field in type(event).model_fields:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(event, field, None)
+
+
+def test_ids_are_functions_of_the_input() -> None:
+    assert FaceObserved.make_id("door", "e1", 7, 30) == "obs:door:e1:7:30"
+    assert TrackUpdated.make_id("door", "0123456789ab", 7) == "trk:door:0123456789ab:7"
+    assert CameraStatus.make_id("door", "e1", 2) == "cam:door:e1:2"
+
+
+@given(cameras, runs, st.tuples(counts, counts), cameras, runs, st.tuples(counts, counts))
+def test_two_looks_never_share_an_id(
+    camera: str, run: str, place: tuple[int, int], other: str, later: str, there: tuple[int, int]
+) -> None:
+    same = (camera, run, place) == (other, later, there)
+    assert (
+        FaceObserved.make_id(camera, run, *place) == FaceObserved.make_id(other, later, *there)
+    ) is same
+
+
+@given(st.text())
+@example("door\n")
+@example("Door")
+@example("../etc")
+@example("door:1")
+@example("-door")
+@example("a" * 64)
+@example("döor")
+@example("٣")
+def test_camera_names_are_the_pattern_and_nothing_else(name: str) -> None:
+    adapter: TypeAdapter[str] = TypeAdapter(CameraId)
+    if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", name):
+        assert adapter.validate_python(name) == name
+    else:
+        with pytest.raises(ValidationError):
+            adapter.validate_python(name)
+
+
+@given(cameras)
+def test_good_camera_names_are_kept_as_they_are(name: str) -> None:
+    assert a_status(camera=name).camera == name
+
+
+@pytest.mark.parametrize(
+    "run", ["", "e", "E1", "e1 ", "e1\n", "0123456789AB", "0123456789abc", "e٣"]
+)
+def test_bad_runs_are_refused(run: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(RunId).validate_python(run)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fps": math.inf},
+        {"fps": math.nan},
+        {"fps": -1.0},
+        {"since_ms": -1},
+        {"since_ms": 1.5},
+        {"shed": {"stale": -1}},
+        {"state": "fine"},
+    ],
+    ids=str,
+)
+def test_impossible_values_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(change))):
+        a_status(**change)
+
+
+@given(st.lists(st.floats(1e-3, 1), min_size=8, max_size=8))
+def test_probabilities_keep_order_and_sum(weights: list[float]) -> None:
+    values = [weight / sum(weights) for weight in weights]
+    written = Probabilities.of(values)
+    assert written.values() == pytest.approx(values, abs=1e-6)
+    assert sum(written.values()) == pytest.approx(1, abs=8e-6)
+    assert [getattr(written, name) for name in EMOTIONS] == written.values()
+
+
+def test_probabilities_need_all_eight_and_clip_rounding_errors() -> None:
+    assert Probabilities.of([1 + 1e-7, -1e-7, 0, 0, 0, 0, 0, 0]).values() == [
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]
+    with pytest.raises(ValueError, match="shorter"):
+        Probabilities.of([1.0] * 7)
+    with pytest.raises(ValueError, match="longer"):
+        Probabilities.of([0.1] * 9)
+    with pytest.raises(ValidationError):
+        Probabilities.of([math.nan] * 8)
