@@ -1,0 +1,167 @@
+"""Settings: every source in its order, and every slip answered with the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from pipeline.config import Section, Settings, load, resolve
+from pipeline.errors import ConfigError
+
+
+def file(folder: Path, text: str) -> Path:
+    path = folder / "undercam.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(path: Path | None) -> str:
+    with pytest.raises(ConfigError) as refused:
+        load(path)
+    assert refused.value.exit_code == 2
+    return str(refused.value)
+
+
+def test_nothing_said_means_the_defaults() -> None:
+    assert load() == Settings()
+
+
+def test_the_stronger_source_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = file(tmp_path, "[dashboard]\nhost = 'file'\nport = 1\nrefresh_s = 1")
+    monkeypatch.setenv("UNDERCAM_DASHBOARD__PORT", "2")
+    monkeypatch.setenv("undercam_dashboard__host", "environment")
+    dashboard = load(path, dashboard={"host": "override"}).dashboard
+    assert (dashboard.host, dashboard.port, dashboard.refresh_s) == ("override", 2, 1.0)
+
+
+def test_cameras_come_from_file_and_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = file(tmp_path, "[cameras.door]\nurl = 'env:DOOR'")
+    monkeypatch.setenv("UNDERCAM_CAMERAS__LOBBY__URL", "lobby.mp4")
+    cameras = load(path).cameras
+    assert {name: camera.url for name, camera in cameras.items()} == {
+        "door": "env:DOOR",
+        "lobby": "lobby.mp4",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "remedy"),
+    [
+        ("[detectr]", "unknown key 'detectr'", "did you mean 'detector'?"),
+        ("[detector]\ntreshold = 0.5", "unknown key 'detector.treshold'", "'threshold'?"),
+        ("[cameras.door]\nulr = ''\nurl = ''", "unknown key 'cameras.door.ulr'", "'url'?"),
+        ("[store]\nqqq = 1", "unknown key 'store.qqq'", "see undercam.example.toml"),
+        ("[cameras.'Front Door']\nurl = ''", "'cameras.Front Door'", "match pattern"),
+        ("[cameras.door]", "'cameras.door.url'", "required"),
+        ("detector = 3", "'detector'", "valid dictionary"),
+        ("[detector]\nthreshold = 1.5", "'detector.threshold'", "less than or equal to 1"),
+        ("[detector]\nname = 'haar'", "'detector.name'", "'centerface', 'scrfd' or 'yunet'"),
+        ("[smoother]\nmemory_s = inf", "'smoother.memory_s'", "finite"),
+        ("[smoother]\nmemory_s = nan", "'smoother.memory_s'", "finite"),
+        ("[dashboard]\nport = 'x'", "'dashboard.port'", "valid integer"),
+        ("[store]\nurl = = 1", "not a TOML file", "line 2, column 7"),
+        ("[detector]\n[detector]", "not a TOML file", "twice"),
+    ],
+    ids=lambda text: text.replace("\n", " "),
+)
+def test_a_slip_is_named_with_its_remedy(tmp_path: Path, text: str, what: str, remedy: str) -> None:
+    path = file(tmp_path, text)
+    said = refusal(path)
+    before, after = said.split(f": {path}: ")
+    assert what in before
+    assert remedy in after
+    assert "\n" not in said
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert "no such configuration file" in refusal(tmp_path / "none.toml")
+    assert "no such configuration file" in refusal(tmp_path)
+    latin = tmp_path / "latin.toml"
+    latin.write_bytes("# café".encode("latin-1"))
+    assert "not a TOML file" in refusal(latin)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("UNDERCAM_STOER__URL", "x", "did you mean UNDERCAM_STORE__URL?"),
+        ("UNDERCAM_STORE_URL", "x", "did you mean UNDERCAM_STORE__URL?"),
+        ("UNDERCAM_STORE__ULR", "x", "did you mean 'url'?"),
+        ("UNDERCAM_QQQ", "x", "unset it"),
+        ("UNDERCAM_STORE", "x", "set one key, such as UNDERCAM_STORE__URL"),
+        ("UNDERCAM_DETECTOR__THRESHOLD", "2", "less than or equal to 1"),
+    ],
+)
+def test_a_slip_in_the_environment_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, remedy: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert remedy in refusal(None)
+
+
+def test_the_variables_of_the_tests_are_not_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNDERCAM_CI", "1")
+    monkeypatch.setenv("UNDERCAM_DATA", "somewhere")
+    assert load() == Settings()
+
+
+def test_a_refused_value_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "rtsp://me:hunter2@camera"
+    assert "hunter2" not in refusal(file(tmp_path, f"[store]\nbatch_rows = '{secret}'"))
+    assert "hunter2" not in refusal(file(tmp_path, f"cameras = '{secret}'"))
+    assert "hunter2" not in refusal(file(tmp_path, f"[cameras.door]\nurl = '{secret}"))
+    monkeypatch.setenv("UNDERCAM_STORE", secret)
+    assert "hunter2" not in refusal(None)
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = load()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.store.url = "x"  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.store = settings.store  # type: ignore[misc]
+
+
+def test_every_section_is_closed_and_every_key_described_and_defaulted() -> None:
+    for name, field in Settings.model_fields.items():
+        if name == "cameras":
+            continue
+        section = field.annotation
+        assert isinstance(section, type)
+        assert issubclass(section, Section)
+        assert issubclass(section, BaseModel)
+        assert section.model_config["extra"] == "forbid"
+        for key, setting in section.model_fields.items():
+            assert setting.description, f"{name}.{key}"
+            assert not setting.is_required(), f"{name}.{key}"
+
+
+def test_a_secret_is_what_its_reference_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOOR_URL", "rtsp://door")
+    path = tmp_path / "secret"
+    path.write_text("rtsp://lobby\n", encoding="utf-8")
+    assert resolve("env:DOOR_URL") == "rtsp://door"
+    assert resolve(f"file:{path}") == "rtsp://lobby"
+    for plain in ("rtsp://me:pw@host", "clip.mp4", "sqlite:///a.db", ""):
+        assert resolve(plain) == plain
+
+
+def test_a_secret_that_is_not_there_is_named(tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    for reference, said in {
+        "env:NO_SUCH": "secret not set: env:NO_SUCH: set the environment variable NO_SUCH",
+        f"file:{tmp_path}/none": "No such file",
+        f"file:{tmp_path}": "Is a directory",
+        f"file:{binary}": "save it as UTF-8",
+        "env:": "secret not set",
+    }.items():
+        with pytest.raises(ConfigError, match="secret not") as refused:
+            resolve(reference)
+        assert said in str(refused.value)
