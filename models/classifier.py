@@ -59,6 +59,6 @@ def normalised_entropy(probabilities: Float32) -> Float32:
     [1.0, 0.0]
     """
     p = np.maximum(probabilities, 1e-12)
-    entropy = -(probabilities * np.log(p)).sum(axis=1) / np.log(probabilities.shape[1])
+    entropy = (probabilities * -np.log(p)).sum(axis=1) / np.log(probabilities.shape[1])
     clipped: Float32 = np.clip(entropy, 0, 1).astype(np.float32)
     return clipped
