@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+import time
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -60,9 +61,11 @@ def _parsed(url: str) -> URL:
     usable = "give sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
     try:
         target = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         # Its text may hold the password.
         raise ConfigError("not a database URL", "store.url", usable) from None
+    if "@" in (target.host or ""):
+        raise ConfigError("not a database URL", "store.url", "write @ in a password as %40")
     match target.get_backend_name():
         case "sqlite" if target.database and target.database != ":memory:":
             return target.set(drivername="sqlite")
@@ -87,7 +90,10 @@ def _sqlite(url: URL, busy_timeout_s: float, read_only: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def connected(connection: sqlite3.Connection, _: Any) -> None:
         connection.isolation_level = None
-        connection.execute("PRAGMA query_only=ON" if read_only else "PRAGMA journal_mode=WAL")
+        if read_only:
+            connection.execute("PRAGMA query_only=ON")
+        else:
+            _use_wal(connection, busy_timeout_s)
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
@@ -95,6 +101,19 @@ def _sqlite(url: URL, busy_timeout_s: float, read_only: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
+    # Two who turn a new file to WAL: one is told "busy" at once, whatever the timeout (2 of 480).
+    deadline = time.monotonic() + busy_timeout_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _postgres(url: URL, busy_timeout_s: float, read_only: bool) -> Engine:

@@ -20,14 +20,22 @@ _SQLITE = {
     "SQLITE_IOERR": ("cannot read or write the disk", "check the disk that holds the database"),
 }
 _POSTGRES = {
+    "25006": ("database is read-only", "connect to the primary server"),
+    "42501": ("permission denied", "grant this user the rights to create and write tables"),
+    "53100": ("disk is full", "free space; what was not stored will be sent again"),
+    "55P03": ("database is locked", "end the session that holds the lock"),
+}
+# What fails while connecting carries no code, only the server's words.
+_CONNECTING = {
     "password authentication failed": ("wrong user or password", "correct the store's URL"),
     "no password supplied": ("password is missing", "add it to the store's URL"),
     "does not exist": ("no such database or user", "create it or correct the store's URL"),
-    "lock timeout": ("database is locked", "end the session that holds the lock"),
     "too many clients": ("database has no connection left", "raise max_connections"),
-    "read-only transaction": ("database is read-only", "connect to the primary server"),
-    "no space left": ("disk is full", "free space; what was not stored will be sent again"),
 }
+_UNREACHABLE = (
+    "database cannot be reached",
+    "start it, or correct host and port in the store's URL",
+)
 
 
 def place(url: URL) -> str:
@@ -56,16 +64,14 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 def _reason(error: DBAPIError) -> tuple[str, str]:
+    said = str(error.orig)
     name = getattr(error.orig, "sqlite_errorname", None)
     if name is not None:
-        for family, reason in _SQLITE.items():
-            if name.startswith(family):
-                return reason
-        return "database refuses", str(error.orig)
-    said = str(error.orig)
-    for sign, reason in _POSTGRES.items():
-        if sign in said.lower():
-            return reason
-    if error.connection_invalidated or not getattr(error.orig, "sqlstate", None):
-        return "database cannot be reached", "start it, or correct host and port in the store's URL"
-    return "database refuses", said.splitlines()[0]
+        known = (reason for family, reason in _SQLITE.items() if name.startswith(family))
+        return next(known, ("database refuses", said))
+    code = getattr(error.orig, "sqlstate", None)
+    if code is None:
+        return next((_CONNECTING[sign] for sign in _CONNECTING if sign in said), _UNREACHABLE)
+    if error.connection_invalidated:
+        return _UNREACHABLE
+    return _POSTGRES.get(code, ("database refuses", said.splitlines()[0]))

@@ -1,0 +1,238 @@
+"""Databases to test on, real ones: a SQLite file, and a PostgreSQL server of our own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Engine
+
+from models.emotions import EMOTIONS
+from pipeline.records import (
+    CameraStatus,
+    FaceObserved,
+    Probabilities,
+    Quality,
+    Smoothed,
+    TrackUpdated,
+)
+from pipeline.store.engine import open_store
+
+GUARDED = "host all guarded 127.0.0.1/32 scram-sha-256\n"
+"""The one user who needs a password; everyone else is trusted."""
+PASSWORD = "s3cret-w0rd"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL server on loopback."""
+
+    port: int
+
+    def url(self, database: str, user: str = "postgres") -> str:
+        return f"postgresql+psycopg://{user}@127.0.0.1:{self.port}/{database}"
+
+    def sql(self, statement: str) -> None:
+        where = f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres"
+        with psycopg.connect(where, autocommit=True) as connection:
+            connection.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def server(free_port: int) -> Iterator[Server]:
+    """Started once; PostgreSQL refuses root, so it then runs as user postgres."""
+    programs = _programs()
+    home = Path(tempfile.mkdtemp(prefix="undercam-postgres-"))
+    as_user: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        as_user = {"user": "postgres", "group": "postgres", "extra_groups": []}
+        shutil.chown(home, "postgres", "postgres")
+    initdb = [str(programs / "initdb"), "-D", str(home / "data"), "-U", "postgres", "-A", "trust"]
+    subprocess.run([*initdb, "--no-sync"], check=True, capture_output=True, cwd=home, **as_user)
+    rules = home / "data/pg_hba.conf"
+    rules.write_text(GUARDED + rules.read_text())
+    options = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-k", str(home)]
+    start = [str(programs / "postgres"), "-D", str(home / "data"), "-p", str(free_port), *options]
+    with (home / "log").open("w") as log:
+        process = subprocess.Popen(start, stdout=log, stderr=log, cwd=home, **as_user)
+    try:
+        made = Server(free_port)
+        _wait_for(made, process, home / "log")
+        made.sql(f"CREATE ROLE guarded LOGIN PASSWORD '{PASSWORD}'")
+        yield made
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+        shutil.rmtree(home)
+
+
+def _programs() -> Path:
+    newest = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    found = str(newest[-1]) if newest else shutil.which("initdb")
+    if found is None:
+        pytest.skip("needs postgres: install postgresql")
+    return Path(found).resolve().parent
+
+
+def _wait_for(made: Server, process: subprocess.Popen[Any], log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return made.sql("SELECT 1")
+        except psycopg.OperationalError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def postgres_url(server: Server) -> Iterator[str]:
+    """An empty database of its own."""
+    name = f"test_{next(_numbers)}"
+    server.sql(f"CREATE DATABASE {name}")
+    yield server.url(name)
+    server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/state/undercam.db"
+
+
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgres"))],
+)
+def url(request: pytest.FixtureRequest) -> str:
+    """An empty database: each test runs on SQLite and on PostgreSQL."""
+    name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
+    found: str = request.getfixturevalue(name)
+    return found
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
+    opened = open_store(url)
+    yield opened
+    opened.dispose()
+
+
+class Make:
+    """Events by the few values that a test is about."""
+
+    @staticmethod
+    def look(
+        frame: int = 0,
+        captured_ms: int = 1_000,
+        camera: str = "door",
+        run: str = "e1",
+        track: int = 1,
+        label: str = "happiness",
+        clock: str = "rtcp",
+        reason: str = "",
+    ) -> FaceObserved:
+        shares = [0.02] * 8
+        shares[EMOTIONS.index(label) if label in EMOTIONS else 0] = 0.86
+        return FaceObserved(
+            id=FaceObserved.make_id(camera, run, track, frame),
+            camera=camera,
+            run=run,
+            track=track,
+            frame=frame,
+            pts_ms=captured_ms,
+            captured_ms=captured_ms,
+            clock=clock,
+            received_ms=captured_ms + 1,
+            classified_ms=captured_ms + 2,
+            published_ms=captured_ms + 3,
+            box=(0.1, 0.2, 0.3, 0.4),
+            detector_score=0.9,
+            probabilities=Probabilities.of(shares),
+            label="neutral",
+            confidence=0.86,
+            smoothed=Smoothed(label=label, confidence=0.5),
+            uncertainty=0.1,
+            quality=Quality(blur=0.2, luma=0.5, size_px=80.5),
+            model="resnet18-w32",
+            mode="auto",
+            reason=reason,
+        )
+
+    @staticmethod
+    def track(
+        seq: int = 0,
+        phase: str = "update",
+        camera: str = "door",
+        run: str = "e1",
+        track: int = 1,
+        started_ms: int = 1_000,
+        ended_ms: int = 2_000,
+        observations: int = 1,
+        mean: tuple[float, ...] = (0.3, *[0.1] * 7),
+    ) -> TrackUpdated:
+        return TrackUpdated(
+            id=TrackUpdated.make_id(camera, run, track),
+            camera=camera,
+            run=run,
+            track=track,
+            phase=phase,
+            seq=seq,
+            started_ms=started_ms,
+            ended_ms=ended_ms,
+            observations=observations,
+            mean=Probabilities.of(list(mean)),
+        )
+
+    @staticmethod
+    def status(
+        seq: int = 0,
+        state: str = "online",
+        since_ms: int = 1_000,
+        camera: str = "door",
+        run: str = "e1",
+        shed: dict[str, int] | None = None,
+    ) -> CameraStatus:
+        return CameraStatus(
+            id=CameraStatus.make_id(camera, run, seq),
+            camera=camera,
+            run=run,
+            seq=seq,
+            state=state,
+            since_ms=since_ms,
+            reason="as told",
+            fps=24.5,
+            lag_ms=40,
+            shed=shed or {},
+        )
+
+
+@pytest.fixture(scope="session")
+def make() -> type[Make]:
+    return Make
+
+
+@pytest.fixture(scope="session")
+def password() -> str:
+    return PASSWORD
