@@ -26,8 +26,8 @@ from pipeline.records import CameraId
 
 Share = Annotated[float, Field(ge=0, le=1)]
 ENV_PREFIX = "UNDERCAM_"
-NOT_SETTINGS = {"UNDERCAM_CI", "UNDERCAM_DATA"}
-"""Variables with our prefix that speak to the tests, not to the program."""
+NOT_SETTINGS = {"UNDERCAM_CI", "UNDERCAM_DATA", "UNDERCAM_DEBUG"}
+"""Variables with our prefix that are for the tests, or for whoever looks for a fault."""
 
 
 class Section(BaseModel):
@@ -54,7 +54,10 @@ class DetectorSettings(Section):
     frame_px: int = Field(
         448, ge=96, le=4096, description="Longer side of the frame that the detector sees, pixels."
     )
-    threshold: Share = Field(0.3, description="Least detector score of a face.")
+    threshold: Share = Field(0.2, description="Least detector score of a face.")
+    look_twice: bool = Field(
+        True, description="Look again, at another size, at a picture in which no face was found."
+    )
     least_px: int = Field(16, ge=4, description="A face whose shorter side is less is left out.")
 
 
@@ -70,9 +73,6 @@ class EmotionSettings(Section):
     """How faces are classified."""
 
     weights: str = Field("resnet18-w32", description="A name in models/zoo or a safetensors file.")
-    mode: Literal["fast", "robust", "auto"] = Field(
-        "auto", description="Which classifier is asked."
-    )
     flip: bool = Field(True, description="Average each crop with its mirror image.")
     device: str = Field("cpu", description="Where the network runs: cpu or cuda[:N].")
     threads: int = Field(0, ge=0, description="CPU threads of the network; 0: its own choice.")

