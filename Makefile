@@ -41,8 +41,9 @@ demo: .venv/.demo
 	@$(BIN)/undercam demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(if $(filter-out 0,$(DEMO_HEADLESS)),--headless)
 
 train-smoke: .venv/.developer
-	$(BIN)/undercam train resnet18 --preset smoke --data toy --seed 0 --out runs/smoke.safetensors --json
-	$(BIN)/undercam analyze sample --weights runs/smoke.safetensors --events runs/smoke.jsonl --json
+	rm -rf runs/smoke
+	$(BIN)/undercam train resnet18 --preset smoke --data toy --seed 0 --run-dir runs/smoke --out runs/smoke/toy.safetensors --json
+	$(BIN)/undercam analyze sample --weights runs/smoke/toy.safetensors --json
 
 # The two stamps: packages are installed again only when these two files change.
 .venv/.demo: pyproject.toml constraints.txt | .venv/bin/python
