@@ -39,9 +39,9 @@ def observation_row(event: FaceObserved, stored_ms: int) -> Row:
         "quality_blur": event.quality.blur,
         "quality_luma": event.quality.luma,
         "quality_size_px": event.quality.size_px,
-        "model": _text(event.model),
-        "mode": _text(event.mode),
-        "reason": _text(event.reason),
+        "model": without_nul(event.model),
+        "mode": without_nul(event.mode),
+        "reason": without_nul(event.reason),
         "stored_ms": stored_ms,
     }
 
@@ -72,7 +72,7 @@ def status_row(event: CameraStatus, stored_ms: int) -> Row:
         "seq": event.seq,
         "state": event.state,
         "since_ms": event.since_ms,
-        "reason": _text(event.reason),
+        "reason": without_nul(event.reason),
         "fps": event.fps,
         "lag_ms": event.lag_ms,
         "shed": event.shed,
@@ -84,6 +84,6 @@ def _probabilities(probabilities: Probabilities) -> Row:
     return dict(zip(PROBABILITIES, probabilities.values(), strict=True))
 
 
-def _text(value: str) -> str:
-    # PostgreSQL's text cannot hold a NUL, and one odd reason must not stop the whole batch.
-    return value.replace("\0", "\ufffd")
+def without_nul(text: str) -> str:
+    """PostgreSQL's text cannot hold a NUL, and one odd reason must not stop a whole batch."""
+    return text.replace("\0", "\ufffd")

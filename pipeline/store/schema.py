@@ -60,7 +60,8 @@ runs = Table(
     Column("last_ms", BigInteger),
     _integer("stored_ms"),
 )
-"""One uninterrupted reading of a camera: first and last capture; empty until a face is seen."""
+"""One uninterrupted reading of a camera: first and last capture, and the last in the alphabet of
+its looks' clocks (`rtcp` where the camera told any time); empty until a face is seen."""
 
 tracks = Table(
     "tracks",

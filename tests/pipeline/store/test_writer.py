@@ -1,0 +1,297 @@
+"""Each event is stored exactly once, whatever arrives twice, late, in disorder or not at all."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, event, select, text
+
+from models.emotions import EMOTIONS, UNKNOWN
+from pipeline.errors import ServiceError
+from pipeline.records import CameraStatus, Event, FaceObserved, TrackUpdated
+from pipeline.store.engine import open_store, writing
+from pipeline.store.rows import observation_row, status_row, track_row
+from pipeline.store.schema import SUMS, metadata
+from pipeline.store.writer import DeadLetter, Gap, StoreWriter, Written
+
+NOW = 1_700_000_000_000
+Contents = dict[str, list[dict[str, Any]]]
+
+
+def writer_on(engine: Engine, batch_rows: int = 500) -> StoreWriter:
+    return StoreWriter(engine, clock=lambda: NOW, batch_rows=batch_rows)
+
+
+def contents(engine: Engine) -> Contents:
+    """Every table, its rows in the order of their keys."""
+    with engine.connect() as connection:
+        return {
+            name: [dict(row) for row in connection.execute(ordered(name)).mappings()]
+            for name in metadata.tables
+        }
+
+
+def ordered(name: str) -> Any:
+    table = metadata.tables[name]
+    return select(table).order_by(*table.primary_key)
+
+
+def emptied(engine: Engine) -> Engine:
+    with writing(engine).begin() as connection:
+        for table in metadata.tables.values():
+            connection.execute(table.delete())
+    return engine
+
+
+def expected(events: Sequence[Event]) -> Contents:
+    """What the tables must hold, from the set of events and plain Python."""
+    looks = {e.id: e for e in events if isinstance(e, FaceObserved)}
+    told = {e.id: e for e in events if isinstance(e, CameraStatus)}
+    tracks: dict[str, TrackUpdated] = {}
+    for told_track in (e for e in events if isinstance(e, TrackUpdated)):
+        known = tracks.get(told_track.id, told_track)
+        tracks[known.id] = max(known, told_track, key=lambda e: (e.phase == "end", e.seq))
+    return {
+        "cameras": [{"camera": c, "stored_ms": NOW} for c in sorted({e.camera for e in events})],
+        "runs": expected_runs(events, list(looks.values())),
+        "tracks": [track_row(tracks[key], NOW) for key in sorted(tracks)],
+        "observations": [observation_row(looks[key], NOW) for key in sorted(looks)],
+        "emotion_minutes": expected_minutes(list(looks.values())),
+        "camera_status": [status_row(told[key], NOW) for key in sorted(told)],
+        "gaps": [],
+        "dead_letters": [],
+    }
+
+
+def expected_runs(events: Sequence[Event], looks: list[FaceObserved]) -> list[dict[str, Any]]:
+    rows = []
+    for camera, run in sorted({(e.camera, e.run) for e in events}):
+        seen = [look for look in looks if (look.camera, look.run) == (camera, run)]
+        times = [look.captured_ms for look in seen]
+        span = {"first_ms": min(times, default=None), "last_ms": max(times, default=None)}
+        clock = max((look.clock for look in seen), default=None)
+        rows.append({"camera": camera, "run": run, "clock": clock, **span, "stored_ms": NOW})
+    return rows
+
+
+def expected_minutes(looks: list[FaceObserved]) -> list[dict[str, Any]]:
+    rows = []
+    for key in sorted({minute_of(look) for look in looks}):
+        members = [look.probabilities.values() for look in looks if minute_of(look) == key]
+        sums = [pytest.approx(math.fsum(column)) for column in zip(*members, strict=True)]
+        names = dict(zip(("camera", "minute_ms", "label"), key, strict=True))
+        rows.append({**names, "observations": len(members), **dict(zip(SUMS, sums, strict=True))})
+    return rows
+
+
+def minute_of(look: FaceObserved) -> tuple[str, int, str]:
+    return look.camera, look.captured_ms // 60_000 * 60_000, look.smoothed.label
+
+
+KINDS = st.sampled_from(["look", "look", "track", "status"])
+CAMERAS = st.sampled_from(["door", "hall"])
+RUNS = st.sampled_from(["e1", "0123456789ab"])
+PLACES = st.tuples(KINDS, CAMERAS, RUNS, st.integers(1, 3), st.integers(0, 9))
+
+
+def event_at(make: Any, place: tuple[str, str, str, int, int]) -> Event:
+    """The one event of a place: ids are functions of the input, and so is everything else."""
+    kind, camera, run, track, n = place
+    at = {"camera": camera, "run": run}
+    made: Event
+    if kind == "look":
+        label = (*EMOTIONS, UNKNOWN)[(track * n) % 9]
+        clock = ("rtcp", "arrival")[n % 2]
+        made = make.look(n, n * 17_000 + track, track=track, label=label, clock=clock, **at)
+    elif kind == "track":
+        phase = "end" if n % 4 == 3 else "update"
+        made = make.track(n, phase, track=track, ended_ms=2_000 + n, observations=n, **at)
+    else:
+        made = make.status(n, since_ms=n * 100, shed={"stale": n}, **at)
+    return made
+
+
+@st.composite
+def told_and_retold(draw: st.DrawFn) -> tuple[list[Any], list[list[Any]]]:
+    """Places, and writes that together hold each at least once, in any order."""
+    places = draw(st.lists(PLACES, unique=True, max_size=40))
+    again = draw(st.lists(st.sampled_from(places), max_size=40)) if places else []
+    stream = draw(st.permutations(places + again))
+    cuts = sorted(draw(st.lists(st.integers(0, len(stream)), max_size=4)))
+    edges = zip([0, *cuts], [*cuts, len(stream)], strict=True)
+    return places, [stream[first:last] for first, last in edges]
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(story=told_and_retold(), batch_rows=st.sampled_from([3, 500]))
+def test_tables_depend_on_the_set_of_events_only(
+    engine: Engine, make: Any, story: tuple[list[Any], list[list[Any]]], batch_rows: int
+) -> None:
+    places, writes = story
+    writer = writer_on(emptied(engine), batch_rows)
+    written = Written()
+    for write in writes:
+        written += writer.write([event_at(make, place) for place in write])
+    wanted = expected([event_at(make, place) for place in places])
+    found = contents(engine)
+    assert found == wanted
+    assert written.observations == len(wanted["observations"])
+    assert written.camera_status == len(wanted["camera_status"])
+    assert written.tracks >= len(wanted["tracks"])
+
+
+def test_written_counts_what_was_new(engine: Engine, make: Any) -> None:
+    writer = writer_on(engine)
+    events = [make.look(1), make.look(1), make.look(2), make.track(1), make.track(2), make.status()]
+    assert writer.write(events) == Written(observations=2, tracks=1, camera_status=1)
+    assert writer.write(events) == Written()
+    assert writer.write([make.look(3), make.track(3)]) == Written(observations=1, tracks=1)
+    assert writer.write([]) == Written()
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_late_update_does_not_reopen(engine: Engine, make: Any, together: bool) -> None:
+    events = [make.track(1, "start"), make.track(7, "end"), make.track(9, "update")]
+    writer = writer_on(engine)
+    for write in [events] if together else [[one] for one in events]:
+        writer.write(write)
+    (track,) = contents(engine)["tracks"]
+    assert (track["phase"], track["seq"]) == ("end", 7)
+
+
+def test_minutes_equal_a_recount_of_the_rows(engine: Engine, make: Any) -> None:
+    looks = [
+        make.look(n, n * 7_001, camera=("door", "hall")[n % 2], label=EMOTIONS[n % 3])
+        for n in range(100)
+    ]
+    writer_on(engine, batch_rows=7).write(looks + looks[::-3])
+    recount = text(
+        "SELECT camera, captured_ms - captured_ms % 60000, smoothed_label, count(*),"
+        " sum(p_happiness) FROM observations GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+    )
+    rolled = text(
+        "SELECT camera, minute_ms, label, observations, sum_happiness FROM emotion_minutes"
+        " ORDER BY 1, 2, 3"
+    )
+    with engine.connect() as connection:
+        counted = connection.execute(recount).all()
+        minutes = connection.execute(rolled).all()
+    assert sum(row[3] for row in minutes) == 100
+    assert [row[:4] for row in minutes] == [row[:4] for row in counted]
+    assert [row[4] for row in minutes] == pytest.approx([row[4] for row in counted])
+
+
+@contextmanager
+def away(engine: Engine, table: str) -> Iterator[None]:
+    """A table that cannot be written, for a while."""
+    rename(engine, table, "away")
+    yield
+    rename(engine, "away", table)
+
+
+def rename(engine: Engine, old: str, new: str) -> None:
+    with writing(engine).begin() as connection:
+        connection.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
+
+
+def test_failed_batch_leaves_nothing_and_can_be_sent_again(engine: Engine, make: Any) -> None:
+    """The last table of the transaction is away: of that batch nothing stays."""
+    events = [make.look(1), make.look(2), make.look(3), make.track(1), make.look(4), make.status()]
+    writer = writer_on(engine, batch_rows=2)
+    with away(engine, "camera_status"), pytest.raises(ServiceError, match="camera_status"):
+        writer.write(events)
+    assert contents(engine) == expected(events[:4])
+    assert writer.write(events) == Written(observations=1, camera_status=1)
+    assert contents(engine) == expected(events)
+
+
+def test_nul_in_a_reason_stops_nothing(engine: Engine, make: Any) -> None:
+    writer_on(engine).write([make.look(1, reason="odd\0reason")])
+    (look,) = contents(engine)["observations"]
+    assert look["reason"] == "odd\ufffdreason"
+
+
+def test_two_writers_share_a_stream(engine: Engine, make: Any) -> None:
+    """The same events in two orders at once: no deadlock, and nothing twice."""
+    events: list[Event] = []
+    for n in range(300):
+        look = make.look(n, n * 500, track=n % 5 + 1, camera=("door", "hall")[n % 2])
+        events += [look, make.track(n, track=n % 5 + 1, camera=look.camera)]
+    with ThreadPoolExecutor(2) as pool:
+        orders = (events, events[::-1])
+        writes = [pool.submit(writer_on(engine, 40).write, order) for order in orders]
+    assert sum(write.result().observations for write in writes) == 300
+    assert contents(engine) == expected(events)
+
+
+def test_locked_sqlite(sqlite_url: str, tmp_path: Path, make: Any) -> None:
+    engine = open_store(sqlite_url, busy_timeout_s=0.1)
+    writer = writer_on(engine)
+    other = sqlite3.connect(tmp_path / "state/undercam.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(ServiceError, match=r"database is locked: .*undercam\.db: stop the other"):
+        writer.write([make.look()])
+    other.close()
+    assert writer.write([make.look()]) == Written(observations=1)
+    engine.dispose()
+
+
+@pytest.mark.needs("postgres")
+def test_locked_postgres(postgres_url: str, make: Any) -> None:
+    engine = open_store(postgres_url, busy_timeout_s=0.1)
+    with engine.connect() as other:
+        other.execute(text("LOCK TABLE observations"))
+        with pytest.raises(ServiceError, match="database is locked: .* holds the lock"):
+            writer_on(engine).write([make.look()])
+    assert writer_on(engine).write([make.look()]) == Written(observations=1)
+    engine.dispose()
+
+
+@pytest.mark.needs("postgres")
+def test_postgres_dies_within_a_transaction(server: Any, postgres_url: str, make: Any) -> None:
+    engine = open_store(postgres_url)
+    writer = writer_on(engine)
+    writer.write([make.look(1)])
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def cut(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        database = postgres_url.rpartition("/")[2]
+        if not statement.startswith("INSERT INTO tracks"):
+            return
+        server.sql(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            f" WHERE datname = '{database}'"
+        )
+
+    with pytest.raises(ServiceError, match="cannot be reached: postgresql://127"):
+        writer.write([make.look(2), make.track(1)])
+    event.remove(engine, "before_cursor_execute", cut)
+    assert contents(engine) == expected([make.look(1)])
+    assert writer.write([make.look(2), make.track(1)]) == Written(observations=1, tracks=1)
+    engine.dispose()
+
+
+def test_gaps_grow_and_dead_letters_stay(engine: Engine) -> None:
+    writer = writer_on(engine)
+    small, large = (Gap("gap:1", "door", "e1", 5, 5 + n, n, "outbox full") for n in (10, 20))
+    letter = DeadLetter("undercam.observations[0]@17", "not JSON: \0", b"\xff\0{")
+    for _ in range(2):
+        writer.write_gaps([large, small])
+        writer.write_gaps([small])
+        writer.write_dead_letters([letter, letter])
+    found = contents(engine)
+    assert [(row["until_ms"], row["events"]) for row in found["gaps"]] == [(25, 20)]
+    assert [(row["reason"], row["payload"]) for row in found["dead_letters"]] == [
+        ("not JSON: \ufffd", b"\xff\0{")
+    ]
