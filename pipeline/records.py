@@ -19,7 +19,10 @@ against it."""
 RunId = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{12}|e[0-9]+)$")]
 """One uninterrupted reading: 12 hex digits of a file's hash, or `e` and the number of a live
 lease."""
-Milliseconds = Annotated[int, Field(ge=0)]
+MOST = 2**53 - 1
+"""The greatest integer in a record: every reader of JSON and every database holds it exactly."""
+Count = Annotated[int, Field(ge=0, le=MOST)]
+Milliseconds = Count
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -101,9 +104,9 @@ class FaceObserved(Record):
     id: str
     camera: CameraId
     run: RunId
-    track: Annotated[int, Field(ge=1)]
-    frame: Annotated[int, Field(ge=0)]
-    pts_ms: int
+    track: Annotated[int, Field(ge=1, le=MOST)]
+    frame: Count
+    pts_ms: Annotated[int, Field(ge=-MOST, le=MOST)]
     captured_ms: Milliseconds
     clock: Literal["rtcp", "arrival", "media"]
     received_ms: Milliseconds
@@ -136,12 +139,12 @@ class TrackUpdated(Record):
     id: str
     camera: CameraId
     run: RunId
-    track: Annotated[int, Field(ge=1)]
+    track: Annotated[int, Field(ge=1, le=MOST)]
     phase: Literal["start", "update", "end"]
-    seq: Annotated[int, Field(ge=0)]
+    seq: Count
     started_ms: Milliseconds
     ended_ms: Milliseconds
-    observations: Annotated[int, Field(ge=0)]
+    observations: Count
     mean: Probabilities
 
     @staticmethod
@@ -159,13 +162,13 @@ class CameraStatus(Record):
     id: str
     camera: CameraId
     run: RunId
-    seq: Annotated[int, Field(ge=0)]
+    seq: Count
     state: Literal["online", "offline", "lagging", "refused", "quarantined"]
     since_ms: Milliseconds
     reason: str = ""
     fps: Annotated[float, Field(ge=0)]
     lag_ms: Milliseconds
-    shed: dict[str, Annotated[int, Field(ge=0)]]
+    shed: dict[str, Count]
 
     @staticmethod
     def make_id(camera: str, run: str, seq: int) -> str:

@@ -16,6 +16,7 @@ from models.emotions import EMOTIONS
 from pipeline.records import (
     CAMERA_PATTERN,
     EVENT_TYPES,
+    MOST,
     CameraId,
     CameraStatus,
     Event,
@@ -27,15 +28,15 @@ from pipeline.records import (
 )
 
 shares = st.floats(0, 1)
-times = st.integers(0, 2**53)
-counts = st.integers(0, 2**53)
+times = st.integers(0, MOST)
+counts = st.integers(0, MOST)
 cameras = st.from_regex(CAMERA_PATTERN, fullmatch=True)
 runs = st.from_regex(r"^([0-9a-f]{12}|e[0-9]+)$", fullmatch=True)
 mixtures = st.builds(Probabilities, **dict.fromkeys(EMOTIONS, shares))
 fields = {
     "camera": cameras,
     "run": runs,
-    "track": st.integers(1, 2**53),
+    "track": st.integers(1, MOST),
     "seq": counts,
     "frame": counts,
     "started_ms": times,
@@ -205,3 +206,9 @@ def test_probabilities_need_all_eight_and_clip_rounding_errors() -> None:
         Probabilities.of([0.1] * 9)
     with pytest.raises(ValidationError):
         Probabilities.of([math.nan] * 8)
+
+
+def test_a_number_that_no_database_holds_is_refused() -> None:
+    assert a_status(seq=MOST).seq == MOST
+    with pytest.raises(ValidationError, match="less than or equal to 9007199254740991"):
+        a_status(seq=MOST + 1)
