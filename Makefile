@@ -22,6 +22,7 @@ help:
 	@sed -n '1,4s/^# //p' Makefile
 
 setup: .venv/.developer
+	@echo "ready: .venv"
 
 check: .venv/.developer
 	$(BIN)/ruff format --check .
@@ -68,11 +69,11 @@ refuse = rm -rf .venv; echo "undercam: $(1): $(2): $(3)" >&2; exit 2
 
 # uv where there is one; it does not read pip's setting for local wheels.
 define install
-	@echo "installing packages ($(1)), a minute or two the first time"
+	@echo "installing packages ($(1)), a few minutes the first time"
 	@if command -v uv >/dev/null; then \
 	  UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(1)]'; \
 	else \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(1)]'; \
+	  $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$(1)]'; \
 	fi
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
 	  echo "undercam: OpenCV does not start: system libraries: install them (Debian: apt-get install libgl1 libglib2.0-0)" >&2; exit 2; }
