@@ -41,6 +41,9 @@ of sound and pictures, which many files state as one, differ by less."""
 class VideoSource:
     """The decoded frames of one file or webcam, in order. Iterate it once, close it afterwards.
 
+    By the file's own word: `fps`, pictures in a second on average; `duration_s`, seconds, and
+    `frame_count`, about, both None where nobody knows, as of a webcam.
+
     `url` is a path, `file://...`, `webcam:N` or `/dev/videoN`. Of a file, `captured_ms` is
     `origin_ms` plus the media time, so every reading gives the same frames to the millisecond. With
     `realtime` it plays at its own pace instead, and `captured_ms` is the wall time at which a frame
@@ -65,7 +68,7 @@ class VideoSource:
         realtime: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._camera, self._run = camera, run
+        self.camera, self.run = camera, run
         self._clock, self._sleep = clock, sleep
         self._origin_ms = origin_ms
         self._realtime = realtime
@@ -75,6 +78,11 @@ class VideoSource:
             self._container = _open(str(url), stack)
             self._stream = _video_stream(self._container, self._where)
             self._resources = stack.pop_all()
+        self.fps = float(self._stream.average_rate or self._stream.guessed_rate or DEFAULT_FPS)
+        self.duration_s = None if self._live else _duration_s(self._container, self._stream)
+        self.frame_count = self._stream.frames or (
+            None if self.duration_s is None else round(self.duration_s * self.fps)
+        )
         self._reformatter = VideoReformatter()
         self._media_time = MediaTime(1 / self.fps)
         self._index = 0
@@ -98,27 +106,6 @@ class VideoSource:
         self._resources.close()
 
     @property
-    def fps(self) -> float:
-        """Pictures in a second, on average and by the file's own word."""
-        return float(self._stream.average_rate or self._stream.guessed_rate or DEFAULT_FPS)
-
-    @property
-    def duration_s(self) -> float | None:
-        """Length by the file's own word, seconds; None where it tells none, as webcams do."""
-        if self._stream.duration is not None and self._stream.time_base is not None:
-            return float(self._stream.duration * self._stream.time_base)
-        if self._container.duration is not None and not self._live:
-            return self._container.duration / av.time_base
-        return None
-
-    @property
-    def frame_count(self) -> int | None:
-        """About how many frames there are, for a progress bar; None where nobody knows."""
-        if self._stream.frames:
-            return self._stream.frames
-        return None if self.duration_s is None else round(self.duration_s * self.fps)
-
-    @property
     def damage(self) -> str:
         """What was wrong with the file as far as it was read; "" as long as nothing was."""
         packets = f"damaged packets: {self._damaged_packets}" if self._damaged_packets else ""
@@ -131,8 +118,8 @@ class VideoSource:
             captured_ms, received_ms = self._times(pts_s)
             image = _upright(self._rgb(picture), picture)
             header = FrameHeader(
-                camera=self._camera,
-                run=self._run,
+                camera=self.camera,
+                run=self.run,
                 index=self._index,
                 pts_s=pts_s,
                 captured_ms=captured_ms,
@@ -157,21 +144,23 @@ class VideoSource:
             yield from pictures
 
     def _next_packet(self, packets: Iterator[Packet[VideoStream]]) -> Packet[VideoStream] | None:
+        reason: av.FFmpegError | OSError | None = None
         try:
-            return next(packets, None)
+            packet = next(packets, None)
         except (av.FFmpegError, OSError) as error:
-            if self._live:
-                raise InputError("webcam lost", self._where, "plug it in again") from error
-            self._ended_early = f"reading stopped at {self._end_s:.1f} s: {error.strerror}"
-            return None
+            packet, reason = None, error
+            self._ended_early = f"reading stopped at {self._end_s:.1f} s ({error.strerror})"
+        if packet is None and self._live:
+            raise InputError("webcam lost", self._where, "plug it in again") from reason
+        return packet
 
     def _check_end(self) -> None:
         if self._index == 0:
             remedy = "copy it again, or convert it to H.264"
             raise InputError("not one picture could be decoded", self._where, remedy)
-        missing_s = (self.duration_s or 0.0) - self._end_s
-        if not self._ended_early and missing_s > max(SHORT_S, SHORT_SHARE * self._end_s):
-            self._ended_early = f"ends at {self._end_s:.1f} s of {self.duration_s:.1f} s"
+        whole_s = self.duration_s or 0.0
+        if not self._ended_early and whole_s - self._end_s > max(SHORT_S, SHORT_SHARE * whole_s):
+            self._ended_early = f"ends at {self._end_s:.1f} s of {whole_s:.1f} s"
 
     def _times(self, pts_s: float) -> tuple[int, int]:
         """Captured and received, UTC milliseconds; waits for a frame that is not due yet."""
@@ -218,6 +207,12 @@ def _video_stream(container: InputContainer, where: str) -> VideoStream:
         raise InputError("no video in it", where, "give a file with a video track")
     stream.thread_count = 1
     return stream
+
+
+def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return None if container.duration is None else container.duration / av.time_base
 
 
 def _shown_s(picture: VideoFrame) -> float:

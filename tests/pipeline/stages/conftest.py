@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
@@ -60,6 +61,7 @@ def encode(tmp_path: Path) -> Encode:
         with av.open(str(path), "w", options=options) as container:
             settings = {"bf": "2", "g": "12"} if codec == "libx264" else {}
             stream = container.add_stream(codec, rate=25, options=settings)
+            assert isinstance(stream, VideoStream)
             stream.height, stream.width, _ = shown[0].shape
             stream.pix_fmt = "yuv420p"
             if rotation or mirrored:

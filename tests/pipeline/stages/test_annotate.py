@@ -11,7 +11,8 @@ from pipeline.palette import rgb
 from pipeline.stages.annotate import annotate
 
 Picture = NDArray[np.uint8]
-SADNESS = np.float32([[0.1, 0.0, 0.0, 0.87, 0.0, 0.0, 0.03, 0.0]])
+SADNESS = np.array([[0.1, 0.0, 0.0, 0.87, 0.0, 0.0, 0.03, 0.0]], np.float32)
+Box = tuple[float, float, float, float]
 
 
 def blank(light: int, height: int = 720, width: int = 1280) -> Picture:
@@ -20,7 +21,7 @@ def blank(light: int, height: int = 720, width: int = 1280) -> Picture:
     return picture
 
 
-def draw(picture: Picture, *boxes: tuple[float, float, float, float], label: str = "sadness"):
+def draw(picture: Picture, *boxes: Box, label: str = "sadness") -> Picture:
     count = len(boxes)
     return annotate(
         picture,
@@ -37,7 +38,7 @@ def where(picture: Picture, colour: tuple[int, int, int]) -> NDArray[np.bool_]:
     return found
 
 
-def span(found: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+def span(found: NDArray[np.bool_]) -> Box:
     """x0, y0, x1, y1 of all that was found."""
     rows, columns = np.nonzero(found)
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
@@ -84,7 +85,7 @@ def test_bars_are_as_long_as_the_probabilities() -> None:
     assert rows == sorted(set(rows))
 
 
-def touched(box: tuple[float, float, float, float], *others: tuple[float, float, float, float]):
+def touched(box: Box, *others: Box) -> Box:
     """Bounds of all that is drawn for these faces beyond their boxes."""
     picture = blank(200)
     return span((draw(picture, box, *others) != picture).any(axis=2))
@@ -113,9 +114,8 @@ def test_grows_with_the_picture() -> None:
     st.integers(1, 400),
     st.lists(st.tuples(*[st.floats(-500, 900, width=32)] * 4), max_size=4),
 )
-def test_any_box_in_any_picture(
-    height: int, width: int, boxes: list[tuple[float, float, float, float]]
-) -> None:
+def test_any_box_in_any_picture(height: int, width: int, boxes: list[Box]) -> None:
     picture = blank(77, height, width)
     drawn = draw(picture, *boxes)
-    assert (drawn.shape, drawn.dtype) == (picture.shape, np.uint8)
+    assert drawn.shape == picture.shape
+    assert drawn.dtype == np.uint8

@@ -4,7 +4,7 @@ import hashlib
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -174,10 +174,12 @@ def as_webcam(monkeypatch: pytest.MonkeyPatch, path: Path, wrap: Callable[[Any],
 def test_webcam_is_stamped_on_arrival(encode: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
     as_webcam(monkeypatch, encode("c.mp4", 4), lambda container: container)
     ticks = iter(range(1_000, 2_000, 7))
-    frames = frames_of("webcam:0", clock=lambda: next(ticks))
-    assert [f.header.captured_ms for f in frames] == [1000, 1007, 1014, 1021]
-    assert [f.header.received_ms for f in frames] == [1000, 1007, 1014, 1021]
-    assert {f.header.clock for f in frames} == {"arrival"}
+    with VideoSource("webcam:0", "door", "e1", clock=lambda: next(ticks)) as source:
+        assert (source.duration_s, source.frame_count) == (None, 4)
+        headers = [frame.header for frame in islice(source, 4)]
+    assert [header.captured_ms for header in headers] == [1000, 1007, 1014, 1021]
+    assert [header.received_ms for header in headers] == [1000, 1007, 1014, 1021]
+    assert {header.clock for header in headers} == {"arrival"}
 
 
 class Unplugged:
@@ -195,12 +197,15 @@ class Unplugged:
         raise av.error.OSError(19, "No such device", "/dev/video0")
 
 
-def test_lost_webcam(encode: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
-    as_webcam(monkeypatch, encode("c.mkv", [quarters()] * 9, codec="mpeg4"), Unplugged)
+@pytest.mark.parametrize(("wrap", "count"), [(Unplugged, 3), (lambda container: container, 9)])
+def test_lost_webcam(
+    encode: Encode, monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Any], Any], count: int
+) -> None:
+    as_webcam(monkeypatch, encode("c.mkv", 9, codec="mpeg4"), wrap)
     with VideoSource("webcam:0", "door", "e1") as source:
         assert (source.duration_s, source.frame_count) == (None, None)
         frames = iter(source)
-        assert [next(frames).header.index for _ in range(3)] == [0, 1, 2]
+        assert [frame.header.index for frame in islice(frames, count)] == list(range(count))
         with pytest.raises(InputError, match="webcam lost: webcam:0"):
             next(frames)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import io
 import os
+import re
 import socket
 import subprocess
 import wave
@@ -17,6 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.frames import Frame
+from pipeline.stages import source as source_module
 from pipeline.stages.source import VideoSource
 
 Encode = Callable[..., Path]
@@ -73,6 +77,24 @@ def test_a_hole_in_the_middle_is_passed_over(encode: Encode) -> None:
     assert 80 <= len(frames) < 100
     assert frames[-1].header.pts_s == pytest.approx(99 / 25)
     assert damage.startswith("damaged packets: ")
+
+
+class BadDisk(io.FileIO):
+    """A file on a disk that fails beyond the first 100 kB."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() > 100_000:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(size) or b""
+
+
+def test_failing_disk(encode: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = encode("c.mkv", noisy(100))
+    assert path.stat().st_size > 300_000
+    monkeypatch.setattr(source_module, "open_local", BadDisk)
+    frames, damage = read(path)
+    assert 5 < len(frames) < 60
+    assert re.fullmatch(r"reading stopped at \d\.\d s \(Input/output error\)", damage)
 
 
 def test_index_lost(encode: Encode) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -156,6 +157,7 @@ def test_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, frames: in
 def test_wrong_pictures_and_times_are_refused(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "c.mp4", 192, 128, 25) as video:
         video.write(patches(), 1.0)
+        wrong: Any
         for wrong in (patches(128, 192), patches().astype(np.float32), patches()[..., :2]):
             with pytest.raises(ValueError, match=r"rgb: expected \(128, 192, 3\) uint8, got"):
                 video.write(wrong)
