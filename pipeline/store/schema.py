@@ -117,12 +117,13 @@ emotion_minutes = Table(
     metadata,
     _text("camera", primary_key=True),
     _integer("minute_ms", primary_key=True),
+    _text("run", primary_key=True),
     _text("label", primary_key=True),
     _integer("observations"),
     *_doubles(*SUMS),
     Index("emotion_minutes_minute", "minute_ms"),
 )
-"""The roll-up that pages read: looks a camera, minute of capture and smoothed label."""
+"""The roll-up that pages read: looks by camera, minute of capture, run and smoothed label."""
 
 camera_status = Table(
     "camera_status",

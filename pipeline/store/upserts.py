@@ -86,10 +86,11 @@ def _widen_runs(insert: Upsert) -> Upsert:
 
 def grow_minutes(connection: Connection, rows: Iterable[Row]) -> None:
     """Adds looks to their minute, once each: give only those that were really inserted."""
-    minutes: dict[tuple[str, int, str], list[Row]] = {}
+    minutes: dict[tuple[str, int, str, str], list[Row]] = {}
     for row in rows:
         minute_ms = row["captured_ms"] - row["captured_ms"] % MINUTE_MS
-        minutes.setdefault((row["camera"], minute_ms, row["smoothed_label"]), []).append(row)
+        key = row["camera"], minute_ms, row["run"], row["smoothed_label"]
+        minutes.setdefault(key, []).append(row)
     if not minutes:
         return
     insert = _insert(connection, emotion_minutes)
@@ -101,12 +102,12 @@ def grow_minutes(connection: Connection, rows: Iterable[Row]) -> None:
     connection.execute(grown, [_minute_row(*key, minutes[key]) for key in sorted(minutes)])
 
 
-def _minute_row(camera: str, minute_ms: int, label: str, rows: list[Row]) -> Row:
+def _minute_row(camera: str, minute_ms: int, run: str, label: str, rows: list[Row]) -> Row:
     sums = {
         total: math.fsum(row[name] for row in rows)
         for total, name in zip(SUMS, PROBABILITIES, strict=True)
     }
-    where = {"camera": camera, "minute_ms": minute_ms, "label": label}
+    where = {"camera": camera, "minute_ms": minute_ms, "run": run, "label": label}
     return {**where, "observations": len(rows), **sums}
 
 

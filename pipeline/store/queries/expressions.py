@@ -51,25 +51,39 @@ class Timeline:
 
 
 def expression_timeline(
-    engine: Engine, camera: str, since_ms: int, until_ms: int, points: int = 240
+    engine: Engine,
+    camera: str,
+    since_ms: int,
+    until_ms: int,
+    points: int = 240,
+    run: str | None = None,
 ) -> Timeline:
-    """The expressions of one camera over [since_ms, until_ms), in about `points` buckets."""
+    """The expressions of one camera over [since_ms, until_ms), in about `points` buckets.
+
+    Name the run of a recording: the times of each of its runs count from the file's start.
+    """
     live = _is_live(since_ms, until_ms)
     step = SECOND_MS if live else MINUTE_MS
     bucket_ms = step * max(1, -(-(until_ms - since_ms) // (step * points)))
     time = observations.c.captured_ms if live else emotion_minutes.c.minute_ms
     start = (time - time % _inline(bucket_ms)).label("start_ms")
-    query = _window(start, camera, since_ms, until_ms)
+    query = _of(_window(start, since_ms, until_ms), live, camera, run)
     with reading(engine) as connection:
         found = _shares_by(connection.execute(query).mappings(), "start_ms")
     return Timeline(bucket_ms, tuple(TimelinePoint(key, found[key]) for key in sorted(found)))
 
 
-def expression_shares(engine: Engine, since_ms: int, until_ms: int) -> dict[str, Shares]:
-    """The expressions of each camera over [since_ms, until_ms), in sum."""
+def expression_shares(
+    engine: Engine,
+    since_ms: int,
+    until_ms: int,
+    camera: str | None = None,
+    run: str | None = None,
+) -> dict[str, Shares]:
+    """The expressions over [since_ms, until_ms), in sum; of each camera, or of one, or of a run."""
     live = _is_live(since_ms, until_ms)
     key = observations.c.camera if live else emotion_minutes.c.camera
-    query = _window(key, None, since_ms, until_ms)
+    query = _of(_window(key, since_ms, until_ms), live, camera, run)
     with reading(engine) as connection:
         found: dict[str, Shares] = _shares_by(connection.execute(query).mappings(), "camera")
     return found
@@ -84,27 +98,32 @@ def _inline(number: int) -> ColumnElement[int]:
     return literal(number, literal_execute=True)
 
 
-def _window(
-    key: ColumnElement[Any], camera: str | None, since_ms: int, until_ms: int
-) -> Select[Any]:
+def _window(key: ColumnElement[Any], since_ms: int, until_ms: int) -> Select[Any]:
     """Looks and summed probabilities by `key` and label."""
     if _is_live(since_ms, until_ms):
         seen = observations.c
-        label, owner = seen.smoothed_label, seen.camera
+        label = seen.smoothed_label
         count: ColumnElement[int] = func.count()
         sums = [func.sum(seen[name]) for name in PROBABILITIES]
         when = (seen.captured_ms >= since_ms, seen.captured_ms < until_ms)
     else:
         minute = emotion_minutes.c
-        label, owner = minute.label, minute.camera
+        label = minute.label
         count = func.sum(minute.observations)
         sums = [func.sum(minute[name]) for name in SUMS]
         when = (minute.minute_ms >= since_ms - since_ms % MINUTE_MS, minute.minute_ms < until_ms)
     columns = [value.label(name) for value, name in zip(sums, SUMS, strict=True)]
     query = select(key, label.label("label"), count.label("observations"), *columns)
-    if camera is not None:
-        query = query.where(owner == camera)
     return query.where(*when).group_by(key, label)
+
+
+def _of(query: Select[Any], live: bool, camera: str | None, run: str | None) -> Select[Any]:
+    asked = (observations if live else emotion_minutes).c
+    if camera is not None:
+        query = query.where(asked.camera == camera)
+    if run is not None:
+        query = query.where(asked.run == run)
+    return query
 
 
 def _shares_by(rows: Iterable[Mapping[Any, Any]], key: str) -> dict[Any, Shares]:

@@ -53,9 +53,14 @@ class Look:
 
 
 def recent_tracks(
-    engine: Engine, since_ms: int, until_ms: int, camera: str | None = None, limit: int = 50
+    engine: Engine,
+    since_ms: int,
+    until_ms: int,
+    camera: str | None = None,
+    run: str | None = None,
+    limit: int = 50,
 ) -> list[Track]:
-    """The tracks that overlap [since_ms, until_ms), last seen first; of one camera, or of all."""
+    """The tracks that overlap [since_ms, until_ms), last seen first; of a camera, a run, or all."""
     query = (
         select(tracks)
         .where(tracks.c.ended_ms >= since_ms, tracks.c.started_ms < until_ms)
@@ -64,6 +69,8 @@ def recent_tracks(
     )
     if camera is not None:
         query = query.where(tracks.c.camera == camera)
+    if run is not None:
+        query = query.where(tracks.c.run == run)
     with reading(engine) as connection:
         return [_track(row) for row in connection.execute(query).mappings()]
 

@@ -88,13 +88,13 @@ def expected_minutes(looks: list[FaceObserved]) -> list[dict[str, Any]]:
     for key in sorted({minute_of(look) for look in looks}):
         members = [look.probabilities.values() for look in looks if minute_of(look) == key]
         sums = [pytest.approx(math.fsum(column)) for column in zip(*members, strict=True)]
-        names = dict(zip(("camera", "minute_ms", "label"), key, strict=True))
+        names = dict(zip(("camera", "minute_ms", "run", "label"), key, strict=True))
         rows.append({**names, "observations": len(members), **dict(zip(SUMS, sums, strict=True))})
     return rows
 
 
-def minute_of(look: FaceObserved) -> tuple[str, int, str]:
-    return look.camera, look.captured_ms // 60_000 * 60_000, look.smoothed.label
+def minute_of(look: FaceObserved) -> tuple[str, int, str, str]:
+    return look.camera, look.captured_ms // 60_000 * 60_000, look.run, look.smoothed.label
 
 
 KINDS = st.sampled_from(["look", "look", "track", "status"])

@@ -105,6 +105,7 @@ def upgrade() -> None:
         "emotion_minutes",
         sa.Column("camera", sa.Text(), nullable=False),
         sa.Column("minute_ms", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("run", sa.Text(), nullable=False),
         sa.Column("label", sa.Text(), nullable=False),
         sa.Column("observations", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("sum_neutral", sa.Double(), nullable=False),
@@ -115,7 +116,7 @@ def upgrade() -> None:
         sa.Column("sum_disgust", sa.Double(), nullable=False),
         sa.Column("sum_fear", sa.Double(), nullable=False),
         sa.Column("sum_contempt", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("camera", "minute_ms", "label"),
+        sa.PrimaryKeyConstraint("camera", "minute_ms", "run", "label"),
     )
     op.create_index("emotion_minutes_minute", "emotion_minutes", ["minute_ms"], unique=False)
     op.create_table(
