@@ -1,0 +1,88 @@
+"""The container files fit the program: without an engine, so read as text."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.config import load
+
+ROOT = Path(__file__).parent.parent.parent
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker/compose.yaml").read_text("utf-8"))
+OURS = {
+    name: service
+    for name, service in COMPOSE["services"].items()
+    if service["image"].startswith("undercam:")
+}
+TEXT = (ROOT / "docker/Dockerfile").read_text("utf-8").replace("\\\n", " ")
+STEPS = [shlex.split(line, comments=True) for line in TEXT.splitlines() if line.strip(" \n")]
+STEPS = [step for step in STEPS if step]
+
+
+def stage(name: str) -> list[list[str]]:
+    """The steps of one stage of the Dockerfile, after those of the stages it stands on."""
+    stages = [i for i, step in enumerate(STEPS) if step[0] == "FROM"]
+    start = next(i for i in stages if STEPS[i][-1] == name)
+    end = next((i for i in stages if i > start), len(STEPS))
+    below = STEPS[start][1]
+    known = any(STEPS[i][-1] == below for i in stages)
+    return (stage(below) if known else []) + STEPS[start:end]
+
+
+@pytest.mark.parametrize("target", ["cpu", "gpu"])
+def test_the_image_runs_undercam_as_nobody_special(target: str) -> None:
+    last = {step[0]: step[1:] for step in stage(target)}
+    assert last["USER"] == ["undercam"]
+    assert last["ENTRYPOINT"] == ["[undercam]"]
+    assert "".join(step[0] for step in stage(target)).count("USER") == 1
+
+
+def test_everything_copied_is_there_and_let_through() -> None:
+    copied = {name for step in STEPS if step[0] == "COPY" for name in step[1:-1]}
+    sources = {name for name in copied if not name.startswith(("--", "/"))}
+    let = (ROOT / "docker/Dockerfile.dockerignore").read_text("utf-8").split()
+    assert {f"!{name}" for name in sources} == {line for line in let if line.startswith("!")}
+    assert all((ROOT / name).exists() for name in sources)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_service_is_shut_in(name: str) -> None:
+    service = OURS[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "privileged" not in service
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+    assert service["build"]["target"] in {"cpu", "gpu"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_service_calls_a_command_with_settings_that_exist(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = OURS[name]
+    for key, value in service["environment"].items():
+        monkeypatch.setenv(key, value)
+    settings = load()
+    assert settings.store.url == "env:STORE_URL"
+    assert (ROOT / f"pipeline/cli/{service['command'][0]}.py").is_file()
+
+
+def test_no_password_is_written_down() -> None:
+    text = (ROOT / "docker/compose.yaml").read_text("utf-8")
+    assert "POSTGRES_PASSWORD:?" in text
+    for value in re.findall(r"POSTGRES_PASSWORD: (.*)", text):
+        assert value.startswith("${POSTGRES_PASSWORD:?")
+
+
+def test_every_volume_is_declared() -> None:
+    named = {
+        volume.split(":")[0]
+        for service in COMPOSE["services"].values()
+        for volume in service.get("volumes", [])
+    }
+    assert named == set(COMPOSE["volumes"])
