@@ -64,7 +64,14 @@ class DetectorSettings(Section):
 class TrackerSettings(Section):
     """How boxes become tracks, in media seconds."""
 
-    least_iou: Share = Field(0.2, description="Least overlap of a box with its predicted place.")
+    start_score: Share = Field(
+        0.4,
+        description="Least detector score that begins a track; weaker boxes only go on with one.",
+    )
+    least_iou: Share = Field(0.2, description="Overlap with its predicted place that keeps a face.")
+    reach: float = Field(
+        2.0, ge=0, le=10, description="Or: distance from there, in box sides, at the very most."
+    )
     birth_s: float = Field(0.15, ge=0, description="Seconds a face is seen before it is a track.")
     lost_s: float = Field(0.8, ge=0, description="Seconds without a box that end a track.")
 
