@@ -3,7 +3,7 @@
 # make check   format, lint, types, architecture         make setup      everything for developers
 # make train-smoke   train a toy network, export it, analyse the sample with it
 
-SHELL := /bin/bash
+SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup check test test-slow test-all demo train-smoke
@@ -28,7 +28,7 @@ check: .venv/.developer
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest tests/test_architecture.py --durations=0
+	$(BIN)/pytest tests/test_architecture.py
 
 test: .venv/.developer
 	$(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
