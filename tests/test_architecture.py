@@ -65,7 +65,7 @@ LOOP_NEEDS = {"torch", "numpy", "cv2", "safetensors", "sklearn"}
 """All that the training loop may need: a machine with a GPU often holds nothing else."""
 UNSAFE = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 MODULE_LINES, FUNCTION_LINES = 300, 60
-MACHINE_PATH = re.compile(r"(?:^|[\s\"'=:(])/(?:farm|home|opt|root|Users|work)/[a-z]")
+MACHINE_PATH = re.compile(r"(?:^|[\s\"'=:(])/(?:farm|home|opt|root|Users|work)/[a-z]", re.M)
 REGISTRY = re.compile(r"(?:pypi|pythonhosted|npmjs|maven|debian|pytorch)\.(?:org|com)/", re.I)
 
 
