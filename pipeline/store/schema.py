@@ -18,13 +18,17 @@ from sqlalchemy import (
     Text,
 )
 
-from models.emotions import EMOTIONS
+from models.emotions import EMOTIONS, UNKNOWN
 
 PROBABILITIES: tuple[str, ...] = tuple(f"p_{emotion}" for emotion in EMOTIONS)
 """The columns of the eight probabilities of a look, or of their mean over a track."""
 
 SUMS: tuple[str, ...] = tuple(f"sum_{emotion}" for emotion in EMOTIONS)
 """The columns of the eight probabilities summed over the looks of a minute."""
+
+LABELS: tuple[str, ...] = (*EMOTIONS, UNKNOWN)
+COUNTS: tuple[str, ...] = tuple(f"n_{label}" for label in LABELS)
+"""The columns of the looks of a minute, one per smoothed label."""
 
 metadata = MetaData()
 
@@ -118,12 +122,11 @@ emotion_minutes = Table(
     _text("camera", primary_key=True),
     _integer("minute_ms", primary_key=True),
     _text("run", primary_key=True),
-    _text("label", primary_key=True),
-    _integer("observations"),
+    *(_integer(name) for name in COUNTS),
     *_doubles(*SUMS),
     Index("emotion_minutes_minute", "minute_ms"),
 )
-"""The roll-up that pages read: looks by camera, minute of capture, run and smoothed label."""
+"""The roll-up that pages read: the looks of a camera's minute of capture, by smoothed label."""
 
 camera_status = Table(
     "camera_status",

@@ -6,6 +6,7 @@ Rows go in sorted by key, so that two writers wait for each other and never dead
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection, Table, and_, case, or_
@@ -14,6 +15,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from pipeline.records import Event, FaceObserved
 from pipeline.store.rows import Row
 from pipeline.store.schema import (
+    COUNTS,
+    LABELS,
     PROBABILITIES,
     SUMS,
     cameras,
@@ -86,29 +89,32 @@ def _widen_runs(insert: Upsert) -> Upsert:
 
 def grow_minutes(connection: Connection, rows: Iterable[Row]) -> None:
     """Adds looks to their minute, once each: give only those that were really inserted."""
-    minutes: dict[tuple[str, int, str, str], list[Row]] = {}
+    minutes: dict[tuple[str, int, str], list[Row]] = {}
     for row in rows:
         minute_ms = row["captured_ms"] - row["captured_ms"] % MINUTE_MS
-        key = row["camera"], minute_ms, row["run"], row["smoothed_label"]
-        minutes.setdefault(key, []).append(row)
+        minutes.setdefault((row["camera"], minute_ms, row["run"]), []).append(row)
     if not minutes:
         return
     insert = _insert(connection, emotion_minutes)
-    counted = ("observations", *SUMS)
     grown = insert.on_conflict_do_update(
         index_elements=list(emotion_minutes.primary_key),
-        set_={name: emotion_minutes.c[name] + insert.excluded[name] for name in counted},
+        set_={name: emotion_minutes.c[name] + insert.excluded[name] for name in COUNTS + SUMS},
     )
     connection.execute(grown, [_minute_row(*key, minutes[key]) for key in sorted(minutes)])
 
 
-def _minute_row(camera: str, minute_ms: int, run: str, label: str, rows: list[Row]) -> Row:
-    sums = {
-        total: math.fsum(row[name] for row in rows)
-        for total, name in zip(SUMS, PROBABILITIES, strict=True)
+def _minute_row(camera: str, minute_ms: int, run: str, rows: list[Row]) -> Row:
+    shown = Counter(row["smoothed_label"] for row in rows)
+    return {
+        "camera": camera,
+        "minute_ms": minute_ms,
+        "run": run,
+        **{name: shown[label] for name, label in zip(COUNTS, LABELS, strict=True)},
+        **{
+            total: math.fsum(row[name] for row in rows)
+            for total, name in zip(SUMS, PROBABILITIES, strict=True)
+        },
     }
-    where = {"camera": camera, "minute_ms": minute_ms, "run": run, "label": label}
-    return {**where, "observations": len(rows), **sums}
 
 
 def advance_tracks(connection: Connection, rows: Iterable[Row]) -> int:

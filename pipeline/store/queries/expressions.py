@@ -1,23 +1,31 @@
 """Which expressions were seen: over time and in sum, per camera.
 
-Windows longer than LIVE_MS are answered from the minutes' roll-up and so widen to whole minutes;
-shorter ones from the looks themselves.
+Short windows are answered from the looks themselves; longer ones from the minutes' roll-up, and so
+begin and end with a minute.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Select, func, literal, select
 
-from models.emotions import EMOTIONS
 from pipeline.store.faults import reading
-from pipeline.store.schema import PROBABILITIES, SUMS, emotion_minutes, observations
+from pipeline.store.schema import (
+    COUNTS,
+    LABELS,
+    PROBABILITIES,
+    SUMS,
+    cameras,
+    emotion_minutes,
+    observations,
+)
 
-LIVE_MS = 10 * 60_000
-"""The longest window that is answered from the looks, milliseconds."""
+TIMELINE_LIVE_MS = 10 * 60_000
+SHARES_LIVE_MS = 2 * 60_000
+"""The longest windows that are answered from the looks: of one camera, and of all of them."""
 MINUTE_MS = 60_000
 SECOND_MS = 1_000
 
@@ -62,15 +70,15 @@ def expression_timeline(
 
     Name the run of a recording: the times of each of its runs count from the file's start.
     """
-    live = _is_live(since_ms, until_ms)
+    live = until_ms - since_ms <= TIMELINE_LIVE_MS
     step = SECOND_MS if live else MINUTE_MS
     bucket_ms = step * max(1, -(-(until_ms - since_ms) // (step * points)))
     time = observations.c.captured_ms if live else emotion_minutes.c.minute_ms
     start = (time - time % _inline(bucket_ms)).label("start_ms")
-    query = _of(_window(start, since_ms, until_ms), live, camera, run)
+    query = _window(start, live, since_ms, until_ms, camera, run)
     with reading(engine) as connection:
-        found = _shares_by(connection.execute(query).mappings(), "start_ms")
-    return Timeline(bucket_ms, tuple(TimelinePoint(key, found[key]) for key in sorted(found)))
+        rows = connection.execute(query.order_by("start_ms")).all()
+    return Timeline(bucket_ms, tuple(TimelinePoint(row[0], _shares(row)) for row in rows))
 
 
 def expression_shares(
@@ -81,16 +89,11 @@ def expression_shares(
     run: str | None = None,
 ) -> dict[str, Shares]:
     """The expressions over [since_ms, until_ms), in sum; of each camera, or of one, or of a run."""
-    live = _is_live(since_ms, until_ms)
+    live = until_ms - since_ms <= SHARES_LIVE_MS
     key = observations.c.camera if live else emotion_minutes.c.camera
-    query = _of(_window(key, since_ms, until_ms), live, camera, run)
+    query = _window(key, live, since_ms, until_ms, camera, run)
     with reading(engine) as connection:
-        found: dict[str, Shares] = _shares_by(connection.execute(query).mappings(), "camera")
-    return found
-
-
-def _is_live(since_ms: int, until_ms: int) -> bool:
-    return until_ms - since_ms <= LIVE_MS
+        return {row[0]: _shares(row) for row in connection.execute(query)}
 
 
 def _inline(number: int) -> ColumnElement[int]:
@@ -98,45 +101,39 @@ def _inline(number: int) -> ColumnElement[int]:
     return literal(number, literal_execute=True)
 
 
-def _window(key: ColumnElement[Any], since_ms: int, until_ms: int) -> Select[Any]:
-    """Looks and summed probabilities by `key` and label."""
-    if _is_live(since_ms, until_ms):
-        seen = observations.c
-        label = seen.smoothed_label
-        count: ColumnElement[int] = func.count()
-        sums = [func.sum(seen[name]) for name in PROBABILITIES]
-        when = (seen.captured_ms >= since_ms, seen.captured_ms < until_ms)
-    else:
-        minute = emotion_minutes.c
-        label = minute.label
-        count = func.sum(minute.observations)
-        sums = [func.sum(minute[name]) for name in SUMS]
-        when = (minute.minute_ms >= since_ms - since_ms % MINUTE_MS, minute.minute_ms < until_ms)
-    columns = [value.label(name) for value, name in zip(sums, SUMS, strict=True)]
-    query = select(key, label.label("label"), count.label("observations"), *columns)
-    return query.where(*when).group_by(key, label)
+def _window(
+    key: ColumnElement[Any],
+    live: bool,
+    since_ms: int,
+    until_ms: int,
+    camera: str | None,
+    run: str | None,
+) -> Select[Any]:
+    """Rows of the key, the looks of each label, and the eight summed probabilities."""
+    asked = observations.c if live else emotion_minutes.c
+    time = asked.captured_ms if live else asked.minute_ms
+    since_ms -= 0 if live else since_ms % MINUTE_MS
+    query = (
+        select(key, *(_live_sums() if live else _minute_sums()))
+        # Both indexes begin with the camera: without one to name, name them all.
+        .where(asked.camera.in_(select(cameras.c.camera) if camera is None else [camera]))
+        .where(time >= since_ms, time < until_ms)
+        .group_by(key)
+    )
+    return query if run is None else query.where(asked.run == run)
 
 
-def _of(query: Select[Any], live: bool, camera: str | None, run: str | None) -> Select[Any]:
-    asked = (observations if live else emotion_minutes).c
-    if camera is not None:
-        query = query.where(asked.camera == camera)
-    if run is not None:
-        query = query.where(asked.run == run)
-    return query
+def _live_sums() -> list[ColumnElement[Any]]:
+    seen = observations.c
+    counts = [func.count().filter(seen.smoothed_label == label) for label in LABELS]
+    return [*counts, *(func.sum(seen[name]) for name in PROBABILITIES)]
 
 
-def _shares_by(rows: Iterable[Mapping[Any, Any]], key: str) -> dict[Any, Shares]:
-    counts: dict[Any, dict[str, int]] = {}
-    sums: dict[Any, list[float]] = {}
-    for row in rows:
-        counts.setdefault(row[key], {})[row["label"]] = int(row["observations"])
-        total = sums.setdefault(row[key], [0.0] * len(EMOTIONS))
-        sums[row[key]] = [old + row[name] for old, name in zip(total, SUMS, strict=True)]
-    return {name: shares_of(counts[name], sums[name]) for name in counts}
+def _minute_sums() -> list[ColumnElement[Any]]:
+    return [func.sum(emotion_minutes.c[name]) for name in COUNTS + SUMS]
 
 
-def shares_of(counts: dict[str, int], sums: Iterable[float]) -> Shares:
-    """Shares from looks per label and the eight probabilities summed over all of them."""
+def _shares(row: Sequence[Any]) -> Shares:
+    counts = {label: int(n) for label, n in zip(LABELS, row[1:], strict=False) if n}
     number = sum(counts.values())
-    return Shares(number, counts, tuple(value / number for value in sums))
+    return Shares(number, counts, tuple(value / number for value in row[1 + len(LABELS) :]))

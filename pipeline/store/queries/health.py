@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, func, select, text
 
 from pipeline.store.faults import reading
-from pipeline.store.schema import dead_letters, emotion_minutes, gaps, observations
+from pipeline.store.schema import COUNTS, dead_letters, emotion_minutes, gaps, observations
 
-LATENCY_ROWS = 20_000
+LATENCY_ROWS = 10_000
 """The most rows that a latency is computed from: the newest ones of the window."""
 COUNT_LIMIT = 100_000
 """Dead letters are counted up to here."""
@@ -69,8 +71,9 @@ def latency(engine: Engine, since_ms: int, until_ms: int) -> list[Latency]:
 def rows_per_minute(engine: Engine, since_ms: int, until_ms: int) -> list[MinuteRows]:
     """Looks per minute of capture, in order; minutes without any are left out."""
     minute = emotion_minutes.c
+    looks = functools.reduce(operator.add, (minute[name] for name in COUNTS))
     query = (
-        select(minute.minute_ms, func.sum(minute.observations))
+        select(minute.minute_ms, func.sum(looks))
         .where(minute.minute_ms >= since_ms, minute.minute_ms < until_ms)
         .group_by(minute.minute_ms)
         .order_by(minute.minute_ms)

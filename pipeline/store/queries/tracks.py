@@ -85,26 +85,20 @@ def find_track(engine: Engine, track_id: str) -> Track | None:
 def track_looks(engine: Engine, track: Track, points: int = 400) -> list[Look]:
     """The looks of a track in order of time; of a long one every nth, at most `points` of them."""
     seen = observations.c
-    numbered = (
-        select(
-            seen.captured_ms,
-            seen.pts_ms,
-            *(seen[name] for name in PROBABILITIES),
-            seen.label,
-            seen.smoothed_label,
-            seen.smoothed_confidence,
-            seen.uncertainty,
-            func.row_number().over(order_by=seen.captured_ms).label("number"),
-            func.count().over().label("total"),
-        )
-        .where(_of(track))
-        .subquery()
-    )
+    number = func.row_number().over(order_by=seen.captured_ms).label("number")
+    # From the index alone; only the chosen rows are then read.
+    times = select(seen.captured_ms, number, func.count().over().label("total"))
+    numbered = times.where(_of(track)).subquery()
     stride = (numbered.c.total + points - 1) // points
-    query = select(numbered).where((numbered.c.number - 1) % stride == 0)
+    chosen = select(numbered.c.captured_ms).where((numbered.c.number - 1) % stride == 0)
+    query = (
+        select(observations)
+        .where(_of(track), seen.captured_ms.in_(chosen))
+        .order_by(seen.captured_ms, seen.frame)
+        .limit(points)
+    )
     with reading(engine) as connection:
-        rows = connection.execute(query.order_by(numbered.c.number)).mappings()
-        return [_look(row) for row in rows]
+        return [_look(row) for row in connection.execute(query).mappings()]
 
 
 def track_shares(engine: Engine, track: Track) -> Shares:

@@ -106,8 +106,15 @@ def upgrade() -> None:
         sa.Column("camera", sa.Text(), nullable=False),
         sa.Column("minute_ms", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("run", sa.Text(), nullable=False),
-        sa.Column("label", sa.Text(), nullable=False),
-        sa.Column("observations", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("n_neutral", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("n_happiness", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("n_surprise", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("n_sadness", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("n_anger", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("n_disgust", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("n_fear", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("n_contempt", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("n_unknown", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("sum_neutral", sa.Double(), nullable=False),
         sa.Column("sum_happiness", sa.Double(), nullable=False),
         sa.Column("sum_surprise", sa.Double(), nullable=False),
@@ -116,7 +123,7 @@ def upgrade() -> None:
         sa.Column("sum_disgust", sa.Double(), nullable=False),
         sa.Column("sum_fear", sa.Double(), nullable=False),
         sa.Column("sum_contempt", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("camera", "minute_ms", "run", "label"),
+        sa.PrimaryKeyConstraint("camera", "minute_ms", "run"),
     )
     op.create_index("emotion_minutes_minute", "emotion_minutes", ["minute_ms"], unique=False)
     op.create_table(

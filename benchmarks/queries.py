@@ -1,0 +1,216 @@
+"""How long a page waits for its answers, over millions of stored looks.
+
+    python -m benchmarks.queries --rows 5000000 --url sqlite:////tmp/week.db --json
+
+Fills an empty database with a made week (see `rows.py`), or takes one that it filled before, and
+asks what each page of the dashboard asks, again and again. "First" is the first time on new
+connections, for SQLite with its file put out of the system's cache too; median and max are of the
+rounds after it. Writes the figures to benchmarks/results/ with the date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import Engine, func, select, text
+
+from benchmarks.rows import CAMERAS, fill
+from pipeline.clock import wall_clock
+from pipeline.errors import ConfigError
+from pipeline.store import queries as ask
+from pipeline.store.engine import open_store
+from pipeline.store.schema import observations, tracks
+
+RESULTS = Path(__file__).parent / "results"
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+WEEK = 7 * DAY
+ALLOWED_MS = 300
+Questions = dict[str, Callable[[Engine], Any]]
+
+
+def pages(now: int, long: ask.Track) -> dict[str, Questions]:
+    """What the pages ask, each with the widest window that a viewer can choose."""
+    camera = long.camera
+    return {
+        "cameras": {
+            "camera_overview 1 h": lambda e: ask.camera_overview(e, now - HOUR, now, 5_000),
+            "list_runs": lambda e: ask.list_runs(e, limit=200),
+            "expression_shares 10 min": lambda e: ask.expression_shares(e, now - 10 * MINUTE, now),
+            "expression_shares 1 min": lambda e: ask.expression_shares(e, now - MINUTE, now),
+            "latency 1 min": lambda e: ask.latency(e, now - MINUTE, now),
+        },
+        "expressions, 10 min": expressions(camera, now, 10 * MINUTE),
+        "expressions, 24 h": expressions(camera, now, DAY),
+        "expressions, 7 days": expressions(camera, now, WEEK),
+        "tracks, 7 days": {
+            "camera_overview 7 days": lambda e: ask.camera_overview(e, now - WEEK, now),
+            "recent_tracks, all": lambda e: ask.recent_tracks(e, now - WEEK, now),
+            "recent_tracks, one camera": lambda e: ask.recent_tracks(e, now - WEEK, now, camera),
+            "find_track": lambda e: ask.find_track(e, long.id),
+            f"track_looks of {long.observations}": lambda e: ask.track_looks(e, long),
+            f"track_shares of {long.observations}": lambda e: ask.track_shares(e, long),
+            "list_runs": lambda e: ask.list_runs(e, camera),
+        },
+        "health": {
+            "camera_overview 1 h": lambda e: ask.camera_overview(e, now - HOUR, now),
+            "latency 1 min": lambda e: ask.latency(e, now - MINUTE, now),
+            "latency 10 min": lambda e: ask.latency(e, now - 10 * MINUTE, now),
+            "rows_per_minute 2 h": lambda e: ask.rows_per_minute(e, now - 2 * HOUR, now),
+            "recent_gaps 24 h": lambda e: ask.recent_gaps(e, now - DAY, now),
+            "dead_letter_count": ask.dead_letter_count,
+            "database_bytes": ask.database_bytes,
+        },
+    }
+
+
+def expressions(camera: str, now: int, window: int) -> Questions:
+    """The page of one camera's expressions; the shares are of all cameras."""
+    return {
+        "camera_overview 1 h": lambda e: ask.camera_overview(e, now - HOUR, now),
+        "expression_timeline": lambda e: ask.expression_timeline(e, camera, now - window, now, 120),
+        "expression_shares": lambda e: ask.expression_shares(e, now - window, now),
+    }
+
+
+def measured(url: str, rounds: int, now: int, long: ask.Track) -> dict[str, Any]:
+    """Milliseconds of each question and of each page."""
+    return {name: page(url, asked, rounds) for name, asked in pages(now, long).items()}
+
+
+def page(url: str, questions: Questions, rounds: int) -> dict[str, Any]:
+    """First, median and max of each question, and of the page as a whole."""
+    engine = open_store(url, read_only=True)
+    forget(engine)
+    taken = [{name: timed(q, engine) for name, q in questions.items()} for _ in range(rounds + 1)]
+    engine.dispose()
+    each = {name: summary([one[name] for one in taken]) for name in questions}
+    return {"page": summary([sum(one.values()) for one in taken]), "queries": each}
+
+
+def timed(question: Callable[[Engine], Any], engine: Engine) -> float:
+    """Milliseconds that the answer took."""
+    started = time.perf_counter()
+    question(engine)
+    return (time.perf_counter() - started) * 1000
+
+
+def summary(milliseconds: list[float]) -> dict[str, float]:
+    """The first apart from the rest."""
+    first, *rest = milliseconds
+    figures = {"first_ms": first, "median_ms": statistics.median(rest), "max_ms": max(rest)}
+    return {name: round(value, 1) for name, value in figures.items()}
+
+
+def forget(engine: Engine) -> None:
+    """New connections, and for SQLite a file that the system has to read again."""
+    engine.dispose()
+    if engine.dialect.name == "sqlite":
+        with open(engine.url.database or "", "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def prepared(url: str, rows: int) -> dict[str, Any]:
+    """The database with its rows: how many, how large, how long they took to write."""
+    engine = open_store(url)
+    with engine.connect() as connection:
+        found = connection.execute(select(func.count()).select_from(observations)).scalar_one()
+    if found not in (0, rows):
+        raise ConfigError(f"holds {found} looks, not {rows}", "--url", "give an empty database")
+    started = time.perf_counter()
+    if not found:
+        fill(engine, rows, wall_clock())
+    seconds = None if found else round(time.perf_counter() - started, 1)
+    version = (
+        "SELECT sqlite_version()" if engine.dialect.name == "sqlite" else "SHOW server_version"
+    )
+    with engine.connect() as connection:
+        about = {
+            "database": f"{engine.dialect.name} {connection.execute(text(version)).scalar_one()}",
+            "rows": rows,
+            "bytes": ask.database_bytes(engine),
+            "fill_s": seconds,
+            "now_ms": connection.execute(select(func.max(tracks.c.ended_ms))).scalar_one() + 1,
+            "long": connection.execute(
+                select(tracks.c.id).order_by(tracks.c.observations.desc()).limit(1)
+            ).scalar_one(),
+        }
+    engine.dispose()
+    return about
+
+
+def run(url: str, rows: int, rounds: int, note: str) -> dict[str, Any]:
+    """Everything measured, and on what."""
+    about = prepared(url, rows)
+    engine = open_store(url, read_only=True)
+    long = ask.find_track(engine, about.pop("long"))
+    engine.dispose()
+    assert long is not None
+    load = os.getloadavg()[0]
+    found = measured(url, rounds, about.pop("now_ms"), long)
+    return {
+        "command": f"python -m benchmarks.queries --rows {rows} --rounds {rounds}",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "sqlalchemy": sqlalchemy.__version__,
+        "cpus": os.cpu_count(),
+        "load_average": round(load, 1),
+        "note": note,
+        "cameras": CAMERAS,
+        **about,
+        "allowed_ms": ALLOWED_MS,
+        "ok": all(one["page"]["median_ms"] < ALLOWED_MS for one in found.values()),
+        "pages": found,
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures for a person."""
+    lines = [
+        f"{result['database']}: {result['rows']:,} looks, {result['bytes'] / 1e9:.2f} GB",
+        f"{'milliseconds':38}{'first':>9}{'median':>9}{'max':>9}",
+    ]
+    for name, found in result["pages"].items():
+        lines.append(row(f"{name}: page", found["page"]))
+        lines += [row(f"    {query}", figures) for query, figures in found["queries"].items()]
+    return "\n".join(lines)
+
+
+def row(name: str, figures: dict[str, float]) -> str:
+    """One line of the table."""
+    values = (figures[key] for key in ("first_ms", "median_ms", "max_ms"))
+    return f"{name:38}" + "".join(f"{value:9.1f}" for value in values)
+
+
+def main() -> int:
+    """Exit code 1 when a page's median is over the allowance."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--url", required=True, help="an empty database, or one filled by this")
+    parser.add_argument("--rows", type=int, default=5_000_000, help="looks to fill it with")
+    parser.add_argument("--rounds", type=int, default=15, help="times that each page is asked")
+    parser.add_argument("--note", default="", help="what else the machine was doing")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the dated JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = parser.parse_args()
+    result = run(options.url, options.rows, options.rounds, options.note)
+    options.out.mkdir(parents=True, exist_ok=True)
+    name = f"{result['date'][:10]}-queries-{result['database'].split()[0]}.json"
+    (options.out / name).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result) if options.json else table(result))
+    return 0 if result["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

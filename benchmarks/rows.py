@@ -1,0 +1,192 @@
+"""Made rows, a week of them: eight cameras, faces that stay for some sixty looks, days busier than
+nights, and now a full house.
+
+Only sizes and orders matter here: this is to time queries, not to show to anyone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine, Table, text
+
+from models.emotions import EMOTIONS
+from pipeline.store.engine import writing
+from pipeline.store.schema import (
+    LABELS,
+    PROBABILITIES,
+    camera_status,
+    dead_letters,
+    gaps,
+    observations,
+)
+
+CAMERAS = 8
+WEEK_MS = 7 * 24 * 3_600_000
+MEAN_LOOKS = 60
+FULL_ROWS = 5_000_000
+"""Made whole from here on; of fewer rows, the full house and the long track last shorter."""
+HOUSE_MS, LANES, PACE_MS = 15 * 60_000, 2, 100
+"""The full house: until now, two faces before each camera, ten looks a second at each."""
+LONG_LOOKS = 18_000
+"""One more face stays before the first camera for half an hour."""
+GAPS_MS = (40, 100, 200, 400)
+UNKNOWN_SHARE = 0.05
+STATUS_MS = 60_000
+LETTERS, GAPS = 1_000, 200
+CHUNK = 50_000
+Whole = NDArray[np.int64]
+Columns = dict[str, Whole]
+
+
+def fill(engine: Engine, rows: int, now_ms: int, seed: int = 0) -> None:
+    """Fills an empty store with `rows` looks and all that belongs to them, up to now_ms."""
+    rng = np.random.default_rng(seed)
+    looks = _looks(rng, rows, now_ms)
+    for first in range(0, rows, CHUNK):
+        part = {name: values[first : first + CHUNK] for name, values in looks.items()}
+        _bulk(engine, observations, _observation_rows(rng, part, now_ms))
+    _bulk(engine, camera_status, _status_rows(now_ms))
+    _bulk(engine, gaps, _gap_rows(now_ms))
+    _bulk(engine, dead_letters, _letter_rows(now_ms))
+    _roll_up(engine)
+
+
+def _looks(rng: np.random.Generator, rows: int, now_ms: int) -> Columns:
+    """Camera, track, label and time of every look, in order of time."""
+    tracks = _tracks(rng, rows, now_ms)
+    number = np.repeat(np.arange(len(tracks["looks"])), tracks["looks"])[:rows]
+    first = np.cumsum(tracks["looks"]) - tracks["looks"]
+    frame = np.arange(rows) - first[number]
+    captured = tracks["start_ms"][number] + frame * tracks["gap_ms"][number]
+    order = np.argsort(captured, kind="stable")
+    number = number[order]
+    return {
+        "camera": tracks["camera"][number],
+        "track": number + 1,
+        "label": tracks["label"][number],
+        "frame": frame[order],
+        "captured_ms": np.minimum(captured[order], now_ms - 1),
+    }
+
+
+def _tracks(rng: np.random.Generator, rows: int, now_ms: int) -> Columns:
+    """The long one, the full house, then the week: more than enough for `rows` looks."""
+    size = min(1.0, rows / FULL_ROWS)
+    long = max(1, round(LONG_LOOKS * size))
+    camera, lane, turn = np.meshgrid(
+        np.arange(CAMERAS),
+        np.arange(LANES),
+        np.arange(round(HOUSE_MS * size / (PACE_MS * MEAN_LOOKS))),
+        indexing="ij",
+    )
+    house = camera.size
+    week = 2 * rows // MEAN_LOOKS
+    looks = np.concatenate(
+        [[long], np.full(house, MEAN_LOOKS), rng.geometric(1 / MEAN_LOOKS, week)]
+    )
+    start = np.concatenate(
+        [
+            [now_ms - long * PACE_MS],
+            now_ms - (turn.ravel() + 1) * PACE_MS * MEAN_LOOKS + lane.ravel(),
+            now_ms - _busy_hours(rng, week),
+        ]
+    )
+    return {
+        "camera": np.concatenate([[0], camera.ravel(), rng.integers(0, CAMERAS, week)]),
+        "looks": looks,
+        "start_ms": start,
+        "gap_ms": np.concatenate([np.full(1 + house, PACE_MS), rng.choice(GAPS_MS, week)]),
+        "label": rng.integers(0, len(EMOTIONS), 1 + house + week),
+    }
+
+
+def _busy_hours(rng: np.random.Generator, number: int) -> Whole:
+    """How long ago, within the week: noon is nine times as busy as midnight."""
+    ago = rng.integers(HOUSE_MS, WEEK_MS, 4 * number)
+    day = np.cos(2 * np.pi * (ago / (24 * 3_600_000) - 0.5))
+    return ago[rng.random(4 * number) < 0.5 + 0.4 * day][:number]
+
+
+def _observation_rows(rng: np.random.Generator, looks: Columns, now_ms: int) -> Iterator[Any]:
+    size = len(looks["frame"])
+    shares = rng.standard_gamma(0.6, (size, len(EMOTIONS)))
+    shares[np.arange(size), looks["label"]] += 3.0
+    shares = np.round(shares / shares.sum(axis=1, keepdims=True), 6)
+    best = shares.argmax(axis=1)
+    shown = np.where(rng.random(size) < UNKNOWN_SHARE, len(EMOTIONS), looks["label"])
+    delay = np.round(rng.lognormal(5.0, 0.5, size)).astype(np.int64)
+    box = np.round(rng.random((size, 4)), 4).tolist()
+    columns = (looks[name].tolist() for name in ("camera", "track", "frame", "captured_ms"))
+    plain = zip(*columns, best.tolist(), shown.tolist(), delay.tolist(), strict=True)
+    for (camera, track, frame, ms, label, smooth, late), where, p in zip(
+        plain, box, shares.tolist(), strict=True
+    ):
+        name, run = f"cam-{camera}", f"e{(now_ms - ms) // 86_400_000}"
+        clock = "rtcp" if camera < 6 else "arrival"
+        times = (frame * 40, ms, clock, ms + 5, ms + late // 2, ms + late - 5)
+        yield (
+            *(f"obs:{name}:{run}:{track}:{frame}", name, run, track, frame, *times),
+            *(*where, 0.9, *p, LABELS[label], p[label], LABELS[smooth], 0.7, 0.3),
+            *(0.2, 0.5, 80.0, "resnet18-w32", "auto", "", ms + late),
+        )
+
+
+def _status_rows(now_ms: int) -> Iterator[Any]:
+    for n, ms in enumerate(range(now_ms - WEEK_MS, now_ms, STATUS_MS)):
+        for camera in range(CAMERAS):
+            name, run = f"cam-{camera}", f"e{(now_ms - ms) // 86_400_000}"
+            shed = json.dumps({"stale": n, "newer frame": 3 * n})
+            told = (f"cam:{name}:{run}:{n}", name, run, n, "online", ms, "", 25.0, 40, shed)
+            yield (*told, ms + 100)
+
+
+def _gap_rows(now_ms: int) -> Iterator[Any]:
+    for n in range(GAPS):
+        ms = now_ms - n * (WEEK_MS // GAPS)
+        yield (f"gap:{n}", f"cam-{n % CAMERAS}", "e0", ms, ms + 1_000, 25, "outbox full", ms)
+
+
+def _letter_rows(now_ms: int) -> Iterator[Any]:
+    for n in range(LETTERS):
+        yield (f"undercam.observations[0]@{n}", "not JSON", b"{" * 200, now_ms - n * 1_000)
+
+
+def _bulk(engine: Engine, table: Table, rows: Iterator[Any]) -> None:
+    """Each database's own fast way in, with all its indexes kept."""
+    with writing(engine).begin() as connection:
+        driver: Any = connection.connection.driver_connection
+        if connection.dialect.name == "sqlite":
+            marks = ", ".join("?" * len(table.columns))
+            driver.executemany(f"INSERT INTO {table.name} VALUES ({marks})", rows)
+            return
+        with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+
+
+def _roll_up(engine: Engine) -> None:
+    sums = ", ".join(f"sum({name})" for name in PROBABILITIES)
+    counts = ", ".join(f"count(*) FILTER (WHERE smoothed_label = '{name}')" for name in LABELS)
+    means = ", ".join(f"avg({name})" for name in PROBABILITIES)
+    statements = (
+        "INSERT INTO cameras SELECT camera, min(stored_ms) FROM observations GROUP BY camera",
+        "INSERT INTO runs SELECT camera, run, max(clock), min(captured_ms), max(captured_ms),"
+        " min(stored_ms) FROM observations GROUP BY camera, run",
+        "INSERT INTO tracks SELECT 'trk:' || camera || ':' || run || ':' || track, camera, run,"
+        " track, 'end', count(*), min(captured_ms), max(captured_ms), count(*),"
+        f" {means}, max(stored_ms) FROM observations GROUP BY camera, run, track",
+        "INSERT INTO emotion_minutes SELECT camera, captured_ms - captured_ms % 60000, run,"
+        f" {counts}, {sums} FROM observations GROUP BY 1, 2, 3",
+    )
+    for statement in statements:
+        with writing(engine).begin() as connection:
+            connection.execute(text(statement))
+    if engine.dialect.name == "postgresql":
+        # What its autovacuum does in its own time; nobody does it for SQLite.
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM ANALYZE"))

@@ -1,0 +1,313 @@
+"""Every answer against a slow count over the same events in plain Python."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine, event, text
+
+from models.emotions import EMOTIONS
+from pipeline.errors import ServiceError
+from pipeline.records import FaceObserved
+from pipeline.store import queries as ask
+from pipeline.store.engine import open_store, writing
+from pipeline.store.queries import expressions, health
+from pipeline.store.writer import DeadLetter, Gap, StoreWriter
+
+T0 = 1_700_000_000_000 - 1_700_000_000_000 % 60_000
+HOUR = 3_600_000
+
+
+def stored(engine: Engine, events: list[Any], now_ms: int = T0) -> None:
+    StoreWriter(engine, clock=lambda: now_ms).write(events)
+
+
+@pytest.fixture
+def looks(make: Any) -> list[FaceObserved]:
+    """Two cameras, five tracks, an hour of looks at uneven times; one label in nine unknown."""
+    rng = np.random.default_rng(7)
+    times = sorted(T0 + int(ms) for ms in rng.integers(0, HOUR, 600))
+    labels = (*EMOTIONS, "unknown")
+    return [
+        make.look(
+            n,
+            ms,
+            camera=("door", "hall")[n % 2],
+            track=int(rng.integers(1, 6)),
+            run=("e1", "e2")[n > 300],
+            label=labels[int(rng.integers(0, 9))],
+        )
+        for n, ms in enumerate(times)
+    ]
+
+
+def shares_of(looks: list[FaceObserved]) -> ask.Shares:
+    rows = np.array([look.probabilities.values() for look in looks])
+    counts = Counter(str(look.smoothed.label) for look in looks)
+    mean: Any = pytest.approx(tuple(rows.mean(axis=0)))
+    return ask.Shares(len(looks), counts, mean)
+
+
+def within(looks: list[FaceObserved], since_ms: int, until_ms: int, **where: Any) -> list[Any]:
+    return [
+        look
+        for look in looks
+        if since_ms <= look.captured_ms < until_ms
+        and all(getattr(look, name) == value for name, value in where.items())
+    ]
+
+
+@pytest.mark.parametrize("run", [None, "e1"])
+@pytest.mark.parametrize(
+    ("since_ms", "until_ms", "points", "bucket_ms"),
+    [
+        (T0 + 1_234, T0 + 601_234, 240, 3_000),
+        (T0 + 5_000, T0 + 65_000, 240, 1_000),
+        (T0, T0 + HOUR, 240, 60_000),
+        (T0 + 120_000, T0 + HOUR, 7, 540_000),
+        (T0 - HOUR, T0 - 1, 240, 60_000),
+    ],
+)
+def test_timeline(
+    engine: Engine,
+    looks: list[FaceObserved],
+    since_ms: int,
+    until_ms: int,
+    points: int,
+    bucket_ms: int,
+    run: str | None,
+) -> None:
+    stored(engine, looks)
+    found = ask.expression_timeline(engine, "door", since_ms, until_ms, points, run)
+    where = {"camera": "door"} if run is None else {"camera": "door", "run": run}
+    buckets: dict[int, list[FaceObserved]] = {}
+    for look in within(looks, since_ms, until_ms, **where):
+        start = look.captured_ms - look.captured_ms % bucket_ms
+        buckets.setdefault(start, []).append(look)
+    wanted = [ask.TimelinePoint(start, shares_of(buckets[start])) for start in sorted(buckets)]
+    assert found.bucket_ms == bucket_ms
+    assert list(found.points) == wanted
+    assert len(found.points) <= points + 1
+
+
+@pytest.mark.parametrize("window_ms", [1, 60_000, expressions.SHARES_LIVE_MS])
+def test_shares_of_a_short_window_are_exact(
+    engine: Engine, looks: list[FaceObserved], window_ms: int
+) -> None:
+    stored(engine, looks)
+    since_ms = looks[100].captured_ms
+    members = within(looks, since_ms, since_ms + window_ms)
+    wanted = {
+        c: shares_of([m for m in members if m.camera == c]) for c in {m.camera for m in members}
+    }
+    assert ask.expression_shares(engine, since_ms, since_ms + window_ms) == wanted
+
+
+def test_shares_of_a_long_window_begin_and_end_with_a_minute(
+    engine: Engine, looks: list[FaceObserved]
+) -> None:
+    stored(engine, looks)
+    found = ask.expression_shares(engine, T0 + 90_500, T0 + 1_200_500)
+    whole = within(looks, T0 + 60_000, T0 + 1_260_000)
+    cameras = ("door", "hall")
+    assert found == {c: shares_of([look for look in whole if look.camera == c]) for c in cameras}
+    (only,) = ask.expression_shares(engine, T0, T0 + HOUR, "hall", "e2").items()
+    assert only == ("hall", shares_of(within(looks, T0, T0 + HOUR, camera="hall", run="e2")))
+
+
+def test_cameras_at_a_glance(engine: Engine, make: Any) -> None:
+    now = T0 + 10_000
+    stored(
+        engine,
+        [
+            make.look(1, now - 2_001, track=1),
+            make.look(2, now - 2_000, track=2),
+            make.look(3, now - 1_999, track=3),
+            make.look(4, now, track=3),
+            make.look(5, now, track=4),
+            make.look(5, now, track=4, run="e2"),
+            make.look(6, now + 1, track=5),
+            make.look(0, now - 9_000, camera="hall"),
+            make.track(track=1, started_ms=T0, ended_ms=T0 + 1_000),
+            make.track(track=2, started_ms=T0, ended_ms=T0 + 999),
+            make.track(track=3, started_ms=now, ended_ms=now + 5),
+            make.track(track=4, started_ms=now - 1, ended_ms=now + 5),
+            make.status(3, "online", since_ms=T0),
+            make.status(5, "lagging", since_ms=T0 + 7, shed={"stale": 3}),
+            make.status(4, "online", since_ms=T0 + 7),
+            make.status(9, "offline", since_ms=T0 - 7),
+        ],
+        now_ms=T0 + 42,
+    )
+    door, hall = ask.camera_overview(engine, T0 + 1_000, now, screen_ms=2_000)
+    assert door == ask.CameraOverview(
+        camera="door",
+        state="lagging",
+        since_ms=T0 + 7,
+        reason="as told",
+        fps=24.5,
+        lag_ms=40,
+        shed={"stale": 3},
+        reported_ms=T0 + 42,
+        last_observed_ms=now + 1,
+        faces=3,
+        tracks=2,
+    )
+    assert (hall.state, hall.shed, hall.faces, hall.tracks) == (None, {}, 0, 0)
+    assert hall.last_observed_ms == now - 9_000
+
+
+def test_runs_tell_recordings_from_live(engine: Engine, make: Any) -> None:
+    recording = [make.look(n, n * 40, run="0123456789ab", clock="media") for n in (3, 1, 2)]
+    stored(engine, recording, now_ms=5)
+    stored(engine, [make.look(1, T0, camera="hall", clock="arrival"), make.status()], now_ms=6)
+    film = ask.Run("door", "0123456789ab", "media", 40, 120, 5)
+    silent = ask.Run("door", "e1", None, None, None, 6)
+    live = ask.Run("hall", "e1", "arrival", T0, T0, 6)
+    assert sorted(ask.list_runs(engine), key=str) == sorted([film, silent, live], key=str)
+    assert ask.list_runs(engine, "door") == [silent, film]
+    assert ask.list_runs(engine, "door", limit=1) == [silent]
+
+
+def test_recent_tracks(engine: Engine, make: Any) -> None:
+    stored(
+        engine,
+        [
+            make.track(track=1, started_ms=T0, ended_ms=T0 + 10, mean=(0.1, 0.3, *[0.1] * 6)),
+            make.track(track=2, started_ms=T0 + 5, ended_ms=T0 + 30, phase="end", observations=7),
+            make.track(track=3, started_ms=T0 + 20, ended_ms=T0 + 20, run="e2"),
+            make.track(track=4, started_ms=T0, ended_ms=T0 + 40, camera="hall"),
+        ],
+    )
+
+    def numbers(*window: Any, **options: Any) -> list[int]:
+        return [track.track for track in ask.recent_tracks(engine, *window, **options)]
+
+    assert numbers(T0, T0 + 99) == [4, 2, 3, 1]
+    assert numbers(T0, T0 + 99, limit=2) == [4, 2]
+    assert numbers(T0 + 11, T0 + 20) == [4, 2]
+    assert numbers(T0 + 10, T0 + 5, camera="door") == [1]
+    assert numbers(T0, T0 + 99, "door", "e2") == [3]
+    first = ask.find_track(engine, "trk:door:e1:1")
+    assert first is not None
+    assert (first.label, first.duration_ms, first.mean[1]) == ("happiness", 10, 0.3)
+    assert ask.find_track(engine, "trk:door:e1:9") is None
+
+
+@pytest.mark.parametrize(("total", "points"), [(1, 400), (10, 10), (11, 10), (95, 10), (0, 5)])
+def test_looks_of_a_track_are_bounded(engine: Engine, make: Any, total: int, points: int) -> None:
+    labels = [EMOTIONS[n % 3] for n in range(total)]
+    mine = [make.look(n, T0 + n * 40, track=2, label=labels[n]) for n in range(total)]
+    other = [make.look(n, T0 + n * 40, track=3) for n in range(5)]
+    stored(engine, [*mine[::-1], *other, make.track(track=2)])
+    track = ask.find_track(engine, "trk:door:e1:2")
+    assert track is not None
+    stride = max(1, math.ceil(total / points))
+    found = ask.track_looks(engine, track, points)
+    assert [look.captured_ms for look in found] == [look.captured_ms for look in mine[::stride]]
+    assert [list(look.probabilities) for look in found] == [
+        look.probabilities.values() for look in mine[::stride]
+    ]
+    assert len(found) <= points
+    shares = ask.track_shares(engine, track)
+    assert shares == ask.Shares(total, Counter(labels), track.mean)
+
+
+def test_latency_is_measured_from_the_rows(
+    engine: Engine, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    delays = rng.integers(10, 5_000, 101)
+    stored(engine, [make.look(n, T0 - int(ms), clock="rtcp") for n, ms in enumerate(delays)], T0)
+    stored(engine, [make.look(n, n, clock="media", camera="film") for n in range(9)], T0)
+    stored(engine, [make.look(900, T0 - 7, clock="arrival")], T0 + 5)
+    stored(engine, [make.look(901, T0 - 60_000, clock="rtcp")], T0 - 1)
+    arrival, rtcp = ask.latency(engine, T0, T0 + 6)
+    assert arrival == ask.Latency("arrival", rows=1, p50_ms=12, p99_ms=12)
+    assert rtcp.rows == 101
+    for share, value in ((0.5, rtcp.p50_ms), (0.99, rtcp.p99_ms)):
+        assert value == np.quantile(delays, share, method="inverted_cdf")
+    assert ask.latency(engine, T0 + 6, T0 + 99) == []
+    monkeypatch.setattr(health, "LATENCY_ROWS", 3)
+    assert sum(one.rows for one in ask.latency(engine, T0, T0 + 6)) == 3
+
+
+def test_rows_per_minute(engine: Engine, looks: list[FaceObserved]) -> None:
+    stored(engine, looks)
+    minutes = Counter(look.captured_ms // 60_000 * 60_000 for look in looks)
+    found = ask.rows_per_minute(engine, T0, T0 + HOUR)
+    assert [(one.minute_ms, one.rows) for one in found] == sorted(minutes.items())
+    assert ask.rows_per_minute(engine, T0 + 60_000, T0 + 120_000) == [
+        ask.MinuteRows(T0 + 60_000, minutes[T0 + 60_000])
+    ]
+
+
+def test_losses_are_shown(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = StoreWriter(engine, clock=lambda: T0)
+    gaps = [Gap(f"gap:{n}", "door", "e1", T0 + n, T0 + n + 5, 10 + n, "full") for n in range(4)]
+    writer.write_gaps(gaps)
+    writer.write_dead_letters([DeadLetter(f"at:{n}", "why", b"{") for n in range(5)])
+    found = ask.recent_gaps(engine, T0 + 6, T0 + 3)
+    assert [(gap.since_ms, gap.until_ms, gap.events) for gap in found] == [
+        (T0 + 2, T0 + 7, 12),
+        (T0 + 1, T0 + 6, 11),
+    ]
+    assert len(ask.recent_gaps(engine, T0, T0 + 99, limit=1)) == 1
+    assert ask.dead_letter_count(engine) == 5
+    monkeypatch.setattr(health, "COUNT_LIMIT", 3)
+    assert ask.dead_letter_count(engine) == 3
+    assert 10_000 < ask.database_bytes(engine) < 100_000_000
+
+
+def ask_everything(engine: Engine, track: ask.Track) -> None:
+    since, until = T0, T0 + HOUR
+    ask.camera_overview(engine, since, until)
+    for window in (60_000, HOUR):
+        ask.expression_timeline(engine, "door", T0, T0 + window)
+        ask.expression_shares(engine, T0, T0 + window)
+    ask.recent_tracks(engine, since, until)
+    ask.recent_tracks(engine, since, until, "door")
+    ask.find_track(engine, track.id)
+    ask.track_looks(engine, track)
+    ask.track_shares(engine, track)
+    ask.latency(engine, since, until)
+    ask.rows_per_minute(engine, since, until)
+    ask.recent_gaps(engine, since, until)
+
+
+def test_no_page_reads_a_whole_table(sqlite_url: str, make: Any) -> None:
+    """SQLite's own plan of every statement: large tables are searched by an index only."""
+    engine = open_store(sqlite_url)
+    stored(engine, [make.look(), make.track()])
+    track = ask.find_track(engine, "trk:door:e1:1")
+    assert track is not None
+    asked: list[tuple[str, Any]] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    ask_everything(engine, track)
+    event.remove(engine, "before_cursor_execute", note)
+    selects = [one for one in asked if one[0].startswith("SELECT")]
+    assert len(selects) == 13
+    large = ("observations", "tracks", "emotion_minutes", "camera_status", "gaps")
+    with engine.connect() as connection:
+        for statement, parameters in selects:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            steps = [row[3] for row in plan]
+            assert not [step for step in steps for t in large if step.startswith(f"SCAN {t}")], (
+                steps
+            )
+    engine.dispose()
+
+
+def test_a_database_that_is_gone_is_told(engine: Engine) -> None:
+    with writing(engine).begin() as connection:
+        connection.execute(text("DROP TABLE camera_status"))
+    with pytest.raises(ServiceError, match="database refuses: .*camera_status"):
+        ask.camera_overview(engine, 0, 1)
