@@ -6,6 +6,8 @@ faces in a frame by `crop_faces`; both reach a network through `to_model_input` 
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import torch
@@ -33,17 +35,24 @@ def crop_faces(image: NDArray[np.uint8], faces: Faces) -> Crops:
     """
     crops = np.empty((len(faces), CROP_PX, CROP_PX, 3), np.uint8)
     for crop, (x0, y0, x1, y1) in zip(crops, faces.boxes, strict=True):
-        side = max(round(SIDE * max(x1 - x0, y1 - y0)), 1)
-        left, top = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
-        square = _square(image, left, top, side)
-        how = cv2.INTER_AREA if side > CROP_PX else cv2.INTER_CUBIC
-        crop[:] = cv2.resize(square, (CROP_PX, CROP_PX), interpolation=how)
+        side = max(_nearest(SIDE * max(x1 - x0, y1 - y0)), 1)
+        left, top = _nearest((x0 + x1 - side) / 2), _nearest((y0 + y1 - side) / 2)
+        crop[:] = resized(_square(image, left, top, side))
     return crops
 
 
+def _nearest(value: float) -> int:
+    """A half goes up: Python's round() would send it to the even side, and so move a face's crop
+    by none or by two pixels when the face moves by one."""
+    return math.floor(value + 0.5)
+
+
 def _square(image: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
-    rows = np.clip(np.arange(top, top + side), 0, image.shape[0] - 1)
-    columns = np.clip(np.arange(left, left + side), 0, image.shape[1] - 1)
+    height, width = image.shape[:2]
+    if 0 <= top <= height - side and 0 <= left <= width - side:
+        return image[top : top + side, left : left + side]
+    rows = np.clip(np.arange(top, top + side), 0, height - 1)
+    columns = np.clip(np.arange(left, left + side), 0, width - 1)
     return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1][
         np.ix_(rows - rows[0], columns - columns[0])
     ]
@@ -51,11 +60,16 @@ def _square(image: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray
 
 def crops_from_tiles(tiles: NDArray[np.uint8]) -> Crops:
     """Aligned face tiles (n, h, w) grey or (n, h, w, 3) RGB uint8, to crops (n, 112, 112, 3)."""
-    out = np.empty((len(tiles), CROP_PX, CROP_PX, 3), np.uint8)
-    for crop, tile in zip(out, tiles, strict=True):
-        large = cv2.resize(tile, (CROP_PX, CROP_PX), interpolation=cv2.INTER_CUBIC)
-        crop[:] = large if large.ndim == 3 else large[:, :, None]
-    return out
+    crops = np.empty((len(tiles), CROP_PX, CROP_PX, 3), np.uint8)
+    for crop, tile in zip(crops, tiles, strict=True):
+        crop[:] = resized(tile if tile.ndim == 3 else tile[:, :, None].repeat(3, axis=2))
+    return crops
+
+
+def resized(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An (h, w, 3) uint8 picture brought to (112, 112, 3): averaged down, or enlarged cubically."""
+    how = cv2.INTER_AREA if max(picture.shape[:2]) > CROP_PX else cv2.INTER_CUBIC
+    return cv2.resize(picture, (CROP_PX, CROP_PX), interpolation=how).astype(np.uint8)
 
 
 def check_crops(crops: Crops) -> None:

@@ -58,6 +58,7 @@ class DetectorSettings(Section):
     look_twice: bool = Field(
         True, description="Look again, at another size, at a picture in which no face was found."
     )
+    threads: int = Field(0, ge=0, description="CPU threads of the network; 0: all cores.")
     least_px: int = Field(16, ge=4, description="A face whose shorter side is less is left out.")
 
 
@@ -82,7 +83,7 @@ class EmotionSettings(Section):
     weights: str = Field("resnet18-w32", description="A name in models/zoo or a safetensors file.")
     flip: bool = Field(True, description="Average each crop with its mirror image.")
     device: str = Field("cpu", description="Where the network runs: cpu or cuda[:N].")
-    threads: int = Field(0, ge=0, description="CPU threads of the network; 0: its own choice.")
+    threads: int = Field(1, ge=0, description="CPU threads of the network; 0: all cores.")
 
 
 class SmootherSettings(Section):

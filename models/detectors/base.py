@@ -7,6 +7,7 @@ from typing import Protocol
 
 import cv2
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from models.faces import Faces
@@ -22,6 +23,15 @@ class FaceDetector(Protocol):
     def detect(self, image: Picture) -> Faces:
         """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first."""
         ...
+
+
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """For a network beside others: so many threads (0: all cores), which sleep while they wait."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def look(

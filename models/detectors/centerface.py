@@ -14,7 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx.tools import update_model_dims
 
-from models.detectors.base import Picture, look, padded
+from models.detectors.base import Picture, look, padded, session_options
 from models.errors import ModelError
 from models.faces import Faces, non_maximum_suppression
 
@@ -44,12 +44,10 @@ class CenterFace:
         self._frame_px = frame_px
         self._again_px = round(frame_px * 2**0.5) if look_twice else 0
         self._threshold = threshold
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(
-            _any_size(path or bundled()), options, providers=["CPUExecutionProvider"]
+            _any_size(path or bundled()),
+            session_options(threads),
+            providers=["CPUExecutionProvider"],
         )
         self._input = self._session.get_inputs()[0].name
 

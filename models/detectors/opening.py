@@ -21,6 +21,7 @@ def open_detector(
     frame_px: int = 448,
     threshold: float = 0.2,
     look_twice: bool = True,
+    threads: int = 0,
     folders: Sequence[Path] = (),
 ) -> FaceDetector:
     """A detector by name: centerface, scrfd or yunet.
@@ -34,11 +35,11 @@ def open_detector(
     if name == "centerface":
         from models.detectors.centerface import CenterFace
 
-        return CenterFace(path, frame_px, threshold, look_twice)
+        return CenterFace(path, frame_px, threshold, look_twice, threads)
     if name == "scrfd":
         from models.detectors.scrfd import Scrfd
 
-        return Scrfd(path, threshold, look_twice)
+        return Scrfd(path, threshold, look_twice, threads)
     if name == "yunet":
         from models.detectors.yunet import YuNet
 

@@ -15,7 +15,7 @@ from insightface.model_zoo import get_model
 from insightface.utils.storage import ensure_available
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidProtobuf
 
-from models.detectors.base import Picture, look
+from models.detectors.base import Picture, look, session_options
 from models.errors import ModelError
 from models.faces import Faces
 
@@ -34,13 +34,21 @@ class Scrfd:
     name = "scrfd"
 
     def __init__(
-        self, path: Path | None = None, threshold: float = 0.3, look_twice: bool = True
+        self,
+        path: Path | None = None,
+        threshold: float = 0.2,
+        look_twice: bool = True,
+        threads: int = 0,
     ) -> None:
         self._again_px = INPUT_PX // 2 if look_twice else 0
         path = path or downloaded()
         with contextlib.redirect_stdout(io.StringIO()):
             try:
-                network = get_model(str(path), providers=["CPUExecutionProvider"])
+                network = get_model(
+                    str(path),
+                    providers=["CPUExecutionProvider"],
+                    sess_options=session_options(threads),
+                )
             except (InvalidProtobuf, Fail, AssertionError) as error:
                 raise ModelError("not an ONNX network", str(path), "give scrfd_*.onnx") from error
             if getattr(network, "taskname", "") != "detection":

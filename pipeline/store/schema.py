@@ -111,7 +111,7 @@ observations = Table(
     _text("reason"),
     _integer("stored_ms"),
     Index("observations_camera_captured", "camera", "captured_ms"),
-    Index("observations_track_captured", "camera", "run", "track", "captured_ms"),
+    Index("observations_track", "camera", "run", "track", "captured_ms", "smoothed_label"),
     Index("observations_stored", "stored_ms"),
 )
 """One look at one face."""

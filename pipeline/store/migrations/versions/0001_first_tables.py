@@ -96,9 +96,9 @@ def upgrade() -> None:
     )
     op.create_index("observations_stored", "observations", ["stored_ms"], unique=False)
     op.create_index(
-        "observations_track_captured",
+        "observations_track",
         "observations",
-        ["camera", "run", "track", "captured_ms"],
+        ["camera", "run", "track", "captured_ms", "smoothed_label"],
         unique=False,
     )
     op.create_table(

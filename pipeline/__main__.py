@@ -1,0 +1,27 @@
+"""The front door: `undercam COMMAND`, or `python -m pipeline COMMAND`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+QUIET = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
+}
+"""Nothing that we start reports to its maker; it has to be said before their import."""
+SHARED_CORES = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Idle threads of torch sleep: spinning ones take the cores from whoever works beside them."""
+
+
+def main() -> None:
+    """Run one command and leave with its exit code."""
+    os.environ.update(QUIET | SHARED_CORES)
+    from pipeline.cli.app import run
+
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""`undercam analyze`: one clip, every stage, in this process."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+from rich.table import Table
+from typer import Argument, Option
+
+from pipeline.cli.output import OUT, data_folders, given, print_json, progress_bar, warn
+from pipeline.config import load
+from pipeline.errors import InputError
+from pipeline.frames import Frame
+from pipeline.records import Event
+from pipeline.runners.film import Film
+from pipeline.runners.inline import RunSummary, run_camera
+from pipeline.stages.address import run_id
+from pipeline.stages.classify import open_classify
+from pipeline.stages.detect import open_detect
+from pipeline.stages.sample import write_sample
+from pipeline.stages.source import VideoSource
+
+SAMPLE = "sample"
+
+
+def analyze(
+    clip: Annotated[str, Argument(help="A video or picture file, or `sample`, the built-in clip.")],
+    events: Annotated[Path | None, Option(help="Write every record, one JSON a line.")] = None,
+    annotate: Annotated[Path | None, Option(help="Write the clip with boxes and labels.")] = None,
+    config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
+    detector: Annotated[str, Option(help="centerface, scrfd or yunet.")] = "",
+    detector_model: Annotated[str, Option(help="Path of the detector's network.")] = "",
+    weights: Annotated[str, Option(help="A name in the zoo, or a .safetensors file.")] = "",
+    fps: Annotated[float | None, Option(help="Frames analysed a second; 0: all.")] = None,
+    camera: Annotated[str, Option(help="Name in the records. Default: the file's.")] = "",
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Find, track and name the faces of a clip.
+
+    The same clip with the same settings gives the same records, but for the wall-clock fields
+    `classified_ms` and `published_ms`.
+    """
+    overrides: dict[str, dict[str, Any]] = {
+        "detector": {"name": detector, "model": detector_model},
+        "emotion": {"weights": weights},
+        "source": {"analyse_fps": fps},
+    }
+    settings = load(config, **given(overrides))
+    with ExitStack() as stack:
+        path = _clip(clip)
+        name = camera or camera_name(Path(clip).stem)
+        run = run_id(path, settings.model_dump_json())
+        source = stack.enter_context(VideoSource(path, name, run))
+        detect = open_detect(settings.detector, data_folders())
+        classify = open_classify(settings.emotion)
+        lines = stack.enter_context(_writer(events)) if events else None
+        film = stack.enter_context(Film(annotate, source.fps)) if annotate else None
+        bar = stack.enter_context(progress_bar(as_json))
+        task = bar.add_task(name, total=source.frame_count)
+
+        def sink(records: Sequence[Event]) -> None:
+            if lines:
+                lines.writelines(record.to_json() + "\n" for record in records)
+
+        def seen(frame: Frame, records: Sequence[Event]) -> None:
+            bar.advance(task)
+            if film:
+                film.show(frame, records)
+
+        summary = run_camera(source, detect, classify, settings, sink, seen=seen)
+    if summary.damage:
+        warn("damaged clip", clip, summary.damage)
+    result = as_dict(summary, detect.name, name, run)
+    if as_json:
+        print_json(result)
+    else:
+        _show(result)
+
+
+def camera_name(text: str) -> str:
+    """The nearest camera name to any text.
+
+    >>> camera_name("Front Door (2).final")
+    'front-door-2-final'
+    """
+    return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-_")[:63] or "clip"
+
+
+def as_dict(summary: RunSummary, detector: str, camera: str, run: str) -> dict[str, Any]:
+    """The JSON object of `undercam analyze`."""
+    return {
+        "camera": camera,
+        "run": run,
+        "frames": summary.frames,
+        "analysed": summary.analysed,
+        "shed": summary.shed,
+        "detector": detector,
+        "damage": summary.damage,
+        "tracks": [
+            {
+                "track": track.track,
+                "start_s": round(track.start_s, 3),
+                "end_s": round(track.end_s, 3),
+                "observations": track.observations,
+                "mean": track.mean.model_dump(),
+            }
+            for track in sorted(summary.tracks, key=lambda track: track.track)
+        ],
+    }
+
+
+def _clip(name: str) -> Path:
+    if name != SAMPLE:
+        return Path(name)
+    path = Path("state") / "sample.mp4"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        write_sample(path)
+    return path
+
+
+def _writer(path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise InputError("cannot write there", str(path), str(error.strerror)) from error
+
+
+def _show(result: dict[str, Any]) -> None:
+    OUT.print(
+        f"{result['camera']}: {result['frames']} frames, {result['analysed']} analysed, "
+        f"detector {result['detector']}, tracks: {len(result['tracks'])}"
+    )
+    if not result["tracks"]:
+        return
+    table = Table("track", "from", "to", "looks", "mostly", "then")
+    for track in result["tracks"]:
+        first, second = sorted(track["mean"].items(), key=lambda item: -item[1])[:2]
+        table.add_row(
+            str(track["track"]),
+            f"{track['start_s']:.1f} s",
+            f"{track['end_s']:.1f} s",
+            str(track["observations"]),
+            *(f"{name} {share:.0%}" for name, share in (first, second)),
+        )
+    OUT.print(table)

@@ -1,0 +1,25 @@
+"""`undercam dashboard`: the pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from pipeline.cli.output import OUT, given
+from pipeline.config import load, resolve
+
+
+def dashboard(
+    config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
+    store: Annotated[str, Option(help="SQLAlchemy URL of the database, or a reference.")] = "",
+    port: Annotated[int | None, Option(help="Port to listen on; 0: a free one.")] = None,
+) -> None:
+    """Show what is in the database, until Ctrl-C."""
+    from dashboard.launch import serve
+
+    settings = load(config, **given({"store": {"url": store}, "dashboard": {"port": port}}))
+    with serve(settings, resolve(settings.store.url)) as server:
+        OUT.print(f"dashboard at {server.url}, Ctrl-C ends it", highlight=False)
+        server.wait()

@@ -1,0 +1,51 @@
+"""`undercam train`: weights with their card, from labelled faces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from pipeline.cli.output import ERRORS, print_json
+
+
+def train(
+    model: Annotated[str, Argument(help="What to train: resnet18.")],
+    out: Annotated[Path, Option(help="The weights to write, .safetensors.")],
+    preset: Annotated[str, Option(help="A named recipe.")] = "w32",
+    data: Annotated[
+        str, Option(help="Faces: ferplus:training, sheet:, csv:, npz:, folder:LAYOUT:DIR or toy.")
+    ] = "ferplus:training",
+    seed: Annotated[int, Option(help="Seed of every random draw.")] = 1,
+    protocol: Annotated[str, Option(help="Votes to labels: ms_majority or no_drop.")] = (
+        "ms_majority"
+    ),
+    run_dir: Annotated[
+        Path | None, Option(help="Where checkpoints lie; a run there goes on. Default: runs/NAME.")
+    ] = None,
+    threads: Annotated[int, Option(help="CPU threads; 0: torch's choice.")] = 0,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Train a model, calibrate it on the validation cut, and write its weights with their card.
+
+    An interrupted run goes on where it stopped: give the same command again.
+    """
+    from trainer.data.readers import open_faces
+    from trainer.recipes import preset as find_preset
+    from trainer.run import toy_faces, train_weights
+
+    recipe = find_preset(model, preset)
+    faces = toy_faces() if data == "toy" else open_faces(data, protocol, split="train")
+    name = f"{model}-{preset}"
+    folder = run_dir or Path("runs") / f"{name}-seed{seed}"
+
+    def report(line: dict[str, Any]) -> None:
+        ERRORS.print(" ".join(f"{key} {value}" for key, value in line.items()), highlight=False)
+
+    card = train_weights(name, recipe, faces, seed, out, folder, threads, report)
+    summary = {"weights": str(out), "temperature": card.temperature, "metrics": card.metrics}
+    if as_json:
+        print_json(summary)
+    else:
+        ERRORS.print(f"wrote {out}: {card.metrics or 'no face was held out to measure it on'}")

@@ -1,0 +1,42 @@
+"""The detector as the settings want it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from models.detectors.base import FaceDetector, Picture
+from models.detectors.opening import open_detector
+from models.faces import Faces
+from pipeline.config import DetectorSettings
+
+
+class Detect:
+    """Faces of a picture, without those that are too small to say anything about."""
+
+    def __init__(self, detector: FaceDetector, least_px: int) -> None:
+        self._detector = detector
+        self._least_px = least_px
+        self.name = detector.name
+
+    def __call__(self, image: Picture) -> Faces:
+        """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first."""
+        faces = self._detector.detect(image)
+        sides = faces.boxes[:, 2:] - faces.boxes[:, :2]
+        return faces[np.asarray(sides.min(axis=1, initial=np.inf) >= self._least_px)]
+
+
+def open_detect(settings: DetectorSettings, folders: Sequence[Path] = ()) -> Detect:
+    """The stage by its settings; `folders` are searched for networks that are not bundled."""
+    detector = open_detector(
+        settings.name,
+        settings.model,
+        settings.frame_px,
+        settings.threshold,
+        settings.look_twice,
+        settings.threads,
+        folders,
+    )
+    return Detect(detector, settings.least_px)
