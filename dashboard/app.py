@@ -1,0 +1,58 @@
+"""What Streamlit runs for each viewer; `dashboard.launch` starts it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard.database import settings
+from dashboard.frame import trouble
+from dashboard.views import about, cameras, expressions, health, tracks
+from pipeline.errors import UndercamError
+
+_EYE = (
+    '<g fill="none" stroke="#4c86bd" stroke-width="2.6"><rect x="3" y="3" width="26" height="26" '
+    'rx="7"/><circle cx="16" cy="16" r="6.5"/></g><circle cx="16" cy="16" r="2.4" fill="#4c86bd"/>'
+)
+MARK = f'<svg viewBox="0 0 32 32">{_EYE}</svg>'
+NAME = (
+    f'<svg viewBox="0 0 168 32">{_EYE}<text x="40" y="23.5" fill="#4c86bd" font-size="22" '
+    'font-weight="600" font-family="system-ui, sans-serif">Undercam</text></svg>'
+)
+STATEMENT = (
+    "Undercam labels facial expressions; it does not read feelings. It errs, most on rare "
+    "expressions and on people unlike its training pictures. Not for workplaces or schools "
+    "(EU AI Act, Art. 5(1)(f))."
+)
+
+
+def main() -> None:
+    """The frame round every page."""
+    st.set_page_config(page_title="Undercam", page_icon=MARK, layout="wide")
+    st.html(Path(__file__).with_name("style.css"))
+    st.logo(NAME, size="large")
+    learn = st.Page(about.show, title="About", url_path="about")
+    page = st.navigation(
+        [
+            st.Page(cameras.show, title="Cameras", default=True),
+            st.Page(expressions.show, title="Expressions", url_path="expressions"),
+            st.Page(tracks.show, title="Tracks", url_path="tracks"),
+            st.Page(health.show, title="Health", url_path="health"),
+            learn,
+        ],
+        position="top",
+    )
+    with st.bottom, st.container(horizontal=True, vertical_alignment="center", key="statement"):
+        st.caption(STATEMENT, width="content")
+        st.page_link(learn, label="Limits, bias, law")
+    try:
+        settings()
+    except UndercamError as error:
+        trouble(error)
+    else:
+        page.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""What the viewer chose: a camera, and the stretch of time to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from dashboard.database import ask, now_ms
+from dashboard.frame import zone
+from dashboard.times import DAY_MS, HOUR_MS, MINUTE_MS, media_time, time_of_day
+from pipeline.store.queries import list_runs
+
+WINDOWS = {
+    "10 min": 10 * MINUTE_MS,
+    "1 h": HOUR_MS,
+    "6 h": 6 * HOUR_MS,
+    "24 h": DAY_MS,
+    "7 days": 7 * DAY_MS,
+}
+EVERY_CAMERA = "All cameras"
+
+
+@dataclass(frozen=True)
+class Span:
+    """[since_ms, until_ms) of the day, or of a recording, whose times count from its start."""
+
+    since_ms: int
+    until_ms: int
+    recorded: bool = False
+
+    def time(self, ms: int) -> str:
+        """A moment of it, as people say it."""
+        return media_time(ms) if self.recorded else time_of_day(ms, now_ms(), zone())
+
+
+def choose_camera(names: Sequence[str]) -> str:
+    """One of these names; the first until the viewer says otherwise."""
+    return st.selectbox("Camera", names, key="camera", bind="query-params")
+
+
+def choose_window() -> str:
+    """A key of WINDOWS."""
+    options = list(WINDOWS)
+    return st.segmented_control(
+        "Window", options, default=options[0], required=True, key="window", bind="query-params"
+    )
+
+
+def span(camera: str, window: str) -> Span:
+    """The window until now; of a camera that is a file, all of its newest run instead."""
+    runs = ask(list_runs, camera, limit=1)
+    if camera != EVERY_CAMERA and runs and runs[0].clock == "media":
+        return Span(runs[0].first_ms or 0, (runs[0].last_ms or 0) + 1, recorded=True)
+    return Span(now_ms() - WINDOWS[window], now_ms())

@@ -1,0 +1,131 @@
+"""Tracks: the faces seen lately, and what one of them showed from look to look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from dashboard import figures
+from dashboard.choices import EVERY_CAMERA, Span, choose_camera, choose_window, span
+from dashboard.chooser import choose
+from dashboard.database import ask, now_ms
+from dashboard.frame import NO_CAMERA, live, notice, zone
+from dashboard.tables import (
+    NUMBER,
+    Markup,
+    legend,
+    safe,
+    share_table,
+    stacked,
+    swatch,
+    table,
+    two_lines,
+)
+from dashboard.times import duration
+from models.emotions import EMOTIONS
+from pipeline.store.queries import (
+    Look,
+    Shares,
+    Track,
+    camera_overview,
+    find_track,
+    list_runs,
+    recent_tracks,
+    track_looks,
+    track_shares,
+)
+
+LISTED = 50
+COLUMNS = {
+    "Face": "",
+    "First seen": NUMBER,
+    "For": NUMBER,
+    "Looks": NUMBER,
+    "Most probable": "",
+    "Mean": "uc-wide",
+}
+CHOSEN = "track"
+"""The parameter of the page's address that holds the id of the chosen track."""
+
+
+def show() -> None:
+    """The page."""
+    live("Tracks", _draw)
+
+
+def _draw() -> None:
+    cameras = [c.camera for c in ask(camera_overview, now_ms(), now_ms())]
+    if not cameras:
+        notice(*NO_CAMERA)
+        return
+    left, right = st.columns([1, 2])
+    with left:
+        camera = choose_camera([EVERY_CAMERA, *cameras])
+    with right:
+        time = span(camera, choose_window())
+    only = None if camera == EVERY_CAMERA else camera
+    tracks = ask(recent_tracks, time.since_ms, time.until_ms, camera=only, limit=LISTED)
+    overview = ask(camera_overview, time.since_ms, time.until_ms)
+    total = sum(c.tracks for c in overview if only in (None, c.camera))
+    left, right = st.columns([11, 9], gap="large")
+    with left:
+        _list(tracks, total, time)
+    with right:
+        _chosen()
+
+
+def _list(tracks: Sequence[Track], total: int, time: Span) -> None:
+    st.subheader("Seen last", anchor=False)
+    if not tracks:
+        notice("No face was seen in this time.", "Choose a longer window.")
+        return
+    st.caption(f"The last {len(tracks)} of {total:,}. Choose one to see it look by look.")
+    with st.container(height=590, border=False, key="tracks"):
+        rows = [_row(track, time) for track in tracks]
+        keys = [track.id for track in tracks]
+        choose(table(COLUMNS, rows, keys, st.query_params.get(CHOSEN)), CHOSEN)
+
+
+def _row(track: Track, time: Span) -> list[object]:
+    name = Markup(f"<button>{safe(track.camera)} · {track.track}</button>")
+    return [
+        name if track.phase == "end" else two_lines(name, "on screen"),
+        time.time(track.started_ms),
+        duration(track.duration_ms),
+        f"{track.observations:,}",
+        swatch(track.label),
+        stacked(dict(zip(EMOTIONS, track.mean, strict=True))),
+    ]
+
+
+def _chosen() -> None:
+    st.subheader("One face, look by look", anchor=False)
+    chosen = st.query_params.get(CHOSEN)
+    track = ask(find_track, chosen) if chosen else None
+    if track is None:
+        what = "This face is no longer in the database." if chosen else "No face is chosen yet."
+        notice(what, "Choose one from the list.")
+        return
+    looks, shares = ask(track_looks, track), ask(track_shares, track)
+    clocks = {run.run: run.clock for run in ask(list_runs, track.camera)}
+    recorded = clocks.get(track.run) == "media"
+    _one(track, looks, shares, Span(track.started_ms, track.ended_ms + 1, recorded))
+
+
+def _one(track: Track, looks: Sequence[Look], shares: Shares, time: Span) -> None:
+    st.caption(
+        f"**{track.camera} · {track.track}** from {time.time(track.started_ms)} to "
+        f"{time.time(track.ended_ms)}, {duration(track.duration_ms)}, run {track.run}"
+    )
+    if not looks:
+        notice("No look of this face is stored.", "Wait for it, or choose another from the list.")
+        return
+    st.html(legend())
+    figures.draw(
+        figures.track_timeline(looks, time, zone()),
+        key="looks",
+        alt=f"Probabilities of the eight expressions of {track.camera}, face {track.track}",
+        subject=track.id,
+    )
+    st.html(share_table(shares))
