@@ -51,10 +51,10 @@ def analyze(
     }
     settings = load(config, **given(overrides))
     with ExitStack() as stack:
-        path = _clip(clip)
+        url = _clip(clip)
         name = camera or camera_name(Path(clip).stem)
-        run = run_id(path, settings.model_dump_json())
-        source = stack.enter_context(VideoSource(path, name, run))
+        run = run_id(url, settings.model_dump_json())
+        source = stack.enter_context(VideoSource(url, name, run))
         detect = open_detect(settings.detector, data_folders())
         classify = open_classify(settings.emotion)
         lines = stack.enter_context(_writer(events)) if events else None
@@ -113,14 +113,14 @@ def as_dict(summary: RunSummary, detector: str, camera: str, run: str) -> dict[s
     }
 
 
-def _clip(name: str) -> Path:
+def _clip(name: str) -> str:
     if name != SAMPLE:
-        return Path(name)
+        return name
     path = Path("state") / "sample.mp4"
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
         write_sample(path)
-    return path
+    return str(path)
 
 
 def _writer(path: Path) -> TextIO:

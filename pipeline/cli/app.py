@@ -6,14 +6,12 @@ import os
 import sys
 import traceback
 
-import click
 import typer
 
 from pipeline.cli import analyze, dashboard, demo, doctor, evaluate, train
 from pipeline.errors import ConfigError, UndercamError
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
     help="Live video of faces in, facial-expression events out, for cameras that see badly.\n\n"
@@ -32,13 +30,13 @@ app.command()(train.train)
 def run(arguments: list[str]) -> int:
     """Run one command line; what fails is one line on stderr. Returns the exit code."""
     try:
-        code = app(arguments, prog_name="undercam", standalone_mode=False)
+        code = app(arguments or ["--help"], prog_name="undercam", standalone_mode=False)
     except UndercamError as error:
         return _fail(error)
-    except click.UsageError as error:
-        where = error.ctx.command_path if error.ctx else "undercam"
-        return _fail(ConfigError(error.format_message().rstrip("."), where, f"see {where} --help"))
-    except (KeyboardInterrupt, click.Abort):
+    except typer.TyperException as error:
+        where = " ".join(["undercam", *arguments[:1]])
+        return _fail(ConfigError(error.format_message().rstrip("."), where, "see --help"))
+    except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("undercam: stopped\n")
         return 130
     except Exception as error:  # noqa: BLE001 - the last door: whatever it was, one line
