@@ -11,6 +11,7 @@ from torch import nn
 from models.baselines.resnet import ResNet18
 from models.baselines.softmax import SoftmaxClassifier
 from models.classifier import EmotionClassifier
+from models.crops import GEOMETRY
 from models.errors import ModelError
 from models.weights import ModelCard, read_card, read_state, restore
 
@@ -26,14 +27,12 @@ def zoo_names() -> list[str]:
 
 def find_weights(name_or_path: str) -> Path:
     """The file of a zoo name, or the path itself; raises ModelError where there is none."""
-    shipped = ZOO / f"{name_or_path}.safetensors"
-    if shipped.is_file():
-        return shipped
+    if name_or_path in zoo_names():
+        return ZOO / f"{name_or_path}.safetensors"
     path = Path(name_or_path)
     if not path.is_file():
-        raise ModelError(
-            "no such weights", name_or_path, f"give a file or one of {', '.join(zoo_names())}"
-        )
+        names = " or ".join(["a .safetensors file", *zoo_names()])
+        raise ModelError("no such weights", name_or_path or "(nothing)", f"give {names}")
     return path
 
 
@@ -42,13 +41,25 @@ def build_network(card: ModelCard) -> nn.Module:
     if card.model not in NETWORKS:
         known = ", ".join(sorted(NETWORKS))
         raise ModelError(f"unknown model {card.model!r}", card.name, f"this version knows {known}")
-    return NETWORKS[card.model](classes=len(card.labels), **card.network)
+    try:
+        return NETWORKS[card.model](classes=len(card.labels), **card.network)
+    except TypeError as error:
+        raise ModelError(
+            f"{card.model} cannot be built from {card.network}", card.name, "use other weights"
+        ) from error
 
 
 def load_classifier(name_or_path: str, **options: Any) -> EmotionClassifier:
-    """A classifier ready to predict; `options` are its own (`flip`, `device`)."""
+    """A classifier ready to predict; `options` are its own (`flip`, `device`).
+
+    Raises ModelError for weights that are missing, damaged, or made for other crops than ours.
+    """
     path = find_weights(name_or_path)
     card = read_card(path)
+    if card.crop != GEOMETRY:
+        raise ModelError(
+            f"weights for crops of {card.crop!r}", str(path), f"give weights for {GEOMETRY!r}"
+        )
     network = build_network(card)
     restore(network, read_state(path), path)
     return SoftmaxClassifier(network, card, **options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 from models.errors import ModelError
 
 CARD_KEY = "undercam.card"
+VERSION = 1
 State = dict[str, Tensor]
 
 
@@ -28,8 +30,11 @@ class ModelCard:
     """What a network is, what it was fed with, and what was measured of it.
 
     `model` names the class (see `models.loading`), `network` its keyword arguments; `input_px` and
-    `channels` its input, normalised as (x - mean) / std with x in 0..1; `temperature` divides the
-    logits; `metrics` holds what was measured, each with its data and protocol in the key or value.
+    `channels` (1 or 3) its input, normalised as (x - mean) / std with x in 0..1; `crop` the
+    geometry of the crops (see `models.crops`); `temperature` divides the logits; `metrics` holds
+    what was measured, each with its data and protocol in the key or value.
+
+    Raises ValueError for a number that no network can be asked with.
     """
 
     name: str
@@ -47,7 +52,19 @@ class ModelCard:
     temperature: float = 1.0
     metrics: dict[str, Any] = field(default_factory=dict)
     git: str = ""
-    version: int = 1
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        for name, right in (
+            ("labels", len(self.labels) > 1 and len(set(self.labels)) == len(self.labels)),
+            ("input_px", self.input_px >= 1),
+            ("channels", self.channels in (1, 3)),
+            ("mean", math.isfinite(self.mean)),
+            ("std", 0 < self.std < math.inf),
+            ("temperature", 0 < self.temperature < math.inf),
+        ):
+            if not right:
+                raise ValueError(f"{name} {getattr(self, name)!r}")
 
     def to_json(self) -> str:
         """The card as one line of JSON."""
@@ -55,26 +72,35 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        """Read a card back; raises ValueError or TypeError when a field is missing or unknown."""
+        """Read a card back; raises ValueError, TypeError or KeyError for anything but a card."""
         fields = json.loads(text)
-        fields["labels"] = tuple(fields["labels"])
-        card = cls(**fields)
-        if card.version != 1:
-            raise ValueError(f"card version {card.version}, this code reads 1")
-        return card
+        if fields["version"] != VERSION:
+            raise ValueError(f"version {fields['version']}, this code reads {VERSION}")
+        return cls(**fields | {"labels": tuple(fields["labels"])})
 
 
 def save(path: str | Path, card: ModelCard, state: State) -> None:
-    """Write weights and card, floats as float16, so that a reader sees all of it or nothing."""
-    tensors = {
-        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous().cpu()
-        for name, tensor in state.items()
-    }
+    """Write weights and card, floats as float16, so that a reader sees all of it or nothing.
+
+    Raises ModelError where a weight is not a number that float16 can hold.
+    """
+    tensors = as_stored(state)
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ModelError(f"not a number of float16 in {name}", str(path), "train it again")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
     save_file(tensors, unfinished, metadata={CARD_KEY: card.to_json()})
     unfinished.replace(path)
+
+
+def as_stored(state: State) -> State:
+    """The tensors as a file holds them: floats as float16, on the CPU."""
+    return {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous().cpu()
+        for name, tensor in state.items()
+    }
 
 
 def read_card(path: str | Path) -> ModelCard:

@@ -41,7 +41,7 @@ def _grid(x: Tensor, how: Augment, uniform: Callable[..., Tensor]) -> Tensor:
     n = len(x)
     angle = uniform(n) * math.radians(how.rotation)
     scale = 1 + how.scale * uniform(n)
-    mirror = torch.sign(uniform(n))
+    mirror = torch.where(uniform(n) < 0, -1.0, 1.0)
     cos, sin = angle.cos() * scale, angle.sin() * scale
     shift = 2 * how.shift * uniform(n, 2)
     matrix = torch.stack(

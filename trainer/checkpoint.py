@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from trainer.ema import MovingAverage
+from trainer.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,17 @@ def save(
     unfinished.replace(path)
 
 
+def read_place(path: Path) -> Place:
+    """Where the run of a checkpoint stands; raises DataError for anything but a checkpoint."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return Place(**json.loads((file.metadata() or {})["place"]))
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            "damaged checkpoint", str(path), "delete it to train from the start"
+        ) from error
+
+
 def load(
     path: Path,
     network: torch.nn.Module,
@@ -52,8 +64,8 @@ def load(
     optimizer: torch.optim.Optimizer,
 ) -> Place:
     """Put a checkpoint's numbers into place and say where the run stands."""
+    place = read_place(path)
     with safe_open(path, framework="pt") as file:
-        place = Place(**json.loads(file.metadata()["place"]))
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     network.load_state_dict(_under(tensors, "network"))
     average.load(_under(tensors, "average"))

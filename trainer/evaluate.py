@@ -28,11 +28,21 @@ Progress = Callable[[int, int], None]
 class Predictions:
     """What a classifier said of every face: probabilities (n, K), and which faces it saw at all.
 
-    A face that was not found (`found` False) has a row of zeros and counts as wrong.
+    A face that was not found (`found` False) counts as wrong, at no confidence.
     """
 
     probabilities: NDArray[np.float32]
     found: NDArray[np.bool_]
+
+    @property
+    def answers(self) -> NDArray[np.int64]:
+        """(n,) the likeliest class, metrics.NONE where no face was found."""
+        return np.where(self.found, self.probabilities.argmax(axis=1), metrics.NONE)
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """(n,) the probability of the answer, 0 where no face was found."""
+        return np.where(self.found, self.probabilities.max(axis=1), np.float32(0))
 
 
 def predict(
@@ -40,16 +50,14 @@ def predict(
 ) -> Predictions:
     """Score aligned tiles, in batches; every face counts as found."""
     columns = columns_for(classifier.card.labels, faces)
-    rows = []
+    scores = np.zeros((len(faces), len(columns)), np.float32)
     for start in range(0, len(faces), BATCH):
         part = slice(start, start + BATCH)
         crops = crops_from_tiles(faces.tiles[part])
-        rows.append(classifier.predict(crops, faces.ids[part]).probabilities)
+        said = classifier.predict(crops, faces.ids[part]).probabilities
+        scores[part] = among(said, columns)
         progress(min(start + BATCH, len(faces)), len(faces))
-    scores = (
-        np.concatenate(rows) if rows else np.zeros((0, len(classifier.card.labels)), np.float32)
-    )
-    return Predictions(among(scores, columns), np.ones(len(faces), bool))
+    return Predictions(scores, np.ones(len(faces), bool))
 
 
 def among(scores: NDArray[np.float32], columns: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -73,11 +81,11 @@ def columns_for(labels: tuple[str, ...], faces: FaceSet) -> NDArray[np.intp]:
 
 def correctness(predictions: Predictions, faces: FaceSet) -> NDArray[np.bool_]:
     """(n,) whether each face was found and named right."""
-    return predictions.found & (predictions.probabilities.argmax(axis=1) == faces.labels)
+    return predictions.answers == faces.labels
 
 
 def condition_table(predictions: Predictions, faces: FaceSet) -> dict[str, Any]:
-    """Everything said of one condition; with its own lines where faces repeat in Training."""
+    """Everything said of one condition; once more without the faces that stand in Training."""
     table = _figures(predictions, faces)
     fresh = ~faces.seen_in_training
     if fresh.any() and not fresh.all():
@@ -87,35 +95,38 @@ def condition_table(predictions: Predictions, faces: FaceSet) -> dict[str, Any]:
 
 
 def _figures(predictions: Predictions, faces: FaceSet) -> dict[str, Any]:
-    found = predictions.found
-    p, y = predictions.probabilities[found], faces.labels[found]
-    counts = metrics.confusion(p, y)
-    recalls = counts.diagonal() / np.maximum(np.bincount(faces.labels, minlength=p.shape[1]), 1)
+    """Of all faces, found or not: one that was not found is as unlikely as a guess among K."""
+    answers, k = predictions.answers, len(faces.classes)
+    guess = np.float32(1 / k)
+    likely = np.where(predictions.found[:, None], predictions.probabilities, guess)
+    right = correctness(predictions, faces)
     figures: dict[str, Any] = {
         "n": len(faces),
-        "accuracy": correctness(predictions, faces).mean(),
-        "macro_f1": metrics.macro_f1(p, y),
-        "ece": metrics.expected_calibration_error(p, y),
-        "nll": metrics.negative_log_likelihood(p, y),
+        "accuracy": round(metrics.accuracy(answers, faces.labels), 5),
+        "macro_f1": round(metrics.macro_f1(answers, faces.labels, k), 5),
+        "ece": round(metrics.expected_calibration_error(predictions.confidence, right), 5),
+        "nll": round(metrics.negative_log_likelihood(likely, faces.labels), 5),
+        "recall": {
+            name: round(float(share), 4)
+            for name, share in zip(
+                faces.classes, metrics.recall(answers, faces.labels, k), strict=True
+            )
+            if not np.isnan(share)
+        },
+        "confusion": metrics.confusion(answers, faces.labels, k).tolist(),
     }
-    figures = {name: round(float(value), 5) for name, value in figures.items()}
-    figures["n"] = len(faces)
-    figures["recall"] = {
-        name: round(float(value), 4) for name, value in zip(faces.classes, recalls, strict=True)
-    }
-    figures["confusion"] = counts.tolist()
-    if not found.all():
-        figures["found"] = round(float(found.mean()), 5)
+    if not predictions.found.all():
+        figures["found"] = round(float(predictions.found.mean()), 5)
     return figures
 
 
 def coverage_table(predictions: Predictions, faces: FaceSet) -> dict[str, Any]:
     """Precision among the surest faces: at 80 %, and a curve of (coverage, error)."""
-    p, y = predictions.probabilities, faces.labels
-    reached, risk = metrics.risk_coverage(p, y)
-    at = np.linspace(0, len(y) - 1, CURVE_POINTS + 1).astype(int)[1:]
+    confidence, right = predictions.confidence, correctness(predictions, faces)
+    reached, risk = metrics.risk_coverage(confidence, right)
+    at = np.linspace(0, len(faces) - 1, CURVE_POINTS + 1).astype(int)[1:]
     return {
-        "precision_at_80": round(metrics.precision_at(p, y, 0.8), 5),
+        "precision_at_80": round(metrics.precision_at(confidence, right, 0.8), 5),
         "risk_coverage": [[round(float(reached[i]), 3), round(float(risk[i]), 5)] for i in at],
     }
 

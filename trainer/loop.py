@@ -19,17 +19,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.crops import crops_from_tiles, to_model_input
+from models.errors import ModelError
 from models.loading import build_network
 from models.weights import ModelCard, State
 from trainer import checkpoint
 from trainer.augment import augment
 from trainer.data.faceset import FaceSet
 from trainer.ema import MovingAverage
+from trainer.errors import DataError
 from trainer.recipes import Recipe, Stage
 
 Report = Callable[[dict[str, Any]], None]
 """Told after every epoch: stage, epoch, epochs, px, loss, lr, accuracy on what is held out."""
 CHUNK = 512
+ELSEWHERE = "train in another run directory, or delete this one"
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,15 @@ def train(
     dtype: torch.dtype = torch.float32,
     report: Report = lambda line: None,
 ) -> Trained:
-    """Run the recipe's stages in order, from the checkpoint in `run_dir` where there is one."""
+    """Run the recipe's stages in order, from the checkpoint in `run_dir` where there is one.
+
+    Raises DataError for fewer faces than a batch, and for a `run_dir` that holds a damaged
+    checkpoint or another run: its recipe, seed and faces must be these.
+    """
+    most = max(stage.batch for stage in recipe.stages)
+    if len(faces) < most:
+        raise DataError(f"{len(faces)} faces to train on", faces.name, f"a batch takes {most}")
+    _claim(run_dir, faces)
     torch.manual_seed(seed)
     network = build_network(card)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -111,9 +122,9 @@ class _StageRun:
     def resume(self) -> None:
         if not self._checkpoint.exists():
             return
+        if checkpoint.read_place(self._checkpoint).recipe_hash != self._hash:
+            raise DataError("run of another recipe or seed", str(self._checkpoint), ELSEWHERE)
         place = checkpoint.load(self._checkpoint, self.network, self.average, self._optimizer)
-        if place.recipe_hash != self._hash:
-            raise ValueError(f"{self._checkpoint} belongs to another recipe or seed")
         self.epochs_done, self._steps_done = place.epochs_done, place.steps_done
         self.history = place.history
 
@@ -141,6 +152,9 @@ class _StageRun:
             x = augment(inputs[batch], self.recipe.augment, draws)
             total += self._step(_shrunk(x, size), targets[batch])
         self.epochs_done += 1
+        if not math.isfinite(total):
+            where = f"stage {stage.name}, epoch {self.epochs_done}"
+            raise ModelError("the loss is not a number", where, "lower the learning rate")
         return {
             "stage": stage.name,
             "epoch": self.epochs_done,
@@ -188,6 +202,16 @@ def accuracy(network: nn.Module, state: State, inputs: Tensor, labels: Tensor) -
     answers = torch.cat([network(x).argmax(dim=1) for x in torch.split(inputs, CHUNK)])
     network.load_state_dict(own)
     return round(float((answers == labels).float().mean()), 5)
+
+
+def _claim(run_dir: Path, faces: FaceSet) -> None:
+    """A run directory belongs to the faces it was begun with: weights must not learn from others
+    than those their card names."""
+    note, own = run_dir / "faces.sha256", faces.fingerprint()
+    if note.is_file() and note.read_text(encoding="ascii") != own:
+        raise DataError("run on other faces", str(run_dir), ELSEWHERE)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    note.write_text(own, encoding="ascii")
 
 
 def _shrunk(x: Tensor, size: int) -> Tensor:

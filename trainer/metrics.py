@@ -1,6 +1,7 @@
-"""What is said of predictions: accuracy, F1, recall, calibration, risk over coverage, comparisons.
+"""What is said of answers: accuracy, F1, recall, calibration, risk over coverage, comparisons.
 
-Probabilities are (n, K) rows that sum to 1, labels (n,) class numbers.
+Answers and labels are (n,) class numbers 0..K-1; an answer of NONE (a face that was not found) is
+always wrong. Probabilities are (n, K) rows that sum to 1, confidence (n,) in 0..1.
 """
 
 from __future__ import annotations
@@ -10,49 +11,50 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Probabilities = NDArray[np.floating]
-Labels = NDArray[np.int64]
+Classes = NDArray[np.int64]
+Floats = NDArray[np.floating]
+NONE = -1
 BINS = 15
 BOOTSTRAPS = 10_000
 
 
-def accuracy(p: Probabilities, y: Labels) -> float:
-    """Share of faces whose likeliest class is the label."""
-    return float((p.argmax(axis=1) == y).mean())
+def accuracy(answers: Classes, labels: Classes) -> float:
+    """Share of faces whose answer is the label."""
+    return float((answers == labels).mean())
 
 
-def confusion(p: Probabilities, y: Labels) -> NDArray[np.int64]:
-    """(K, K) counts, rows the labels, columns the answers."""
-    k = p.shape[1]
-    return np.bincount(y * k + p.argmax(axis=1), minlength=k * k).reshape(k, k)
+def confusion(answers: Classes, labels: Classes, k: int) -> NDArray[np.int64]:
+    """(k, k) counts of the faces that were answered, rows the labels, columns the answers."""
+    given = answers != NONE
+    pairs = labels[given] * k + answers[given]
+    return np.bincount(pairs, minlength=k * k).reshape(k, k)
 
 
-def recall(p: Probabilities, y: Labels) -> NDArray[np.float64]:
-    """(K,) share of each class that is found; NaN for a class without faces."""
-    counts = confusion(p, y)
-    with np.errstate(invalid="ignore"):
-        return counts.diagonal() / counts.sum(axis=1)
+def recall(answers: Classes, labels: Classes, k: int) -> NDArray[np.float64]:
+    """(k,) share of each class that is answered right; NaN for a class without faces."""
+    right = confusion(answers, labels, k).diagonal()
+    faces = np.bincount(labels, minlength=k)
+    return np.divide(right, faces, out=np.full(k, np.nan), where=faces > 0)
 
 
-def macro_f1(p: Probabilities, y: Labels) -> float:
+def macro_f1(answers: Classes, labels: Classes, k: int) -> float:
     """Mean over the classes that occur of 2 tp / (2 tp + fp + fn)."""
-    counts = confusion(p, y)
-    total = counts.sum(axis=0) + counts.sum(axis=1)
-    occurs = counts.sum(axis=1) > 0
-    return float((2 * counts.diagonal()[occurs] / total[occurs]).mean())
+    counts = confusion(answers, labels, k)
+    faces = np.bincount(labels, minlength=k)
+    total = counts.sum(axis=0) + faces
+    return float((2 * counts.diagonal() / np.maximum(total, 1))[faces > 0].mean())
 
 
-def negative_log_likelihood(p: Probabilities, y: Labels) -> float:
+def negative_log_likelihood(p: Floats, labels: Classes) -> float:
     """Mean of -log p(label), nats."""
-    return float(-np.log(np.maximum(p[np.arange(len(y)), y], 1e-12)).mean())
+    return float(-np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-12)).mean())
 
 
-def expected_calibration_error(p: Probabilities, y: Labels) -> float:
+def expected_calibration_error(confidence: Floats, right: NDArray[np.bool_]) -> float:
     """Mean |confidence - accuracy| over 15 equal bins of confidence, weighed by faces.
 
     Guo et al. 2017, arXiv 1706.04599.
     """
-    confidence, right = p.max(axis=1), p.argmax(axis=1) == y
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     gaps = [
         abs(confidence[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean()
@@ -61,17 +63,18 @@ def expected_calibration_error(p: Probabilities, y: Labels) -> float:
     return float(sum(gaps))
 
 
-def risk_coverage(p: Probabilities, y: Labels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def risk_coverage(
+    confidence: Floats, right: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Coverage (n,) and the error among the faces answered at it, the surest first."""
-    order = np.argsort(-p.max(axis=1), kind="stable")
-    wrong = (p.argmax(axis=1) != y)[order]
-    answered = np.arange(1, len(y) + 1)
-    return answered / len(y), wrong.cumsum() / answered
+    wrong = ~right[np.argsort(-confidence, kind="stable")]
+    answered = np.arange(1, len(right) + 1)
+    return answered / len(right), wrong.cumsum() / answered
 
 
-def precision_at(p: Probabilities, y: Labels, coverage: float) -> float:
+def precision_at(confidence: Floats, right: NDArray[np.bool_], coverage: float) -> float:
     """Share of right answers among the surest `coverage` (0..1) of the faces."""
-    reached, risk = risk_coverage(p, y)
+    reached, risk = risk_coverage(confidence, right)
     return float(1 - risk[np.searchsorted(reached, coverage)])
 
 
@@ -84,9 +87,7 @@ class Difference:
     high: float
 
 
-def paired_difference(
-    right_a: NDArray[np.floating], right_b: NDArray[np.floating], seed: int = 0
-) -> Difference:
+def paired_difference(right_a: Floats, right_b: Floats, seed: int = 0) -> Difference:
     """Paired bootstrap over faces. right_a, right_b (n,): a face's correctness, or its mean over
     conditions."""
     gains = np.asarray(right_a, float) - np.asarray(right_b, float)

@@ -10,6 +10,7 @@ import sys
 
 import torch
 
+PATIENCE_S = 120.0
 _PROBE = """
 import sys, time, torch
 torch.set_num_threads(int(sys.argv[1]))
@@ -34,5 +35,8 @@ print("bfloat16" if best[1] < 0.9 * best[0] else "float32")
 def faster_dtype(threads: int) -> torch.dtype:
     """bfloat16 where it is alive and at least a tenth faster than float32, else float32."""
     probe = [sys.executable, "-c", _PROBE, str(threads)]
-    done = subprocess.run(probe, capture_output=True, text=True, timeout=120, check=False)
+    try:
+        done = subprocess.run(probe, capture_output=True, text=True, timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        return torch.float32
     return torch.bfloat16 if done.stdout.strip() == "bfloat16" else torch.float32

@@ -12,8 +12,9 @@ from trainer.errors import DataError
 class Augment:
     """Random changes of a face in training, each drawn evenly from its range.
 
-    rotation in degrees, shift and scale as shares of the side, contrast and brightness as shares of
-    the pixel range; one square of `erase_px` pixels (at full resolution) is blanked with `erase_p`.
+    rotation in degrees, shift and scale as shares of the side, contrast as a share, brightness in
+    units of the normalised input; a square of `erase_px` pixels (least and most, at full
+    resolution) is blanked with probability `erase_p`. Half of the faces are mirrored.
     """
 
     rotation: float = 15.0

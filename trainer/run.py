@@ -13,12 +13,13 @@ from models.baselines.softmax import SoftmaxClassifier
 from models.crops import GEOMETRY
 from models.emotions import EMOTIONS
 from models.loading import build_network
-from models.weights import ModelCard, restore, save
+from models.weights import ModelCard, as_stored, restore, save
 from trainer.calibration import fit_temperature
 from trainer.data.faceset import FaceSet
 from trainer.data.ferplus import validation_cut
 from trainer.evaluate import condition_table, predict
 from trainer.loop import CHUNK, Report, model_inputs, train
+from trainer.memory import keep_freed_memory
 from trainer.precision import faster_dtype
 from trainer.recipes import Recipe
 
@@ -42,7 +43,9 @@ def train_weights(
     """Train, calibrate on the validation cut, measure it there, and write `out` with its card.
 
     The cut is never trained on. A run goes on from the checkpoint in `run_dir` where there is one.
+    Raises DataError for too few faces, or a `run_dir` that belongs to another run.
     """
+    keep_freed_memory()
     if threads:
         torch.set_num_threads(threads)
     dtype = faster_dtype(torch.get_num_threads())
@@ -66,7 +69,7 @@ def train_weights(
     validation = faces[held] if held.any() else None
     trained = train(recipe, card, faces[~held], validation, seed, run_dir, dtype, report)
     network = build_network(card)
-    restore(network, trained.state, out)
+    restore(network, as_stored(trained.state), out)
     if validation is not None:
         card = _calibrated(network, card, validation)
     save(out, card, network.state_dict())
@@ -78,21 +81,21 @@ def _calibrated(network: torch.nn.Module, card: ModelCard, validation: FaceSet) 
     with torch.inference_mode():
         inputs = torch.split(model_inputs(validation, card), CHUNK)
         logits = torch.cat([classifier.logits(x) for x in inputs])
-    temperature = fit_temperature(logits.clone(), torch.from_numpy(validation.labels))
+    temperature = fit_temperature(logits, torch.from_numpy(validation.labels))
     card = replace(card, temperature=round(temperature, 4))
     table = condition_table(predict(SoftmaxClassifier(network, card), validation), validation)
     return replace(card, metrics={"validation cut, flip-averaged": table})
 
 
 def toy_faces(n: int = 640, seed: int = 0) -> FaceSet:
-    """Made pictures that a network learns in seconds: each class a bright disc elsewhere."""
+    """Made pictures that a network learns in seconds: bright or dark, above or below, one disc in
+    the middle or two at the sides. Like faces, they keep their class in a mirror."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 8, n)
-    rows, columns = np.mgrid[:48, :48]
-    angle = labels * (np.pi / 4)
-    centre_y, centre_x = 24 + 14 * np.sin(angle), 24 + 14 * np.cos(angle)
-    square = (rows - centre_y[:, None, None]) ** 2 + (columns - centre_x[:, None, None]) ** 2
-    tiles = 80 + 120 * (square < 36) + rng.normal(0, 12, (n, 48, 48))
+    bright, above, two = (labels[:, None, None] >> bit & 1 for bit in range(3))
+    rows, columns = np.mgrid[:48, :48] - 23.5
+    square = (rows + np.where(above, 11, -11)) ** 2 + (abs(columns) - 13 * two) ** 2
+    tiles = 128 + np.where(bright, 80, -80) * (square < 49) + rng.normal(0, 12, (n, 48, 48))
     return FaceSet.of_labels("toy", EMOTIONS, np.clip(tiles, 0, 255).astype(np.uint8), labels)
 
 

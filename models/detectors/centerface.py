@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx.tools import update_model_dims
 
@@ -21,6 +22,8 @@ from models.faces import Faces, non_maximum_suppression
 STRIDE = 4
 MULTIPLE = 32
 OVERLAP = 0.3
+CHANNELS = [[1], [2], [2], [10]]
+"""Of its outputs: heatmap, size, offset, points."""
 Float32 = NDArray[np.float32]
 
 
@@ -99,15 +102,18 @@ def _any_size(path: Path) -> bytes:
     """The network with free height and width: the file declares one fixed size."""
     try:
         model = onnx.load(str(path))
-    except (OSError, ValueError) as error:
+    except (OSError, DecodeError) as error:
         raise ModelError("not an ONNX network", str(path), "give centerface.onnx") from error
+    shapes = [value.type.tensor_type.shape.dim for value in model.graph.output]
+    if [[side.dim_value for side in shape[1:2]] for shape in shapes] != CHANNELS:
+        raise ModelError("another network than CenterFace's", str(path), "give centerface.onnx")
     weights = {value.name for value in model.graph.initializer}
     for value in [value for value in model.graph.input if value.name in weights]:
         model.graph.input.remove(value)  # listed as inputs, weights could not be folded
     inputs = {value.name: ["batch", 3, "height", "width"] for value in model.graph.input}
     outputs = {
-        value.name: ["batch", value.type.tensor_type.shape.dim[1].dim_value, "rows", "columns"]
-        for value in model.graph.output
+        value.name: ["batch", *channels, "rows", "columns"]
+        for value, channels in zip(model.graph.output, CHANNELS, strict=True)
     }
     update_model_dims.update_inputs_outputs_dims(model, inputs, outputs)
     return model.SerializeToString()

@@ -9,11 +9,12 @@ import contextlib
 import io
 import sys
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from insightface.model_zoo import get_model
 from insightface.utils.storage import ensure_available
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidProtobuf
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidProtobuf
 
 from models.detectors.base import Picture, look, session_options
 from models.errors import ModelError
@@ -49,10 +50,12 @@ class Scrfd:
                     providers=["CPUExecutionProvider"],
                     sess_options=session_options(threads),
                 )
-            except (InvalidProtobuf, Fail, AssertionError) as error:
+            except (InvalidProtobuf, InvalidArgument, Fail, AssertionError) as error:
                 raise ModelError("not an ONNX network", str(path), "give scrfd_*.onnx") from error
-            if getattr(network, "taskname", "") != "detection":
-                raise ModelError("not a face detector", str(path), "give scrfd_*.onnx")
+            if not getattr(network, "use_kps", False):
+                raise ModelError(
+                    "not an SCRFD with landmarks", str(path), "give scrfd_*_kps.onnx or det_*.onnx"
+                )
             network.prepare(-1, input_size=(INPUT_PX, INPUT_PX), det_thresh=threshold)
         self._network = network
 
@@ -80,7 +83,7 @@ def downloaded() -> Path:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             folder = Path(ensure_available("models", PACK))
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, BadZipFile) as error:
         raise ModelError(
             "SCRFD's weights could not be downloaded",
             PACK,

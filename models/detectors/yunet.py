@@ -26,6 +26,7 @@ class YuNet:
             self._network = cv2.FaceDetectorYN.create(
                 str(path), "", (frame_px, frame_px), threshold, OVERLAP, MOST_FACES
             )
+            self.detect(np.zeros((1, 1, 3), np.uint8))  # another network opens, but cannot look
         except cv2.error as error:
             raise ModelError("not a YuNet network", str(path), "give yunet_n_*.onnx") from error
 

@@ -15,7 +15,8 @@ class FaceSet:
 
     tiles (n, h, w) grey or (n, h, w, 3) RGB uint8; targets (n, K) float32, rows sum to 1;
     labels (n,) int64, the class that counts as right; ids (n,) int64, stable across versions;
-    seen_in_training (n,) bool, where the same pixels also stand in the training split.
+    seen_in_training (n,) bool, where the same pixels also stand in the training split. Raises
+    ValueError, with both shapes, when they do not fit.
     """
 
     name: str
@@ -29,6 +30,11 @@ class FaceSet:
 
     def __post_init__(self) -> None:
         n = len(self.tiles)
+        if self.tiles.dtype != np.uint8 or (self.tiles.ndim != 3 and self.tiles.shape[3:] != (3,)):
+            raise ValueError(
+                f"tiles: expected (n, h, w) or (n, h, w, 3) uint8, "
+                f"got {self.tiles.shape} {self.tiles.dtype}"
+            )
         for name, shape in (
             ("targets", (n, len(self.classes))),
             ("labels", (n,)),
@@ -74,6 +80,14 @@ class FaceSet:
             np.arange(len(tiles)) if ids is None else ids,
             np.zeros(len(tiles), bool),
         )
+
+    def fingerprint(self) -> str:
+        """sha256 of everything that a network learns from: tiles, targets and their classes."""
+        digest = hashlib.sha256(" ".join(self.classes).encode())
+        for array in (self.tiles, self.targets):
+            digest.update(f"{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     def hashes(self) -> list[str]:
         """sha256 of each tile's bytes, hex: equal pixels, equal hash."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,41 +26,63 @@ TILE_PX = 48
 def read_csv(pixels: Path, votes: Path | None, split: str, protocol: str) -> FaceSet:
     """One split of fer2013.csv: with FER+ votes 8 classes, alone FER2013's own 7.
 
-    Raises DataError when a column is missing or the two files do not have the same rows.
+    Raises DataError for a missing column, a row that cannot be read, a split without faces, or two
+    files that do not have the same rows.
     """
     faces = _rows(pixels, ("emotion", "pixels", "Usage"))
     chosen = [row for row, face in enumerate(faces) if face["Usage"] == USAGE[split]]
-    try:
-        tiles = np.array([_tile(faces[row]["pixels"]) for row in chosen])
-    except ValueError as error:
-        raise DataError("not 2304 pixels a face", str(pixels), str(error)) from error
-    tiles = tiles.reshape(-1, TILE_PX, TILE_PX).astype(np.uint8)
+    if not chosen:
+        raise DataError(f"no {USAGE[split]} faces", str(pixels), "give the whole of fer2013.csv")
+    tiles = np.stack([_parsed(_tile, faces[row]["pixels"], row, pixels) for row in chosen])
+    ids = np.array(chosen, np.int64)
     name = f"csv:{pixels.name}"
     if votes is None:
-        own = [BASIC_SEVEN.index(FER2013_LABELS[int(faces[row]["emotion"])]) for row in chosen]
-        labels = np.array(own, np.int64)
-        return FaceSet.of_labels(name, BASIC_SEVEN, tiles, labels, np.array(chosen, np.int64))
+        own = [_parsed(_label, faces[row]["emotion"], row, pixels) for row in chosen]
+        return FaceSet.of_labels(name, BASIC_SEVEN, tiles, np.array(own, np.int64), ids)
     table = _rows(votes, VOTE_COLUMNS)
     if len(table) != len(faces):
         raise DataError(f"{len(table)} vote rows for {len(faces)} faces", str(votes), "give a pair")
-    counts = np.array([[int(table[row][key]) for key in VOTE_COLUMNS] for row in chosen])
-    rows = np.array(chosen, np.int64)
-    return from_votes(
-        name, tiles, counts.reshape(-1, 10), rows, np.zeros(len(rows), bool), protocol
-    )
+    counts = np.array([_parsed(_votes, table[row], row, votes) for row in chosen])
+    training = {face["pixels"] for face in faces if face["Usage"] == USAGE["train"]}
+    seen = np.array([split != "train" and faces[row]["pixels"] in training for row in chosen])
+    return from_votes(name, tiles, counts, ids, seen, protocol)
 
 
-def _tile(text: str) -> NDArray[np.int64]:
+def _parsed(parse: Callable[[Any], Any], value: Any, row: int, path: Path) -> Any:
+    try:
+        return parse(value)
+    except (ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        raise DataError(
+            f"face {row} cannot be read ({error})", str(path), "fetch the file again"
+        ) from error
+
+
+def _tile(text: str) -> NDArray[np.uint8]:
     values = np.array(text.split(), np.int64)
     if len(values) != TILE_PX * TILE_PX or values.min() < 0 or values.max() > 255:
-        raise ValueError(f"a face has {len(values)} values")
-    return values
+        raise ValueError(f"{len(values)} values, not {TILE_PX * TILE_PX} of 0..255")
+    return values.reshape(TILE_PX, TILE_PX).astype(np.uint8)
+
+
+def _label(text: str) -> int:
+    return BASIC_SEVEN.index(FER2013_LABELS["0123456".index(text)])
+
+
+def _votes(row: dict[str, str]) -> list[int]:
+    counts = [int(row[key]) for key in VOTE_COLUMNS]
+    if min(counts) < 0:
+        raise ValueError(f"{min(counts)} votes")
+    return counts
 
 
 def _rows(path: Path, wanted: tuple[str, ...]) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in wanted if name not in (reader.fieldnames or [])]
-        if missing:
-            raise DataError(f"no column {missing[0]!r}", str(path), f"needs {', '.join(wanted)}")
-        return list(reader)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns, rows = reader.fieldnames or [], list(reader)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError("not a CSV file", str(path), f"needs {', '.join(wanted)}") from error
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        raise DataError(f"no column {missing[0]!r}", str(path), f"needs {', '.join(wanted)}")
+    return rows

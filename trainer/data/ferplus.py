@@ -71,13 +71,11 @@ def from_votes(
 def validation_cut(faces: FaceSet) -> NDArray[np.bool_]:
     """Which faces (n,) of Training are held out for choosing: all copies of a picture on one side.
 
-    Within each class, the tenth of the groups of equal pixels with the smallest sha256(pixels).
+    Of each class, the tenth of the groups of equal pixels with the smallest sha256(pixels).
     """
     hashes = np.array(faces.hashes())
-    held = np.zeros(len(faces), bool)
+    chosen: list[str] = []
     for label in range(len(faces.classes)):
-        members = faces.labels == label
-        groups = np.unique(hashes[members])
-        chosen = groups[: len(groups) // 10]
-        held |= members & np.isin(hashes, chosen)
-    return held
+        groups = np.unique(hashes[faces.labels == label])
+        chosen += groups[: len(groups) // 10].tolist()
+    return np.isin(hashes, chosen)

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from models.crops import CROP_PX
+from models.crops import resized
 from models.emotions import (
     AFFECTNET_LABELS,
     BASIC_SEVEN,
@@ -30,8 +31,8 @@ from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-KDEF_TEST_SUBJECTS = 14
-"""Of 70 subjects, the last 14 by name are the test split: no face stands on both sides."""
+KDEF_TEST_SUBJECTS = 7
+"""Of 35 women and of 35 men, the last 7 by name are the test split: no one is on both sides."""
 Labelled = list[tuple[Path, str]]
 
 
@@ -53,13 +54,11 @@ def read_folder(layout: str, root: Path, split: str) -> FaceSet:
     return FaceSet.of_labels(f"folder:{layout}:{root.name}", classes, tiles, labels)
 
 
-def _picture(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _picture(path: Path) -> NDArray[np.uint8]:
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     if picture is None:
         raise DataError("unreadable picture", str(path), "remove or replace it")
-    shrinks = picture.shape[0] > CROP_PX
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return cv2.resize(picture, (CROP_PX, CROP_PX), interpolation=how).astype(np.uint8)
+    return resized(np.asarray(picture, np.uint8))
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -79,7 +78,8 @@ def _class_folders(folder: Path) -> Labelled:
 
 
 def _plain(root: Path, split: str) -> Labelled:
-    return _class_folders(root / split if (root / split).is_dir() else root)
+    has_splits = any((root / name).is_dir() for name in ("train", "test"))
+    return _class_folders(root / split if has_splits else root)
 
 
 def _sfew(root: Path, split: str) -> Labelled:
@@ -90,19 +90,24 @@ def _rafdb(root: Path, split: str) -> Labelled:
     listing = root / "EmoLabel" / "list_patition_label.txt"
     if not listing.is_file():
         raise DataError("no such list", str(listing), "give the folder that holds EmoLabel/")
-    rows = [line.split() for line in listing.read_text(encoding="utf-8").splitlines() if line]
-    aligned = root / "Image" / "aligned"
-    return [
-        (aligned / f"{Path(name).stem}_aligned.jpg", RAFDB_LABELS[int(label) - 1])
-        for name, label in rows
-        if name.startswith(split)
-    ]
+    found: Labelled = []
+    for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
+        match line.split():
+            case [name, ("1" | "2" | "3" | "4" | "5" | "6" | "7") as label]:
+                path = root / "Image" / "aligned" / f"{Path(name).stem}_aligned.jpg"
+                if name.startswith(split):
+                    found.append((path, RAFDB_LABELS[int(label) - 1]))
+            case [_, *_]:
+                raise DataError(f"line {line!r}", str(listing), "give NAME.jpg 1..7 a line")
+    return found
 
 
 def _kdef(root: Path, split: str) -> Labelled:
-    found = [(path, path.stem.upper()) for path in _pictures(root) if path.stem[4:6] in KDEF_CODES]
+    named = [(path, path.stem.upper()) for path in _pictures(root)]
+    found = [(path, name) for path, name in named if name[4:6] in KDEF_CODES]
     subjects = sorted({name[1:4] for _, name in found})
-    tested = set(subjects[-KDEF_TEST_SUBJECTS:])
+    sexes = ([subject for subject in subjects if subject[0] == sex] for sex in "FM")
+    tested = {subject for sex in sexes for subject in sex[-KDEF_TEST_SUBJECTS:]}
     return [
         (path, KDEF_CODES[name[4:6]])
         for path, name in found
@@ -115,10 +120,17 @@ def _affectnet(root: Path, split: str) -> Labelled:
     found: Labelled = []
     for path in _pictures(folder / "images"):
         note = folder / "annotations" / f"{path.stem}_exp.npy"
-        label = int(np.load(note, allow_pickle=False)) if note.is_file() else len(AFFECTNET_LABELS)
-        if label < len(AFFECTNET_LABELS):
+        label = _noted(note) if note.is_file() else -1
+        if 0 <= label < len(AFFECTNET_LABELS):
             found.append((path, AFFECTNET_LABELS[label]))
     return found
+
+
+def _noted(note: Path) -> int:
+    try:
+        return int(np.load(note, allow_pickle=False).item())
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError("unreadable label", str(note), "remove or replace it") from error
 
 
 LAYOUTS: dict[str, Callable[[Path, str], Labelled]] = {

@@ -10,8 +10,10 @@ folder:LAYOUT:DIR              image folders, see `trainer.data.folders`
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -25,6 +27,7 @@ from trainer.errors import DataError
 
 SPLITS = {"training": "training", "public": "public_test"}
 TILE_PX, TILES_A_ROW = 48, 340
+NPZ = "give image (n, h, w) or (n, h, w, 3) uint8 and label (n,) of whole numbers"
 KINDS = "ferplus:, sheet:, csv:, npz: or folder:"
 
 
@@ -48,7 +51,7 @@ def open_faces(address: str, protocol: str = "ms_majority", split: str = "test")
         return _npz(_file(place))
     if kind == "folder":
         layout, _, folder = place.partition(":")
-        return read_folder(layout, Path(folder), split)
+        return read_folder(layout, _folder(folder), split)
     raise DataError("no such kind of data", address, f"start it with {KINDS}")
 
 
@@ -56,6 +59,13 @@ def _file(name: str) -> Path:
     path = Path(name)
     if not path.is_file():
         raise DataError("no such data file", name or "(nothing)", "check the path")
+    return path
+
+
+def _folder(name: str) -> Path:
+    path = Path(name)
+    if not (name and path.is_dir()):
+        raise DataError("no such folder", name or "(nothing)", "give the data set's top folder")
     return path
 
 
@@ -86,37 +96,38 @@ def _sheet(name: str, picture: Path, labels: Path, protocol: str) -> FaceSet:
     grey = sheet if sheet.ndim == 2 else sheet[..., 0]
     tiles = grey.reshape(-1, TILE_PX, TILES_A_ROW, TILE_PX).swapaxes(1, 2)
     tiles = tiles.reshape(-1, TILE_PX, TILE_PX)
-    votes = table["votes"].astype(np.int64)
-    if len(tiles) < len(votes):
-        raise DataError(f"{len(tiles)} tiles for {len(votes)} labels", name, "give a matching pair")
-    seen = table.get("dup_of_earlier_split", np.zeros(len(votes), bool))
-    return from_votes(name, tiles[: len(votes)], votes, table["row"], seen, protocol)
+    votes, rows = table["votes"], table["row"]
+    n = len(rows)
+    seen = table.get("dup_of_earlier_split", np.zeros(n, bool))
+    if votes.shape != (n, 10) or votes.dtype.kind not in "iu" or len(seen) != n:
+        raise DataError(f"votes of shape {votes.shape}", str(labels), "give (n, 10) counts")
+    if len(tiles) < n:
+        raise DataError(f"{len(tiles)} tiles for {n} labels", name, "give a matching pair")
+    return from_votes(name, tiles[:n], votes, rows, seen, protocol)
 
 
 def _npz(path: Path) -> FaceSet:
     table = _arrays(path, ("image", "label"))
-    tiles, labels = table["image"], table["label"].astype(np.int64)
-    if tiles.dtype != np.uint8 or tiles.ndim not in (3, 4) or len(tiles) != len(labels):
-        raise DataError(
-            f"image of shape {tiles.shape} {tiles.dtype} with {len(labels)} labels",
-            str(path),
-            "give image (n, h, w) or (n, h, w, 3) uint8 and label (n,)",
-        )
-    highest = int(labels.max(initial=-1))
+    tiles, labels = table["image"], table["label"]
+    if labels.shape != (len(tiles),) or labels.dtype.kind not in "iu" or len(tiles) == 0:
+        raise DataError(f"label of shape {labels.shape} {labels.dtype}", str(path), NPZ)
     if "classes" in table:
         classes = tuple(str(name) for name in table["classes"])
     else:
-        classes = BASIC_SEVEN if highest < len(BASIC_SEVEN) else EMOTIONS
-    if labels.min(initial=0) < 0 or highest >= len(classes):
+        classes = BASIC_SEVEN if labels.max() < len(BASIC_SEVEN) else EMOTIONS
+    if labels.min() < 0 or labels.max() >= len(classes):
         raise DataError("label out of range", str(path), f"labels count 0..{len(classes) - 1}")
-    return FaceSet.of_labels(f"npz:{path.name}", classes, tiles, labels)
+    try:
+        return FaceSet.of_labels(f"npz:{path.name}", classes, tiles, labels.astype(np.int64))
+    except ValueError as error:
+        raise DataError(f"image not understood ({error})", str(path), NPZ) from error
 
 
 def _arrays(path: Path, wanted: tuple[str, ...]) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             table = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, TypeError, BadZipFile, zlib.error) as error:
         raise DataError("not a readable npz file", str(path), "give a file of arrays") from error
     missing = [name for name in wanted if name not in table]
     if missing:
