@@ -3,9 +3,9 @@
     python -m benchmarks.queries --rows 5000000 --url sqlite:////tmp/week.db --json
 
 Fills an empty database with a made week (see `rows.py`), or takes one that it filled before, and
-asks what each page of the dashboard asks, again and again. "First" is the first time on new
-connections, for SQLite with its file put out of the system's cache too; median and max are of the
-rounds after it. Writes the figures to benchmarks/results/ with the date.
+asks what each page of the dashboard asks, again and again. "First" is cold: new connections, and
+for SQLite a file put out of the system's cache. Median and max are warm: of the rounds after it.
+Writes the figures to benchmarks/results/ with the date.
 """
 
 from __future__ import annotations
@@ -123,25 +123,22 @@ def forget(engine: Engine) -> None:
 
 
 def prepared(url: str, rows: int) -> dict[str, Any]:
-    """The database with its rows: how many, how large, how long they took to write."""
+    """The database with its rows: which, how many, how large."""
     engine = open_store(url)
     with engine.connect() as connection:
         found = connection.execute(select(func.count()).select_from(observations)).scalar_one()
     if found not in (0, rows):
         raise ConfigError(f"holds {found} looks, not {rows}", "--url", "give an empty database")
-    started = time.perf_counter()
     if not found:
         fill(engine, rows, wall_clock())
-    seconds = None if found else round(time.perf_counter() - started, 1)
-    version = (
-        "SELECT sqlite_version()" if engine.dialect.name == "sqlite" else "SHOW server_version"
-    )
+    dialect = engine.dialect.name
+    asked = "SELECT sqlite_version()" if dialect == "sqlite" else "SHOW server_version"
     with engine.connect() as connection:
+        version = connection.execute(text(asked)).scalar_one().split()[0]
         about = {
-            "database": f"{engine.dialect.name} {connection.execute(text(version)).scalar_one()}",
+            "database": f"{dialect} {version}",
             "rows": rows,
             "bytes": ask.database_bytes(engine),
-            "fill_s": seconds,
             "now_ms": connection.execute(select(func.max(tracks.c.ended_ms))).scalar_one() + 1,
             "long": connection.execute(
                 select(tracks.c.id).order_by(tracks.c.observations.desc()).limit(1)

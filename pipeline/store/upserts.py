@@ -8,8 +8,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Table, and_, case, or_
+from sqlalchemy import (
+    Connection,
+    Executable,
+    Result,
+    Table,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.records import Event, FaceObserved
@@ -31,8 +43,24 @@ Upsert = postgresql.Insert | sqlite.Insert
 
 
 def _insert(connection: Connection, table: Table) -> Upsert:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table)
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    # One array a column: with a value a cell, psycopg spends 0.5 ms a row on the statement's text.
+    names = [column.name for column in table.columns]
+    arrays = [bindparam(f"every_{c.name}", type_=postgresql.ARRAY(c.type)) for c in table.columns]
+    rows = func.unnest(*arrays).table_valued(*names).render_derived()
+    return postgresql.insert(table).from_select(names, select(rows))
+
+
+def _run(connection: Connection, statement: Executable, rows: Sequence[Row]) -> Result[Any]:
+    if connection.dialect.name == "sqlite":
+        return connection.execute(statement, rows)
+    arrays = {f"every_{name}": [row[name] for row in rows] for name in rows[0]}
+    return connection.execute(statement, arrays)
+
+
+def _sorted(rows: Mapping[str, Row]) -> list[Row]:
+    return [rows[key] for key in sorted(rows)]
 
 
 def insert_new(connection: Connection, table: Table, rows: Mapping[str, Row]) -> Sequence[str]:
@@ -41,15 +69,15 @@ def insert_new(connection: Connection, table: Table, rows: Mapping[str, Row]) ->
         return []
     (key,) = table.primary_key
     insert = _insert(connection, table).on_conflict_do_nothing().returning(key)
-    return connection.scalars(insert, [rows[name] for name in sorted(rows)]).all()
+    return _run(connection, insert, _sorted(rows)).scalars().all()
 
 
 def write_origins(connection: Connection, events: Sequence[Event], now: int) -> None:
     """Makes known the cameras and runs of the events, and from when to when each run has looks."""
     names = sorted({event.camera for event in events})
     insert = _insert(connection, cameras).on_conflict_do_nothing()
-    connection.execute(insert, [{"camera": name, "stored_ms": now} for name in names])
-    connection.execute(_widen_runs(_insert(connection, runs)), _run_rows(events, now))
+    _run(connection, insert, [{"camera": name, "stored_ms": now} for name in names])
+    _run(connection, _widen_runs(_insert(connection, runs)), _run_rows(events, now))
 
 
 def _run_rows(events: Sequence[Event], now: int) -> list[Row]:
@@ -100,7 +128,7 @@ def grow_minutes(connection: Connection, rows: Iterable[Row]) -> None:
         index_elements=list(emotion_minutes.primary_key),
         set_={name: emotion_minutes.c[name] + insert.excluded[name] for name in COUNTS + SUMS},
     )
-    connection.execute(grown, [_minute_row(*key, minutes[key]) for key in sorted(minutes)])
+    _run(connection, grown, [_minute_row(*key, minutes[key]) for key in sorted(minutes)])
 
 
 def _minute_row(camera: str, minute_ms: int, run: str, rows: list[Row]) -> Row:
@@ -133,8 +161,7 @@ def advance_tracks(connection: Connection, rows: Iterable[Row]) -> int:
         # An end is the last word, whatever arrives after it: rows depend on the set of events only.
         where=or_(new_ended > old_ended, and_(new_ended == old_ended, new.seq > old.seq)),
     )
-    changed = connection.scalars(advance.returning(old.id), [newest[key] for key in sorted(newest)])
-    return len(changed.all())
+    return len(_run(connection, advance.returning(old.id), _sorted(newest)).all())
 
 
 def grow_gaps(connection: Connection, rows: Mapping[str, Row]) -> None:
@@ -147,4 +174,4 @@ def grow_gaps(connection: Connection, rows: Mapping[str, Row]) -> None:
         set_=dict(insert.excluded.items()),
         where=insert.excluded.events > gaps.c.events,
     )
-    connection.execute(grown, [rows[name] for name in sorted(rows)])
+    _run(connection, grown, _sorted(rows))
