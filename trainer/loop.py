@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,8 @@ class _StageRun:
         self._optimizer = torch.optim.AdamW(
             network.parameters(), lr=stage.lr, weight_decay=stage.weight_decay, fused=True
         )
-        self._hash = _digest(recipe, seed)
+        done = recipe.stages[: recipe.stages.index(stage) + 1]
+        self._hash = _digest(replace(recipe, stages=done), seed)
         self._checkpoint = run_dir / f"{stage.name}.safetensors"
 
     def resume(self) -> None:

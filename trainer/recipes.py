@@ -59,7 +59,12 @@ class Recipe:
 W32 = {"width": 32, "stem_stride": 2, "dropout": 0.3}
 PRESETS: dict[tuple[str, str], Recipe] = {
     ("resnet18", "w32"): Recipe(
-        "resnet18", W32, (Stage("fit", epochs=26, resolution=((0.0, 32), (0.5, 48))),)
+        "resnet18",
+        W32,
+        (
+            Stage("fit", epochs=26, resolution=((0.0, 32), (0.5, 48))),
+            Stage("fine", epochs=12, lr=1.5e-3),
+        ),
     ),
     ("resnet18", "w32-plain"): Recipe("resnet18", W32, (Stage("fit", epochs=30),)),
     ("resnet18", "smoke"): Recipe(
