@@ -40,6 +40,7 @@ class YuNet:
         if rows is None:
             return Faces.none()
         table = np.asarray(rows, np.float32)
+        table = table[np.isfinite(table).all(axis=1)]  # a picture of few rows gave endless boxes
         table = table[np.argsort(-table[:, 14], kind="stable")]
         scores, points = np.clip(table[:, 14], 0, 1), table[:, 4:14].reshape(-1, 5, 2)
         return Faces(from_ltwh(table[:, :4]), scores, points)

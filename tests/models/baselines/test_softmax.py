@@ -1,0 +1,96 @@
+"""Scores are probabilities, each face's its own, whatever it is batched with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from models.baselines.softmax import SoftmaxClassifier
+from models.classifier import normalised_entropy
+from models.crops import Crops, to_model_input
+from models.errors import ModelError
+from models.loading import build_network
+from models.weights import ModelCard
+
+MakeCard = Callable[..., ModelCard]
+
+
+def classifier(card: ModelCard, flip: bool = True) -> SoftmaxClassifier:
+    """A network drawn at random, its running statistics and head far from their start."""
+    torch.manual_seed(5)
+    network = build_network(card)
+    with torch.no_grad():
+        for _ in range(20):
+            network(2 * torch.randn(16, card.channels, card.input_px, card.input_px))
+        network.get_submodule("head").weight.mul_(4)
+    return SoftmaxClassifier(network, card, flip)
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_rows_sum_to_one(make_card: MakeCard, crops: Crops, flip: bool) -> None:
+    scores = classifier(make_card(), flip).predict(crops)
+    assert scores.probabilities.shape == (5, 8)
+    assert scores.probabilities.dtype == scores.uncertainty.dtype == np.float32
+    np.testing.assert_allclose(scores.probabilities.sum(axis=1), 1, atol=1e-6)
+    assert np.array_equal(scores.uncertainty, normalised_entropy(scores.probabilities))
+    assert np.ptp(scores.probabilities, axis=0).max() > 0.01  # faces differ
+
+
+def test_mode_says_the_averaging(make_card: MakeCard) -> None:
+    card = make_card()
+    assert [classifier(card, flip).mode for flip in (True, False)] == ["resnet18-flip", "resnet18"]
+
+
+def test_flip_averaging_knows_no_left_and_right(make_card: MakeCard, crops: Crops) -> None:
+    mirrored = np.ascontiguousarray(crops[:, :, ::-1])
+    both, one = classifier(make_card()), classifier(make_card(), flip=False)
+    found = both.predict(crops).probabilities
+    np.testing.assert_allclose(both.predict(mirrored).probabilities, found, atol=1e-5)
+    alone = one.predict(crops).probabilities
+    assert abs(one.predict(mirrored).probabilities - alone).max() > 1e-3
+    logits = np.log(alone) + np.log(one.predict(mirrored).probabilities)
+    by_hand = np.exp(logits / 2)
+    np.testing.assert_allclose(found, by_hand / by_hand.sum(axis=1, keepdims=True), atol=1e-5)
+
+
+def test_a_face_scores_the_same_in_any_batch(make_card: MakeCard, crops: Crops) -> None:
+    asked = classifier(make_card())
+    together = asked.predict(crops, np.arange(5)).probabilities
+    turned = asked.predict(np.ascontiguousarray(crops[::-1])).probabilities[::-1]
+    np.testing.assert_allclose(turned, together, atol=1e-5)
+    for row in range(5):
+        alone = asked.predict(crops[row : row + 1]).probabilities
+        np.testing.assert_allclose(alone, together[row : row + 1], atol=1e-5)
+
+
+def test_no_crops_no_scores(make_card: MakeCard, crops: Crops) -> None:
+    scores = classifier(make_card()).predict(crops[:0])
+    assert scores.probabilities.shape == (0, 8)
+    assert scores.uncertainty.shape == (0,)
+
+
+def test_temperature_divides_the_logits(make_card: MakeCard, crops: Crops) -> None:
+    card = make_card(temperature=2.5)
+    asked = classifier(card)
+    with torch.inference_mode():
+        logits = asked.logits(to_model_input(crops, card))
+    wanted = torch.softmax(logits / 2.5, dim=1).numpy()
+    np.testing.assert_allclose(asked.predict(crops).probabilities, wanted, atol=1e-6)
+    cooler = classifier(make_card(temperature=1.0)).predict(crops)
+    assert (cooler.uncertainty < asked.predict(crops).uncertainty).all()
+
+
+def test_scores_that_are_not_numbers(make_card: MakeCard, crops: Crops) -> None:
+    network = build_network(make_card())
+    with torch.no_grad():
+        network.get_submodule("head").bias[3] = torch.nan
+    with pytest.raises(ModelError, match="scores are not numbers: tiny"):
+        SoftmaxClassifier(network, make_card()).predict(crops)
+
+
+def test_crops_of_another_size(make_card: MakeCard, crops: Crops) -> None:
+    with pytest.raises(ModelError, match="crops of shape"):
+        classifier(make_card()).predict(crops[:, :100])

@@ -1,0 +1,51 @@
+"""One photograph, one card, and the crops of it that the tests of models share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from skimage.data import astronaut
+
+from models.crops import CROP_PX, GEOMETRY
+from models.emotions import EMOTIONS
+from models.weights import ModelCard
+
+
+@pytest.fixture(scope="session")
+def photograph() -> NDArray[np.uint8]:
+    """(512, 512, 3) RGB: one woman, looking at us."""
+    picture: NDArray[np.uint8] = astronaut()
+    return picture
+
+
+@pytest.fixture(scope="session")
+def make_card() -> Callable[..., ModelCard]:
+    """A card of a tiny network; keyword arguments change its fields."""
+
+    def make(**changes: Any) -> ModelCard:
+        fields: dict[str, Any] = {
+            "name": "tiny",
+            "model": "resnet18",
+            "network": {"width": 4, "stem_stride": 2},
+            "labels": EMOTIONS,
+            "input_px": 48,
+            "channels": 1,
+            "mean": 0.5,
+            "std": 0.25,
+            "crop": GEOMETRY,
+            "data": "made",
+            "data_terms": "none",
+        }
+        return ModelCard(**(fields | changes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def crops() -> NDArray[np.uint8]:
+    """(5, 112, 112, 3) of noise."""
+    return np.random.default_rng(1).integers(0, 256, (5, CROP_PX, CROP_PX, 3), dtype=np.uint8)
