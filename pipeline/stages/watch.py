@@ -33,7 +33,9 @@ class Watch:
             return False
         self._analysed += 1
         if analyse_fps:
-            self._due_s = max(self._due_s, header.pts_s - 1 / analyse_fps) + 1 / analyse_fps
+            period_s = 1 / analyse_fps
+            on_time = header.pts_s < self._due_s + period_s
+            self._due_s = (self._due_s if on_time else header.pts_s) + period_s
         return True
 
     def statuses(self, header: FrameHeader) -> list[CameraStatus]:
