@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from models.emotions import EMOTIONS
 from pipeline.records import (
@@ -29,6 +29,7 @@ from pipeline.records import (
     TrackUpdated,
 )
 from pipeline.store.engine import open_store
+from pipeline.store.schema import metadata
 
 GUARDED = "host all guarded 127.0.0.1/32 scram-sha-256\n"
 """The one user who needs a password; everyone else is trusted."""
@@ -81,7 +82,7 @@ def server(free_port: int) -> Iterator[Server]:
         made.sql(f"CREATE ROLE guarded LOGIN PASSWORD '{PASSWORD}'")
         yield made
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGQUIT)  # nothing here needs a checkpoint
         process.wait(20)
         shutil.rmtree(home)
 
@@ -106,15 +107,15 @@ def _wait_for(made: Server, process: subprocess.Popen[Any], log: Path) -> None:
 
 
 _numbers = count(1)
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgres"))]
 
 
 @pytest.fixture
-def postgres_url(server: Server) -> Iterator[str]:
-    """An empty database of its own."""
+def postgres_url(server: Server) -> str:
+    """An empty database of its own; it goes when the server goes."""
     name = f"test_{next(_numbers)}"
     server.sql(f"CREATE DATABASE {name}")
-    yield server.url(name)
-    server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    return server.url(name)
 
 
 @pytest.fixture
@@ -122,9 +123,7 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/state/undercam.db"
 
 
-@pytest.fixture(
-    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgres"))],
-)
+@pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest) -> str:
     """An empty database: each test runs on SQLite and on PostgreSQL."""
     name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
@@ -132,11 +131,26 @@ def url(request: pytest.FixtureRequest) -> str:
     return found
 
 
-@pytest.fixture
-def engine(url: str) -> Iterator[Engine]:
-    opened = open_store(url)
+@pytest.fixture(scope="session")
+def postgres_store(server: Server) -> Iterator[Engine]:
+    server.sql("CREATE DATABASE store")
+    opened = open_store(server.url("store"))
     yield opened
     opened.dispose()
+
+
+@pytest.fixture(params=DATABASES)
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """An open store without rows, on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        opened = open_store(request.getfixturevalue("sqlite_url"))
+        yield opened
+        opened.dispose()
+    else:
+        opened = request.getfixturevalue("postgres_store")
+        with opened.begin() as connection:
+            connection.execute(text(f"TRUNCATE {', '.join(metadata.tables)}"))
+        yield opened
 
 
 class Make:

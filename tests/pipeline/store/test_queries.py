@@ -308,8 +308,11 @@ def test_no_page_reads_a_whole_table(sqlite_url: str, make: Any) -> None:
     engine.dispose()
 
 
-def test_a_database_that_is_gone_is_told(engine: Engine) -> None:
-    with writing(engine).begin() as connection:
-        connection.execute(text("DROP TABLE camera_status"))
-    with pytest.raises(ServiceError, match="database refuses: .*camera_status"):
-        ask.camera_overview(engine, 0, 1)
+def test_a_question_that_fails_is_told(engine: Engine) -> None:
+    for old, new in (("gaps", "away"), ("away", "gaps")):
+        with writing(engine).begin() as connection:
+            connection.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
+        if new == "away":
+            with pytest.raises(ServiceError, match=r"database refuses: .*gaps"):
+                ask.recent_gaps(engine, 0, 1)
+    assert ask.recent_gaps(engine, 0, 1) == []

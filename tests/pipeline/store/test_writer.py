@@ -140,7 +140,7 @@ def told_and_retold(draw: st.DrawFn) -> tuple[list[Any], list[list[Any]]]:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(story=told_and_retold(), batch_rows=st.sampled_from([3, 500]))
 def test_tables_depend_on_the_set_of_events_only(
