@@ -43,8 +43,8 @@ def main() -> None:
         ],
         position="top",
     )
-    with st.bottom, st.container(horizontal=True, vertical_alignment="center", key="statement"):
-        st.caption(STATEMENT, width="content")
+    with st.bottom, st.container(horizontal=True, wrap=False, key="statement"):
+        st.caption(STATEMENT)
         st.page_link(learn, label="Limits, bias, law")
     try:
         settings()

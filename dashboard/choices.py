@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard.database import ask, now_ms
 from dashboard.frame import zone
-from dashboard.times import DAY_MS, HOUR_MS, MINUTE_MS, media_time, time_of_day
+from dashboard.times import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, local, media_time, time_of_day
 from pipeline.store.queries import list_runs
 
 WINDOWS = {
@@ -30,14 +30,28 @@ class Span:
     until_ms: int
     recorded: bool = False
 
+    def settled(self) -> Span:
+        """Up to the last 5 s, or minute where it is longer than 10 min: a chart of it does not
+        change under the reader's eyes at every refresh."""
+        step = 5 * SECOND_MS if self.until_ms - self.since_ms <= 10 * MINUTE_MS else MINUTE_MS
+        late = 0 if self.recorded else self.until_ms % step
+        return Span(self.since_ms - late, self.until_ms - late, self.recorded)
+
     def time(self, ms: int) -> str:
         """A moment of it, as people say it."""
         return media_time(ms) if self.recorded else time_of_day(ms, now_ms(), zone())
 
+    def since_midnight(self, ms: int) -> int:
+        """How far a moment is into the viewer's day, or into the recording, milliseconds."""
+        if self.recorded:
+            return ms
+        then = local(ms, zone())
+        return round((then - then.replace(hour=0, minute=0, second=0)).total_seconds() * 1000)
 
-def choose_camera(names: Sequence[str]) -> str:
+
+def choose_camera(names: Sequence[str], key: str) -> str:
     """One of these names; the first until the viewer says otherwise."""
-    return st.selectbox("Camera", names, key="camera", bind="query-params")
+    return st.selectbox("Camera", names, key=key, bind="query-params")
 
 
 def choose_window() -> str:

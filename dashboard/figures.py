@@ -1,140 +1,180 @@
-"""The charts: transparent, so that the theme shows through, and calm when they are renewed."""
+"""The charts, as ECharts options.
+
+Streamlit keeps a keyed ECharts chart and hands it the new data. A Plotly chart it builds anew
+whenever a value changes, and that flickers (both seen with Streamlit 1.67).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, tzinfo
+from itertools import groupby
 from typing import Any
 
-import plotly.graph_objects as go
 import streamlit as st
-from plotly.subplots import make_subplots
 
 from dashboard.choices import Span
 from dashboard.tables import LABELS
-from dashboard.times import DAY_MS, MINUTE_MS, local
+from dashboard.times import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from models.emotions import EMOTIONS
 from pipeline.palette import EMOTION_COLOURS
 from pipeline.store.queries import Look, MinuteRows, Timeline
 
+Option = dict[str, Any]
 QUIET = "#7a8794"
-"""Bars that stand for no expression; legible on white and on near-black."""
-_TICKS = [
-    {"dtickrange": [None, MINUTE_MS - 1], "value": "%H:%M:%S"},
-    {"dtickrange": [MINUTE_MS, DAY_MS - 1], "value": "%H:%M"},
-    {"dtickrange": [DAY_MS, None], "value": "%-d %b"},
-]
-"""Labels of the time axis by the distance of its ticks."""
-_CONFIG = {"displayModeBar": False, "scrollZoom": False}
+"""Bars that stand for no expression; visible on white and on near-black."""
+TICKS = 10
+"""The most labels along an axis of time."""
+STEPS_MS = (
+    *(step * SECOND_MS for step in (10, 30)),
+    *(step * MINUTE_MS for step in (1, 2, 5, 10, 15, 30)),
+    *(step * HOUR_MS for step in (1, 2, 3, 6, 12)),
+    DAY_MS,
+)
+"""Round distances between such labels."""
 
 
-def expression_timeline(timeline: Timeline, span: Span, zone: tzinfo) -> go.Figure:
-    """Share of the looks that each label was shown in, per bucket, and how many looks there were.
+def expression_timeline(timeline: Timeline, span: Span) -> Option:
+    """Share of the looks that each label was shown in, per bucket, over the number of looks.
 
     A bucket without looks stays empty.
     """
-    zone = UTC if span.recorded else zone
-    figure = _two_rows((0.78, 0.22))
-    starts = [local(point.start_ms, zone) for point in timeline.points]
-    shares = [point.shares for point in timeline.points]
-    place = {"x": starts, "width": timeline.bucket_ms, "col": 1}
-    for label in LABELS:
-        parts = [s.counts[label] / s.observations if label in s.counts else None for s in shares]
-        style = _bars(label, EMOTION_COLOURS[label], "%{y:.0%}")
-        figure.add_bar(y=parts, row=1, **place, **style)
-    looks = [s.observations for s in shares]
-    figure.add_bar(y=looks, row=2, **place, **_bars("looks", QUIET, "%{y:,}"))
-    figure.update_yaxes(range=[0, 1], tickformat=".0%", title="share of looks", row=1)
-    figure.update_yaxes(rangemode="tozero", nticks=3, title="looks", row=2)
-    return _in_time(figure, span, zone, height=360)
-
-
-def track_timeline(looks: Sequence[Look], span: Span, zone: tzinfo) -> go.Figure:
-    """The eight probabilities of each look of a track, stacked, over the label then shown."""
-    zone = UTC if span.recorded else zone
-    figure = _two_rows((0.88, 0.12))
-    times = [local(look.captured_ms, zone) for look in looks]
-    for number, emotion in enumerate(EMOTIONS):
-        figure.add_scatter(
-            x=times,
-            y=[look.probabilities[number] for look in looks],
-            name=emotion,
-            mode="lines",
-            line={"width": 0},
-            fillcolor=EMOTION_COLOURS[emotion],
-            stackgroup="probabilities",
-            hovertemplate="%{y:.0%}",
-            row=1,
-            col=1,
+    found = {point.start_ms: point.shares for point in timeline.points}
+    buckets = _buckets(span, timeline.bucket_ms)
+    seen = [found.get(start) for start in buckets]
+    series = [
+        _bars(
+            label,
+            EMOTION_COLOURS[label],
+            [
+                shares and _percent(shares.counts.get(label, 0) / shares.observations)
+                for shares in seen
+            ],
         )
-    ends = [*(look.captured_ms for look in looks[1:]), span.until_ms]
-    figure.add_bar(
-        x=times,
-        y=[1] * len(looks),
-        width=[end - look.captured_ms for look, end in zip(looks, ends, strict=True)],
-        offset=0,
-        name="shown",
-        marker={
-            "color": [EMOTION_COLOURS[look.smoothed_label] for look in looks],
-            "line": {"width": 0},
-        },
-        customdata=[look.smoothed_label for look in looks],
-        hovertemplate="%{customdata}",
-        row=2,
-        col=1,
+        | {"tooltip": {"valueFormatter": "%.0f%%"}}
+        for label in LABELS
+    ]
+    looks = _bars("looks", QUIET, [shares and shares.observations for shares in seen], grid=1)
+    return _option(
+        [_grid(10, 230), _grid(265, 60)],
+        [_categories(span, buckets) | _HIDDEN, _categories(span, buckets) | {"gridIndex": 1}],
+        [_SHARES, {"gridIndex": 1, "splitNumber": 2}],
+        [*series, looks],
     )
-    figure.update_yaxes(range=[0, 1], tickformat=".0%", title="probability", row=1)
-    figure.update_yaxes(range=[0, 1], tickvals=[0.5], ticktext=["shown"], row=2)
-    return _in_time(figure, span, zone, height=340)
 
 
-def minute_bars(minutes: Sequence[MinuteRows], span: Span, zone: tzinfo) -> go.Figure:
+def track_timeline(looks: Sequence[Look], span: Span) -> Option:
+    """The eight probabilities of each look of a track, stacked, over the label then shown."""
+    series = [
+        {
+            "type": "line",
+            "name": emotion,
+            "stack": "probabilities",
+            "symbol": "none",
+            "lineStyle": {"width": 0},
+            "itemStyle": {"color": EMOTION_COLOURS[emotion]},
+            "areaStyle": {"color": EMOTION_COLOURS[emotion], "opacity": 1},
+            "tooltip": {"valueFormatter": "%.0f%%"},
+            "data": [[look.captured_ms, _percent(look.probabilities[number])] for look in looks],
+        }
+        for number, emotion in enumerate(EMOTIONS)
+    ]
+    time = {"type": "time", "min": span.since_ms, "max": span.until_ms, "splitNumber": 5}
+    strip = {"min": 0, "max": 1, "interval": 1, "axisLabel": {"show": False}}
+    return _option(
+        [_grid(10, 210), _grid(232, 28)],
+        [time | _HIDDEN, time | {"gridIndex": 1}],
+        [_SHARES, strip | {"gridIndex": 1, "name": "shown", "nameLocation": "middle"}],
+        [*series, _strip(looks, span)],
+    ) | {"useUTC": span.recorded}
+
+
+def minute_bars(minutes: Sequence[MinuteRows], span: Span) -> Option:
     """Rows per minute of capture."""
-    figure = go.Figure()
-    figure.add_bar(
-        x=[local(minute.minute_ms, zone) for minute in minutes],
-        y=[minute.rows for minute in minutes],
-        width=MINUTE_MS,
-        **_bars("rows", QUIET, "%{y:,}"),
-    )
-    figure.update_yaxes(rangemode="tozero", title="rows a minute")
-    return _in_time(figure, span, zone, height=220)
+    found = {minute.minute_ms: minute.rows for minute in minutes}
+    buckets = _buckets(span, MINUTE_MS)
+    rows = _bars("rows", QUIET, [found.get(start, 0) for start in buckets])
+    return _option([_grid(10, 160)], [_categories(span, buckets)], [{"splitNumber": 3}], [rows])
 
 
-def draw(figure: go.Figure, key: str, alt: str, subject: str = "") -> None:
-    """Puts a figure on the page. With the same key it is renewed in place, and with the same
-    subject the viewer's zoom is kept."""
-    figure.update_layout(uirevision=subject)
-    st.plotly_chart(figure, key=key, config=_CONFIG, alt=alt, height=figure.layout.height)
+def draw(option: Option, key: str, alt: str) -> None:
+    """Puts a chart on the page; with the same key, it is renewed in place."""
+    last = option["grid"][-1]
+    height = last["top"] + last["height"] + 30
+    st.echarts_chart(option, key=key, alt=alt, height=height, renderer="svg")
 
 
-def _two_rows(heights: tuple[float, float]) -> go.Figure:
-    return make_subplots(
-        rows=2, cols=1, shared_xaxes=True, row_heights=heights, vertical_spacing=0.06
-    )
+_SHARES: Option = {"max": 100, "interval": 25, "axisLabel": {"formatter": "{value}%"}}
+_HIDDEN: Option = {"axisLabel": {"show": False}, "axisTick": {"show": False}}
 
 
-def _bars(name: str, colour: str, hover: str) -> dict[str, Any]:
-    marker = {"color": colour, "line": {"width": 0}}
-    return {"name": name, "marker": marker, "hovertemplate": hover, "offset": 0}
+def _percent(share: float) -> float:
+    return round(100 * share, 1)
 
 
-def _in_time(figure: go.Figure, span: Span, zone: tzinfo, height: int) -> go.Figure:
-    figure.update_xaxes(
-        range=[local(span.since_ms, zone), local(span.until_ms, zone)],
-        tickformatstops=[] if span.recorded else _TICKS,
-        tickformat="%M:%S",
-        hoverformat="%M:%S" if span.recorded else "%-d %b %H:%M:%S",
-    )
-    figure.update_layout(
-        height=height,
-        barmode="stack",
-        bargap=0,
-        hovermode="x unified",
-        dragmode="zoom",
-        margin={"l": 60, "r": 10, "t": 10, "b": 30},
-        showlegend=False,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-    )
-    return figure
+def _grid(top: int, height: int) -> Option:
+    return {"top": top, "height": height, "left": 55, "right": 30, "outerBoundsMode": "none"}
+
+
+def _buckets(span: Span, bucket_ms: int) -> list[int]:
+    return list(range(span.since_ms - span.since_ms % bucket_ms, span.until_ms, bucket_ms))
+
+
+def _categories(span: Span, buckets: Sequence[int]) -> Option:
+    """One category a bucket, named by its start; round times are written on the axis."""
+    step = next((s for s in STEPS_MS if (buckets[-1] - buckets[0]) / s < TICKS), 2 * DAY_MS)
+    ticks = [
+        number for number, start in enumerate(buckets) if span.since_midnight(start) % step == 0
+    ]
+    return {
+        "type": "category",
+        "data": [span.time(start) for start in buckets],
+        "axisLabel": {"customValues": ticks},
+        "axisTick": {"customValues": ticks},
+    }
+
+
+def _bars(name: str, colour: str, data: list[Any], grid: int = 0) -> Option:
+    return {
+        "type": "bar",
+        "name": name,
+        "stack": f"stack {grid}",
+        "xAxisIndex": grid,
+        "yAxisIndex": grid,
+        "barCategoryGap": "0%",
+        "itemStyle": {"color": colour},
+        "emphasis": {"disabled": True},
+        "data": data,
+    }
+
+
+def _strip(looks: Sequence[Look], span: Span) -> Option:
+    """Coloured stretches of the labels shown, each until the next one begins."""
+    runs = [list(run) for _, run in groupby(looks, key=lambda look: look.smoothed_label)]
+    starts = [run[0].captured_ms for run in runs]
+    ends = [*starts[1:], span.until_ms]
+    areas = [
+        [
+            {"xAxis": start, "itemStyle": {"color": EMOTION_COLOURS[run[0].smoothed_label]}},
+            {"xAxis": end},
+        ]
+        for run, start, end in zip(runs, starts, ends, strict=True)
+    ]
+    return {
+        "type": "line",
+        "xAxisIndex": 1,
+        "yAxisIndex": 1,
+        "data": [],
+        "markArea": {"silent": True, "data": areas},
+    }
+
+
+def _option(grids: list[Option], x: list[Option], y: list[Option], series: list[Option]) -> Option:
+    return {
+        "animation": False,
+        "grid": grids,
+        "xAxis": x,
+        "yAxis": y,
+        "series": series,
+        "tooltip": {"trigger": "axis", "axisPointer": {"type": "line"}, "confine": True},
+        "axisPointer": {"link": [{"xAxisIndex": "all"}]},
+    }

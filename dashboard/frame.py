@@ -9,6 +9,7 @@ from datetime import tzinfo
 from html import escape
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.database import now_ms, settings
 from dashboard.times import time_of_day, zone_of
@@ -35,6 +36,12 @@ def live(title: str, draw: Callable[[], None]) -> None:
             trouble(error)
 
     part()
+
+
+def halves(left: int = 1, right: int = 1) -> list[DeltaGenerator]:
+    """Two columns of these widths, one below the other where the screen is narrow."""
+    with st.container(key="halves"):
+        return st.columns([left, right], gap="large")
 
 
 def zone() -> tzinfo:

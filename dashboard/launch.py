@@ -47,11 +47,6 @@ class Dashboard:
         """Whether the pages are still served."""
         return self._process.poll() is None
 
-    @property
-    def is_running(self) -> bool:
-        """Whether the pages' process lives."""
-        return self._process.poll() is None
-
     def wait(self) -> int:
         """The exit code, once the pages have stopped."""
         return self._process.wait()

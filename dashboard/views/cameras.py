@@ -27,13 +27,13 @@ COLUMNS = {
     "Camera": "",
     "State": "uc-text",
     "For": NUMBER,
+    "Faces": NUMBER,
+    "Shown, 10 min": "uc-wide",
+    "Tracks, 1 h": NUMBER,
     "Frames/s": NUMBER,
     "Lag": NUMBER,
-    "Faces": NUMBER,
-    "Tracks, 1 h": NUMBER,
-    "Frames dropped": NUMBER,
+    "Dropped": NUMBER,
     "Last word": NUMBER,
-    "Shown, 10 min": "uc-wide",
 }
 
 
@@ -94,10 +94,10 @@ def _numbers(
         help="One look is one face in one analysed frame.",
     )
     places[3].metric(
-        "Capture to row, median",
+        "Median delay",
         "–" if delay is None else duration(delay),
         border=True,
-        help="Over the last minute; of the slower clock where cameras have two. See Health.",
+        help="From capture to stored row, over the last minute. See Health.",
     )
 
 
@@ -108,13 +108,13 @@ def _row(camera: CameraOverview, name: str, now: int, shares: Shares | None) -> 
         Markup(f"<strong>{camera.camera}</strong>"),
         two_lines(state(name), camera.reason or "") if camera.reason else state(name),
         "–" if camera.since_ms is None else duration(max(0, now - camera.since_ms)),
+        camera.faces,
+        stacked(counted(shares)) if shares else "",
+        f"{camera.tracks:,}",
         f"{camera.fps:.1f}" if pace else "–",
         duration(camera.lag_ms or 0) if pace else "–",
-        camera.faces,
-        f"{camera.tracks:,}",
         _dropped(camera.shed),
         ago(word, now) if word and name != "recording" else "–",
-        stacked(counted(shares)) if shares else Markup(""),
     ]
 
 

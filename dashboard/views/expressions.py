@@ -9,8 +9,9 @@ import streamlit as st
 from dashboard import figures
 from dashboard.choices import choose_camera, choose_window, span
 from dashboard.database import ask, now_ms
-from dashboard.frame import NO_CAMERA, live, notice, zone
+from dashboard.frame import NO_CAMERA, halves, live, notice
 from dashboard.tables import NUMBER, Markup, counted, legend, share_table, stacked, table
+from dashboard.times import duration
 from models.emotions import EMOTIONS, UNKNOWN
 from pipeline.store.queries import Shares, camera_overview, expression_shares, expression_timeline
 
@@ -36,7 +37,7 @@ def _draw() -> None:
 def _choose(cameras: Sequence[str]) -> tuple[str, str]:
     left, right = st.columns([1, 2])
     with left:
-        camera = choose_camera(cameras)
+        camera = choose_camera(cameras, key="camera")
     with right:
         window = choose_window()
     return camera, window
@@ -45,7 +46,8 @@ def _choose(cameras: Sequence[str]) -> tuple[str, str]:
 def _draw_camera(cameras: Sequence[str], camera: str, window: str) -> None:
     time = span(camera, window)
     since, until = time.since_ms, time.until_ms
-    timeline = ask(expression_timeline, camera, since, until, points=POINTS)
+    drawn = time.settled()
+    timeline = ask(expression_timeline, camera, drawn.since_ms, drawn.until_ms, points=POINTS)
     shares = ask(expression_shares, since, until)
     faces = {c.camera: c.tracks for c in ask(camera_overview, since, until)}
     _numbers(shares.get(camera, NOTHING), faces.get(camera, 0))
@@ -54,12 +56,15 @@ def _draw_camera(cameras: Sequence[str], camera: str, window: str) -> None:
         return
     st.html(legend())
     figures.draw(
-        figures.expression_timeline(timeline, time, zone()),
+        figures.expression_timeline(timeline, drawn),
         key="timeline",
         alt=f"What {camera} saw over time: each expression's share of the looks",
-        subject=f"{camera} {window}",
     )
-    left, right = st.columns(2, gap="large")
+    st.caption(
+        "Above, each label's share of the looks; below, how many looks there were; "
+        f"per {duration(timeline.bucket_ms)}."
+    )
+    left, right = halves()
     with left:
         st.subheader(f"Seen by {camera}", anchor=False)
         st.html(share_table(shares[camera]))

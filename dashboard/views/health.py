@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import figures
 from dashboard.choices import Span
 from dashboard.database import ask, now_ms, place
-from dashboard.frame import live, zone
+from dashboard.frame import halves, live, zone
 from dashboard.tables import NUMBER, table, two_lines
 from dashboard.times import DAY_MS, HOUR_MS, MINUTE_MS, duration, time_of_day
 from pipeline.store.queries import (
@@ -48,8 +48,11 @@ def _draw() -> None:
     last = minutes[-1].rows if minutes and minutes[-1].minute_ms == minute - MINUTE_MS else 0
     _numbers(delays["10 min"], last, letters, size)
     st.subheader("Rows a minute", anchor=False)
-    figures.draw(figures.minute_bars(minutes, time, zone()), key="rate", alt="Rows per minute")
-    left, right = st.columns(2, gap="large")
+    if minutes:
+        figures.draw(figures.minute_bars(minutes, time), key="rate", alt="Rows per minute")
+    else:
+        st.write(f"No row was captured in the last {duration(RATE_MS)}.")
+    left, right = halves()
     with left:
         _delays(delays)
     with right:
@@ -62,9 +65,9 @@ def _numbers(delays: Sequence[Latency], last: int, letters: int, size: int) -> N
     p99 = max((clock.p99_ms for clock in delays), default=None)
     told = "Capture to stored row, last 10 min; of the slower clock where there are two."
     places = st.columns(5)
-    places[0].metric("Delay, median", _or_dash(p50), border=True, help=told)
-    places[1].metric("Delay, 99 of 100", _or_dash(p99), border=True, help=told)
-    places[2].metric("Rows, last full minute", f"{last:,}", border=True)
+    places[0].metric("Median delay", _or_dash(p50), border=True, help=told)
+    places[1].metric("99% within", _or_dash(p99), border=True, help=told)
+    places[2].metric("Rows, last minute", f"{last:,}", border=True)
     places[3].metric("Dead letters", _letters(letters), border=True)
     places[4].metric("Database", _bytes(size), border=True)
 

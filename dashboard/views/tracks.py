@@ -10,7 +10,7 @@ from dashboard import figures
 from dashboard.choices import EVERY_CAMERA, Span, choose_camera, choose_window, span
 from dashboard.chooser import choose
 from dashboard.database import ask, now_ms
-from dashboard.frame import NO_CAMERA, live, notice, zone
+from dashboard.frame import NO_CAMERA, halves, live, notice
 from dashboard.tables import (
     NUMBER,
     Markup,
@@ -61,14 +61,14 @@ def _draw() -> None:
         return
     left, right = st.columns([1, 2])
     with left:
-        camera = choose_camera([EVERY_CAMERA, *cameras])
+        camera = choose_camera([EVERY_CAMERA, *cameras], key="only")
     with right:
         time = span(camera, choose_window())
     only = None if camera == EVERY_CAMERA else camera
     tracks = ask(recent_tracks, time.since_ms, time.until_ms, camera=only, limit=LISTED)
     overview = ask(camera_overview, time.since_ms, time.until_ms)
     total = sum(c.tracks for c in overview if only in (None, c.camera))
-    left, right = st.columns([11, 9], gap="large")
+    left, right = halves(11, 9)
     with left:
         _list(tracks, total, time)
     with right:
@@ -123,9 +123,8 @@ def _one(track: Track, looks: Sequence[Look], shares: Shares, time: Span) -> Non
         return
     st.html(legend())
     figures.draw(
-        figures.track_timeline(looks, time, zone()),
+        figures.track_timeline(looks, time),
         key="looks",
         alt=f"Probabilities of the eight expressions of {track.camera}, face {track.track}",
-        subject=track.id,
     )
     st.html(share_table(shares))

@@ -1,0 +1,214 @@
+"""The pages in a real browser: renewed in place, quiet, legible, and to themselves."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboard.launch import serve
+from pipeline.clock import wall_clock
+from pipeline.config import load
+
+pytestmark = pytest.mark.needs("chromium")
+
+PATIENCE_MS = 60_000
+"""For a machine that is busy with something else."""
+REFRESH_S = 0.5
+QUIETLY = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+CHART = '[data-testid="stEChartsChart"] svg'
+PAGES = {
+    "Cameras": ".uc-table",
+    "Expressions": CHART,
+    "Tracks": "[data-key]",
+    "Health": CHART,
+    "About": "li",
+}
+"""What stands on each page once it is drawn."""
+FAINT = """() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number)
+  const over = ([r, g, b, a = 1], under) => [r, g, b].map((v, i) => v * a + under[i] * (1 - a))
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map((v) => v / 255).map(
+      (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+  }
+  const ground = (node) => node === null ? [255, 255, 255] : over(
+    parse(getComputedStyle(node).backgroundColor), ground(node.parentElement))
+  const opacity = (node) => node === null ? 1
+    : getComputedStyle(node).opacity * opacity(node.parentElement)
+  const faint = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+  while (walk.nextNode()) {
+    const node = walk.currentNode.parentElement, box = node.getBoundingClientRect()
+    if (!walk.currentNode.data.trim() || !box.width || !node.checkVisibility()) continue
+    if (node.closest("style, script, button[disabled]")) continue
+    const style = getComputedStyle(node), under = ground(node)
+    const [r, g, b, a = 1] = parse(node.closest("svg") ? style.fill : style.color)
+    const text = over([r, g, b, a * opacity(node)], under)
+    const [high, low] = [light(text), light(under)].sort((x, y) => y - x)
+    const ratio = (high + 0.05) / (low + 0.05)
+    if (ratio < (node.closest("svg") ? 3 : 4.5))
+      faint.push([walk.currentNode.data.trim(), ratio.toFixed(2)])
+  }
+  return faint
+}"""
+"""Texts whose contrast with what lies under them is too low to read: WCAG 2 level AA, for the
+numbers along a chart's axes that of graphics."""
+
+
+@pytest.fixture(scope="session")
+def live_house(
+    tmp_path_factory: pytest.TempPathFactory,
+    house_of: Callable[[str], Any],
+    furnish_house: Callable[[Any, int], None],
+) -> Iterator[Any]:
+    made = house_of(f"sqlite:///{tmp_path_factory.mktemp('pages')}/undercam.db")
+    furnish_house(made, wall_clock())
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def address(live_house: Any) -> Iterator[str]:
+    settings = load(dashboard={"port": 0, "refresh_s": REFRESH_S})
+    with serve(settings, live_house.url) as served:
+        yield served.url
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIETLY)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A browser's tab on the pages, and everything that was wrong in it."""
+
+    def __init__(self, chromium: Any, address: str, scheme: str) -> None:
+        self.context = chromium.new_context(
+            viewport={"width": 1440, "height": 900},
+            color_scheme=scheme,
+            timezone_id="Europe/Vienna",
+        )
+        self.context.set_default_timeout(PATIENCE_MS)
+        self.wrong: list[str] = []
+        self.tab = self.context.new_page()
+        self.tab.on("console", self._heard)
+        self.tab.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.tab.on("request", self._asked)
+        self.tab.goto(address)
+        self.tab.get_by_role("heading", name="Cameras").wait_for()
+
+    def _heard(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.wrong.append(message.text)
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
+            self.wrong.append(f"asked {request.url}")
+
+    def go(self, name: str) -> Any:
+        """To another page, as a person does; returns the tab when the page is drawn."""
+        self.tab.get_by_test_id("stTopNavLink").filter(has_text=name).click()
+        self.tab.get_by_role("heading", name=name, level=1).wait_for()
+        self.tab.locator(PAGES[name]).first.wait_for()
+        return self.tab
+
+    def refreshed(self, times: int = 2) -> None:
+        """Waits until the page has renewed itself so often."""
+        stamp = self.tab.get_by_text("As of")
+        for _ in range(times):
+            before = stamp.inner_text()
+            self.tab.wait_for_function(
+                "old => !document.body.innerText.includes(old)", arg=before
+            )
+
+
+@pytest.fixture
+def visit(chromium: Any, address: str) -> Iterator[Visit]:
+    made = Visit(chromium, address, "light")
+    yield made
+    made.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_legible_and_to_itself(chromium: Any, address: str, scheme: str) -> None:
+    visit = Visit(chromium, address, scheme)
+    for name in PAGES:
+        tab = visit.go(name)
+        assert tab.evaluate(FAINT) == [], name
+        assert tab.get_by_text("Undercam labels facial expressions").is_visible()
+    visit.context.close()
+    assert visit.wrong == []
+
+
+def test_new_rows_appear_in_place(visit: Visit, live_house: Any) -> None:
+    tab = visit.go("Expressions")
+    looks = tab.get_by_test_id("stMetric").filter(has_text="Looks")
+    before = int(looks.get_by_test_id("stMetricValue").inner_text())
+    drawn = tab.locator(CHART).inner_html()
+    nodes = [CHART, '[data-testid="stMetric"]', '[data-testid="stSelectbox"]']
+    tab.evaluate("here = 1")
+    for node in nodes:
+        tab.locator(node).first.evaluate("node => node.same = true")
+    live_house.face("door", ["fear"] * 9, wall_clock() - 6_000, track=50)
+    looks.get_by_text(str(before + 9), exact=True).wait_for()
+    tab.wait_for_function(f"old => document.querySelector({CHART!r}).innerHTML !== old", arg=drawn)
+    visit.refreshed()
+    assert tab.evaluate("here") == 1, "the page was loaded again"
+    assert [n for n in nodes if not tab.locator(n).first.evaluate("node => node.same")] == []
+    assert visit.wrong == []
+
+
+def test_a_list_stays_open(visit: Visit) -> None:
+    tab = visit.go("Expressions")
+    tab.get_by_test_id("stSelectbox").click()
+    option = tab.get_by_role("option", name="hall")
+    option.wait_for()
+    visit.refreshed()
+    option.click()
+    tab.get_by_role("heading", name="Seen by hall").wait_for()
+    assert "camera=hall" in tab.url
+
+
+@pytest.mark.parametrize("way", ["mouse", "keyboard"])
+def test_choosing_a_face(visit: Visit, way: str) -> None:
+    tab = visit.go("Tracks")
+    row = tab.locator('[data-key="trk:door:e1:2"]')
+    row.get_by_role("button").focus()
+    visit.refreshed()
+    if way == "mouse":
+        row.get_by_text("neutral").click()
+    else:
+        tab.keyboard.press("Enter")
+    tab.get_by_text("door · 2 from").wait_for()
+    tab.locator(CHART).first.wait_for()
+    assert row.get_attribute("aria-current") == "true"
+    assert visit.wrong == []
+
+
+def test_trouble_is_told_and_passes(visit: Visit, live_house: Any) -> None:
+    file = Path(live_house.url.removeprefix("sqlite:///"))
+    tab = visit.go("Cameras")
+    away = file.rename(file.with_suffix(".away"))
+    try:
+        tab.get_by_text("No such database").wait_for()
+    finally:
+        away.rename(file)
+    tab.get_by_test_id("stMetric").first.wait_for()
+    assert tab.get_by_text("No such database").count() == 0
+    assert visit.wrong == []

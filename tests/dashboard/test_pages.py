@@ -1,0 +1,241 @@
+"""Every page, without a browser: empty, filled, chosen, and with a database that fails."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Callable
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from dashboard import app
+from pipeline.store.queries.health import LATENCY_ROWS
+from pipeline.store.writer import Gap
+
+Page = Callable[..., AppTest]
+LIVE = ("cameras", "expressions", "tracks", "health")
+
+
+def said(shown: AppTest) -> str:
+    """All that the page says, in one line of words."""
+    assert not shown.exception, shown.exception
+    kinds = ("title", "caption", "subheader", "markdown")
+    words = [element.value for kind in kinds for element in shown.get(kind)]
+    words += [f"{metric.label} {metric.value}" for metric in shown.metric]
+    words += [element.proto.body for element in shown.get("html")]
+    words += [json.loads(element.proto.json) for element in shown.get("bidi_component")]
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", " ".join(words))).split())
+
+
+def numbers(shown: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in shown.metric}
+
+
+@pytest.mark.parametrize("name", ["cameras", "expressions", "tracks"])
+def test_empty(page: Page, house: Any, name: str) -> None:
+    assert "No camera has reported yet. Start one with undercam demo ." in said(page(name))
+
+
+def test_empty_health(page: Page, house: Any) -> None:
+    shown = page("health")
+    assert numbers(shown)["Median delay"] == "–"
+    assert "No row was captured in the last 2 h." in said(shown)
+    assert "No gap is known." in said(shown)
+
+
+def test_cameras(page: Page, furnished: Any) -> None:
+    shown = page("cameras")
+    text = said(shown)
+    assert numbers(shown) == {
+        "Cameras online": "2 of 5",
+        "Faces on screen": "2",
+        "Looks, last minute": "7",
+        "Median delay": "480 ms",
+    }
+    assert "As of 12:00:00, times in UTC; renewed every 2 s" in text
+    assert "door online 1 h 12 min 1 2 15.0 95 ms 0 now" in text
+    assert "hall lagging classifier busy 1 min 1 2 15.0 2.3 s 1,852 newest wins 1,840, stale 12" in text
+    assert "lab offline <b>no frame</b> 10 min 0 0 – – 0 9 min ago" in text
+    assert "film recording – 0 0 – – 0 –" in text
+    assert "yard silent 15 min" in text
+
+
+def test_what_a_camera_says_is_no_markup(page: Page, furnished: Any) -> None:
+    bodies = [element.proto.body for element in page("cameras").get("html")]
+    assert not any("<b>" in body for body in bodies)
+
+
+def test_expressions(page: Page, furnished: Any) -> None:
+    shown = page("expressions", camera="door")
+    assert numbers(shown) == {
+        "Faces": "2",
+        "Looks": "10",
+        "Shown most": "neutral",
+        "Unknown": "10%",
+    }
+    assert "happiness 30.0% 3 0.24" in said(shown)
+    assert len(shown.get("echarts_chart")) == 1
+
+
+def test_choosing_camera_and_window(page: Page, furnished: Any) -> None:
+    shown = page("expressions")
+    assert shown.selectbox(key="camera").value == "door"
+    shown.selectbox(key="camera").select("hall").run()
+    assert numbers(shown)["Looks"] == "2"
+    shown.get("button_group")[0].set_value("1 h").run()
+    assert numbers(shown)["Looks"] == "5"
+    assert "fear 60.0% 3" in said(shown)
+
+
+def test_a_camera_that_saw_nobody(page: Page, furnished: Any) -> None:
+    text = said(page("expressions", camera="lab"))
+    assert "lab saw no face in this time. Choose a longer window or another camera." in text
+
+
+def test_a_recording_is_shown_whole(page: Page, furnished: Any) -> None:
+    assert numbers(page("expressions", camera="film"))["Shown most"] == "surprise"
+    assert "film · 1 1:12" in said(page("tracks", only="film"))
+
+
+def test_tracks(page: Page, furnished: Any) -> None:
+    text = said(page("tracks"))
+    assert "The last 3 of 3." in text
+    assert re.search(r"door · 1 on screen .*hall · 1 .*door · 2", text)
+    assert "No face is chosen yet." in text
+    assert "The last 4 of 4." in said(page("tracks", window="1 h"))
+    assert "The last 1 of 1." in said(page("tracks", only="hall"))
+
+
+def test_a_chosen_track(page: Page, furnished: Any) -> None:
+    shown = page("tracks", track="trk:door:e1:1")
+    assert "happiness 60.0% 3" in said(shown)
+    assert "unknown 20.0% 1" in said(shown)
+    assert len(shown.get("echarts_chart")) == 1
+    [listed] = shown.get("bidi_component")
+    assert listed.proto.json.count("aria-current") == 1
+
+
+def test_a_chosen_track_that_is_gone(page: Page, furnished: Any) -> None:
+    assert "This face is no longer in the database." in said(page("tracks", track="trk:x:e1:1"))
+
+
+def test_no_face_in_the_window(page: Page, furnished: Any) -> None:
+    assert "No face was seen in this time." in said(page("tracks", only="lab"))
+
+
+def test_health(page: Page, furnished: Any, now: int) -> None:
+    lost = Gap("g1", "hall", "e1", now - 90_000, now - 30_000, 612, "outbox was full")
+    furnished.lose(lost)
+    furnished.misread("observations/0/7")
+    shown = page("health")
+    text = said(shown)
+    assert numbers(shown)["Dead letters"] == "1"
+    assert re.search(r"arrival from .* 1 min 5 480 ms 880 ms 10 min 10", text)
+    assert re.search(r"rtcp from .* 1 min 2 80 ms 280 ms", text)
+    assert f"newest {LATENCY_ROWS:,} rows" in text
+    assert "hall 11:58:30 1 min 612 outbox was full" in text
+
+
+def test_about(page: Page) -> None:
+    text = said(page("about"))
+    for part in ("does not read feelings", "Article 5(1)(f)", "FER2013", "consent", "workplaces"):
+        assert part in text
+
+
+def test_the_statement_is_on_the_first_page(furnished: Any) -> None:
+    shown = AppTest.from_file(app.__file__, default_timeout=60).run()
+    assert app.STATEMENT in said(shown)
+    assert "Cameras online" in said(shown)
+
+
+def test_settings_that_cannot_be_read(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNDERCAM_DASHBOARD__REFRESH_S", "soon")
+    shown = AppTest.from_file(app.__file__, default_timeout=60).run()
+    assert "Bad value for 'dashboard.refresh_s'" in said(shown)
+
+
+def absent(file: Path) -> None:
+    pass
+
+
+def garbage(file: Path) -> None:
+    file.write_bytes(b"not a database" * 100)
+
+
+def without_tables(file: Path) -> None:
+    sqlite3.connect(file).close()
+    file.touch()
+
+
+def newer(file: Path) -> None:
+    connection = sqlite3.connect(file)
+    connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+    connection.execute("INSERT INTO alembic_version VALUES ('9999')")
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("name", LIVE)
+@pytest.mark.parametrize(
+    ("break_it", "sentence"),
+    [
+        (absent, "No such database"),
+        (garbage, "Not a SQLite database"),
+        (without_tables, "Database has no tables yet"),
+        (newer, "Schema 9999 is newer than this version of Undercam"),
+    ],
+)
+def test_broken(
+    page: Page, url: str, name: str, break_it: Callable[[Path], None], sentence: str
+) -> None:
+    break_it(Path(url.removeprefix("sqlite:///")))
+    text = said(page(name))
+    assert sentence in text
+    assert "This page keeps trying." in text
+    assert "Traceback" not in text
+
+
+def test_unreachable_without_its_password(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = "postgresql+psycopg://mara:s3cret@127.0.0.1:9/house"
+    monkeypatch.setenv("UNDERCAM_STORE__URL", hidden)
+    text = said(page("cameras"))
+    assert "Database cannot be reached: postgresql://127.0.0.1:9/house" in text
+    assert "s3cret" not in text
+    assert "mara" not in text
+
+
+def test_locked_then_free(page: Page, furnished: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNDERCAM_STORE__BUSY_TIMEOUT_S", "0")
+    furnished.close()
+    file = furnished.url.removeprefix("sqlite:///")
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("PRAGMA locking_mode=EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    shown = page("cameras")
+    assert "Database is locked" in said(shown)
+    other.close()
+    assert "Cameras online" in said(shown.run())
+
+
+def test_recovers_when_the_database_comes_goes_and_is_another(
+    page: Page, url: str, house_of: Callable[[str], Any], now: int
+) -> None:
+    file = Path(url.removeprefix("sqlite:///"))
+    shown = page("cameras")
+    assert "No such database" in said(shown)
+    house_of(url).close()
+    assert "No camera has reported yet." in said(shown.run())
+    st.cache_data.clear()  # as after a refresh
+    for path in file.parent.glob("undercam.db*"):
+        path.unlink()
+    assert "No such database" in said(shown.run())
+    other = house_of(url)
+    other.face("attic", ["neutral"], now - 1_000)
+    assert "attic" in said(shown.run())
+    other.close()
