@@ -133,6 +133,12 @@ def test_a_small_face_is_measured_as_the_camera_saw_it(astronaut: Crops, px: int
     assert spoilt.noise[0] == pytest.approx(15 * LUMA_OF_RGB_NOISE / 255, rel=0.35)
 
 
+def test_a_narrow_face_is_measured_by_its_longer_side(astronaut: Crops) -> None:
+    """As it is cropped."""
+    narrow, square = (measure(astronaut, boxes_of(1, width, 80)) for width in (50, 80))
+    assert (narrow.blur, narrow.noise) == (square.blur, square.noise)
+
+
 def test_luma_is_the_mean_of_the_crop(astronaut: Crops) -> None:
     expected = (astronaut[0] @ np.array([0.299, 0.587, 0.114])).mean() / 255
     assert measured(astronaut).luma == pytest.approx(expected, abs=2e-3)

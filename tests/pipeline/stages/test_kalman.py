@@ -94,7 +94,7 @@ def test_spread_is_the_true_error_of_a_face_that_moves_as_modelled() -> None:
     step_s, substeps, side = 0.1, 20, float(sides(to_measures(BOX)[0]))
     small_s, place, velocity = step_s / substeps, to_measures(BOX)[0], np.zeros(4)
     motion, errors = BoxMotion(place), []
-    for _ in range(4000):
+    for _ in range(1500):
         for _ in range(substeps):
             place = place + velocity * small_s
             push = rng.normal(size=4) * UNREST * side * np.sqrt(small_s) * [1, 1, 0, 0]
@@ -103,4 +103,4 @@ def test_spread_is_the_true_error_of_a_face_that_moves_as_modelled() -> None:
         motion.predict(step_s)
         errors.append((seen - motion.place)[:2] / side / motion.spread())
         motion.correct(seen)
-    assert np.mean(np.square(errors)) == pytest.approx(1, abs=0.06)
+    assert np.mean(np.square(errors)) == pytest.approx(1, abs=0.1)

@@ -129,13 +129,13 @@ def test_a_frame_from_the_past_is_refused() -> None:
 # Who may be whom ---------------------------------------------------------------------------------
 
 
-def after_birth(*boxes: np.ndarray, then: list[np.ndarray]) -> list[int]:
-    """Ids of `then`, 0.1 s after faces at `boxes` were born, from left to right: ids 1, 2 and so
-    on."""
+def after_birth(*boxes: np.ndarray, then: list[np.ndarray], pause_s: float = 0.1) -> list[int]:
+    """Faces at `boxes` are ids 1, 2 and so on; the ids of `then`, after a pause, from left to
+    right."""
     before = [(i / 10, list(boxes)) for i in range(6)]
-    told = track(seen(*before, (0.6, then), (0.7, then), (0.8, then)))[-1]
-    order = np.argsort(told.faces.boxes[:, 0])
-    return told.track_ids[order].tolist()
+    after = [(0.5 + pause_s + i / 10, then) for i in range(3)]
+    told = track(seen(*before, *after))[-1]
+    return told.track_ids[np.argsort(told.faces.boxes[:, 0])].tolist()
 
 
 def test_a_box_of_another_size_is_another_face() -> None:
@@ -150,7 +150,7 @@ def test_a_box_far_away_is_another_face() -> None:
 
 def test_a_newcomer_does_not_push_a_row_of_faces_along() -> None:
     row = [box_of(100 + 45 * i, 100, 60) for i in range(6)]
-    assert after_birth(*row[:5], then=row[1:]) == [2, 3, 4, 5, 6]
+    assert after_birth(*row[:5], then=row[1:], pause_s=0.3) == [2, 3, 4, 5, 6]
 
 
 def test_each_face_has_the_nearest_track_when_all_are_moved_on() -> None:
@@ -170,7 +170,7 @@ def any_looks(draw: st.DrawFn) -> list[Look]:
     for _ in range(draw(st.integers(0, 4))):
         x, y, side = rng.uniform(0, WIDTH), rng.uniform(0, HEIGHT), rng.uniform(30, 120)
         path = swaying(x, y, side, rng.uniform(0, 1.5), rng.uniform(0, 1))
-        enters_s = rng.uniform(0, 3)
+        enters_s = float(rng.integers(0, 3))
         people.append(Person(path, enters_s, enters_s + rng.uniform(0, 5)))
     return looks_at(people, times(rate, 4, rng), rng, missed=0.2)
 

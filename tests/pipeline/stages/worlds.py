@@ -149,7 +149,7 @@ def all_ids(looks: list[Look]) -> list[dict[int, int]]:
     return [ids_of(look, tracked) for look, tracked in zip(looks, track(looks), strict=True)]
 
 
-SECONDS = 15.0
+SECONDS = 12.0
 
 
 def calm(rng: np.random.Generator) -> list[Person]:
@@ -183,9 +183,9 @@ def passing_by(rng: np.random.Generator) -> list[Person]:
 
 def pillar(rng: np.random.Generator) -> list[Person]:
     """One who stands and people who walk, each hidden for half a second."""
-    away = tuple((2 + 2.5 * k, 2.5 + 2.5 * k) for k in range(7))
+    away = tuple((2 + 2.5 * k, 2.5 + 2.5 * k) for k in range(4))
     people = [Person(restless(200, 180, 90, 0.5, SECONDS, rng), away=away)]
-    for k in range(0, 16, 4):
+    for k in range(0, 12, 4):
         path = later(walk((60, 320), (580, 320), 60, 2.8), k)
         people.append(Person(path, k, k + 2.8, ((k + 1.1, k + 1.6),)))
     return people
