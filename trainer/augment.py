@@ -29,8 +29,8 @@ def augment(x: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
     low, high = how.erase_px
     side = torch.randint(low, high + 1, (n, 1, 1, 1), generator=generator)
     wanted = torch.rand(n, 1, 1, 1, generator=generator) < how.erase_p
-    top = torch.rand(n, 1, 1, 1, generator=generator) * (height - side)
-    left = torch.rand(n, 1, 1, 1, generator=generator) * (width - side)
+    top = (torch.rand(n, 1, 1, 1, generator=generator) * (height - side + 1)).floor()
+    left = (torch.rand(n, 1, 1, 1, generator=generator) * (width - side + 1)).floor()
     rows = torch.arange(height).view(1, 1, -1, 1)
     columns = torch.arange(width).view(1, 1, 1, -1)
     inside = (rows >= top) & (rows < top + side) & (columns >= left) & (columns < left + side)

@@ -70,12 +70,21 @@ def load(
     network.load_state_dict(_under(tensors, "network"))
     average.load(_under(tensors, "average"))
     groups = optimizer.state_dict()["param_groups"]
+    parameters = [value for group in optimizer.param_groups for value in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in _under(tensors, "optimizer").items():
         index, key = name.split("/")
-        state.setdefault(int(index), {})[key] = value
+        state.setdefault(int(index), {})[key] = _laid_out_as(parameters[int(index)], value)
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     return place
+
+
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """The value with its parameter's strides: a fused optimiser walks both in memory order, and
+    would pair a channels-last parameter with another one's moments."""
+    if value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

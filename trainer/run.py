@@ -13,7 +13,7 @@ from models.baselines.softmax import SoftmaxClassifier
 from models.crops import GEOMETRY
 from models.emotions import EMOTIONS
 from models.loading import build_network
-from models.weights import ModelCard, as_stored, restore, save
+from models.weights import ModelCard, as_stored, read_card, restore, save
 from trainer.calibration import fit_temperature
 from trainer.data.faceset import FaceSet
 from trainer.data.ferplus import validation_cut
@@ -73,7 +73,7 @@ def train_weights(
     if validation is not None:
         card = _calibrated(network, card, validation)
     save(out, card, network.state_dict())
-    return card
+    return read_card(out)
 
 
 def _calibrated(network: torch.nn.Module, card: ModelCard, validation: FaceSet) -> ModelCard:

@@ -31,7 +31,8 @@ class ResNet18(nn.Module):
     """Faces to logits: (b, channels, h, w) float32 -> (b, classes) float32.
 
     `width` is the number of channels of the first of four stages (each doubles it); `stem_stride`
-    1 keeps the full resolution in the first stage, 2 halves it for a quarter of the cost.
+    1 keeps the full resolution in the first stage, 2 halves it for a quarter of the cost. Train
+    none narrower than 8: torch 2.13 overwrites memory in the backward pass of its 1x1 convolution.
     """
 
     def __init__(

@@ -65,7 +65,9 @@ def _tile(text: str) -> NDArray[np.uint8]:
 
 
 def _label(text: str) -> int:
-    return BASIC_SEVEN.index(FER2013_LABELS["0123456".index(text)])
+    if text not in set("0123456"):
+        raise ValueError(f"emotion {text!r}, not 0..6")
+    return BASIC_SEVEN.index(FER2013_LABELS[int(text)])
 
 
 def _votes(row: dict[str, str]) -> list[int]:

@@ -125,7 +125,7 @@ def _npz(path: Path) -> FaceSet:
 
 def _arrays(path: Path, wanted: tuple[str, ...]) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             table = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, TypeError, BadZipFile, zlib.error) as error:
         raise DataError("not a readable npz file", str(path), "give a file of arrays") from error

@@ -42,7 +42,7 @@ def test_any_size_goes_in(px: int, channels: int) -> None:
 
 def test_every_parameter_gets_a_gradient() -> None:
     torch.manual_seed(0)
-    network = ResNet18(8, width=4)
+    network = ResNet18(8, width=8)
     network(torch.randn(4, 1, 48, 48)).square().sum().backward()
     idle = [
         name

@@ -1,0 +1,77 @@
+"""A checkpoint holds everything, and is there whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from trainer import checkpoint
+from trainer.checkpoint import Place
+from trainer.ema import MovingAverage
+from trainer.errors import DataError
+
+PLACE = Place("fit", 2, 34, [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}], "abc")
+Parts = tuple[nn.Module, MovingAverage, torch.optim.Optimizer]
+
+
+def parts(seed: int, steps: int = 0) -> Parts:
+    """A small network, its average and optimiser after some steps."""
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Conv2d(8, 16, 3), nn.BatchNorm2d(16))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = MovingAverage(network, 0.9)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, fused=True)
+    go_on((network, average, optimizer), steps)
+    return network, average, optimizer
+
+
+def go_on(trained: Parts, steps: int) -> None:
+    network, average, optimizer = trained
+    for step in range(steps):
+        optimizer.zero_grad()
+        network(torch.arange(400.0).view(2, 8, 5, 5).cos() + step).square().sum().backward()
+        optimizer.step()
+        average.update(network, step)
+
+
+def test_all_comes_back_and_goes_on_alike(tmp_path: Path) -> None:
+    first, second = parts(seed=1, steps=3), parts(seed=2)
+    path = tmp_path / "runs" / "fit.safetensors"
+    checkpoint.save(path, *first, PLACE)
+    assert checkpoint.read_place(path) == PLACE
+    assert checkpoint.load(path, *second) == PLACE
+    for trained in (first, second):
+        go_on(trained, 2)
+    for name, value in first[0].state_dict().items():
+        assert torch.equal(second[0].state_dict()[name], value)
+        assert torch.equal(second[1].state[name], first[1].state[name])
+    assert [p.name for p in path.parent.iterdir()] == ["fit.safetensors"]
+
+
+def test_a_crash_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "fit.safetensors"
+    checkpoint.save(path, *parts(1), PLACE)
+    old = path.read_bytes()
+
+    def half_written(tensors: object, to: Path, metadata: object) -> None:
+        to.write_bytes(old[:50])
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", half_written)
+    with pytest.raises(OSError, match="no space"):
+        checkpoint.save(path, *parts(2, steps=2), PLACE)
+    assert path.read_bytes() == old
+    assert checkpoint.load(path, *parts(3)) == PLACE
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {"other": "x"}, {"place": "{"}, {"place": '{"stage": "fit"}'}]
+)
+def test_another_safetensors_file(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    save_file({"x": torch.zeros(2)}, tmp_path / "c", metadata=metadata)
+    with pytest.raises(DataError, match="damaged checkpoint: .*: delete it"):
+        checkpoint.read_place(tmp_path / "c")

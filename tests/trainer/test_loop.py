@@ -1,0 +1,270 @@
+"""A run that is stopped and goes on is the run that was never stopped; its parts by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.errors import ModelError
+from models.loading import build_network
+from models.weights import ModelCard, State
+from trainer.data.faceset import FaceSet
+from trainer.errors import DataError
+from trainer.loop import Trained, accuracy, model_inputs, one_cycle, resolution_at, train
+from trainer.recipes import Recipe, Stage
+
+MakeFaces = Callable[..., FaceSet]
+MakeRecipe = Callable[..., Recipe]
+
+
+class StoppedError(Exception):
+    """The power goes out."""
+
+
+def stop_after(epoch: int) -> Callable[[dict[str, Any]], None]:
+    def report(line: dict[str, Any]) -> None:
+        if line["epoch"] == epoch:
+            raise StoppedError
+
+    return report
+
+
+@pytest.fixture
+def go(
+    tiny_card: ModelCard, make_faces: MakeFaces, make_recipe: MakeRecipe, tmp_path: Path
+) -> Callable[..., Trained]:
+    """Train on 40 made faces, in tmp_path/run if nothing else is said."""
+
+    def run(**changes: Any) -> Trained:
+        given: dict[str, Any] = {
+            "recipe": make_recipe(epochs=3),
+            "card": tiny_card,
+            "faces": make_faces(),
+            "validation": make_faces(10, seed=1),
+            "seed": 0,
+            "run_dir": tmp_path / "run",
+        }
+        return train(**(given | changes))
+
+    return run
+
+
+def same(a: State, b: State) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_resumed_run_is_bitwise_the_same(
+    go: Callable[..., Trained], tmp_path: Path, epoch: int
+) -> None:
+    whole = go(run_dir=tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        go(report=stop_after(epoch))
+    torch.manual_seed(epoch)  # another process would stand elsewhere in its random numbers
+    resumed = go()
+    assert same(whole.state, resumed.state)
+    assert whole.history == resumed.history
+    files = [tmp_path / folder / "fit.safetensors" for folder in ("whole", "run")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_run_of_two_stages_goes_on_in_the_second(
+    go: Callable[..., Trained], make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    first = make_recipe().stages[0]
+    recipe = make_recipe({"stages": (first, replace(first, name="tune", lr=1e-3))})
+    whole = go(recipe=recipe, run_dir=tmp_path / "whole")
+    lines: list[dict[str, Any]] = []
+
+    def report(line: dict[str, Any]) -> None:
+        lines.append(line)
+        if (line["stage"], line["epoch"]) == ("tune", 1):
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        go(recipe=recipe, report=report)
+    assert [(line["stage"], line["epoch"]) for line in lines] == [
+        ("fit", 1), ("fit", 2), ("tune", 1),
+    ]  # fmt: skip
+    resumed = go(recipe=recipe)
+    assert same(whole.state, resumed.state)
+    assert [line["stage"] for line in resumed.history] == ["fit", "fit", "tune", "tune"]
+
+
+def test_a_finished_run_is_not_trained_again(go: Callable[..., Trained]) -> None:
+    lines: list[dict[str, Any]] = []
+    done = go()
+    assert same(done.state, go(report=lines.append).state)
+    assert lines == []
+
+
+def test_same_seed_same_weights_other_seed_other(
+    go: Callable[..., Trained], tmp_path: Path
+) -> None:
+    first, again, other = (
+        go(seed=seed, run_dir=tmp_path / str(run)).state for run, seed in enumerate([5, 5, 6])
+    )
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_what_is_reported(go: Callable[..., Trained]) -> None:
+    lines: list[dict[str, Any]] = []
+    trained = go(report=lines.append)
+    assert trained.history == lines
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    for line in lines:
+        assert line.keys() == {"stage", "epoch", "epochs", "px", "loss", "lr", "accuracy"}
+        assert 0 <= line["accuracy"] <= 1
+        assert 1.0 < line["loss"] < 4.0  # noise: near log 8
+
+
+def test_nothing_held_out_nothing_measured(go: Callable[..., Trained]) -> None:
+    assert all("accuracy" not in line for line in go(validation=None).history)
+
+
+def test_learning_lowers_the_loss(
+    go: Callable[..., Trained], make_recipe: MakeRecipe, make_faces: MakeFaces
+) -> None:
+    """Four classes of flat grey."""
+    faces = make_faces(96)
+    labels = faces.labels % 4
+    tiles = np.broadcast_to((40 + 50 * labels)[:, None, None], (96, 48, 48)).astype(np.uint8)
+    grey = FaceSet.of_labels("grey", faces.classes, tiles, labels)
+    history = go(recipe=make_recipe(epochs=12, lr=0.01), faces=grey).history
+    assert history[0]["loss"] > 1.0
+    assert history[-1]["loss"] < 0.2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 1}, "run of another recipe or seed: .*fit.safetensors: train in another run"),
+        ({"recipe": {"lr": 1e-4}}, "run of another recipe or seed"),
+        ({"recipe": {"recipe": {"network": {"width": 16}}}}, "run of another recipe or seed"),
+        ({"faces": {"seed": 9}}, "run on other faces: .*run: train in another run directory"),
+        ({"faces": {"n": 41}}, "run on other faces"),
+        ({"faces": {"n": 15}}, "15 faces to train on: made: a batch takes 16"),
+    ],
+    ids=str,
+)
+def test_another_run_in_the_directory_is_refused(
+    go: Callable[..., Trained],
+    tiny_card: ModelCard,
+    make_recipe: MakeRecipe,
+    make_faces: MakeFaces,
+    tmp_path: Path,
+    change: dict[str, Any],
+    said: str,
+) -> None:
+    go()
+    old = (tmp_path / "run" / "fit.safetensors").read_bytes()
+    if "recipe" in change:
+        recipe = make_recipe(**({"epochs": 3} | change["recipe"]))
+        change = {"recipe": recipe, "card": replace(tiny_card, network=recipe.network)}
+    if "faces" in change:
+        change = {"faces": make_faces(**change["faces"])}
+    with pytest.raises(DataError, match=said):
+        go(**change)
+    assert (tmp_path / "run" / "fit.safetensors").read_bytes() == old
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_a_damaged_checkpoint_is_refused(
+    go: Callable[..., Trained], tmp_path: Path, content: bytes | None
+) -> None:
+    go()
+    path = tmp_path / "run" / "fit.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000] if content is None else content)
+    with pytest.raises(DataError, match=r"damaged checkpoint: .*fit\.safetensors: delete it"):
+        go()
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_checkpoint(
+    go: Callable[..., Trained], make_faces: MakeFaces, tmp_path: Path
+) -> None:
+    faces = make_faces()
+    faces.targets[:] = np.nan
+    with pytest.raises(ModelError, match="the loss is not a number: stage fit, epoch 1: lower"):
+        go(faces=faces)
+    assert not (tmp_path / "run" / "fit.safetensors").exists()
+
+
+def test_one_cycle_rises_and_falls_without_a_jump() -> None:
+    peak, steps = 3e-3, 4000
+    rates = [one_cycle(step / steps, peak) for step in range(steps)]
+    assert rates[0] == pytest.approx(peak / 25)
+    assert max(rates) == pytest.approx(peak)
+    assert rates.index(max(rates)) == steps // 4
+    assert rates[-1] < peak * 1e-5
+    assert one_cycle(1.0, peak) == pytest.approx(0, abs=1e-12)
+    assert max(abs(b - a) for a, b in pairwise(rates)) < peak * math.pi / 1500
+    rising = np.diff(rates) > 0
+    assert rising[: steps // 4].all()
+    assert not rising[steps // 4 :].any()
+
+
+def test_resolution_by_shares_of_the_epochs() -> None:
+    stage = Stage("fit", epochs=8, resolution=((0.0, 24), (0.5, 32), (0.75, 48)))
+    assert [resolution_at(stage, epoch) for epoch in range(8)] == [24] * 4 + [32] * 2 + [48] * 2
+    odd = replace(stage, epochs=5)
+    assert [resolution_at(odd, epoch) for epoch in range(5)] == [24, 24, 24, 32, 48]
+
+
+class Seen(nn.Module):
+    """Notes the size of what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+        self.head = nn.Linear(1, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.sizes.append(x.shape[-1])
+        return torch.as_tensor(self.head(x.mean(dim=(1, 2, 3))[:, None]))
+
+
+def test_faces_are_shrunk_as_the_stage_says(
+    go: Callable[..., Trained], make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Seen()
+    monkeypatch.setattr("trainer.loop.build_network", lambda card: seen)
+    recipe = make_recipe(epochs=4, resolution=((0.0, 12), (0.5, 24)))
+    lines = go(recipe=recipe, validation=None).history
+    assert seen.sizes == [12] * 4 + [24] * 4  # 40 faces: two batches of 16 an epoch
+    assert [line["px"] for line in lines] == [12, 12, 24, 24]
+
+
+def test_accuracy_measures_the_average_and_leaves_the_weights(
+    tiny_card: ModelCard, make_faces: MakeFaces
+) -> None:
+    faces = make_faces(30)
+    inputs, labels = model_inputs(faces, tiny_card), torch.from_numpy(faces.labels)
+    torch.manual_seed(1)
+    network, average = build_network(tiny_card), build_network(tiny_card).state_dict()
+    for name, value in average.items():
+        average[name] = torch.zeros_like(value)
+    average["head.bias"][3] = 1.0  # answers 3, always
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found = accuracy(network, average, inputs, labels)
+    assert found == pytest.approx((faces.labels == 3).mean(), abs=1e-5)
+    assert same(before, network.state_dict())
+    network.train()(inputs[:8]).sum().backward()  # and it can still learn
+    assert network.get_parameter("head.weight").grad is not None
+
+
+def test_all_faces_through_the_one_door(tiny_card: ModelCard, make_faces: MakeFaces) -> None:
+    faces = make_faces(600)  # more than one chunk
+    inputs = model_inputs(faces, tiny_card)
+    assert inputs.shape == (600, 1, 24, 24)
+    part = slice(510, 515)
+    assert torch.equal(inputs[part], model_inputs(faces[part], tiny_card))

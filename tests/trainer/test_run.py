@@ -1,0 +1,157 @@
+"""`train_weights` whole: toy faces in; out come weights that load, score and say where from."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.crops import GEOMETRY
+from models.emotions import BASIC_SEVEN, EMOTIONS
+from models.loading import load_classifier
+from models.weights import ModelCard, read_card, read_state
+from trainer import run
+from trainer.data.faceset import FaceSet
+from trainer.data.ferplus import validation_cut
+from trainer.errors import DataError
+from trainer.evaluate import condition_table, correctness, predict
+from trainer.recipes import Recipe, preset
+from trainer.run import toy_faces, train_weights
+
+
+@dataclass
+class Run:
+    """One training with the smoke preset: its card, its file, and what it reported."""
+
+    card: ModelCard
+    out: Path
+    lines: list[dict[str, Any]]
+    kept_memory: int
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quickly() -> Generator[list[int]]:
+    """The probe has a test of its own, and the allocator of the test process is left alone."""
+    kept: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "faster_dtype", lambda threads: torch.float32)
+        patch.setattr(run, "keep_freed_memory", lambda: kept.append(1))
+        yield kept
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory, quickly: list[int]) -> Run:
+    folder = tmp_path_factory.mktemp("toy")
+    out, lines = folder / "new" / "toy.safetensors", []
+    recipe = preset("resnet18", "smoke")
+    recipe = replace(recipe, stages=(replace(recipe.stages[0], epochs=4),))
+    card = train_weights(
+        "toy", recipe, toy_faces(), 3, out, folder / "run", threads=1, report=lines.append
+    )
+    return Run(card, out, lines, len(quickly))
+
+
+def test_toy_faces_are_learnt(toy: Run) -> None:
+    others = toy_faces(400, seed=1)
+    looks = predict(load_classifier(str(toy.out)), others)
+    assert correctness(looks, others).mean() >= 0.95
+    assert toy.lines[1]["loss"] > toy.lines[-1]["loss"]
+
+
+def test_the_card_says_where_the_weights_are_from(toy: Run) -> None:
+    card = read_card(toy.out)
+    assert card == toy.card
+    held = int(validation_cut(toy_faces()).sum())
+    assert card.data == f"toy labels, {640 - held} faces, {held} held out"
+    assert 40 < held < 64
+    assert card.data_terms == "not stated"
+    assert (card.name, card.model, card.labels, card.crop) == (
+        "toy",
+        "resnet18",
+        EMOTIONS,
+        GEOMETRY,
+    )
+    assert card.recipe["seed"] == 3
+    assert card.recipe["dtype"] == "float32"
+    assert card.recipe["stages"][0]["epochs"] == 4
+    assert 0.05 <= card.temperature < 1  # never wrong: as sure as is allowed
+
+
+def test_the_card_names_the_commit(toy: Run) -> None:
+    command = ["git", "-C", str(Path(run.__file__).parent), "rev-parse", "--short", "HEAD"]
+    head = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert toy.card.git == head.stdout.strip()
+
+
+def test_what_is_on_the_card_is_measured_on_the_stored_weights(toy: Run) -> None:
+    faces = toy_faces()
+    held = faces[validation_cut(faces)]
+    again = condition_table(predict(load_classifier(str(toy.out)), held), held)
+    assert toy.card.metrics == {"validation cut, flip-averaged": again}
+    assert again["n"] == len(held)
+
+
+def test_memory_is_kept_and_the_run_is_reported(toy: Run) -> None:
+    assert toy.kept_memory == 1
+    assert toy.lines[0] == {"dtype": "float32", "threads": 1}
+    assert [line["epoch"] for line in toy.lines[1:]] == [1, 2, 3, 4]
+
+
+def test_toy_faces_stay_what_they_are_in_a_mirror() -> None:
+    faces, rng = toy_faces(2000), np.random.default_rng(0)
+    assert set(faces.labels) == set(range(8))
+    for label in rng.permutation(8):
+        mean = faces.tiles[faces.labels == label].mean(axis=0)
+        assert abs(mean - mean[:, ::-1]).max() < 8
+        others = faces.tiles[faces.labels == (label + 1) % 8].mean(axis=0)
+        assert abs(mean - others).max() > 50
+
+
+Train = Callable[..., ModelCard]
+
+
+@pytest.fixture
+def train_tiny(make_recipe: Callable[..., Recipe], tmp_path: Path) -> Train:
+    def go(faces: FaceSet, seed: int = 0) -> ModelCard:
+        return train_weights(
+            "tiny", make_recipe(), faces, seed, tmp_path / "w.safetensors", tmp_path / "run"
+        )
+
+    return go
+
+
+def test_other_faces_in_the_run_directory_are_refused(
+    train_tiny: Train, make_faces: Callable[..., FaceSet], tmp_path: Path
+) -> None:
+    """A finished run would otherwise be handed out again, under a card that names other data."""
+    train_tiny(make_faces())
+    old = (tmp_path / "w.safetensors").read_bytes()
+    for faces, seed in ((make_faces(seed=4), 0), (make_faces(), 1)):
+        with pytest.raises(DataError, match="another run directory"):
+            train_tiny(faces, seed)
+    assert (tmp_path / "w.safetensors").read_bytes() == old
+
+
+def test_too_few_faces_to_hold_any_out(
+    train_tiny: Train, make_faces: Callable[..., FaceSet], tmp_path: Path
+) -> None:
+    card = train_tiny(make_faces(20))
+    assert card.metrics == {}
+    assert card.temperature == 1
+    assert card.data == "made labels, 20 faces, 0 held out"
+    assert len(read_state(tmp_path / "w.safetensors")) > 10
+
+
+def test_seven_classes_make_weights_of_seven(
+    train_tiny: Train, make_faces: Callable[..., FaceSet], tmp_path: Path
+) -> None:
+    faces = make_faces(40, classes=BASIC_SEVEN)
+    assert train_tiny(faces).labels == BASIC_SEVEN
+    looks = predict(load_classifier(str(tmp_path / "w.safetensors")), faces)
+    assert looks.probabilities.shape == (40, 7)
