@@ -9,7 +9,15 @@ import streamlit as st
 
 from dashboard.database import ask, now_ms
 from dashboard.frame import zone
-from dashboard.times import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, local, media_time, time_of_day
+from dashboard.times import (
+    DAY_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    SECOND_MS,
+    media_time,
+    offset_ms,
+    time_of_day,
+)
 from pipeline.store.queries import list_runs
 
 WINDOWS = {
@@ -41,12 +49,10 @@ class Span:
         """A moment of it, as people say it."""
         return media_time(ms) if self.recorded else time_of_day(ms, now_ms(), zone())
 
-    def since_midnight(self, ms: int) -> int:
-        """How far a moment is into the viewer's day, or into the recording, milliseconds."""
-        if self.recorded:
-            return ms
-        then = local(ms, zone())
-        return round((then - then.replace(hour=0, minute=0, second=0)).total_seconds() * 1000)
+    def step_of(self, ms: int, step_ms: int) -> int:
+        """The number of the step that a moment lies in, counted from a midnight of the viewer's, or
+        from the recording's start."""
+        return (ms if self.recorded else ms + offset_ms(ms, zone())) // step_ms
 
 
 def choose_camera(names: Sequence[str], key: str) -> str:

@@ -120,16 +120,15 @@ def _buckets(span: Span, bucket_ms: int) -> list[int]:
 
 
 def _categories(span: Span, buckets: Sequence[int]) -> Option:
-    """One category a bucket, named by its start; round times are written on the axis."""
-    step = next((s for s in STEPS_MS if (buckets[-1] - buckets[0]) / s < TICKS), 2 * DAY_MS)
-    ticks = [
-        number for number, start in enumerate(buckets) if span.since_midnight(start) % step == 0
-    ]
+    """One category a bucket, named by its start; the axis tells those where a round time begins."""
+    step_ms = next((s for s in STEPS_MS if (span.until_ms - span.since_ms) / s < TICKS), DAY_MS)
+    steps = [span.step_of(start, step_ms) for start in buckets]
+    told = [n for n in range(1, len(steps)) if steps[n] != steps[n - 1]]
     return {
         "type": "category",
         "data": [span.time(start) for start in buckets],
-        "axisLabel": {"customValues": ticks},
-        "axisTick": {"customValues": ticks},
+        "axisLabel": {"customValues": told},
+        "axisTick": {"customValues": told},
     }
 
 

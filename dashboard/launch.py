@@ -68,7 +68,7 @@ def serve(settings: Settings, database_url: str) -> Dashboard:
     `database_url` is what `settings.store.url` refers to. Raises ConfigError where the pages are
     not installed, ServiceError where they cannot listen or do not come up.
     """
-    if not (find_spec("streamlit") and find_spec("plotly")):
+    if find_spec("streamlit") is None:
         raise ConfigError(
             "the dashboard is not installed", "streamlit", "pip install 'undercam[dashboard]'"
         )

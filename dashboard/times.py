@@ -53,8 +53,14 @@ def zone_of(name: str | None) -> tzinfo:
 
 
 def local(ms: int, zone: tzinfo) -> datetime:
-    """The wall clock's reading in that zone, naive, as a chart's axis wants it."""
-    return datetime.fromtimestamp(ms / SECOND_MS, zone).replace(tzinfo=None)
+    """That moment in that zone."""
+    return datetime.fromtimestamp(ms / SECOND_MS, zone)
+
+
+def offset_ms(ms: int, zone: tzinfo) -> int:
+    """How far that zone's clocks are ahead of UTC at that moment."""
+    ahead = local(ms, zone).utcoffset()
+    return round(ahead.total_seconds() * SECOND_MS) if ahead else 0
 
 
 def time_of_day(ms: int, now_ms: int, zone: tzinfo) -> str:

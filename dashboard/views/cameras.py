@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard.database import ask, now_ms
 from dashboard.frame import NO_CAMERA, live, notice
-from dashboard.tables import NUMBER, Markup, counted, legend, stacked, state, table, two_lines
+from dashboard.tables import NUMBER, Markup, counted, legend, safe, stacked, state, table, two_lines
 from dashboard.times import HOUR_MS, MINUTE_MS, SECOND_MS, ago, duration
 from pipeline.store.queries import (
     CameraOverview,
@@ -120,6 +120,6 @@ def _row(camera: CameraOverview, name: str, now: int, shares: Shares | None) -> 
 
 def _dropped(shed: dict[str, int]) -> object:
     total = sum(shed.values())
-    causes = sorted((cause for cause in shed if shed[cause]), key=lambda c: -shed[c])
-    said = ", ".join(f"{cause.replace('_', ' ')} {shed[cause]:,}" for cause in causes)
-    return two_lines(f"{total:,}", said) if total else "0"
+    causes = sorted(filter(shed.get, shed), key=lambda cause: -shed[cause])
+    said = (safe(f"{cause.replace('_', ' ')} {shed[cause]:,}") for cause in causes)
+    return two_lines(f"{total:,}", Markup("<br>".join(said))) if total else "0"

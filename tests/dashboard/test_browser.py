@@ -95,18 +95,23 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-class Visit:
-    """A browser's tab on the pages, and everything that was wrong in it."""
+@pytest.fixture(scope="session")
+def viewer(chromium: Any) -> Any:
+    """One person's browser: what it has fetched once, it keeps."""
+    context = chromium.new_context(
+        viewport={"width": 1440, "height": 900}, timezone_id="Europe/Vienna"
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    return context
 
-    def __init__(self, chromium: Any, address: str, scheme: str) -> None:
-        self.context = chromium.new_context(
-            viewport={"width": 1440, "height": 900},
-            color_scheme=scheme,
-            timezone_id="Europe/Vienna",
-        )
-        self.context.set_default_timeout(PATIENCE_MS)
+
+class Visit:
+    """A tab on the pages, and everything that was wrong in it."""
+
+    def __init__(self, viewer: Any, address: str, scheme: str) -> None:
         self.wrong: list[str] = []
-        self.tab = self.context.new_page()
+        self.tab = viewer.new_page()
+        self.tab.emulate_media(color_scheme=scheme)
         self.tab.on("console", self._heard)
         self.tab.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.tab.on("request", self._asked)
@@ -133,26 +138,24 @@ class Visit:
         stamp = self.tab.get_by_text("As of")
         for _ in range(times):
             before = stamp.inner_text()
-            self.tab.wait_for_function(
-                "old => !document.body.innerText.includes(old)", arg=before
-            )
+            self.tab.wait_for_function("old => !document.body.innerText.includes(old)", arg=before)
 
 
 @pytest.fixture
-def visit(chromium: Any, address: str) -> Iterator[Visit]:
-    made = Visit(chromium, address, "light")
+def visit(viewer: Any, address: str) -> Iterator[Visit]:
+    made = Visit(viewer, address, "light")
     yield made
-    made.context.close()
+    made.tab.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_legible_and_to_itself(chromium: Any, address: str, scheme: str) -> None:
-    visit = Visit(chromium, address, scheme)
+def test_legible_and_to_itself(viewer: Any, address: str, scheme: str) -> None:
+    visit = Visit(viewer, address, scheme)
     for name in PAGES:
         tab = visit.go(name)
         assert tab.evaluate(FAINT) == [], name
         assert tab.get_by_text("Undercam labels facial expressions").is_visible()
-    visit.context.close()
+    visit.tab.close()
     assert visit.wrong == []
 
 

@@ -1,0 +1,96 @@
+"""The charts' options, before any browser draws them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dashboard import choices, figures
+from dashboard.choices import Span
+from dashboard.times import DAY_MS, HOUR_MS, MINUTE_MS, zone_of
+from models.emotions import EMOTIONS
+from pipeline.palette import EMOTION_COLOURS
+from pipeline.store.queries import Look, MinuteRows, Shares, Timeline, TimelinePoint
+
+T0 = 1_795_003_200_000
+"""12:00:00 UTC."""
+
+
+@pytest.fixture(autouse=True)
+def _somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "zone", lambda: zone_of("Asia/Kolkata"))
+    monkeypatch.setattr(choices, "now_ms", lambda: T0)
+
+
+def told(axis: dict[str, Any]) -> list[str]:
+    """What the axis writes."""
+    return [axis["data"][number] for number in axis["axisLabel"]["customValues"]]
+
+
+def shares(**counts: int) -> Shares:
+    return Shares(sum(counts.values()), counts, (0.0,) * 8)
+
+
+def test_a_bucket_is_whole_or_empty() -> None:
+    points = (
+        TimelinePoint(T0 - 15_000, shares(happiness=3, unknown=1)),
+        TimelinePoint(T0 - 5_000, shares(fear=2)),
+    )
+    option = figures.expression_timeline(Timeline(5_000, points), Span(T0 - 15_000, T0))
+    by_name = {series["name"]: series["data"] for series in option["series"]}
+    assert list(by_name) == [*EMOTIONS, "unknown", "looks"]
+    assert by_name["looks"] == [4, None, 2]
+    assert by_name["happiness"] == [75.0, None, 0.0]
+    sums = [sum(by_name[label][i] for label in list(by_name)[:-1]) for i in (0, 2)]
+    assert sums == [100.0, 100.0]
+    assert option["series"][0]["itemStyle"]["color"] == EMOTION_COLOURS["neutral"]
+    assert option["animation"] is False
+
+
+@pytest.mark.parametrize(
+    ("window_ms", "bucket_ms", "first"),
+    [
+        (10 * MINUTE_MS, 5_000, "17:22:00"),
+        (HOUR_MS, MINUTE_MS, "16:40:00"),
+        (DAY_MS, 12 * MINUTE_MS, "17 Nov 18:06:00"),
+        (7 * DAY_MS, 84 * MINUTE_MS, "12 Nov 01:18:00"),
+    ],
+)
+def test_the_axis_tells_a_few_round_times(window_ms: int, bucket_ms: int, first: str) -> None:
+    timeline = Timeline(bucket_ms, (TimelinePoint(T0 - bucket_ms, shares(neutral=1)),))
+    axis = figures.expression_timeline(timeline, Span(T0 - window_ms, T0))["xAxis"][1]
+    assert 4 <= len(told(axis)) <= figures.TICKS
+    assert told(axis)[0] == first
+
+
+def look(ms: int, label: str) -> Look:
+    return Look(ms, ms, (0.3, *[0.1] * 7), "neutral", label, 0.5, 0.2)
+
+
+def test_stretches_of_a_label_touch() -> None:
+    looks = [look(0, "fear"), look(40, "fear"), look(90, "unknown"), look(300, "fear")]
+    option = figures.track_timeline(looks, Span(0, 301, recorded=True))
+    areas = option["series"][-1]["markArea"]["data"]
+    assert [(area[0]["xAxis"], area[1]["xAxis"]) for area in areas] == [
+        (0, 90),
+        (90, 300),
+        (300, 301),
+    ]
+    assert areas[1][0]["itemStyle"]["color"] == EMOTION_COLOURS["unknown"]
+    assert option["useUTC"] is True
+    assert option["series"][0]["data"][0] == [0, 30.0]
+
+
+def test_a_minute_without_rows_is_zero() -> None:
+    minutes = [MinuteRows(T0 - 3 * MINUTE_MS, 7), MinuteRows(T0 - MINUTE_MS, 9)]
+    option = figures.minute_bars(minutes, Span(T0 - 3 * MINUTE_MS, T0))
+    assert option["series"][0]["data"] == [7, 0, 9]
+
+
+def test_a_settled_span_moves_in_steps() -> None:
+    spans = [Span(T0 + ms - HOUR_MS, T0 + ms).settled() for ms in (0, 2_000, 58_000, 60_000)]
+    assert [span.until_ms - T0 for span in spans] == [0, 0, 0, 60_000]
+    assert {span.until_ms - span.since_ms for span in spans} == {HOUR_MS}
+    recording = Span(0, 61_001, recorded=True)
+    assert recording.settled() == recording

@@ -1,0 +1,70 @@
+"""Times as people say them."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from dashboard.times import ago, duration, media_time, offset_ms, time_of_day, zone_of
+
+HOUR = 3_600_000
+NOON = 1_795_003_200_000
+"""18 November 2026, 12:00:00 UTC."""
+
+
+@pytest.mark.parametrize(
+    ("ms", "said"),
+    [
+        (0, "0 ms"),
+        (999, "999 ms"),
+        (1_000, "1.0 s"),
+        (9_949, "9.9 s"),
+        (10_000, "10 s"),
+        (59_999, "59 s"),
+        (60_000, "1 min"),
+        (61_000, "1 min 1 s"),
+        (HOUR, "1 h"),
+        (25 * HOUR + 59_000, "1 d 1 h"),
+        (24 * HOUR + 60_000, "1 d"),
+    ],
+)
+def test_duration(ms: int, said: str) -> None:
+    assert duration(ms) == said
+
+
+@pytest.mark.parametrize(
+    ("ms", "said"),
+    [(-500, "now"), (999, "now"), (1_000, "1 s ago"), (59_999, "59 s ago"), (50 * HOUR, "2 d ago")],
+)
+def test_ago(ms: int, said: str) -> None:
+    assert ago(NOON - ms, NOON) == said
+
+
+def test_time_of_day_names_another_day() -> None:
+    vienna = ZoneInfo("Europe/Vienna")
+    assert time_of_day(NOON, NOON, vienna) == "13:00:00"
+    assert time_of_day(NOON - 13 * HOUR, NOON, vienna) == "00:00:00"
+    assert time_of_day(NOON - 13 * HOUR - 1_000, NOON, vienna) == "17 Nov 23:59:59"
+
+
+def test_offset_follows_summer_time() -> None:
+    vienna = ZoneInfo("Europe/Vienna")
+    assert offset_ms(NOON, vienna) == HOUR
+    assert offset_ms(NOON - 120 * 24 * HOUR, vienna) == 2 * HOUR
+    assert offset_ms(NOON, UTC) == 0
+
+
+@pytest.mark.parametrize("name", [None, "", "Nowhere/Land", "../etc/passwd"])
+def test_an_unknown_zone_is_utc(name: str | None) -> None:
+    assert zone_of(name) is UTC
+
+
+def test_media_time() -> None:
+    assert [media_time(ms) for ms in (0, 59_999, 600_000, 36_000_000)] == [
+        "0:00",
+        "0:59",
+        "10:00",
+        "10:00:00",
+    ]
