@@ -61,8 +61,7 @@ def test_cameras(page: Page, furnished: Any) -> None:
     assert "As of 12:00:00, times in UTC; renewed every 2 s" in text
     assert "door online 1 h 12 min 1 2 15.0 95 ms 0 now" in text
     assert (
-        "hall lagging classifier busy 1 min 1 2 15.0 2.3 s 1,852 newest wins 1,840 stale 12"
-        in text
+        "hall lagging classifier busy 1 min 1 2 15.0 2.3 s 1,852 newest wins 1,840 stale 12" in text
     )
     assert "lab offline <b>no frame</b> 10 min 0 0 – – 0 9 min ago" in text
     assert "film recording – 0 0 – – 0 –" in text
