@@ -21,6 +21,7 @@ from dashboard.times import (
 from pipeline.store.queries import list_runs
 
 WINDOWS = {
+    "2 min": 2 * MINUTE_MS,
     "10 min": 10 * MINUTE_MS,
     "1 h": HOUR_MS,
     "6 h": 6 * HOUR_MS,
@@ -62,9 +63,8 @@ def choose_camera(names: Sequence[str], key: str) -> str:
 
 def choose_window() -> str:
     """A key of WINDOWS."""
-    options = list(WINDOWS)
     return st.segmented_control(
-        "Window", options, default=options[0], required=True, key="window", bind="query-params"
+        "Window", list(WINDOWS), default="10 min", required=True, key="window", bind="query-params"
     )
 
 

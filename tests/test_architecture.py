@@ -51,7 +51,6 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "psycopg": ("pipeline.store",),
     "av": ("pipeline.stages.source", "pipeline.stages.video"),
     "streamlit": ("dashboard",),
-    "plotly": ("dashboard",),
     "insightface": ("models.detectors",),
     "onnxruntime": ("models.detectors",),
     "onnx": ("models.detectors",),

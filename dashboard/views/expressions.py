@@ -62,7 +62,7 @@ def _draw_camera(cameras: Sequence[str], camera: str, window: str) -> None:
     )
     st.caption(
         "Above, each label's share of the looks; below, how many looks there were; "
-        f"per {duration(timeline.bucket_ms)}."
+        f"per {duration(timeline.bucket_ms).replace('.0', '')}."
     )
     left, right = halves()
     with left:
