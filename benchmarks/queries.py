@@ -163,7 +163,7 @@ def run(url: str, rows: int, rounds: int, note: str) -> dict[str, Any]:
     load = os.getloadavg()[0]
     found = measured(url, rounds, about.pop("now_ms"), long)
     return {
-        "command": f"python -m benchmarks.queries --rows {rows} --rounds {rounds}",
+        "command": f"python -m benchmarks.queries --url URL --rows {rows} --rounds {rounds}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "sqlalchemy": sqlalchemy.__version__,
