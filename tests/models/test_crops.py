@@ -104,6 +104,13 @@ def test_constant_tiles_stay_constant(level: int, shape: tuple[int, ...]) -> Non
     assert (crops == level).all()
 
 
+def test_a_large_tile_is_averaged_down() -> None:
+    """Without averaging, the noise of a large face would stay as strong as in the picture."""
+    tile = noise(224, 224, 3)
+    blocks = tile.reshape(112, 2, 112, 2, 3).mean(axis=(1, 3))
+    assert abs(crops_from_tiles(tile[None])[0] - blocks).max() <= 0.75
+
+
 def test_a_grey_tile_is_grey() -> None:
     crops = crops_from_tiles(noise(3, 48, 48))
     assert (crops == crops[..., :1]).all()

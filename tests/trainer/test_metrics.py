@@ -89,6 +89,13 @@ def test_calibration_error_by_hand() -> None:
     )
 
 
+def test_calibration_error_has_fifteen_bins() -> None:
+    right = np.array([True, False])
+    apart, together = np.array([0.66, 0.67]), np.array([0.67, 0.68])  # 10 / 15 lies between
+    assert metrics.expected_calibration_error(apart, right) == pytest.approx((0.34 + 0.67) / 2)
+    assert metrics.expected_calibration_error(together, right) == pytest.approx(0.175)
+
+
 def test_honest_confidence_has_no_calibration_error() -> None:
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0, 1, 200_000)

@@ -45,6 +45,12 @@ def test_the_others_agree_with_centerface(opened: Open, photograph: Picture, nam
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_colours_are_not_swapped(opened: Open, photograph: Picture, name: str) -> None:
+    right, swapped = (opened(name).detect(photograph[:, :, ::step].copy()) for step in (1, -1))
+    assert right.scores[0] > swapped.scores[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(480, 640, 3), (700, 300, 3), (1, 1, 3), (3, 900, 3)])
 def test_nobody_on_a_blank_picture(opened: Open, name: str, shape: tuple[int, ...]) -> None:
     faces = opened(name).detect(np.full(shape, 90, np.uint8))
