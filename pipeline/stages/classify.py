@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from models.quality import QualityMeasures, measure
 
 from models.classifier import EmotionClassifier, EmotionScores
 from models.crops import crop_faces
 from models.emotions import EMOTIONS
 from models.loading import load_classifier
+from models.quality import QualityMeasures, measure
 from pipeline.config import EmotionSettings
 from pipeline.errors import ModelError
 from pipeline.frames import Frame, TrackedFaces
