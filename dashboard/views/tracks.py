@@ -22,7 +22,7 @@ from dashboard.tables import (
     table,
     two_lines,
 )
-from dashboard.times import duration
+from dashboard.times import SECOND_MS, duration
 from models.emotions import EMOTIONS
 from pipeline.store.queries import (
     Look,
@@ -37,6 +37,8 @@ from pipeline.store.queries import (
 )
 
 LISTED = 50
+STILL_MS = 30 * SECOND_MS
+"""A track that was not ended is on screen for so long: its camera may have died."""
 COLUMNS = {
     "Face": "",
     "First seen": NUMBER,
@@ -89,8 +91,9 @@ def _list(tracks: Sequence[Track], total: int, time: Span) -> None:
 
 def _row(track: Track, time: Span) -> list[object]:
     name = Markup(f"<button>{safe(track.camera)} · {track.track}</button>")
+    still = track.phase != "end" and now_ms() - track.ended_ms < STILL_MS
     return [
-        name if track.phase == "end" else two_lines(name, "on screen"),
+        two_lines(name, "on screen") if still else name,
         time.time(track.started_ms),
         duration(track.duration_ms),
         f"{track.observations:,}",
