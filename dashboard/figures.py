@@ -17,7 +17,7 @@ from dashboard.tables import LABELS
 from dashboard.times import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from models.emotions import EMOTIONS
 from pipeline.palette import EMOTION_COLOURS
-from pipeline.store.queries import Look, MinuteRows, Timeline
+from pipeline.store.queries import Look, MinuteRows, Shares, Timeline
 
 Option = dict[str, Any]
 QUIET = "#7a8794"
@@ -42,18 +42,12 @@ def expression_timeline(timeline: Timeline, span: Span) -> Option:
     buckets = _buckets(span, timeline.bucket_ms)
     seen = [found.get(start) for start in buckets]
     series = [
-        _bars(
-            label,
-            EMOTION_COLOURS[label],
-            [
-                shares and _percent(shares.counts.get(label, 0) / shares.observations)
-                for shares in seen
-            ],
-        )
-        | {"tooltip": {"valueFormatter": "%.0f%%"}}
+        _bars(label, EMOTION_COLOURS[label], [_share(label, shares) for shares in seen]) | _PERCENT
         for label in LABELS
     ]
-    looks = _bars("looks", QUIET, [shares and shares.observations for shares in seen], grid=1)
+    looks = _bars(
+        "looks", QUIET, [shares.observations if shares else None for shares in seen], grid=1
+    )
     return _option(
         [_grid(10, 230), _grid(265, 60)],
         [_categories(span, buckets) | _HIDDEN, _categories(span, buckets) | {"gridIndex": 1}],
@@ -73,9 +67,9 @@ def track_timeline(looks: Sequence[Look], span: Span) -> Option:
             "lineStyle": {"width": 0},
             "itemStyle": {"color": EMOTION_COLOURS[emotion]},
             "areaStyle": {"color": EMOTION_COLOURS[emotion], "opacity": 1},
-            "tooltip": {"valueFormatter": "%.0f%%"},
             "data": [[look.captured_ms, _percent(look.probabilities[number])] for look in looks],
         }
+        | _PERCENT
         for number, emotion in enumerate(EMOTIONS)
     ]
     time = {"type": "time", "min": span.since_ms, "max": span.until_ms, "splitNumber": 5}
@@ -103,12 +97,17 @@ def draw(option: Option, key: str, alt: str) -> None:
     st.echarts_chart(option, key=key, alt=alt, height=height, renderer="svg")
 
 
+_PERCENT: Option = {"tooltip": {"valueFormatter": "%.0f%%"}}
 _SHARES: Option = {"max": 100, "interval": 25, "axisLabel": {"formatter": "{value}%"}}
 _HIDDEN: Option = {"axisLabel": {"show": False}, "axisTick": {"show": False}}
 
 
 def _percent(share: float) -> float:
     return round(100 * share, 1)
+
+
+def _share(label: str, shares: Shares | None) -> float | None:
+    return _percent(shares.counts.get(label, 0) / shares.observations) if shares else None
 
 
 def _grid(top: int, height: int) -> Option:

@@ -21,7 +21,7 @@ NO_CAMERA = ("No camera has reported yet.", "Start one with `undercam demo`.")
 def live(title: str, draw: Callable[[], None]) -> None:
     """A page whose part below the title is drawn again each refresh, without a rerun of the page.
 
-    Let `draw` ask everything before it draws, so that an error leaves no half of a page.
+    Let `draw` ask everything before it draws more than choices: an error leaves no half a page.
     """
     st.title(title, anchor=False)
     refresh_s = settings().dashboard.refresh_s

@@ -10,7 +10,6 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 from pipeline.config import Settings
@@ -132,7 +131,9 @@ def _free_port(host: str, port: int) -> int:
             probe.bind((host, port))
         except OSError as error:
             raise ServiceError(
-                "cannot listen", f"{host}:{port}", f"give another dashboard.port ({error.strerror})"
+                "cannot listen",
+                f"{host}:{port}",
+                f"give another dashboard.host or dashboard.port ({error.strerror})",
             ) from error
         number: int = probe.getsockname()[1]
         return number
@@ -146,6 +147,6 @@ def _await_answer(url: str, process: subprocess.Popen[bytes]) -> None:
         try:
             with ask(f"{url}/_stcore/health", timeout=1.0):
                 return
-        except (URLError, OSError):
+        except OSError:
             time.sleep(0.1)
     raise ServiceError("the dashboard did not start", url, "see what it said above")

@@ -48,7 +48,7 @@ def zone_of(name: str | None) -> tzinfo:
     """The time zone of that IANA name; UTC where there is none."""
     try:
         return ZoneInfo(name) if name else UTC
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         return UTC
 
 

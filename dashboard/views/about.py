@@ -39,7 +39,7 @@ feels, thinks or intends, and none should decide anything about anyone.
 ## What is kept
 
 Rows hold numbers: where a face was, its eight probabilities, its times. No picture of a face is
-stored, and these pages show none.
+stored unless a setting says so, and these pages show none.
 """
 
 

@@ -105,8 +105,8 @@ def _row(camera: CameraOverview, name: str, now: int, shares: Shares | None) -> 
     pace = camera.state is not None and name not in ("offline", "refused")
     word = _last_word(camera)
     return [
-        Markup(f"<strong>{camera.camera}</strong>"),
-        two_lines(state(name), camera.reason or "") if camera.reason else state(name),
+        Markup(f"<strong>{safe(camera.camera)}</strong>"),
+        two_lines(state(name), camera.reason) if camera.reason else state(name),
         "–" if camera.since_ms is None else duration(max(0, now - camera.since_ms)),
         camera.faces,
         stacked(counted(shares)) if shares else "",

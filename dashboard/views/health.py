@@ -129,9 +129,9 @@ def _letters(count: int) -> str:
     return f"{count:,}" if count < COUNT_LIMIT else f"{COUNT_LIMIT:,} or more"
 
 
-def _bytes(size: int) -> str:
-    for unit in ("kB", "MB", "GB"):
-        size_in = size / 1000 ** ("kB", "MB", "GB").index(unit) / 1000
-        if size_in < 1000:
-            return f"{size_in:.1f} {unit}"
-    return f"{size / 1e12:.1f} TB"
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import streamlit as st
 
@@ -51,6 +52,16 @@ CHOSEN = "track"
 """The parameter of the page's address that holds the id of the chosen track."""
 
 
+@dataclass(frozen=True)
+class Face:
+    """The chosen track with all that is shown of it."""
+
+    track: Track
+    looks: Sequence[Look]
+    shares: Shares
+    time: Span
+
+
 def show() -> None:
     """The page."""
     live("Tracks", _draw)
@@ -70,11 +81,16 @@ def _draw() -> None:
     tracks = ask(recent_tracks, time.since_ms, time.until_ms, camera=only, limit=LISTED)
     overview = ask(camera_overview, time.since_ms, time.until_ms)
     total = sum(c.tracks for c in overview if only in (None, c.camera))
+    face = _face(st.query_params.get(CHOSEN, ""))
     left, right = halves(11, 9)
     with left:
         _list(tracks, total, time)
     with right:
-        _chosen()
+        st.subheader("One face, look by look", anchor=False)
+        if face:
+            _one(face)
+        else:
+            notice("No face is chosen.", "Choose one from the list.")
 
 
 def _list(tracks: Sequence[Track], total: int, time: Span) -> None:
@@ -102,32 +118,29 @@ def _row(track: Track, time: Span) -> list[object]:
     ]
 
 
-def _chosen() -> None:
-    st.subheader("One face, look by look", anchor=False)
-    chosen = st.query_params.get(CHOSEN)
-    track = ask(find_track, chosen) if chosen else None
+def _face(chosen: str) -> Face | None:
+    track = ask(find_track, chosen)
     if track is None:
-        what = "This face is no longer in the database." if chosen else "No face is chosen yet."
-        notice(what, "Choose one from the list.")
-        return
-    looks, shares = ask(track_looks, track), ask(track_shares, track)
+        return None
     clocks = {run.run: run.clock for run in ask(list_runs, track.camera)}
     recorded = clocks.get(track.run) == "media"
-    _one(track, looks, shares, Span(track.started_ms, track.ended_ms + 1, recorded))
+    time = Span(track.started_ms, track.ended_ms + 1, recorded)
+    return Face(track, ask(track_looks, track), ask(track_shares, track), time)
 
 
-def _one(track: Track, looks: Sequence[Look], shares: Shares, time: Span) -> None:
+def _one(face: Face) -> None:
+    track, time = face.track, face.time
     st.caption(
         f"**{track.camera} · {track.track}** from {time.time(track.started_ms)} to "
         f"{time.time(track.ended_ms)}, {duration(track.duration_ms)}, run {track.run}"
     )
-    if not looks:
+    if not face.looks:
         notice("No look of this face is stored.", "Wait for it, or choose another from the list.")
         return
     st.html(legend())
     figures.draw(
-        figures.track_timeline(looks, time),
+        figures.track_timeline(face.looks, time),
         key="looks",
         alt=f"Probabilities of the eight expressions of {track.camera}, face {track.track}",
     )
-    st.html(share_table(shares))
+    st.html(share_table(face.shares))

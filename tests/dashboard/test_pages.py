@@ -109,7 +109,7 @@ def test_tracks(page: Page, furnished: Any) -> None:
     text = said(page("tracks"))
     assert "The last 3 of 3." in text
     assert re.search(r"door · 1 on screen .*hall · 1 .*door · 2", text)
-    assert "No face is chosen yet." in text
+    assert "No face is chosen." in text
     assert "The last 4 of 4." in said(page("tracks", window="1 h"))
     assert "The last 1 of 1." in said(page("tracks", only="hall"))
 
@@ -124,7 +124,7 @@ def test_a_chosen_track(page: Page, furnished: Any) -> None:
 
 
 def test_a_chosen_track_that_is_gone(page: Page, furnished: Any) -> None:
-    assert "This face is no longer in the database." in said(page("tracks", track="trk:x:e1:1"))
+    assert "No face is chosen." in said(page("tracks", track="trk:x:e1:1"))
 
 
 def test_no_face_in_the_window(page: Page, furnished: Any) -> None:
