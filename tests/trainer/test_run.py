@@ -21,6 +21,7 @@ from trainer.data.faceset import FaceSet
 from trainer.data.ferplus import validation_cut
 from trainer.errors import DataError
 from trainer.evaluate import condition_table, correctness, predict
+from trainer.loop import Trained, train
 from trainer.recipes import Recipe, preset
 from trainer.run import toy_faces, train_weights
 
@@ -84,17 +85,11 @@ def test_the_card_says_where_the_weights_are_from(toy: Run) -> None:
 
 
 def test_the_card_names_the_commit(toy: Run) -> None:
-    command = ["git", "-C", str(Path(run.__file__).parent), "rev-parse", "--short", "HEAD"]
-    head = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert toy.card.git == head.stdout.strip()
-
-
-def test_what_is_on_the_card_is_measured_on_the_stored_weights(toy: Run) -> None:
-    faces = toy_faces()
-    held = faces[validation_cut(faces)]
-    again = condition_table(predict(load_classifier(str(toy.out)), held), held)
-    assert toy.card.metrics == {"validation cut, flip-averaged": again}
-    assert again["n"] == len(held)
+    git = ["git", "-C", str(Path(run.__file__).parent)]
+    if subprocess.run([*git, "rev-parse"], capture_output=True).returncode:
+        assert toy.card.git == ""  # installed, not checked out
+    else:
+        subprocess.run([*git, "cat-file", "-e", f"{toy.card.git}^{{commit}}"], check=True)
 
 
 def test_memory_is_kept_and_the_run_is_reported(toy: Run) -> None:
@@ -136,6 +131,34 @@ def test_other_faces_in_the_run_directory_are_refused(
         with pytest.raises(DataError, match="another run directory"):
             train_tiny(faces, seed)
     assert (tmp_path / "w.safetensors").read_bytes() == old
+
+
+def test_the_card_is_measured_on_the_weights_as_stored(
+    train_tiny: Train, make_faces: Callable[..., FaceSet], tmp_path: Path
+) -> None:
+    faces = make_faces(300)
+    card, held = train_tiny(faces), faces[validation_cut(faces)]
+    again = condition_table(predict(load_classifier(str(tmp_path / "w.safetensors")), held), held)
+    assert card.metrics == {"validation cut, flip-averaged": again}
+    assert again["n"] == len(held) > 20
+
+
+def test_what_is_held_out_is_not_trained_on(
+    train_tiny: Train, make_faces: Callable[..., FaceSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[FaceSet] = []
+
+    def spy(recipe: Any, card: Any, faces: FaceSet, validation: FaceSet, *rest: Any) -> Trained:
+        given.extend([faces, validation])
+        return train(recipe, card, faces, validation, *rest)
+
+    monkeypatch.setattr(run, "train", spy)
+    faces = make_faces(300)
+    train_tiny(faces)
+    fitted, held = (set(part.hashes()) for part in given)
+    assert held == set(faces[validation_cut(faces)].hashes())
+    assert not fitted & held
+    assert fitted | held == set(faces.hashes())
 
 
 def test_too_few_faces_to_hold_any_out(
