@@ -95,7 +95,7 @@ def condition_table(predictions: Predictions, faces: FaceSet) -> dict[str, Any]:
 
 
 def _figures(predictions: Predictions, faces: FaceSet) -> dict[str, Any]:
-    """Of all faces, found or not: one that was not found is as unlikely as a guess among K."""
+    """Figures over all faces. The label of one that was not found has the likelihood of a guess."""
     answers, k = predictions.answers, len(faces.classes)
     guess = np.float32(1 / k)
     likely = np.where(predictions.found[:, None], predictions.probabilities, guess)
