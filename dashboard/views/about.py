@@ -15,7 +15,7 @@ feels, thinks or intends, and none should decide anything about anyone.
 
 - **Measured on web photographs.** The accuracy that we publish was measured on FER2013 faces with
   FER+ votes: small grey pictures from a web search, each labelled by ten people who often
-  disagreed. Your camera, light and people are different. `undercam table` prints the numbers.
+  disagreed. Your camera, light and people are different. `undercam evaluate` prints the numbers.
 - **Rare expressions are weak.** Of a thousand training faces about 350 are neutral and 290 happy,
   but only 20 fearful, 5 disgusted and 5 contemptuous. The last three are missed often, and are
   wrong often when shown.
@@ -33,8 +33,8 @@ feels, thinks or intends, and none should decide anything about anyone.
   medical or safety reasons.
 - **Elsewhere, tell people, and ask them.** The Act counts emotion recognition among its high-risk
   uses (Annex III) and has those exposed to it informed (Article 50(3)). A face is personal data:
-  have a lawful reason, as a rule people's consent, and remove what they ask you to remove
-  (`undercam erase`).
+  have a lawful reason, as a rule people's consent, and remove from the database what
+  they ask you to remove: there is no command for that yet.
 
 ## What is kept
 
