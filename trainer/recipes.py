@@ -21,7 +21,7 @@ class Augment:
     shift: float = 0.08
     scale: float = 0.12
     contrast: float = 0.2
-    brightness: float = 0.2
+    brightness: float = 0.4
     erase_p: float = 0.5
     erase_px: tuple[int, int] = (6, 19)
 
@@ -44,7 +44,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A network, its input and the stages that train it."""
+    """A network, its input and the stages that train it.
+
+    `with_dropped`: learn from the votes on faces without a majority too, where the data is FER+.
+    """
 
     model: str
     network: dict[str, Any]
@@ -53,6 +56,7 @@ class Recipe:
     channels: int = 1
     mean: float = 0.5
     std: float = 0.25
+    with_dropped: bool = False
     augment: Augment = field(default_factory=Augment)
 
 
@@ -61,10 +65,8 @@ PRESETS: dict[tuple[str, str], Recipe] = {
     ("resnet18", "w32"): Recipe(
         "resnet18",
         W32,
-        (
-            Stage("fit", epochs=26, resolution=((0.0, 32), (0.5, 48))),
-            Stage("fine", epochs=12, lr=1.5e-3),
-        ),
+        (Stage("fit", epochs=32, resolution=((0.0, 32), (0.3, 48))),),
+        with_dropped=True,
     ),
     ("resnet18", "w32-plain"): Recipe("resnet18", W32, (Stage("fit", epochs=30),)),
     ("resnet18", "smoke"): Recipe(

@@ -39,10 +39,12 @@ def train_weights(
     run_dir: Path,
     threads: int = 0,
     report: Report = lambda line: None,
+    dropped: FaceSet | None = None,
 ) -> ModelCard:
     """Train, calibrate on the validation cut, measure it there, and write `out` with its card.
 
-    The cut is never trained on. A run goes on from the checkpoint in `run_dir` where there is one.
+    The cut of `faces` is never trained on; `dropped` are more to learn from, without those whose
+    pixels are in the cut. A run goes on from the checkpoint in `run_dir` where there is one.
     Raises DataError for too few faces, or a `run_dir` that belongs to another run.
     """
     keep_freed_memory()
@@ -51,6 +53,9 @@ def train_weights(
     dtype = faster_dtype(torch.get_num_threads())
     report({"dtype": str(dtype).removeprefix("torch."), "threads": torch.get_num_threads()})
     held = validation_cut(faces)
+    fit = faces[~held]
+    if dropped is not None:
+        fit = fit.joined(dropped[~np.isin(dropped.hashes(), faces[held].hashes())])
     card = ModelCard(
         name=name,
         model=recipe.model,
@@ -61,13 +66,13 @@ def train_weights(
         mean=recipe.mean,
         std=recipe.std,
         crop=GEOMETRY,
-        data=f"{faces.name} {faces.protocol}, {(~held).sum()} faces, {held.sum()} held out",
+        data=f"{faces.name} {faces.protocol}, {len(fit)} faces, {held.sum()} held out",
         data_terms=TERMS.get(faces.name.split(":")[0], "not stated"),
         recipe=asdict(recipe) | {"seed": seed, "dtype": str(dtype).removeprefix("torch.")},
         git=_git_hash(),
     )
     validation = faces[held] if held.any() else None
-    trained = train(recipe, card, faces[~held], validation, seed, run_dir, dtype, report)
+    trained = train(recipe, card, fit, validation, seed, run_dir, dtype, report)
     network = build_network(card)
     restore(network, as_stored(trained.state), out)
     if validation is not None:

@@ -37,13 +37,16 @@ def train(
 
     recipe = find_preset(model, preset)
     faces = toy_faces() if data == "toy" else open_faces(data, protocol, split="train")
+    dropped = None
+    if recipe.with_dropped and faces.protocol == "ms_majority":
+        dropped = open_faces(data, "dropped", split="train")
     name = f"{model}-{preset}"
     folder = run_dir or Path("runs") / f"{name}-seed{seed}"
 
     def report(line: dict[str, Any]) -> None:
         ERRORS.print(" ".join(f"{key} {value}" for key, value in line.items()), highlight=False)
 
-    card = train_weights(name, recipe, faces, seed, out, folder, threads, report)
+    card = train_weights(name, recipe, faces, seed, out, folder, threads, report, dropped)
     summary = {"weights": str(out), "temperature": card.temperature, "metrics": card.metrics}
     if as_json:
         print_json(summary)

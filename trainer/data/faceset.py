@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,14 @@ class FaceSet:
             self.ids[rows],
             self.seen_in_training[rows],
         )
+
+    def joined(self, other: FaceSet) -> FaceSet:
+        """These faces and then the other's, under this name; raises ValueError on other classes."""
+        if other.classes != self.classes:
+            raise ValueError(f"classes: expected {self.classes}, got {other.classes}")
+        arrays = ("tiles", "targets", "labels", "ids", "seen_in_training")
+        both = {a: np.concatenate([getattr(self, a), getattr(other, a)]) for a in arrays}
+        return replace(self, **both)
 
     @classmethod
     def of_labels(

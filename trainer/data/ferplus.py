@@ -1,7 +1,8 @@
 """FER+: ten votes a face, and the rules that turn them into labels (arXiv 1608.01041).
 
 A vote row is (neutral .. contempt, unknown, not a face). `ms_majority` follows the authors'
-reference code; `no_drop` keeps every face that has a vote for an emotion.
+reference code; `no_drop` keeps every face that has a vote for an emotion; `dropped` is what
+`no_drop` has more than `ms_majority`: no label to trust, but votes to learn from.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from models.emotions import EMOTIONS
 from trainer.data.faceset import FaceSet
 
-PROTOCOLS = ("ms_majority", "no_drop")
+PROTOCOLS = ("ms_majority", "no_drop", "dropped")
 CLASSES = len(EMOTIONS)
 Votes = NDArray[np.integer]
 
@@ -54,6 +55,8 @@ def from_votes(
         labels = without_outliers(votes)[:, :CLASSES].argmax(axis=1)
     else:
         kept = votes[:, :CLASSES].sum(axis=1) > 0
+        if protocol == "dropped":
+            kept &= ~majority_kept(votes)
         labels = votes[:, :CLASSES].argmax(axis=1)
     votes = votes[kept]
     return FaceSet(
