@@ -1,0 +1,158 @@
+"""The conditions that faces are shown under, each with five severities, and the noise of each face.
+
+    udc_t udc_p             a T-OLED and a P-OLED panel
+    udc_c                   both, and the parts of udc_p alone: udc_dark udc_psf udc_noise, and
+                            udc_haze
+    fer_nb                  noise and blur in sRGB, without a panel: gauss_noise_x1 gauss_noise_x2
+                            gauss_blur_x1 gauss_blur_x2
+
+A cell is a condition and its severity, "udc_p/3". All numbers hold for a face 48 pixels high; at
+other sizes blur grows with the face, and noise so that it is alike once averaged down to 48.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.random import Generator, Philox
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.udc.optics import blur
+from models.udc.panel import FACE_PX, Panel, Pictures, through
+
+CLEAN = "clean"
+SEVERITIES = (1, 2, 3, 4, 5)
+CHUNK = 256
+
+T_OLED = (
+    Panel(0.70, 1.0, 0.70, 1.0, 10024),
+    Panel(0.50, 1.0, 0.50, 1.5, 4005),
+    Panel(0.35, 1.0, 0.35, 2.0, 4005),
+    Panel(0.21, 1.0, 0.20, 2.5, 1608),
+    Panel(0.21, 1.0, 0.20, 3.2, 654),
+)
+P_OLED = (
+    Panel(0.80, 0.80, 0.40, 1.0, 10024),
+    Panel(0.70, 0.70, 0.20, 1.5, 10024),
+    Panel(0.60, 0.60, 0.10, 2.0, 4005),
+    Panel(0.48, 0.48, 0.05, 2.5, 4005),
+    Panel(0.48, 0.48, 0.029, 3.2, 4005),
+)
+BARE = Panel(1.0, 1.0, 1.0, 0.0, math.inf, lens_px=0.0)
+"""No display, no lens, no noise: what is seen is what is there."""
+PANELS: dict[str, tuple[Panel, ...]] = {
+    "udc_t": T_OLED,
+    "udc_p": P_OLED,
+    "udc_dark": tuple(
+        dataclasses.replace(p, open_x=1.0, open_y=1.0, lens_px=0.0, auto_exposure=0.0)
+        for p in P_OLED
+    ),
+    "udc_psf": tuple(dataclasses.replace(p, transmission=1.0, white_e=math.inf) for p in P_OLED),
+    "udc_noise": tuple(dataclasses.replace(p, open_x=1.0, open_y=1.0, lens_px=0.0) for p in P_OLED),
+    "udc_haze": tuple(dataclasses.replace(BARE, haze=h) for h in (0.1, 0.2, 0.3, 0.4, 0.5)),
+}
+NOISE_SIGMA = (0.04, 0.06, 0.08, 0.09, 0.10)
+BLUR_SIGMA_PX = (0.4, 0.6, 0.7, 0.8, 1.0)
+NOISES = {f"gauss_noise_x{by}": tuple(by * sigma for sigma in NOISE_SIGMA) for by in (1, 2)}
+"""Sigma of the noise, of values 0..1."""
+BLURS = {f"gauss_blur_x{by}": tuple(by * sigma for sigma in BLUR_SIGMA_PX) for by in (1, 2)}
+"""Sigma of the blur, pixels of a face 48 pixels high."""
+SUITES: dict[str, tuple[str, ...]] = {
+    "udc_c": tuple(PANELS),
+    "fer_nb": (*NOISES, *BLURS),
+}
+CELLS = {
+    f"{corruption}/{severity}": (corruption, severity - 1)
+    for corruption in (*PANELS, *NOISES, *BLURS)
+    for severity in SEVERITIES
+}
+"""Each cell's condition, and where its numbers stand in that condition's five."""
+DISPLAYS = {"t-oled": "udc_t", "p-oled": "udc_p"}
+"""What people call the two panels."""
+
+
+def conditions(spec: str) -> tuple[str, ...]:
+    """The cells that a list of names means, each once, `clean` first.
+
+    Names, comma between: `clean`, a suite, a condition, or one cell of it. Raises ValueError that
+    quotes an unknown one.
+
+    >>> conditions("udc_p/3,clean,udc_t")
+    ('clean', 'udc_p/3', 'udc_t/1', 'udc_t/2', 'udc_t/3', 'udc_t/4', 'udc_t/5')
+    """
+    chosen = [cell for name in spec.split(",") for cell in _cells(name.strip())]
+    return tuple(sorted(dict.fromkeys(chosen), key=lambda cell: cell != CLEAN))
+
+
+def _cells(name: str) -> list[str]:
+    if name == CLEAN:
+        return [CLEAN]
+    wanted = SUITES.get(name, (name,))
+    cells = [cell for cell, (corruption, _) in CELLS.items() if {cell, corruption} & set(wanted)]
+    if not cells:
+        raise ValueError(f"no such condition {name!r}")
+    return cells
+
+
+def panel_of(cell: str) -> Panel:
+    """The panel of a cell "udc_p/3"; raises ValueError for one without, such as `clean`."""
+    corruption, level = CELLS.get(cell, (CLEAN, 0))
+    if corruption not in PANELS:
+        raise ValueError(f"no panel in {cell!r}")
+    return PANELS[corruption][level]
+
+
+def noise_of(dataset: str, face: int | np.integer | str, cell: str) -> Generator:
+    """The noise of one picture in one cell: the same on every machine, in any batch and order."""
+    key = hashlib.sha256(f"{dataset}|{face}|{cell}".encode()).digest()
+    return Generator(Philox(key=int.from_bytes(key[:16], "little")))
+
+
+def degrade(
+    tiles: Pictures, ids: Sequence[int] | NDArray[np.int64], dataset: str, cell: str
+) -> Pictures:
+    """Aligned tiles (n, h, w) grey or (n, h, w, 3) RGB uint8 under a condition, the same shape.
+
+    `ids` (n,) and the data set's name choose each tile's noise. Raises ValueError for an unknown
+    cell.
+    """
+    if cell == CLEAN:
+        return tiles
+    if len(ids) != len(tiles):
+        raise ValueError(f"ids: expected {len(tiles)}, got {len(ids)}")
+    if cell not in CELLS:
+        raise ValueError(f"no such condition {cell!r}")
+    seen = np.empty_like(tiles)
+    for start in range(0, len(tiles), CHUNK):
+        part = slice(start, start + CHUNK)
+        noises = [noise_of(dataset, face, cell) for face in ids[part]]
+        seen[part] = _harmed(tiles[part], *CELLS[cell], noises)
+    return seen
+
+
+def _harmed(tiles: Pictures, corruption: str, level: int, noises: Sequence[Generator]) -> Pictures:
+    scale = tiles.shape[1] / FACE_PX
+    if corruption in PANELS:
+        return through(tiles, PANELS[corruption][level].at(scale), noises)
+    if corruption in BLURS:
+        return _blurred(tiles, BLURS[corruption][level] * scale)
+    sigma = NOISES[corruption][level] * scale
+    drawn = np.stack([noise.standard_normal(tiles.shape[1:]) for noise in noises])
+    return np.clip(np.rint(tiles + 255 * sigma * drawn), 0, 255).astype(np.uint8)
+
+
+def _blurred(tiles: Pictures, sigma_px: float) -> Pictures:
+    """A Gaussian over sRGB values, each channel for itself."""
+    x = torch.from_numpy(np.moveaxis(tiles.reshape(*tiles.shape[:3], -1), 3, 1).copy())
+    n, channels, height, width = x.shape
+    one = torch.ones(1, dtype=torch.float64)
+    flat: Tensor = x.reshape(n * channels, 1, height, width).double() / 255
+    seen = blur(flat, one, one, 0 * one, sigma_px * one).reshape(x.shape)
+    levels = (seen * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    return levels.contiguous().numpy().reshape(tiles.shape)
