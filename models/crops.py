@@ -97,6 +97,18 @@ def to_model_input(crops: Crops, card: ModelCard, device: str = "cpu") -> Tensor
     return (x - card.mean) / card.std
 
 
+def tile_to_input(tile_px: int, input_px: int) -> Tensor:
+    """What the way from a tile to a network's input does along each side: (input_px, tile_px).
+
+    M @ tile @ M.T is `to_model_input(crops_from_tiles(tile))` but for the rounding to 8 bits and
+    the normalisation: for training, where tiles change before they become crops.
+    """
+    basis = np.eye(tile_px, dtype=np.float32)
+    how = cv2.INTER_AREA if tile_px > CROP_PX else cv2.INTER_CUBIC
+    enlarged = torch.from_numpy(cv2.resize(basis, (tile_px, CROP_PX), interpolation=how))
+    return _area_average(CROP_PX, input_px) @ enlarged if input_px != CROP_PX else enlarged
+
+
 def _area_average(size: int, smaller: int) -> Tensor:
     """(smaller, size) float32: row i averages the source pixels under new pixel i."""
     edges = torch.linspace(0, size, smaller + 1, dtype=torch.float64)

@@ -13,11 +13,20 @@ from models.baselines.softmax import SoftmaxClassifier
 from models.classifier import EmotionClassifier
 from models.crops import GEOMETRY
 from models.errors import ModelError
+from models.lrdif.classifier import LRDifClassifier
+from models.lrdif.network import LRDif, Poster
 from models.weights import ModelCard, read_card, read_state, restore
 
+Classifier = SoftmaxClassifier | LRDifClassifier
 ZOO = Path(__file__).parent / "zoo"
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"resnet18": ResNet18}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "resnet18": ResNet18,
+    "lrdif": LRDif,
+    "poster": Poster,
+}
 """What a card's `model` may name; the card's `network` holds the keyword arguments."""
+CLASSIFIERS: dict[str, Callable[..., Classifier]] = {"lrdif": LRDifClassifier}
+"""How a model is asked, where it is not simply one forward and a softmax."""
 
 
 def zoo_names() -> list[str]:
@@ -43,7 +52,7 @@ def build_network(card: ModelCard) -> nn.Module:
         raise ModelError(f"unknown model {card.model!r}", card.name, f"this version knows {known}")
     try:
         return NETWORKS[card.model](classes=len(card.labels), **card.network)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ModelError(
             f"{card.model} cannot be built from {card.network}", card.name, "use other weights"
         ) from error
@@ -62,4 +71,9 @@ def load_classifier(name_or_path: str, **options: Any) -> EmotionClassifier:
         )
     network = build_network(card)
     restore(network, read_state(path), path)
-    return SoftmaxClassifier(network, card, **options)
+    return as_classifier(network, card, **options)
+
+
+def as_classifier(network: nn.Module, card: ModelCard, **options: Any) -> Classifier:
+    """A network behind the door of its kind; `options` are the classifier's own."""
+    return CLASSIFIERS.get(card.model, SoftmaxClassifier)(network, card, **options)

@@ -14,24 +14,24 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from numpy.typing import NDArray
+from torch import Tensor
 
-from models.crops import crops_from_tiles, to_model_input
 from models.errors import ModelError
-from models.loading import build_network
 from models.weights import ModelCard, State
 from trainer import checkpoint
-from trainer.augment import augment
 from trainer.data.faceset import FaceSet
 from trainer.ema import MovingAverage
 from trainer.errors import DataError
+from trainer.objectives import objective_for
+from trainer.objectives.base import Batch, Objective
 from trainer.recipes import Recipe, Stage
+from trainer.views import CHUNK, Views, model_inputs
 
 Report = Callable[[dict[str, Any]], None]
 """Told after every epoch: stage, epoch, epochs, px, loss, lr, accuracy on what is held out."""
-CHUNK = 512
 ELSEWHERE = "train in another run directory, or delete this one"
 
 
@@ -41,15 +41,6 @@ class Trained:
 
     state: State
     history: list[dict[str, Any]]
-
-
-def model_inputs(faces: FaceSet, card: ModelCard) -> Tensor:
-    """All faces through the one door to a network's input: (n, c, px, px) float32."""
-    chunks = [
-        to_model_input(crops_from_tiles(faces.tiles[start : start + CHUNK]), card)
-        for start in range(0, len(faces), CHUNK)
-    ]
-    return torch.cat(chunks)
 
 
 def train(
@@ -72,26 +63,27 @@ def train(
         raise DataError(f"{len(faces)} faces to train on", faces.name, f"a batch takes {most}")
     _claim(run_dir, faces)
     torch.manual_seed(seed)
-    network = build_network(card)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    inputs, targets = model_inputs(faces, card), torch.from_numpy(faces.targets)
-    held = None
-    if validation is not None:
-        held = model_inputs(validation, card), torch.from_numpy(validation.labels)
+    objective = objective_for(recipe, card)
+    objective.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective.prepare(faces, run_dir)
+    views = Views(faces, card, recipe)
+    held = None if validation is None else Held.of(validation, card)
     history: list[dict[str, Any]] = []
     state: State = {}
     for stage in recipe.stages:
-        run = _StageRun(network, recipe, stage, seed, run_dir, dtype)
+        objective.begin(stage.name)
+        run = _StageRun(objective, recipe, stage, seed, run_dir, dtype)
         run.resume()
         while run.epochs_done < stage.epochs:
-            measured = run.epoch(inputs, targets)
+            measured = run.epoch(views)
             if held is not None:
-                measured["accuracy"] = accuracy(network, run.average.state, *held)
+                measured |= held.measured(objective, stage.name, run.average.state)
             run.save(measured)
             report(measured)
         history += run.history
         state = run.average.state
-    return Trained(state, history)
+        objective.network.load_state_dict(state)
+    return Trained(objective.product(state), history)
 
 
 class _StageRun:
@@ -99,22 +91,23 @@ class _StageRun:
 
     def __init__(
         self,
-        network: nn.Module,
+        objective: Objective,
         recipe: Recipe,
         stage: Stage,
         seed: int,
         run_dir: Path,
         dtype: torch.dtype,
     ) -> None:
-        self.network, self.recipe, self.stage = network, recipe, stage
-        self.average = MovingAverage(network, stage.ema)
+        self.objective, self.network, self.stage = objective, objective.network, stage
+        self.average = MovingAverage(self.network, stage.ema)
         self.history: list[dict[str, Any]] = []
         self.epochs_done = 0
         self._steps_done = 0
         self._seed = seed
         self._dtype = dtype
+        self._trained = objective.parameters(stage.name)
         self._optimizer = torch.optim.AdamW(
-            network.parameters(), lr=stage.lr, weight_decay=stage.weight_decay, fused=True
+            self._trained, lr=stage.lr, weight_decay=stage.weight_decay, fused=True
         )
         done = recipe.stages[: recipe.stages.index(stage) + 1]
         self._hash = _digest(replace(recipe, stages=done), seed)
@@ -136,22 +129,21 @@ class _StageRun:
         )
         checkpoint.save(self._checkpoint, self.network, self.average, self._optimizer, place)
 
-    def epoch(self, inputs: Tensor, targets: Tensor) -> dict[str, Any]:
+    def epoch(self, views: Views) -> dict[str, Any]:
         """One pass over the faces in a fresh order; the last, incomplete batch is left out."""
         stage = self.stage
         draws = torch.Generator().manual_seed(_seed_of(self._seed, stage.name, self.epochs_done))
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=draws)))
         size = resolution_at(stage, self.epochs_done)
-        order = torch.randperm(len(inputs), generator=draws)
+        order = torch.randperm(len(views), generator=draws)
         batches = order[: len(order) // stage.batch * stage.batch].view(-1, stage.batch)
         total = 0.0
         self.network.train()
-        for batch in batches:
+        for rows in batches:
             lr = one_cycle(self._steps_done / (stage.epochs * len(batches)), stage.lr)
             for group in self._optimizer.param_groups:
                 group["lr"] = lr
-            x = augment(inputs[batch], self.recipe.augment, draws)
-            total += self._step(_shrunk(x, size), targets[batch])
+            total += self._step(views(rows, size, draws))
         self.epochs_done += 1
         if not math.isfinite(total):
             where = f"stage {stage.name}, epoch {self.epochs_done}"
@@ -165,17 +157,58 @@ class _StageRun:
             "lr": round(lr, 7),
         }
 
-    def _step(self, x: Tensor, targets: Tensor) -> float:
-        x = x.contiguous(memory_format=torch.channels_last)
+    def _step(self, batch: Batch) -> float:
         with torch.autocast("cpu", self._dtype, enabled=self._dtype != torch.float32):
-            logits = self.network(x)
-        loss = functional.cross_entropy(logits.float(), targets)
+            loss = self.objective.loss(self.stage.name, batch)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        if self._steps_done == 0:
+            self._check_reach()
         self._optimizer.step()
         self.average.update(self.network, self._steps_done)
         self._steps_done += 1
         return float(loss.detach())
+
+    def _check_reach(self) -> None:
+        """A parameter that the loss does not reach would stay as it was drawn, unseen."""
+        names = {id(value): name for name, value in self.network.named_parameters()}
+        lost = [names[id(value)] for value in self._trained if value.grad is None]
+        if lost:
+            where = f"stage {self.stage.name}"
+            raise ModelError(f"no gradient for {lost[0]}", where, "leave it out of the stage")
+
+
+@dataclass(frozen=True)
+class Held:
+    """The faces that are held out, as a network takes them."""
+
+    inputs: Tensor
+    labels: Tensor
+    ids: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, faces: FaceSet, card: ModelCard) -> Held:
+        """All of them, unchanged."""
+        return cls(model_inputs(faces, card), torch.from_numpy(faces.labels), faces.ids)
+
+    @torch.no_grad()
+    def measured(self, objective: Objective, stage: str, state: State) -> dict[str, float]:
+        """{"accuracy": share of right answers of the averaged weights}, or nothing in a stage that
+        has no answers; the network gets its own weights back."""
+        network = objective.network
+        own = {name: value.clone() for name, value in network.state_dict().items()}
+        network.load_state_dict(state)
+        network.eval()
+        answers: list[Tensor] = []
+        for start in range(0, len(self.inputs), CHUNK):
+            part = slice(start, start + CHUNK)
+            logits = objective.logits(stage, self.inputs[part], self.ids[part])
+            if logits is not None:
+                answers.append(logits.argmax(dim=1))
+        network.load_state_dict(own)
+        if not answers:
+            return {}
+        return {"accuracy": round(float((torch.cat(answers) == self.labels).float().mean()), 5)}
 
 
 def one_cycle(done: float, peak: float, warm_up: float = 0.25) -> float:
@@ -194,17 +227,6 @@ def resolution_at(stage: Stage, epoch: int) -> int:
     return [px for share, px in stage.resolution if epoch >= share * stage.epochs][-1]
 
 
-@torch.inference_mode()
-def accuracy(network: nn.Module, state: State, inputs: Tensor, labels: Tensor) -> float:
-    """Share of right answers of the averaged weights; the network gets its own weights back."""
-    own = {name: value.clone() for name, value in network.state_dict().items()}
-    network.load_state_dict(state)
-    network.eval()
-    answers = torch.cat([network(x).argmax(dim=1) for x in torch.split(inputs, CHUNK)])
-    network.load_state_dict(own)
-    return round(float((answers == labels).float().mean()), 5)
-
-
 def _claim(run_dir: Path, faces: FaceSet) -> None:
     """A run directory belongs to the faces it was begun with: weights must not learn from others
     than those their card names."""
@@ -213,12 +235,6 @@ def _claim(run_dir: Path, faces: FaceSet) -> None:
         raise DataError("run on other faces", str(run_dir), ELSEWHERE)
     run_dir.mkdir(parents=True, exist_ok=True)
     note.write_text(own, encoding="ascii")
-
-
-def _shrunk(x: Tensor, size: int) -> Tensor:
-    if x.shape[-1] == size:
-        return x
-    return functional.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
 
 
 def _seed_of(seed: int, stage: str, epoch: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trainer.errors import DataError
@@ -27,6 +27,21 @@ class Augment:
 
 
 @dataclass(frozen=True)
+class PanelDraws:
+    """Displays drawn for a `share` of the faces (see `models.udc.panel`).
+
+    `open` share of an axis, `spacing_px` for a face of 48 pixels: drawn evenly; `transmission` and
+    `white_e`, electrons of white: evenly in their logarithm.
+    """
+
+    share: float = 0.75
+    open: tuple[float, float] = (0.2, 1.0)
+    spacing_px: tuple[float, float] = (0.0, 3.2)
+    transmission: tuple[float, float] = (0.029, 1.0)
+    white_e: tuple[float, float] = (273.0, 10024.0)
+
+
+@dataclass(frozen=True)
 class Stage:
     """One optimisation: AdamW under a one-cycle learning rate, weights averaged over steps (EMA).
 
@@ -46,7 +61,9 @@ class Stage:
 class Recipe:
     """A network, its input and the stages that train it.
 
-    `with_dropped`: learn from the votes on faces without a majority too, where the data is FER+.
+    `panel`: faces are also seen through simulated displays: another condition, never compared with
+    weights that saw none. `objective`: the settings of the model's own objective. `with_dropped`:
+    learn from the votes on faces without a majority too, where the data is FER+.
     """
 
     model: str
@@ -58,22 +75,49 @@ class Recipe:
     std: float = 0.25
     with_dropped: bool = False
     augment: Augment = field(default_factory=Augment)
+    panel: PanelDraws | None = None
+    objective: dict[str, Any] = field(default_factory=dict)
 
 
 W32 = {"width": 32, "stem_stride": 2, "dropout": 0.3}
+LRDIF = Recipe(
+    "lrdif",
+    {},
+    (
+        Stage("points", epochs=5),
+        Stage("s1", epochs=5, lr=1.5e-3),
+        Stage("s2", epochs=35, lr=1.5e-3),
+    ),
+    with_dropped=True,
+)
+"""The lean LRDif, for two CPU cores: 0.1 GMAC a face."""
+POSTER = replace(
+    LRDIF, model="poster", stages=(LRDIF.stages[0], Stage("fit", epochs=40, lr=1.5e-3))
+)
+RESNET = Recipe("resnet18", W32, (Stage("fit", epochs=40),), with_dropped=True)
+"""The equal-compute rival of the lean LRDif: as many passes over the faces as its s1 and s2."""
+
 PRESETS: dict[tuple[str, str], Recipe] = {
-    ("resnet18", "w32"): Recipe(
-        "resnet18",
-        W32,
-        (Stage("fit", epochs=32, resolution=((0.0, 32), (0.3, 48))),),
-        with_dropped=True,
+    ("resnet18", "w32"): replace(
+        RESNET, stages=(Stage("fit", epochs=32, resolution=((0.0, 32), (0.3, 48))),)
     ),
     ("resnet18", "w32-plain"): Recipe("resnet18", W32, (Stage("fit", epochs=30),)),
+    ("resnet18", "w32-40"): RESNET,
+    ("resnet18", "w32-40-udc"): replace(RESNET, panel=PanelDraws()),
     ("resnet18", "smoke"): Recipe(
         "resnet18",
         {"width": 8, "stem_stride": 2, "dropout": 0.0},
         (Stage("fit", epochs=8, batch=32),),
     ),
+    ("lrdif", "cpu"): LRDIF,
+    ("lrdif", "cpu-udc"): replace(LRDIF, panel=PanelDraws()),
+    ("lrdif", "smoke"): replace(
+        LRDIF,
+        network={"prior": 16, "widths": [8, 16, 32], "width": 16},
+        stages=tuple(Stage(name, epochs=3, batch=32) for name in ("points", "s1", "s2")),
+    ),
+    ("poster", "cpu"): POSTER,
+    ("poster", "cpu-udc"): replace(POSTER, panel=PanelDraws()),
 }
 
 

@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.baselines.softmax import SoftmaxClassifier
 from models.crops import GEOMETRY
 from models.emotions import EMOTIONS
-from models.loading import build_network
+from models.loading import as_classifier, build_network
 from models.weights import ModelCard, as_stored, read_card, restore, save
 from trainer.calibration import fit_temperature
 from trainer.data.faceset import FaceSet
 from trainer.data.ferplus import validation_cut
 from trainer.evaluate import condition_table, predict
-from trainer.loop import CHUNK, Report, model_inputs, train
+from trainer.loop import Report, train
 from trainer.memory import keep_freed_memory
 from trainer.precision import faster_dtype
 from trainer.recipes import Recipe
+from trainer.views import CHUNK, model_inputs
 
 TERMS = {
     "ferplus": "FER+ votes: MIT. FER2013 pictures: web search of 2013, no licence, research use.",
@@ -82,13 +82,14 @@ def train_weights(
 
 
 def _calibrated(network: torch.nn.Module, card: ModelCard, validation: FaceSet) -> ModelCard:
-    classifier = SoftmaxClassifier(network, card, flip=True)
+    classifier = as_classifier(network, card, flip=True)
+    parts = [slice(start, start + CHUNK) for start in range(0, len(validation), CHUNK)]
+    inputs = model_inputs(validation, card)
     with torch.inference_mode():
-        inputs = torch.split(model_inputs(validation, card), CHUNK)
-        logits = torch.cat([classifier.logits(x) for x in inputs])
+        logits = torch.cat([classifier.logits(inputs[p], validation.ids[p]) for p in parts])
     temperature = fit_temperature(logits, torch.from_numpy(validation.labels))
     card = replace(card, temperature=round(temperature, 4))
-    table = condition_table(predict(SoftmaxClassifier(network, card), validation), validation)
+    table = condition_table(predict(as_classifier(network, card), validation), validation)
     return replace(card, metrics={"validation cut, flip-averaged": table})
 
 

@@ -38,7 +38,7 @@ class SoftmaxClassifier:
             raise ModelError("scores are not numbers", self.card.name, "use other weights")
         return EmotionScores(scores, normalised_entropy(scores))
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor, ids: NDArray[np.int64] | None = None) -> Tensor:
         """Model input (n, c, px, px) -> logits (n, K), averaged over the mirror image if asked."""
         x = x.contiguous(memory_format=torch.channels_last)
         logits: Tensor = self._network(x)

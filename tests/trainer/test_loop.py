@@ -19,8 +19,10 @@ from models.loading import build_network
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
-from trainer.loop import Trained, accuracy, model_inputs, one_cycle, resolution_at, train
-from trainer.recipes import Recipe, Stage
+from trainer.loop import Held, Trained, one_cycle, resolution_at, train
+from trainer.objectives.softmax import SoftmaxObjective
+from trainer.recipes import Augment, Recipe, Stage
+from trainer.views import model_inputs
 
 MakeFaces = Callable[..., FaceSet]
 MakeRecipe = Callable[..., Recipe]
@@ -140,7 +142,8 @@ def test_learning_lowers_the_loss(
     labels = faces.labels % 4
     tiles = np.broadcast_to((40 + 50 * labels)[:, None, None], (96, 48, 48)).astype(np.uint8)
     grey = FaceSet.of_labels("grey", faces.classes, tiles, labels)
-    history = go(recipe=make_recipe(epochs=12, lr=0.01), faces=grey).history
+    dimmed = {"augment": Augment(brightness=0.2, erase_px=(3, 8))}  # the classes are brightness
+    history = go(recipe=make_recipe(dimmed, epochs=12, lr=0.01), faces=grey).history
     assert history[0]["loss"] > 1.0
     assert history[-1]["loss"] < 0.2
 
@@ -237,34 +240,25 @@ def test_faces_are_shrunk_as_the_stage_says(
     go: Callable[..., Trained], make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = Seen()
-    monkeypatch.setattr("trainer.loop.build_network", lambda card: seen)
+    monkeypatch.setattr("trainer.objectives.softmax.build_network", lambda card: seen)
     recipe = make_recipe(epochs=4, resolution=((0.0, 12), (0.5, 24)))
     lines = go(recipe=recipe, validation=None).history
     assert seen.sizes == [12] * 4 + [24] * 4  # 40 faces: two batches of 16 an epoch
     assert [line["px"] for line in lines] == [12, 12, 24, 24]
 
 
-def test_accuracy_measures_the_average_and_leaves_the_weights(
-    tiny_card: ModelCard, make_faces: MakeFaces
+def test_what_is_held_out_measures_the_average_and_leaves_the_weights(
+    tiny_card: ModelCard, make_faces: MakeFaces, make_recipe: MakeRecipe
 ) -> None:
     faces = make_faces(30)
-    inputs, labels = model_inputs(faces, tiny_card), torch.from_numpy(faces.labels)
-    torch.manual_seed(1)
-    network, average = build_network(tiny_card), build_network(tiny_card).state_dict()
+    objective = SoftmaxObjective(make_recipe(), tiny_card)
+    network, average = objective.network, build_network(tiny_card).state_dict()
     for name, value in average.items():
         average[name] = torch.zeros_like(value)
     average["head.bias"][3] = 1.0  # answers 3, always
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    found = accuracy(network, average, inputs, labels)
-    assert found == pytest.approx((faces.labels == 3).mean(), abs=1e-5)
+    found = Held.of(faces, tiny_card).measured(objective, "fit", average)
+    assert found == {"accuracy": pytest.approx((faces.labels == 3).mean(), abs=1e-5)}
     assert same(before, network.state_dict())
-    network.train()(inputs[:8]).sum().backward()  # and it can still learn
+    network.train()(model_inputs(faces[:8], tiny_card)).sum().backward()  # and it can still learn
     assert network.get_parameter("head.weight").grad is not None
-
-
-def test_all_faces_through_the_one_door(tiny_card: ModelCard, make_faces: MakeFaces) -> None:
-    faces = make_faces(600)  # more than one chunk
-    inputs = model_inputs(faces, tiny_card)
-    assert inputs.shape == (600, 1, 24, 24)
-    part = slice(510, 515)
-    assert torch.equal(inputs[part], model_inputs(faces[part], tiny_card))

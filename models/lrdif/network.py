@@ -1,0 +1,110 @@
+"""LRDif in its two stages, and `Poster`, the same network without diffusion.
+
+Stage 1 sees a face and its label, and learns what a prior Z is good for. Stage 2 sees the face
+alone and restores Z by diffusion: it is what serves, and has no input for a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.lrdif.diffusion import Diffusion
+from models.lrdif.encoders import FEATURES, ImageEncoder, LabelEncoder
+from models.lrdif.former import UDCFormer
+from models.lrdif.prior import FPEN, PriorRestorer, epr_norm
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a UDCformer. `widths`: channels of its three levels; `width`: of its tokens."""
+
+    channels: int = 1
+    input_px: int = 48
+    widths: tuple[int, int, int] = (32, 64, 128)
+    dt_blocks: int = 1
+    dil_blocks: int = 1
+    width: int = 120
+    fusion_blocks: int = 1
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.input_px % 8:
+            raise ValueError(f"input_px {self.input_px}: give a multiple of 8")
+        object.__setattr__(self, "widths", tuple(self.widths))
+
+
+class LRDif(nn.Module):
+    """Stage 2: faces (n, channels, H, W) and a start Z_T (n, prior) -> logits (n, classes).
+
+    `prior` is the size of Z; `norm` keeps Z at mean 0 and variance 1; the rest of the settings are
+    those of `Diffusion`, `PriorRestorer` and `Shape`. Raises ValueError for settings that cannot
+    be.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        prior: int = 128,
+        steps: int = 4,
+        param: str = "x0",
+        zero_snr: bool = True,
+        insert_noise: bool = False,
+        norm: bool = True,
+        restorer: str = "diffusion",
+        **shape: Any,
+    ) -> None:
+        super().__init__()
+        sizes = Shape(**shape)
+        self.prior = prior
+        self.diffusion = Diffusion(steps, param, zero_snr, insert_noise)
+        self.encoder = ImageEncoder(sizes.channels)
+        self.restorer = PriorRestorer(FEATURES, prior, self.diffusion, norm, restorer)
+        self.former = UDCFormer(classes, prior=prior, **asdict(sizes))
+
+    def restore(self, x: Tensor, start: Tensor, noises: Sequence[Tensor] = ()) -> Tensor:
+        """Z (n, prior) of faces, from Z_T; `noises` of the steps T to 2 where they are inserted."""
+        z: Tensor = self.restorer(self.encoder(x), start, noises)
+        return z
+
+    def forward(self, x: Tensor, start: Tensor, noises: Sequence[Tensor] = ()) -> Tensor:
+        logits: Tensor = self.former(x, self.restore(x, start, noises))
+        return logits
+
+
+class LRDifWithLabel(nn.Module):
+    """Stage 1: the same, its Z made from the face and its label (n, K shares). For training."""
+
+    def __init__(self, classes: int, prior: int = 128, norm: bool = True, **shape: Any) -> None:
+        super().__init__()
+        sizes = Shape(**shape)
+        self._normed = norm
+        self.encoder = ImageEncoder(sizes.channels)
+        self.label = LabelEncoder(classes)
+        self.fpen = FPEN(2 * FEATURES, prior)
+        self.former = UDCFormer(classes, prior=prior, **asdict(sizes))
+
+    def z(self, x: Tensor, shares: Tensor) -> Tensor:
+        """Z (n, prior) of faces and their labels (eq. 1)."""
+        made: Tensor = self.fpen(torch.cat([self.label(shares), self.encoder(x)], dim=1))
+        return epr_norm(made) if self._normed else made
+
+    def forward(self, x: Tensor, shares: Tensor) -> Tensor:
+        logits: Tensor = self.former(x, self.z(x, shares))
+        return logits
+
+
+class Poster(nn.Module):
+    """LRDif's image and landmark network, fusion and head alone: faces -> logits (n, classes)."""
+
+    def __init__(self, classes: int, **shape: Any) -> None:
+        super().__init__()
+        self.former = UDCFormer(classes, prior=0, **asdict(Shape(**shape)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.former(x)
+        return logits

@@ -1,0 +1,142 @@
+"""LRDif's stages: landmarks, then the prior with labels, then its restoration without (§3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.loading import build_network
+from models.lrdif.classifier import LRDifClassifier
+from models.lrdif.landmarks import LandmarkNet
+from models.lrdif.network import LRDif, LRDifWithLabel, Shape
+from models.weights import ModelCard, State
+from trainer.data.faceset import FaceSet
+from trainer.objectives.base import Batch
+from trainer.objectives.points import PointLabels
+from trainer.recipes import Recipe
+
+WITH_LABEL, WITHOUT = "with_label", "without"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of the losses on Z beside cross-entropy (eq. 18): `kl` at temperature `tau`, and `l1`.
+
+    kl 1, tau 1, l1 0 is the paper's; kl 0, l1 0 is cross-entropy alone.
+    """
+
+    kl: float = 0.1
+    tau: float = 1.0
+    l1: float = 1.0
+
+
+class LRDifObjective:
+    """An `Objective` with the stages `points` (the landmark network, fixed from then on), `s1` (Z
+    from face and label), `s2` (Z restored from the face alone), and between them, where wanted,
+    `s2a`: the restorer by itself, on the losses of Z."""
+
+    def __init__(self, recipe: Recipe, card: ModelCard) -> None:
+        settings = card.network
+        names = {field.name for field in fields(Shape)} | {"prior", "norm"}
+        given = {name: value for name, value in settings.items() if name in names}
+        self.with_label = LRDifWithLabel(len(card.labels), **given)
+        self.without = _lrdif(card)
+        self.network = nn.ModuleDict({WITH_LABEL: self.with_label, WITHOUT: self.without})
+        self.weights = Weights(**recipe.objective)
+        self._card = card
+        self._points: PointLabels | None = None
+
+    def prepare(self, faces: FaceSet, run_dir: Path) -> None:
+        """The faces' landmarks."""
+        self._points = PointLabels.of(faces, run_dir)
+
+    def begin(self, stage: str) -> None:
+        """Stage 2 starts from stage 1's image encoder and UDCformer."""
+        self._landmarks.requires_grad_(stage == "points")
+        if stage in ("s2", "s2a") and not self._is_begun:
+            self.without.encoder.load_state_dict(self.with_label.encoder.state_dict())
+            self.without.former.load_state_dict(self.with_label.former.state_dict())
+
+    @property
+    def _landmarks(self) -> LandmarkNet:
+        return self.with_label.former.dil.landmarks
+
+    @property
+    def _is_begun(self) -> bool:
+        """Whether stage 2's former has left its random start for stage 1's weights."""
+        ours, theirs = (part.former.head.weight for part in (self.without, self.with_label))
+        return bool(torch.equal(ours, theirs))
+
+    def parameters(self, stage: str) -> list[nn.Parameter]:
+        """Of points the landmark network, of s1 the rest of the first network, of s2 that of the
+        second, of s2a its restorer and encoder."""
+        parts: list[nn.Module] = {
+            "points": [self._landmarks],
+            "s1": [self.with_label],
+            "s2a": [self.without.encoder, self.without.restorer],
+            "s2": [self.without],
+        }[stage]
+        return [value for part in parts for value in part.parameters() if value.requires_grad]
+
+    def loss(self, stage: str, batch: Batch) -> Tensor:
+        """Distance of landmarks in points; cross-entropy in s1; with the losses of Z in s2; the
+        losses of Z alone in s2a."""
+        if stage == "points" and self._points is not None:
+            return self._points.loss(self._landmarks.train(), batch)
+        if stage == "s1":
+            answers = self.with_label(batch.x, batch.targets)
+            return functional.cross_entropy(answers.float(), batch.targets)
+        wanted = self.teacher(batch)
+        start, *noises = self._noise(wanted)
+        z = self.without.restore(batch.x, self.without.diffusion.forward(wanted, start), noises)
+        loss = self.prior_loss(z.float(), wanted.float())
+        if stage == "s2a":
+            return loss
+        answers = self.without.former(batch.x, z)
+        return loss + functional.cross_entropy(answers.float(), batch.targets)
+
+    @torch.no_grad()
+    def teacher(self, batch: Batch) -> Tensor:
+        """Z (n, C) of stage 1 for the same pictures and their labels, in evaluation mode."""
+        self.with_label.eval()
+        return self.with_label.z(batch.x, batch.targets)
+
+    def prior_loss(self, z: Tensor, wanted: Tensor) -> Tensor:
+        """Kullback-Leibler divergence of softmax(wanted / tau) from softmax(z / tau) (eq. 17),
+        mean over the batch, and the mean absolute difference, both weighted."""
+        w = self.weights
+        ours, theirs = (functional.log_softmax(v / w.tau, dim=1) for v in (z, wanted))
+        kl = functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+        return w.kl * kl + w.l1 * functional.l1_loss(z, wanted)
+
+    def _noise(self, like: Tensor) -> list[Tensor]:
+        diffusion = self.without.diffusion
+        count = diffusion.steps if diffusion.insert_noise else 1
+        return [torch.randn_like(like) for _ in range(count)]
+
+    def logits(self, stage: str, x: Tensor, ids: NDArray[np.int64]) -> Tensor | None:
+        """Stage 2's answers; stage 1 knows the labels, and s2a does not look at them."""
+        if stage != "s2":
+            return None
+        return LRDifClassifier(self.without, self._card, flip=False).logits(x, ids)
+
+    def product(self, state: State) -> State:
+        """Stage 2 alone: nothing that ever saw a label."""
+        prefix = f"{WITHOUT}."
+        return {
+            name.removeprefix(prefix): value
+            for name, value in state.items()
+            if name.startswith(prefix)
+        }
+
+
+def _lrdif(card: ModelCard) -> LRDif:
+    network: Any = build_network(card)
+    return network
