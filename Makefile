@@ -22,6 +22,8 @@ help:
 	@sed -n '1,4s/^# //p' Makefile
 
 setup: .venv/.developer
+	@echo "reading the libraries' types once, so that make check is quick"
+	@$(BIN)/mypy >/dev/null || true
 	@echo "ready: .venv"
 
 check: .venv/.developer

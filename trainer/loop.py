@@ -28,6 +28,7 @@ from trainer.errors import DataError
 from trainer.objectives import objective_for
 from trainer.objectives.base import Batch, Objective
 from trainer.recipes import Recipe, Stage
+from trainer.team import ALONE, Team
 from trainer.views import CHUNK, Views, model_inputs
 
 Report = Callable[[dict[str, Any]], None]
@@ -52,34 +53,47 @@ def train(
     run_dir: Path,
     dtype: torch.dtype = torch.float32,
     report: Report = lambda line: None,
+    team: Team = ALONE,
 ) -> Trained:
     """Run the recipe's stages in order, from the checkpoint in `run_dir` where there is one.
 
-    Raises DataError for fewer faces than a batch, and for a `run_dir` that holds a damaged
-    checkpoint or another run: its recipe, seed and faces must be these.
+    Every worker of a `team` calls this with the same faces; its first one keeps the checkpoints.
+    Raises DataError for fewer faces than a batch, a batch that cannot be shared out evenly, and
+    for a `run_dir` that holds a damaged checkpoint or another run: its recipe, seed and faces must
+    be these.
     """
-    most = max(stage.batch for stage in recipe.stages)
-    if len(faces) < most:
-        raise DataError(f"{len(faces)} faces to train on", faces.name, f"a batch takes {most}")
-    _claim(run_dir, faces)
+    for batch in (stage.batch for stage in recipe.stages):
+        if len(faces) < batch:
+            raise DataError(f"{len(faces)} faces to train on", faces.name, f"a batch takes {batch}")
+        if batch % team.size:
+            raise DataError(f"batches of {batch}", f"{team.size} workers", "give a divisor")
+    if team.is_first:
+        _claim(run_dir, faces)
+    team.wait()
     torch.manual_seed(seed)
     objective = objective_for(recipe, card)
-    objective.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    objective.prepare(faces, run_dir)
+    objective.network.to(team.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if team.is_first:
+        objective.prepare(faces, run_dir)
+    team.wait()
+    if not team.is_first:
+        objective.prepare(faces, run_dir)
     views = Views(faces, card, recipe)
     held = None if validation is None else Held.of(validation, card)
     history: list[dict[str, Any]] = []
     state: State = {}
     for stage in recipe.stages:
         objective.begin(stage.name)
-        run = _StageRun(objective, recipe, stage, seed, run_dir, dtype)
+        run = _StageRun(objective, recipe, stage, seed, run_dir, dtype, team)
         run.resume()
         while run.epochs_done < stage.epochs:
             measured = run.epoch(views)
-            if held is not None:
-                measured |= held.measured(objective, stage.name, run.average.state)
-            run.save(measured)
+            if team.is_first:
+                if held is not None:
+                    measured |= held.measured(objective, stage.name, run.average.state)
+                run.save(measured)
             report(measured)
+            team.wait()
         history += run.history
         state = run.average.state
         objective.network.load_state_dict(state)
@@ -97,7 +111,9 @@ class _StageRun:
         seed: int,
         run_dir: Path,
         dtype: torch.dtype,
+        team: Team,
     ) -> None:
+        self._team = team
         self.objective, self.network, self.stage = objective, objective.network, stage
         self.average = MovingAverage(self.network, stage.ema)
         self.history: list[dict[str, Any]] = []
@@ -133,7 +149,7 @@ class _StageRun:
         """One pass over the faces in a fresh order; the last, incomplete batch is left out."""
         stage = self.stage
         draws = torch.Generator().manual_seed(_seed_of(self._seed, stage.name, self.epochs_done))
-        torch.manual_seed(int(torch.randint(2**62, (1,), generator=draws)))
+        torch.manual_seed(int(torch.randint(2**62, (1,), generator=draws)) + self._team.rank)
         size = resolution_at(stage, self.epochs_done)
         order = torch.randperm(len(views), generator=draws)
         batches = order[: len(order) // stage.batch * stage.batch].view(-1, stage.batch)
@@ -143,7 +159,8 @@ class _StageRun:
             lr = one_cycle(self._steps_done / (stage.epochs * len(batches)), stage.lr)
             for group in self._optimizer.param_groups:
                 group["lr"] = lr
-            total += self._step(views(rows, size, draws))
+            total += self._step(self._team.share(views(rows, size, draws)))
+        total = self._team.mean(total)
         self.epochs_done += 1
         if not math.isfinite(total):
             where = f"stage {stage.name}, epoch {self.epochs_done}"
@@ -158,12 +175,14 @@ class _StageRun:
         }
 
     def _step(self, batch: Batch) -> float:
-        with torch.autocast("cpu", self._dtype, enabled=self._dtype != torch.float32):
+        kind = torch.device(self._team.device).type
+        with torch.autocast(kind, self._dtype, enabled=self._dtype != torch.float32):
             loss = self.objective.loss(self.stage.name, batch)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self._steps_done == 0:
             self._check_reach()
+        self._team.average_gradients(self._trained)
         self._optimizer.step()
         self.average.update(self.network, self._steps_done)
         self._steps_done += 1
@@ -196,15 +215,16 @@ class Held:
         """{"accuracy": share of right answers of the averaged weights}, or nothing in a stage that
         has no answers; the network gets its own weights back."""
         network = objective.network
+        device = next(network.parameters()).device
         own = {name: value.clone() for name, value in network.state_dict().items()}
         network.load_state_dict(state)
         network.eval()
         answers: list[Tensor] = []
         for start in range(0, len(self.inputs), CHUNK):
             part = slice(start, start + CHUNK)
-            logits = objective.logits(stage, self.inputs[part], self.ids[part])
+            logits = objective.logits(stage, self.inputs[part].to(device), self.ids[part])
             if logits is not None:
-                answers.append(logits.argmax(dim=1))
+                answers.append(logits.argmax(dim=1).cpu())
         network.load_state_dict(own)
         if not answers:
             return {}

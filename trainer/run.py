@@ -16,11 +16,13 @@ from models.weights import ModelCard, as_stored, read_card, restore, save
 from trainer.calibration import fit_temperature
 from trainer.data.faceset import FaceSet
 from trainer.data.ferplus import validation_cut
+from trainer.data.readers import open_faces
 from trainer.evaluate import condition_table, predict
 from trainer.loop import Report, train
 from trainer.memory import keep_freed_memory
 from trainer.precision import faster_dtype
 from trainer.recipes import Recipe
+from trainer.team import ALONE, Team
 from trainer.views import CHUNK, model_inputs
 
 TERMS = {
@@ -28,6 +30,15 @@ TERMS = {
     "csv": "FER+ votes: MIT. FER2013 pictures: web search of 2013, no licence, research use.",
 }
 """Terms of the data that a reader knows; of any other they are not known here."""
+
+
+def load_faces(data: str, protocol: str, recipe: Recipe) -> tuple[FaceSet, FaceSet | None]:
+    """The faces at an address, `toy` or one of `trainer.data.readers`, and those without a majority
+    where the recipe learns from them too. Raises DataError as the readers do."""
+    faces = toy_faces() if data == "toy" else open_faces(data, protocol, split="train")
+    if recipe.with_dropped and faces.protocol == "ms_majority":
+        return faces, open_faces(data, "dropped", split="train")
+    return faces, None
 
 
 def train_weights(
@@ -40,17 +51,19 @@ def train_weights(
     threads: int = 0,
     report: Report = lambda line: None,
     dropped: FaceSet | None = None,
+    team: Team = ALONE,
 ) -> ModelCard:
     """Train, calibrate on the validation cut, measure it there, and write `out` with its card.
 
     The cut of `faces` is never trained on; `dropped` are more to learn from, without those whose
-    pixels are in the cut. A run goes on from the checkpoint in `run_dir` where there is one.
+    pixels are in the cut. A run goes on from the checkpoint in `run_dir` where there is one. Of a
+    `team` all workers train, and the first writes `out`.
     Raises DataError for too few faces, or a `run_dir` that belongs to another run.
     """
     keep_freed_memory()
     if threads:
         torch.set_num_threads(threads)
-    dtype = faster_dtype(torch.get_num_threads())
+    dtype = faster_dtype(torch.get_num_threads()) if team.device == "cpu" else torch.bfloat16
     report({"dtype": str(dtype).removeprefix("torch."), "threads": torch.get_num_threads()})
     held = validation_cut(faces)
     fit = faces[~held]
@@ -72,7 +85,9 @@ def train_weights(
         git=_git_hash(),
     )
     validation = faces[held] if held.any() else None
-    trained = train(recipe, card, fit, validation, seed, run_dir, dtype, report)
+    trained = train(recipe, card, fit, validation, seed, run_dir, dtype, report, team)
+    if not team.is_first:
+        return card
     network = build_network(card)
     restore(network, as_stored(trained.state), out)
     if validation is not None:

@@ -11,7 +11,7 @@ from pipeline.cli.output import ERRORS, print_json
 
 
 def train(
-    model: Annotated[str, Argument(help="What to train: resnet18.")],
+    model: Annotated[str, Argument(help="What to train: resnet18, lrdif or poster.")],
     out: Annotated[Path, Option(help="The weights to write, .safetensors.")],
     preset: Annotated[str, Option(help="A named recipe.")] = "w32",
     data: Annotated[
@@ -25,28 +25,34 @@ def train(
         Path | None, Option(help="Where checkpoints lie; a run there goes on. Default: runs/NAME.")
     ] = None,
     threads: Annotated[int, Option(help="CPU threads; 0: torch's choice.")] = 0,
+    workers: Annotated[int, Option(help="Processes that share each batch, by Ray Train.")] = 1,
+    gpu: Annotated[bool, Option("--gpu", help="Train on a GPU, one for each worker.")] = False,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train a model, calibrate it on the validation cut, and write its weights with their card.
 
     An interrupted run goes on where it stopped: give the same command again.
     """
-    from trainer.data.readers import open_faces
     from trainer.recipes import preset as find_preset
-    from trainer.run import toy_faces, train_weights
+    from trainer.run import load_faces, train_weights
+    from trainer.team import Team, device_for
 
     recipe = find_preset(model, preset)
-    faces = toy_faces() if data == "toy" else open_faces(data, protocol, split="train")
-    dropped = None
-    if recipe.with_dropped and faces.protocol == "ms_majority":
-        dropped = open_faces(data, "dropped", split="train")
     name = f"{model}-{preset}"
     folder = run_dir or Path("runs") / f"{name}-seed{seed}"
 
     def report(line: dict[str, Any]) -> None:
         ERRORS.print(" ".join(f"{key} {value}" for key, value in line.items()), highlight=False)
 
-    card = train_weights(name, recipe, faces, seed, out, folder, threads, report, dropped)
+    if workers > 1:
+        from trainer.ray_train import Job, train_on_workers
+
+        job = Job(name, recipe, data, protocol, seed, str(out), str(folder), threads)
+        card = train_on_workers(job, workers, gpu, report)
+    else:
+        faces, dropped = load_faces(data, protocol, recipe)
+        team = Team(device=device_for(gpu))
+        card = train_weights(name, recipe, faces, seed, out, folder, threads, report, dropped, team)
     summary = {"weights": str(out), "temperature": card.temperature, "metrics": card.metrics}
     if as_json:
         print_json(summary)

@@ -42,9 +42,10 @@ class PointLabels:
 
     def loss(self, network: LandmarkNet, batch: Batch) -> Tensor:
         """Mean absolute distance of the found points of a batch, in sides of the face, times 10."""
-        wanted = moved(self.points[batch.rows], batch.warps)
+        rows = batch.rows.cpu()
+        wanted = moved(self.points[rows].to(batch.x.device), batch.warps)
         distance = (network.points(batch.x) - wanted).abs().mean(dim=(1, 2))
-        found = self.found[batch.rows].float()
+        found = self.found[rows].float().to(batch.x.device)
         return 10 * (distance * found).sum() / found.sum().clamp(min=1)
 
 

@@ -1,0 +1,31 @@
+"""Two workers, started by Ray, learn the toy faces; one that dies costs no more than its epoch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.loading import load_classifier
+from trainer.evaluate import correctness, predict
+from trainer.ray_train import Job, train_on_workers
+from trainer.recipes import preset
+from trainer.run import toy_faces
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own settings
+def test_two_workers_learn_what_one_learns(tmp_path: Path) -> None:
+    recipe = preset("resnet18", "smoke")
+    recipe = replace(recipe, stages=(replace(recipe.stages[0], epochs=4),))
+    out = tmp_path / "toy.safetensors"
+    job = Job("toy", recipe, "toy", "ms_majority", 3, str(out), str(tmp_path / "run"), 1)
+    lines: list[dict[str, Any]] = []
+    card = train_on_workers(job, workers=2, report=lines.append)
+    assert [line["epoch"] for line in lines if "epoch" in line] == [1, 2, 3, 4]
+    assert card.metrics
+    others = toy_faces(400, seed=1)
+    looks = predict(load_classifier(str(out)), others)
+    assert correctness(looks, others).mean() >= 0.95
