@@ -1,12 +1,9 @@
-"""Evaluation: a classifier and labelled faces in, one honest table out."""
+"""Evaluation: a classifier and labelled faces in, honest figures out."""
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.classifier import EmotionClassifier
 from models.crops import crops_from_tiles
+from models.udc.suites import degrade
 from trainer import metrics
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
@@ -33,6 +31,9 @@ class Predictions:
 
     probabilities: NDArray[np.float32]
     found: NDArray[np.bool_]
+
+    def __getitem__(self, rows: NDArray[np.bool_]) -> Predictions:
+        return Predictions(self.probabilities[rows], self.found[rows])
 
     @property
     def answers(self) -> NDArray[np.int64]:
@@ -60,6 +61,11 @@ def predict(
     return Predictions(scores, np.ones(len(faces), bool))
 
 
+def under(faces: FaceSet, cell: str) -> FaceSet:
+    """The same faces under a condition of `models.udc.suites`."""
+    return replace(faces, tiles=degrade(faces.tiles, faces.ids, faces.name, cell))
+
+
 def among(scores: NDArray[np.float32], columns: NDArray[np.intp]) -> NDArray[np.float32]:
     """Probabilities (n, K) shared out again among some of the classes: (n, len(columns))."""
     chosen = scores[:, columns]
@@ -84,17 +90,22 @@ def correctness(predictions: Predictions, faces: FaceSet) -> NDArray[np.bool_]:
     return predictions.answers == faces.labels
 
 
-def condition_table(predictions: Predictions, faces: FaceSet) -> dict[str, Any]:
-    """Everything said of one condition; once more without the faces that stand in Training."""
-    table = _figures(predictions, faces)
+def condition_table(
+    predictions: Predictions, faces: FaceSet, clean: Predictions | None = None
+) -> dict[str, Any]:
+    """Everything said of one condition; once more without the faces that stand in Training.
+
+    With what the same classifier said of the `clean` faces, also the skill that is left.
+    """
+    table = _figures(predictions, faces, clean)
     fresh = ~faces.seen_in_training
     if fresh.any() and not fresh.all():
-        part = Predictions(predictions.probabilities[fresh], predictions.found[fresh])
-        table["deduplicated"] = _figures(part, faces[fresh])
+        before = None if clean is None else clean[fresh]
+        table["deduplicated"] = _figures(predictions[fresh], faces[fresh], before)
     return table
 
 
-def _figures(predictions: Predictions, faces: FaceSet) -> dict[str, Any]:
+def _figures(predictions: Predictions, faces: FaceSet, clean: Predictions | None) -> dict[str, Any]:
     """Figures over all faces. The label of one that was not found has the likelihood of a guess."""
     answers, k = predictions.answers, len(faces.classes)
     guess = np.float32(1 / k)
@@ -117,6 +128,11 @@ def _figures(predictions: Predictions, faces: FaceSet) -> dict[str, Any]:
     }
     if not predictions.found.all():
         figures["found"] = round(float(predictions.found.mean()), 5)
+    if clean is not None:
+        prior = float(np.bincount(faces.labels).max() / len(faces))
+        before = metrics.accuracy(clean.answers, faces.labels)
+        skill = metrics.retained_skill(metrics.accuracy(answers, faces.labels), before, prior)
+        figures |= {} if np.isnan(skill) else {"retained": round(skill, 5)}
     return figures
 
 
@@ -128,31 +144,4 @@ def coverage_table(predictions: Predictions, faces: FaceSet) -> dict[str, Any]:
     return {
         "precision_at_80": round(metrics.precision_at(confidence, right, 0.8), 5),
         "risk_coverage": [[round(float(reached[i]), 3), round(float(risk[i]), 5)] for i in at],
-    }
-
-
-def report(
-    weights: Path,
-    faces: FaceSet,
-    conditions: dict[str, Predictions],
-    averaging: str,
-    started_s: float,
-) -> dict[str, Any]:
-    """The JSON object of `undercam evaluate`; the first condition gives the coverage."""
-    tables = {name: condition_table(found, faces) for name, found in conditions.items()}
-    mean = {
-        key: round(float(np.mean([table[key] for table in tables.values()])), 5)
-        for key in ("accuracy", "macro_f1", "ece", "nll")
-    }
-    return {
-        "weights": weights.stem,
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "data": faces.name,
-        "protocol": faces.protocol,
-        "averaging": averaging,
-        "n": len(faces),
-        "conditions": tables,
-        "mean": mean,
-        "coverage": coverage_table(next(iter(conditions.values())), faces),
-        "seconds": round(time.perf_counter() - started_s, 1),
     }

@@ -78,6 +78,15 @@ def precision_at(confidence: Floats, right: NDArray[np.bool_], coverage: float) 
     return float(1 - risk[np.searchsorted(reached, coverage)])
 
 
+def retained_skill(accuracy: float, clean: float, prior: float) -> float:
+    """What a condition leaves of the accuracy beyond a constant guess: 1 all, 0 nothing.
+
+    `clean` is the accuracy without the condition, `prior` the share of the largest class. NaN where
+    there was no such skill.
+    """
+    return (accuracy - prior) / (clean - prior) if clean != prior else float("nan")
+
+
 @dataclass(frozen=True)
 class Difference:
     """How much more accurate A is than B on the same faces, with its 95 % interval, in shares."""
@@ -91,7 +100,10 @@ def paired_difference(right_a: Floats, right_b: Floats, seed: int = 0) -> Differ
     """Paired bootstrap over faces. right_a, right_b (n,): a face's correctness, or its mean over
     conditions."""
     gains = np.asarray(right_a, float) - np.asarray(right_b, float)
-    rng = np.random.default_rng(seed)
-    means = [rng.choice(gains, len(gains)).mean() for _ in range(BOOTSTRAPS)]
-    low, high = np.percentile(means, [2.5, 97.5])
+    n = len(gains)
+    # Faces with equal gains are alike, so how often each gain is drawn says it all: 100 times
+    # faster than drawing the faces.
+    values, faces = np.unique(gains.round(9), return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(n, faces / n, size=BOOTSTRAPS)
+    low, high = np.percentile(drawn @ values / n, [2.5, 97.5])
     return Difference(float(gains.mean()), float(low), float(high))

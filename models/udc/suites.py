@@ -1,10 +1,9 @@
 """The conditions that faces are shown under, each with five severities, and the noise of each face.
 
-    udc_t udc_p             a T-OLED and a P-OLED panel
-    udc_c                   both, and the parts of udc_p alone: udc_dark udc_psf udc_noise, and
-                            udc_haze
-    fer_nb                  noise and blur in sRGB, without a panel: gauss_noise_x1 gauss_noise_x2
-                            gauss_blur_x1 gauss_blur_x2
+    udc       udc_t and udc_p, a T-OLED and a P-OLED panel
+    udc_c     both, the parts of udc_p alone, udc_dark udc_psf udc_noise, and udc_haze
+    fer_nb    noise and blur in sRGB, without a panel: gauss_noise_x1 gauss_noise_x2 gauss_blur_x1
+              gauss_blur_x2
 
 A cell is a condition and its severity, "udc_p/3". All numbers hold for a face 48 pixels high; at
 other sizes blur grows with the face, and noise so that it is alike once averaged down to 48.
@@ -15,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -64,12 +63,14 @@ NOISES = {f"gauss_noise_x{by}": tuple(by * sigma for sigma in NOISE_SIGMA) for b
 BLURS = {f"gauss_blur_x{by}": tuple(by * sigma for sigma in BLUR_SIGMA_PX) for by in (1, 2)}
 """Sigma of the blur, pixels of a face 48 pixels high."""
 SUITES: dict[str, tuple[str, ...]] = {
+    "udc": ("udc_t", "udc_p"),
     "udc_c": tuple(PANELS),
     "fer_nb": (*NOISES, *BLURS),
 }
+CORRUPTIONS = (*PANELS, *NOISES, *BLURS)
 CELLS = {
     f"{corruption}/{severity}": (corruption, severity - 1)
-    for corruption in (*PANELS, *NOISES, *BLURS)
+    for corruption in CORRUPTIONS
     for severity in SEVERITIES
 }
 """Each cell's condition, and where its numbers stand in that condition's five."""
@@ -98,6 +99,12 @@ def _cells(name: str) -> list[str]:
     if not cells:
         raise ValueError(f"no such condition {name!r}")
     return cells
+
+
+def complete(cells: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The conditions and suites that are whole among some cells, each with its cells."""
+    whole = {name: conditions(name) for name in (*CORRUPTIONS, *SUITES)}
+    return {name: parts for name, parts in whole.items() if set(parts) <= set(cells)}
 
 
 def panel_of(cell: str) -> Panel:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from rich.table import Table
 from typer import Option
 
 from models.classifier import EmotionClassifier
-from pipeline.cli.output import OUT, data_folders, print_json, progress_bar
+from models.loading import find_weights, load_classifier
+from models.udc.suites import CLEAN, conditions, panel_of
+from pipeline.cli.evaluated import show
+from pipeline.cli.output import data_folders, print_json, progress_bar
 from pipeline.config import DetectorSettings, load
 from pipeline.errors import ConfigError
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from trainer.data.faceset import FaceSet
     from trainer.evaluate import Predictions
 
-KNOWN = ("clean",)
+KNOWN = "clean, udc_t, udc_p, udc, udc_c, fer_nb, or a cell such as udc_p/3"
 
 
 def evaluate(
@@ -30,9 +33,7 @@ def evaluate(
             help="Faces: ferplus:public, sheet:PICTURE,LABELS.npz, npz:, csv:, folder:LAYOUT:DIR"
         ),
     ] = "ferplus:public",
-    conditions: Annotated[
-        str, Option(help=f"Any of: {', '.join(KNOWN)}; comma between.")
-    ] = "clean",
+    condition: Annotated[str, Option("--conditions", help=f"{KNOWN}; comma between.")] = CLEAN,
     protocol: Annotated[str, Option(help="Votes to labels: ms_majority or no_drop.")] = (
         "ms_majority"
     ),
@@ -45,6 +46,9 @@ def evaluate(
     ),
     detector_model: Annotated[str, Option(help="Path of the detector's network.")] = "",
     against: Annotated[str, Option(help="Other weights, to compare on the same faces.")] = "",
+    keep: Annotated[
+        Path | None, Option(help="A folder for what was said of every face, to make tables from.")
+    ] = None,
     limit: Annotated[int, Option(help="Only the first N faces; 0: all.", min=0)] = 0,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -52,95 +56,87 @@ def evaluate(
 
     Faces whose pixels also stand in the training split are counted, and left out in a second line.
     """
-    from models.loading import find_weights
     from trainer.data.readers import open_faces
-    from trainer.evaluate import report
+    from trainer.predictions import facts, write
+    from trainer.report import compare, report
 
     started_s = time.perf_counter()
-    _check(conditions)
+    cells = _cells(condition, through_video)
+    files = [find_weights(name) for name in (weights, against) if name]
     faces = open_faces(data, protocol)[: limit or None]
     settings = load(detector={"name": detector, "model": detector_model}).detector
-    looks = _looks(weights, faces, flip, settings if through_video else None, as_json)
-    averaging = "flip" if flip else "none"
-    result = report(find_weights(weights), faces, {"clean": looks}, averaging, started_s)
+    chosen = settings if through_video else None
+    averaging, way = "flip" if flip else "none", detector if through_video else "tiles"
+    looks: list[dict[str, Predictions]] = []
+    for file in files:
+        about = facts(file, faces, averaging, way)
+        looks.append({})
+        for cell, said in _looks(file, faces, cells, flip, chosen, as_json):
+            looks[-1][cell] = said
+            if keep:
+                write(keep, about, cell, said, faces)
+    result = report(files[0], faces, looks[0], averaging, started_s)
     if through_video:
-        result["through_video"] = {"detector": detector, "found": float(looks.found.mean())}
+        found = np.mean([said.found.mean() for said in looks[0].values()])
+        result["through_video"] = {"detector": detector, "found": round(float(found), 5)}
     if against:
-        other = _looks(against, faces, flip, settings if through_video else None, as_json)
-        result["against"] = _difference(against, looks, other, faces)
+        result["against"] = compare(files[1], looks[0], looks[1], faces)
     if as_json:
         print_json(result)
     else:
-        _show(result)
+        show(result)
 
 
-def _check(conditions: str) -> None:
-    for name in conditions.split(","):
-        if name not in KNOWN:
-            raise ConfigError(
-                f"no such condition {name!r}", "--conditions", f"give {', '.join(KNOWN)}"
-            )
+def _cells(spec: str, through_video: bool) -> tuple[str, ...]:
+    try:
+        cells = conditions(spec)
+        for cell in cells:
+            if through_video and cell != CLEAN:
+                panel_of(cell)
+    except ValueError as error:
+        raise ConfigError(str(error), "--conditions", f"give {KNOWN}") from error
+    return cells
 
 
 def _looks(
-    weights: str, faces: FaceSet, flip: bool, detector: DetectorSettings | None, quiet: bool
-) -> Predictions:
-    from models.loading import load_classifier
-    from trainer.evaluate import Predictions, among, columns_for, predict
+    weights: Path,
+    faces: FaceSet,
+    cells: tuple[str, ...],
+    flip: bool,
+    detector: DetectorSettings | None,
+    quiet: bool,
+) -> Iterator[tuple[str, Predictions]]:
+    """What one classifier says of the faces under each condition, in turn."""
+    from trainer.evaluate import predict, under
 
-    classifier: EmotionClassifier = load_classifier(weights, flip=flip)
+    classifier = load_classifier(str(weights), flip=flip)
     with progress_bar(quiet) as bar:
-        task = bar.add_task(weights, total=len(faces))
+        task = bar.add_task(weights.stem, total=len(faces) * len(cells))
+        for number, cell in enumerate(cells):
 
-        def progress(done: int, of: int) -> None:
-            bar.update(task, completed=done)
+            def progress(done: int, of: int, before: int = number) -> None:
+                bar.update(task, completed=before * of + done)
 
-        if detector is None:
-            return predict(classifier, faces, progress)
-        from pipeline.runners.through_video import through_video
-        from pipeline.stages.detect import open_detect
-
-        columns = columns_for(classifier.card.labels, faces)
-        detect = open_detect(detector, data_folders())
-        scores, found = through_video(classifier, detect, faces.tiles, faces.ids, progress)
-        return Predictions(among(scores, columns), found)
+            if detector is None:
+                yield cell, predict(classifier, under(faces, cell), progress)
+            else:
+                yield cell, _filmed(classifier, faces, cell, detector, progress)
 
 
-def _difference(
-    against: str, looks: Predictions, other: Predictions, faces: FaceSet
-) -> dict[str, Any]:
-    from trainer.evaluate import correctness
-    from trainer.metrics import paired_difference
+def _filmed(
+    classifier: EmotionClassifier,
+    faces: FaceSet,
+    cell: str,
+    detector: DetectorSettings,
+    progress: Callable[[int, int], None],
+) -> Predictions:
+    from pipeline.runners.through_video import through_video
+    from pipeline.stages.detect import open_detect
+    from trainer.evaluate import Predictions, among, columns_for
 
-    a, b = correctness(looks, faces), correctness(other, faces)
-    found = paired_difference(a.astype(float), b.astype(float))
-    return {
-        "weights": Path(against).stem,
-        "accuracy": round(float(np.mean(b)), 5),
-        "delta": round(found.delta, 5),
-        "interval": [round(found.low, 5), round(found.high, 5)],
-    }
-
-
-def _show(result: dict[str, Any]) -> None:
-    table = Table(title=f"{result['weights']} on {result['data']} ({result['protocol']})")
-    for heading in ("condition", "faces", "accuracy", "macro F1", "ECE", "NLL"):
-        table.add_column(heading, justify="left" if heading == "condition" else "right")
-    for name, row in result["conditions"].items():
-        for label, figures in ((name, row), (f"{name}, no duplicates", row.get("deduplicated"))):
-            if figures:
-                table.add_row(
-                    label,
-                    str(figures["n"]),
-                    f"{figures['accuracy']:.2%}",
-                    f"{figures['macro_f1']:.3f}",
-                    f"{figures['ece']:.3f}",
-                    f"{figures['nll']:.3f}",
-                )
-    OUT.print(table)
-    OUT.print(f"averaging: {result['averaging']}", end="; ")
-    OUT.print(f"precision at 80 % coverage: {result['coverage']['precision_at_80']:.2%}")
-    if "through_video" in result:
-        OUT.print(f"through video: {result['through_video']}")
-    if "against" in result:
-        OUT.print(f"against: {result['against']}")
+    columns = columns_for(classifier.card.labels, faces)
+    detect = open_detect(detector, data_folders())
+    scores, found = through_video(
+        classifier, detect, faces.tiles, faces.ids, progress, faces.name, cell
+    )
+    return Predictions(among(scores, columns), found)

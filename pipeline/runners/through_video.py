@@ -3,6 +3,8 @@
 Each face stands 192 px large, its border continued and blurred, somewhere on a grey 640 x 480
 picture, for three frames and a blank one, in H.264 at crf 18. The middle frame counts: detect,
 crop, classify, no smoothing. A face without a box of IoU >= 0.3 is not found.
+
+Under a display the camera sees the whole picture through it, each frame with noise of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from numpy.typing import NDArray
 from models.classifier import EmotionClassifier
 from models.crops import crop_faces
 from models.faces import Float32, iou
+from models.udc.suites import CLEAN
 from pipeline.stages.detect import Detect
+from pipeline.stages.display import Display
 from pipeline.stages.source import VideoSource
 from pipeline.stages.video import VideoWriter
 
@@ -29,6 +33,8 @@ CLIP_FACES = 160
 LEAST_IOU = 0.3
 Picture = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
+Camera = Callable[[Picture, str], Picture]
+"""Sees a picture, with the noise that belongs to the key."""
 
 
 def through_video(
@@ -37,17 +43,21 @@ def through_video(
     tiles: NDArray[np.uint8],
     ids: NDArray[np.int64],
     progress: Progress = lambda done, of: None,
+    dataset: str = "",
+    cell: str = CLEAN,
 ) -> tuple[Float32, NDArray[np.bool_]]:
     """Show aligned tiles (n, h, w[, 3]) uint8 in a video and classify what is found there.
 
-    `ids` (n,) place the faces. Returns probabilities (n, K), zeros where no face was found, and
-    whether it was found (n,).
+    `ids` (n,) place the faces; `cell` is clean or a panel of `models.udc.suites`, its noise by
+    `dataset` and id. Returns probabilities (n, K), zeros where no face was found, and whether it
+    was found (n,). Raises ValueError for a cell without a panel.
     """
+    camera: Camera = _open_air if cell == CLEAN else Display(cell, FACE_PX, f"{dataset}, video")
     scores = np.zeros((len(tiles), len(classifier.card.labels)), np.float32)
     found = np.zeros(len(tiles), bool)
     for start in range(0, len(tiles), CLIP_FACES):
         rows = range(start, min(start + CLIP_FACES, len(tiles)))
-        for row, picture in zip(rows, _filmed(tiles[rows], ids[rows]), strict=True):
+        for row, picture in zip(rows, _filmed(tiles[rows], ids[rows], camera), strict=True):
             faces = detect(picture)
             right = np.nonzero(iou(faces.boxes, _place(ids[row])[None])[:, 0] >= LEAST_IOU)[0]
             if len(right):
@@ -58,15 +68,20 @@ def through_video(
     return scores, found
 
 
-def _filmed(tiles: NDArray[np.uint8], ids: NDArray[np.int64]) -> Iterator[Picture]:
+def _open_air(picture: Picture, key: str) -> Picture:
+    return picture
+
+
+def _filmed(tiles: NDArray[np.uint8], ids: NDArray[np.int64], camera: Camera) -> Iterator[Picture]:
     """The middle frame of each face, after it went through a video file."""
     blank = np.full((HEIGHT, WIDTH, 3), GREY, np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "faces.mp4"
         with VideoWriter(path, WIDTH, HEIGHT, FPS, crf=18) as writer:
             for tile, row in zip(tiles, ids, strict=True):
-                for picture in (render(tile, row),) * (FRAMES_A_FACE - 1) + (blank,):
-                    writer.write(picture)
+                pictures = (render(tile, row),) * (FRAMES_A_FACE - 1) + (blank,)
+                for number, picture in enumerate(pictures):
+                    writer.write(camera(picture, f"{row}.{number}"))
         with VideoSource(path, "protocol", "e0") as source:
             for frame in source:
                 if frame.header.index % FRAMES_A_FACE == MIDDLE:

@@ -1,13 +1,10 @@
-"""One honest table: a face not found is wrong, faces seen in training have their own line."""
+"""Honest figures: a face not found is wrong, faces seen in training have their own line."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +13,7 @@ from numpy.typing import NDArray
 from models.classifier import EmotionScores, normalised_entropy
 from models.crops import Crops
 from models.emotions import BASIC_SEVEN, EMOTIONS
+from models.udc.suites import degrade
 from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
@@ -26,9 +24,8 @@ from trainer.evaluate import (
     correctness,
     coverage_table,
     predict,
-    report,
+    under,
 )
-from trainer.metrics import paired_difference
 
 MakeFaces = Callable[..., FaceSet]
 
@@ -172,31 +169,26 @@ def test_precision_rises_as_coverage_falls(make_faces: MakeFaces) -> None:
     assert table["precision_at_80"] > told.mean()
 
 
-def test_one_against_another_on_the_same_faces() -> None:
-    faces = labelled([0] * 60 + [1] * 40)
-    a = Predictions(sure([0] * 80 + [1] * 20), np.ones(100, bool))  # 60 + 20 right
-    found = np.arange(100) >= 30
-    b = Predictions(sure([0] * 60 + [1] * 40), found)  # right, where it saw anyone: 70
-    difference = paired_difference(correctness(a, faces), correctness(b, faces))
-    assert difference.delta == pytest.approx(0.8 - 0.7)
-    assert -0.1 < difference.low < 0.1 < difference.high < 0.3
+def test_the_skill_that_is_left() -> None:
+    """Six of ten faces are neutral: naming everyone neutral is no skill at all."""
+    labels = [0] * 6 + [1] * 4
+    faces = replace(labelled(labels), seen_in_training=np.arange(10) == 9)
+    everyone = np.ones(10, bool)
+    clean = Predictions(sure([0] * 6 + [1] * 3 + [0]), everyone)  # 9 right; 9 of 9 without the last
+    harmed = Predictions(sure([0] * 6 + [1, 0, 0, 0]), everyone)  # 7 right; 7 of 9
+    table = condition_table(harmed, faces, clean)
+    assert table["retained"] == pytest.approx((0.7 - 0.6) / (0.9 - 0.6), abs=1e-5)
+    left = (7 / 9 - 6 / 9) / (1 - 6 / 9)
+    assert table["deduplicated"]["retained"] == pytest.approx(left, abs=1e-5)
+    guess = Predictions(sure([0] * 10), everyone)
+    assert condition_table(guess, faces, clean)["retained"] == 0
+    assert "retained" not in condition_table(harmed, faces, guess)
+    assert "retained" not in condition_table(harmed, faces)
 
 
-def test_the_report(tmp_path: Path, make_faces: MakeFaces) -> None:
-    weights = tmp_path / "w32.safetensors"
-    weights.write_bytes(b"weights")
-    faces = make_faces(50)
-    conditions = {
-        "clean": Predictions(np.eye(8, dtype=np.float32)[faces.labels], np.ones(50, bool)),
-        "dark": Predictions(some_rows(50), np.arange(50) % 2 == 0),
-    }
-    result = report(weights, faces, conditions, "flip", time.perf_counter())
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert result["weights"] == "w32"
-    assert result["sha256"] == hashlib.sha256(b"weights").hexdigest()
-    assert (result["data"], result["protocol"], result["averaging"]) == ("made", "labels", "flip")
-    clean, dark = result["conditions"]["clean"], result["conditions"]["dark"]
-    assert clean["accuracy"] == clean["macro_f1"] == 1
-    assert result["mean"]["accuracy"] == pytest.approx((1 + dark["accuracy"]) / 2, abs=1e-5)
-    assert result["coverage"]["precision_at_80"] == 1  # of the first condition
-    assert 0 <= result["seconds"] < 60
+def test_faces_under_a_condition(make_faces: MakeFaces) -> None:
+    faces = make_faces(5)
+    assert np.array_equal(under(faces, "clean").tiles, faces.tiles)
+    harmed = under(faces, "udc_p/3")
+    assert np.array_equal(harmed.tiles, degrade(faces.tiles, faces.ids, "made", "udc_p/3"))
+    assert np.array_equal(harmed.labels, faces.labels)

@@ -14,16 +14,16 @@ from models.udc.panel import through
 from models.udc.suites import (
     BARE,
     CELLS,
+    CORRUPTIONS,
     DISPLAYS,
     PANELS,
     SEVERITIES,
+    complete,
     conditions,
     degrade,
     noise_of,
     panel_of,
 )
-
-CORRUPTIONS = sorted({corruption for corruption, _ in CELLS.values()})
 
 
 @pytest.fixture(scope="session")
@@ -50,11 +50,18 @@ def test_names() -> None:
     assert conditions("udc_p/3, clean ,udc_p/3") == ("clean", "udc_p/3")
     udc_c = conditions("udc_c")
     assert len(udc_c) == len(set(udc_c)) == 30
-    assert set(conditions("udc_t,udc_p")) < set(udc_c)
+    assert set(conditions("udc")) == set(conditions("udc_t,udc_p")) < set(udc_c)
     assert conditions("udc_t,udc_c")[:5] == conditions("udc_t")
     assert len(conditions("fer_nb")) == 20
     assert "gauss_noise_x2/5" in conditions("fer_nb")
-    assert len(conditions("clean,udc_t,udc_p,udc_c,fer_nb")) == 51
+    assert conditions("clean,udc_t,udc_p,udc_c,fer_nb") == ("clean", *CELLS)
+    assert len(CELLS) == 50
+
+
+def test_what_is_whole() -> None:
+    assert complete(conditions("clean,udc_t/1,udc_p")) == {"udc_p": conditions("udc_p")}
+    assert list(complete(conditions("udc,clean"))) == ["udc_t", "udc_p", "udc"]
+    assert len(complete(CELLS)) == len(CORRUPTIONS) + 3
 
 
 @pytest.mark.parametrize("name", ["fog", "", "udc_t/6", "udc_t/", "udc_c/1", "clean/1", "/3"])

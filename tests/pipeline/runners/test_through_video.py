@@ -79,3 +79,37 @@ class WhiteDetector(SquareDetector):
         box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         points = np.zeros((1, 5, 2), np.float32)
         return Faces(np.array([box], np.float32), np.array([0.9], np.float32), points)
+
+
+class Notes(WhiteDetector):
+    """Keeps what it was shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]] = []
+
+    def detect(self, image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Faces:
+        self.seen.append(image)
+        return super().detect(image)
+
+
+def shown(cell: str, ids: list[int]) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+    detector, tiles = Notes(), np.stack([tile(200)] * len(ids))
+    camera = Detect(detector, 16)
+    through_video(ShadeClassifier(), camera, tiles, np.array(ids), dataset="made", cell=cell)
+    return [image.astype(float) for image in detector.seen]
+
+
+def test_a_display_harms_the_whole_frame_with_noise_of_its_own() -> None:
+    clean, harmed = shown("clean", [3, 3]), shown("udc_p/2", [3, 3])
+    for before, after in zip(clean, harmed, strict=True):
+        corner = after[:48, :48]
+        assert before[:48, :48].std() < 1 < 5 < corner.std()
+        assert corner.mean() == pytest.approx(before[:48, :48].mean(), abs=4)
+    assert np.array_equal(harmed, shown("udc_p/2", [3, 3]))
+    other = shown("udc_p/2", [4])[0]
+    assert abs(np.corrcoef(harmed[0][:40, :40].ravel(), other[:40, :40].ravel())[0, 1]) < 0.1
+
+
+def test_a_condition_without_a_panel_has_no_video() -> None:
+    with pytest.raises(ValueError, match="no panel in"):
+        shown("gauss_blur_x1/1", [1])

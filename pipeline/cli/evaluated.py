@@ -1,0 +1,64 @@
+"""What `undercam evaluate` shows a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from pipeline.cli.output import OUT
+
+HEADINGS = ("accuracy", "new faces", "retained", "macro F1", "ECE", "NLL")
+"""New faces: accuracy on those whose pixels do not also stand in the training split."""
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Print the JSON object of an evaluation as tables; means over suites stand below the line."""
+    title = f"{result['weights']} on {result['data']} ({result['protocol']}), {result['n']} faces"
+    table = _table(title, *HEADINGS)
+    for name, figures in result["conditions"].items():
+        table.add_row(name, *_row(figures))
+    table.add_section()
+    for name, figures in result["means"].items():
+        table.add_row(name, *_row(figures))
+    OUT.print(table)
+    OUT.print(f"averaging: {result['averaging']}", end="; ")
+    OUT.print(f"precision at 80 % coverage: {result['coverage']['precision_at_80']:.2%}")
+    if "through_video" in result:
+        OUT.print(f"through video: {result['through_video']}")
+    if "against" in result:
+        _show_against(result["against"])
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title)
+    table.add_column("condition", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _row(figures: Mapping[str, Any]) -> list[str]:
+    new = figures.get("deduplicated", {})
+    return [
+        f"{figures['accuracy']:.2%}",
+        f"{new['accuracy']:.2%}" if new else "",
+        f"{figures['retained']:.1%}" if "retained" in figures else "",
+        *(f"{figures[key]:.3f}" for key in ("macro_f1", "ece", "nll")),
+    ]
+
+
+def _show_against(found: Mapping[str, Any]) -> None:
+    table = _table(f"against {found['weights']}", "its accuracy", "ours more by", "95 %", "mCE")
+    rows = {"all": found, **found["conditions"], **found["means"]}
+    for name, row in rows.items():
+        low, high = row["interval"]
+        table.add_row(
+            name,
+            f"{row['accuracy']:.2%}",
+            f"{100 * row['delta']:+.2f}",
+            f"{100 * low:+.2f} .. {100 * high:+.2f}",
+            f"{row['mce']:.3f}" if "mce" in row else "",
+        )
+    OUT.print(table)
