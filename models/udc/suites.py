@@ -122,7 +122,7 @@ def noise_of(dataset: str, face: int | np.integer | str, cell: str) -> Generator
 
 
 def degrade(
-    tiles: Pictures, ids: Sequence[int] | NDArray[np.int64], dataset: str, cell: str
+    tiles: Pictures, ids: Sequence[int | str] | NDArray[np.int64], dataset: str, cell: str
 ) -> Pictures:
     """Aligned tiles (n, h, w) grey or (n, h, w, 3) RGB uint8 under a condition, the same shape.
 

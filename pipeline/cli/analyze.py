@@ -21,6 +21,7 @@ from pipeline.runners.inline import RunSummary, run_camera
 from pipeline.stages.address import run_id
 from pipeline.stages.classify import open_classify
 from pipeline.stages.detect import open_detect
+from pipeline.stages.display import open_display
 from pipeline.stages.sample import write_sample
 from pipeline.stages.source import VideoSource
 
@@ -36,6 +37,8 @@ def analyze(
     detector_model: Annotated[str, Option(help="Path of the detector's network.")] = "",
     weights: Annotated[str, Option(help="A name in the zoo, or a .safetensors file.")] = "",
     fps: Annotated[float | None, Option(help="Frames analysed a second; 0: all.")] = None,
+    panel: Annotated[str, Option(help="Look through a display: t-oled or p-oled.")] = "",
+    severity: Annotated[int, Option(help="Of the panel, 1 to 5.")] = 3,
     camera: Annotated[str, Option(help="Name in the records. Default: the file's.")] = "",
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -53,7 +56,8 @@ def analyze(
     with ExitStack() as stack:
         url = _clip(clip)
         name = camera or camera_name(Path(clip).stem)
-        run = run_id(url, settings.model_dump_json())
+        display = open_display(panel, severity) if panel else None
+        run = run_id(url, settings.model_dump_json() + (display.name if display else ""))
         source = stack.enter_context(VideoSource(url, name, run))
         detect = open_detect(settings.detector, data_folders())
         classify = open_classify(settings.emotion)
@@ -71,7 +75,8 @@ def analyze(
             if film:
                 film.show(frame, records)
 
-        summary = run_camera(source, detect, classify, settings, sink, seen=seen)
+        see = display.frame if display else None
+        summary = run_camera(source, detect, classify, settings, sink, display=see, seen=seen)
     if summary.damage:
         warn("damaged clip", clip, summary.damage)
     result = as_dict(summary, detect.name, name, run)

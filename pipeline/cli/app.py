@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from pipeline.cli import analyze, dashboard, demo, doctor, evaluate, train
+from pipeline.cli import analyze, dashboard, demo, doctor, evaluate, train, udc
 from pipeline.errors import ConfigError, UndercamError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command()(dashboard.dashboard)
 app.command()(doctor.doctor)
 app.command()(evaluate.evaluate)
 app.command()(train.train)
+app.command()(udc.udc)
 
 
 def run(arguments: list[str]) -> int:

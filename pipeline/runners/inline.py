@@ -14,7 +14,8 @@ from pipeline.config import Settings
 from pipeline.errors import StageFailed, UndercamError
 from pipeline.frames import Frame
 from pipeline.records import Event
-from pipeline.stages.classify import Classify, Looks
+from pipeline.stages.classify import Classify
+from pipeline.stages.crop import Crop
 from pipeline.stages.detect import Detect
 from pipeline.stages.observe import Observe, TrackSummary
 from pipeline.stages.source import VideoSource
@@ -46,27 +47,28 @@ def run_camera(
     sink: Sink,
     *,
     clock: Clock = wall_clock,
+    display: Callable[[Frame], Frame] | None = None,
     seen: Seen = lambda frame, events: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> RunSummary:
     """Play a source through all stages until it ends or `stop()` says so.
 
+    `display` stands before the camera and changes what it sees (see `pipeline.stages.display`).
     Raises StageFailed when a stage raises what it should not; what was written before stays.
     """
     camera, run = source.camera, source.run
-    tracker = Tracker(settings.tracker)
+    tracker, crop = Tracker(settings.tracker), Crop(settings.crop)
     observe = Observe(camera, run, classify.model, classify.mode, settings.smoother, clock)
     watch = Watch(camera, run, clock)
     summary = RunSummary()
-    for frame in source:
+    for frame in map(display, source) if display else source:
         summary.frames += 1
         events: list[Event] = []
         if watch.is_due(frame.header, settings.source.analyse_fps):
             with _blamed(frame):
                 faces = detect(frame.image)
                 tracked = tracker.update(frame.header, faces)
-                looks: Looks = classify(frame, tracked)
-                events += observe(looks)
+                events += observe(classify(crop(frame, tracked)))
             summary.analysed += 1
         events += watch.statuses(frame.header)
         sink(events)

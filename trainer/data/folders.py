@@ -14,9 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from models.crops import resized
 from models.emotions import (
@@ -28,9 +26,9 @@ from models.emotions import (
     RAFDB_LABELS,
 )
 from trainer.data.faceset import FaceSet
+from trainer.data.pictures import SUFFIXES, read_picture
 from trainer.errors import DataError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 KDEF_TEST_SUBJECTS = 7
 """Of 35 women and of 35 men, the last 7 by name are the test split: no one is on both sides."""
 Labelled = list[tuple[Path, str]]
@@ -41,24 +39,25 @@ def read_folder(layout: str, root: Path, split: str) -> FaceSet:
 
     Raises DataError for an unknown layout, a missing folder, no pictures, or one that is damaged.
     """
-    if layout not in LAYOUTS:
-        raise DataError("no such layout", f"folder:{layout}", f"give one of {', '.join(LAYOUTS)}")
-    if not root.is_dir():
-        raise DataError("no such folder", str(root), "give the data set's top folder")
-    found = sorted(LAYOUTS[layout](root, split))
+    found = listed(layout, root, split)
     if not found:
         raise DataError(f"no {split} pictures", str(root), f"is this the layout of {layout}?")
     classes = EMOTIONS if any(label == EMOTIONS[7] for _, label in found) else BASIC_SEVEN
-    tiles = np.stack([_picture(path) for path, _ in found])
+    tiles = np.stack([resized(read_picture(path)) for path, _ in found])
     labels = np.array([classes.index(label) for _, label in found], np.int64)
     return FaceSet.of_labels(f"folder:{layout}:{root.name}", classes, tiles, labels)
 
 
-def _picture(path: Path) -> NDArray[np.uint8]:
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if picture is None:
-        raise DataError("unreadable picture", str(path), "remove or replace it")
-    return resized(np.asarray(picture, np.uint8))
+def listed(layout: str, root: Path, split: str) -> Labelled:
+    """The picture files of one split, each with its label, in the order of their paths.
+
+    Raises DataError for an unknown layout or a missing folder; there may be no pictures.
+    """
+    if layout not in LAYOUTS:
+        raise DataError("no such layout", f"folder:{layout}", f"give one of {', '.join(LAYOUTS)}")
+    if not root.is_dir():
+        raise DataError("no such folder", str(root), "give the data set's top folder")
+    return sorted(LAYOUTS[layout](root, split))
 
 
 def _pictures(folder: Path) -> list[Path]:

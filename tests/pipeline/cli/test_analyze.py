@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 from models.loading import ZOO
 from pipeline.cli.analyze import camera_name
 from pipeline.cli.app import run
 from pipeline.records import EVENT_TYPES, Event, FaceObserved, TrackUpdated
+from pipeline.stages.video import VideoWriter
 
 WALL_CLOCK = ("classified_ms", "published_ms")
 TYPES = {kind.model_fields["schema_"].default: kind for kind in EVENT_TYPES}
@@ -87,6 +89,27 @@ def test_the_annotated_clip_has_every_frame(
     result = analyze(capsys, clip, "--annotate", film, "--fps", 5)
     with av.open(str(film)) as container:
         assert sum(1 for _ in container.decode(video=0)) == result["frames"] == 72
+
+
+def test_a_panel_before_the_camera(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Every severity is a run of its own; the same one twice is the same film."""
+    clip = tmp_path / "grey.mp4"
+    with VideoWriter(clip, 128, 96, 10) as writer:
+        for _ in range(3):
+            writer.write(np.full((96, 128, 3), 128, np.uint8))
+    worst = ["--panel", "p-oled", "--severity", "5"]
+    films = [tmp_path / f"{number}.mp4" for number in range(4)]
+    runs = [
+        analyze(capsys, clip, "--annotate", film, *options)["run"]
+        for film, options in zip(films, [[], worst[:2], worst, worst], strict=True)
+    ]
+    assert len(set(runs)) == 3
+    assert runs[-1] == runs[-2]
+    assert films[-1].read_bytes() == films[-2].read_bytes()
+    sizes = [film.stat().st_size for film in films[:-1]]
+    assert sizes == sorted(set(sizes))  # noise costs bytes
+    assert run(["analyze", str(clip), "--panel", "lcd"]) == 2
+    assert "no such panel: lcd" in capsys.readouterr().err
 
 
 @pytest.mark.slow

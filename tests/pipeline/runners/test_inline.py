@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from models.faces import Faces
 from pipeline.config import Settings
 from pipeline.errors import InputError, StageFailed
+from pipeline.frames import Frame
 from pipeline.records import CameraStatus, Event, FaceObserved, TrackUpdated
 from pipeline.runners.inline import RunSummary, run_camera
 from pipeline.stages.classify import Classify
@@ -78,6 +80,26 @@ def test_the_same_clip_gives_the_same_bytes_but_for_the_wall_clock(
 
     first, second = (play(square_clip, detect, classify)[1] for _ in range(2))
     assert lines(first) == lines(second)
+
+
+def test_a_display_stands_before_everything_else(
+    square_clip: Path, detect: Detect, classify: Classify
+) -> None:
+    """Dark frames show no face, and who watches sees them dark as well."""
+    seen: list[int] = []
+
+    def dark(frame: Frame) -> Frame:
+        return replace(frame, image=frame.image // 4)
+
+    def note(frame: Frame, events: Sequence[Event]) -> None:
+        seen.append(int(frame.image.max()))
+
+    with VideoSource(square_clip, "door", RUN) as source:
+        summary = run_camera(
+            source, detect, classify, Settings(), lambda events: None, display=dark, seen=note
+        )
+    assert (summary.frames, summary.tracks) == (80, [])
+    assert max(seen) < 64
 
 
 def test_fewer_frames_may_be_analysed_and_every_frame_is_counted(

@@ -133,7 +133,7 @@ def test_kdef_nobody_is_on_both_sides(kdef: Path, monkeypatch: pytest.MonkeyPatc
             names.append(path.stem)
             return np.zeros((112, 112, 3), np.uint8)
 
-        monkeypatch.setattr("trainer.data.folders._picture", note)
+        monkeypatch.setattr("trainer.data.folders.read_picture", note)
         open_faces(f"folder:kdef:{kdef}", split=split)
         read[split] = names
     subjects = {split: {name[1:4] for name in names} for split, names in read.items()}

@@ -1,0 +1,106 @@
+"""`undercam udc`: a picture, a clip or a whole data set, as a camera under a display sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from models.udc.suites import DISPLAYS, SEVERITIES
+from pipeline.cli.output import OUT, print_json, progress_bar, warn
+from pipeline.errors import ConfigError
+from pipeline.frames import Frame
+from pipeline.stages.display import FRAME_FACE_PX, Display, cell_of, open_display
+from pipeline.stages.source import VideoSource
+from pipeline.stages.video import VideoWriter
+
+
+def udc(
+    source: Annotated[
+        str,
+        Argument(help="A picture, a clip, or labelled faces: folder:LAYOUT:DIR, ferplus:all, csv:"),
+    ],
+    out: Annotated[Path, Argument(help="A new picture, clip or folder.")],
+    panel: Annotated[
+        str, Option(help="t-oled or p-oled. Of a data set, each picture's own is drawn.")
+    ] = "",
+    severity: Annotated[
+        int | None, Option(help="1 to 5. Of a data set, each picture's own is drawn.")
+    ] = None,
+    face_px: Annotated[
+        float, Option(help="Height of the faces in a picture or clip, pixels.")
+    ] = FRAME_FACE_PX,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show what a camera under a display would have seen: simulated optics and sensor noise.
+
+    A data set becomes class folders and a manifest; the same input gives the same pictures.
+    """
+    from trainer.udc_sets import KINDS
+
+    if out.exists():
+        raise ConfigError("it is there already", str(out), "give a new name, or remove it")
+    if source.partition(":")[0] in KINDS:
+        result = _data_set(source, out, panel, severity, as_json)
+    elif panel and severity is not None:
+        result = _pictures(source, out, open_display(panel, severity, face_px), as_json)
+    else:
+        raise ConfigError("no panel or no severity", "undercam udc", "give --panel and --severity")
+    if as_json:
+        print_json(result)
+    else:
+        OUT.print(", ".join(f"{key} {value}" for key, value in result.items()), highlight=False)
+
+
+def _data_set(
+    source: str, out: Path, panel: str, severity: int | None, quiet: bool
+) -> dict[str, Any]:
+    from trainer.udc_sets import write_set
+
+    panels = [panel] if panel else list(DISPLAYS)
+    severities = list(SEVERITIES) if severity is None else [severity]
+    cells = [cell_of(name, level) for name in panels for level in severities]
+    with progress_bar(quiet) as bar:
+        task = bar.add_task(out.name, total=None)
+        written = write_set(
+            source, out, cells, lambda done, of: bar.update(task, completed=done, total=of)
+        )
+    return {"out": str(out), **written}
+
+
+def _pictures(source: str, out: Path, display: Display, quiet: bool) -> dict[str, Any]:
+    from trainer.data.pictures import SUFFIXES
+
+    with VideoSource(source, "udc", "e0") as clip, progress_bar(quiet) as bar:
+        seen = bar.track(map(display.frame, clip), total=clip.frame_count, description=out.name)
+        frames = iter(seen)
+        if out.suffix.lower() in SUFFIXES:
+            count = _write_picture(out, frames)
+        else:
+            count = _write_clip(out, frames, clip.fps)
+    if clip.damage:
+        warn("damaged clip", source, clip.damage)
+    return {"out": str(out), "frames": count, "display": display.name}
+
+
+def _write_picture(out: Path, frames: Iterator[Frame]) -> int:
+    from trainer.data.pictures import write_picture
+
+    picture = next(frames).image
+    if next(frames, None) is not None:
+        raise ConfigError("a clip, not a picture", str(out), "end its name in .mp4, .mov or .mkv")
+    write_picture(out, picture)
+    return 1
+
+
+def _write_clip(out: Path, frames: Iterator[Frame], fps: float) -> int:
+    first = next(frames)
+    with VideoWriter(out, first.header.width, first.header.height, fps) as writer:
+        writer.write(first.image, first.header.pts_s)
+        count = 1
+        for frame in frames:
+            writer.write(frame.image, frame.header.pts_s)
+            count += 1
+    return count

@@ -1,0 +1,168 @@
+"""UDC data sets: every picture of a labelled set as a camera under a display sees it.
+
+    OUT/[train|test/]CLASS/NAME.png    `folder:plain:OUT` reads them back
+    OUT/manifest.csv                   id, split, label, panel, severity, file of each picture
+
+A picture's panel and severity are drawn by its id, and so is its noise: the set comes out the same
+on every machine. A picture holds one face as high as itself. KDEF's splits share no person; the
+manifest's `random_split` is one of the same size that pays no heed to persons.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import UndercamError
+from models.udc.suites import DISPLAYS, degrade, noise_of
+from trainer.data.folders import listed
+from trainer.data.pictures import read_picture, write_picture
+from trainer.data.readers import open_faces
+from trainer.errors import DataError
+
+KINDS = ("folder", "ferplus", "sheet", "csv", "npz")
+"""What the address of a data set begins with; see `trainer.data.readers`."""
+MANIFEST = "manifest.csv"
+PANEL_NAMES = {corruption: name for name, corruption in DISPLAYS.items()}
+
+
+@dataclass(frozen=True)
+class Original:
+    """A picture as it was: a file, or a tile (h, w[, 3]) uint8. `split` is "" where none is told;
+    `noise` names the data set in the noise's key."""
+
+    noise: str
+    id: str
+    split: str
+    label: str
+    picture: Path | NDArray[np.uint8]
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """(h, w) grey or (h, w, 3) RGB uint8; raises DataError for a file that is no picture."""
+        return read_picture(self.picture) if isinstance(self.picture, Path) else self.picture
+
+
+def originals(address: str) -> list[Original]:
+    """Every picture at an address of labelled faces, of both splits where the layout holds both.
+
+    `ferplus:all` is Training and PublicTest. Raises DataError where there are none.
+    """
+    kind, _, place = address.partition(":")
+    if kind == "folder":
+        layout, _, folder = place.partition(":")
+        found = _in_folders(layout, Path(folder))
+    elif address == "ferplus:all":
+        found = _tiles("ferplus:training", "train") + _tiles("ferplus:public", "test")
+    else:
+        splits = ("train", "test") if kind == "csv" else ("",)
+        found = [tile for split in splits for tile in _tiles(address, split)]
+    if not found:
+        raise DataError("no pictures", address, "is this the layout of the data set?")
+    return found
+
+
+def write_set(
+    address: str,
+    out: Path,
+    cells: Sequence[str],
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> dict[str, Any]:
+    """Write the set into a new folder, each picture under one of `cells`; all of it or nothing.
+
+    Returns the number of pictures, by split and by cell. Raises DataError, and UndercamError where
+    nothing can be written.
+    """
+    found = originals(address)
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}.part")
+    rows: list[dict[str, str]] = []
+    try:
+        unfinished.mkdir(parents=True)
+        names = _names(found)
+        for original, name in zip(found, names, strict=True):
+            rows.append(_harmed(original, name, unfinished, cells))
+            progress(len(rows), len(found))
+        if address.startswith("folder:kdef:"):
+            _split_at_random(rows)
+        _write_manifest(unfinished / MANIFEST, rows)
+        unfinished.rename(out)
+    except OSError as error:
+        remedy = "give a new folder where this user may write, with room left"
+        raise UndercamError(f"cannot write ({error.strerror})", str(out), remedy) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return {
+        "pictures": len(rows),
+        "splits": dict(Counter(row["split"] for row in rows)),
+        "panels": dict(sorted(Counter(f"{r['panel']}/{r['severity']}" for r in rows).items())),
+    }
+
+
+def _in_folders(layout: str, root: Path) -> list[Original]:
+    train, test = (listed(layout, root, split) for split in ("train", "test"))
+    splits = {"": train} if train == test else {"train": train, "test": test}
+    return [
+        Original(f"folder:{layout}", path.relative_to(root).as_posix(), split, label, path)
+        for split, pictures in splits.items()
+        for path, label in pictures
+    ]
+
+
+def _tiles(address: str, split: str) -> list[Original]:
+    faces = open_faces(address, split=split or "test")
+    return [
+        Original(faces.name, str(number), split, faces.classes[label], tile)
+        for number, label, tile in zip(faces.ids, faces.labels, faces.tiles, strict=True)
+    ]
+
+
+def _names(found: Sequence[Original]) -> list[str]:
+    """A file name for each picture: the last part of its id, or all of it where that is taken."""
+    places = [(one.split, one.label, Path(one.id).stem) for one in found]
+    taken = Counter(places)
+    return [
+        place[2] if taken[place] == 1 else one.id.replace("/", "_")
+        for one, place in zip(found, places, strict=True)
+    ]
+
+
+def _harmed(original: Original, name: str, out: Path, cells: Sequence[str]) -> dict[str, str]:
+    """Write one picture; its row of the manifest."""
+    cell = cells[int(noise_of(original.noise, original.id, "panel").integers(len(cells)))]
+    seen = degrade(original.pixels()[None], [original.id], original.noise, cell)[0]
+    file = Path(original.split, original.label, f"{name}.png")
+    (out / file).parent.mkdir(parents=True, exist_ok=True)
+    write_picture(out / file, seen)
+    corruption, _, severity = cell.partition("/")
+    return {
+        "id": original.id,
+        "split": original.split,
+        "label": original.label,
+        "panel": PANEL_NAMES[corruption],
+        "severity": severity,
+        "file": file.as_posix(),
+    }
+
+
+def _split_at_random(rows: list[dict[str, str]]) -> None:
+    """Add `random_split`: as many tested pictures as the other split has, drawn by their ids."""
+    tested = sum(row["split"] == "test" for row in rows)
+    drawn = sorted(rows, key=lambda row: hashlib.sha256(row["id"].encode()).digest())
+    for place, row in enumerate(drawn):
+        row["random_split"] = "test" if place < tested else "train"
+
+
+def _write_manifest(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
