@@ -103,8 +103,9 @@ def _cells(name: str) -> list[str]:
 
 def complete(cells: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """The conditions and suites that are whole among some cells, each with its cells."""
+    there = set(cells)
     whole = {name: conditions(name) for name in (*CORRUPTIONS, *SUITES)}
-    return {name: parts for name, parts in whole.items() if set(parts) <= set(cells)}
+    return {name: parts for name, parts in whole.items() if set(parts) <= there}
 
 
 def panel_of(cell: str) -> Panel:

@@ -54,7 +54,8 @@ def evaluate(
 ) -> None:
     """Measure weights on labelled faces: accuracy, F1, recall, calibration, coverage.
 
-    Faces whose pixels also stand in the training split are counted, and left out in a second line.
+    Faces whose pixels also stand in the training split are counted; a second figure leaves them
+    out. Conditions are simulated displays, noise and blur: never the same as a real panel.
     """
     from trainer.data.readers import open_faces
     from trainer.predictions import facts, write
