@@ -59,6 +59,10 @@ class DetectorSettings(Section):
         True, description="Look again, at another size, at a picture in which no face was found."
     )
     threads: int = Field(0, ge=0, description="CPU threads of the network; 0: all cores.")
+    condition: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Smooth and stretch pictures before detection: auto, where they need it.",
+    )
     least_px: int = Field(16, ge=4, description="A face whose shorter side is less is left out.")
 
 
@@ -75,6 +79,18 @@ class TrackerSettings(Section):
     )
     birth_s: float = Field(0.15, ge=0, description="Seconds a face is seen before it is a track.")
     lost_s: float = Field(0.8, ge=0, description="Seconds without a box that end a track.")
+
+
+class CropSettings(Section):
+    """How faces are cut out, and a noisy camera's looks at one face gathered."""
+
+    gather_s: float = Field(
+        1.0, ge=0, le=10, description="Seconds of looks that are averaged into one; 0: never."
+    )
+    gather_most: int = Field(8, ge=1, le=64, description="Most looks that are averaged.")
+    gather_noise: Share = Field(
+        0.03, description="Noise of a crop, a share of full light, above which looks are gathered."
+    )
 
 
 class EmotionSettings(Section):
@@ -130,6 +146,7 @@ class Settings(BaseSettings):
     source: SourceSettings = SourceSettings()
     detector: DetectorSettings = DetectorSettings()
     tracker: TrackerSettings = TrackerSettings()
+    crop: CropSettings = CropSettings()
     emotion: EmotionSettings = EmotionSettings()
     smoother: SmootherSettings = SmootherSettings()
     store: StoreSettings = StoreSettings()

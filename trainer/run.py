@@ -18,6 +18,7 @@ from trainer.data.faceset import FaceSet
 from trainer.data.ferplus import validation_cut
 from trainer.data.readers import open_faces
 from trainer.evaluate import condition_table, predict
+from trainer.landmarks import keep_points
 from trainer.loop import Report, train
 from trainer.memory import keep_freed_memory
 from trainer.precision import faster_dtype
@@ -84,6 +85,8 @@ def train_weights(
         recipe=asdict(recipe) | {"seed": seed, "dtype": str(dtype).removeprefix("torch.")},
         git=_git_hash(),
     )
+    if any(stage.name == "points" for stage in recipe.stages) and team.is_first:
+        keep_points(fit, run_dir)
     validation = faces[held] if held.any() else None
     trained = train(recipe, card, fit, validation, seed, run_dir, dtype, report, team)
     if not team.is_first:

@@ -1,4 +1,4 @@
-"""From tracked faces to looks: each face cropped, scored, and its quality measured."""
+"""From crops to looks: what the classifier says of each face."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 
 from models.classifier import EmotionClassifier, EmotionScores
-from models.crops import crop_faces
 from models.emotions import EMOTIONS
 from models.loading import load_classifier
-from models.quality import QualityMeasures, measure
+from models.quality import QualityMeasures
 from pipeline.config import EmotionSettings
 from pipeline.errors import ModelError
-from pipeline.frames import Frame, TrackedFaces
+from pipeline.frames import TrackedFaces
+from pipeline.stages.crop import CroppedFaces
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,10 @@ class Classify:
         self.model = classifier.card.name
         self.mode = classifier.mode
 
-    def __call__(self, frame: Frame, tracked: TrackedFaces) -> Looks:
-        """Looks at the tracked faces of the frame, in their order; there may be none."""
-        crops = crop_faces(frame.image, tracked.faces)
-        return Looks(
-            tracked,
-            self._classifier.predict(crops, tracked.track_ids),
-            measure(crops, tracked.faces.boxes),
-        )
+    def __call__(self, cropped: CroppedFaces) -> Looks:
+        """Looks at the cropped faces of a frame, in their order; there may be none."""
+        scores = self._classifier.predict(cropped.crops, cropped.tracked.track_ids)
+        return Looks(cropped.tracked, scores, cropped.quality)
 
 
 def open_classify(settings: EmotionSettings) -> Classify:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from models.detectors.base import FaceDetector, Picture
+from models.detectors.conditioner import Conditioned
 from models.detectors.opening import open_detector
 from models.faces import Faces
 from pipeline.config import DetectorSettings
@@ -39,4 +40,4 @@ def open_detect(settings: DetectorSettings, folders: Sequence[Path] = ()) -> Det
         settings.threads,
         folders,
     )
-    return Detect(detector, settings.least_px)
+    return Detect(Conditioned(detector, settings.condition), settings.least_px)

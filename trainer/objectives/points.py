@@ -1,24 +1,20 @@
-"""Where eyes, nose and mouth are in training faces: told by a detector, learnt by a small network.
-
-A face in which the detector finds nothing teaches nothing here.
-"""
+"""What the landmark network learns from: five points of each face that has any."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.lrdif.landmarks import POINTS, LandmarkNet
+from models.lrdif.landmarks import LandmarkNet
 from trainer.data.faceset import FaceSet
+from trainer.errors import DataError
 from trainer.objectives.base import Batch
 
-FACE_PX, MARGIN_PX, BLUR_PX = 192, 64, 12
 MIRRORED = [1, 0, 2, 4, 3]
 """Which point stands where in a mirror: eyes and corners of the mouth change sides."""
 
@@ -31,12 +27,10 @@ class PointLabels:
 
     @classmethod
     def of(cls, faces: FaceSet, run_dir: Path) -> PointLabels:
-        """Found by the default detector, once: they are kept in `run_dir`."""
-        digest = hashlib.sha256(np.ascontiguousarray(faces.tiles).tobytes()).hexdigest()[:12]
-        path = run_dir / f"points-{digest}.npz"
+        """Those that `trainer.landmarks` left in `run_dir`; raises DataError where it left none."""
+        path = points_file(faces, run_dir)
         if not path.is_file():
-            points, found = find_points(faces)
-            np.savez(path, points=points, found=found)
+            raise DataError("no landmarks of these faces", str(path), "see trainer.landmarks")
         with np.load(path, allow_pickle=False) as file:
             return cls(file["points"], file["found"])
 
@@ -49,36 +43,15 @@ class PointLabels:
         return 10 * (distance * found).sum() / found.sum().clamp(min=1)
 
 
+def points_file(faces: FaceSet, run_dir: Path) -> Path:
+    """Where the points of these very faces are kept."""
+    digest = hashlib.sha256(np.ascontiguousarray(faces.tiles).tobytes()).hexdigest()[:12]
+    return run_dir / f"points-{digest}.npz"
+
+
 def moved(points: Tensor, warps: Tensor) -> Tensor:
     """Points (n, 5, 2) in 0..1 of pictures, where `trainer.augment.warped` puts them."""
     old = 2 * points - 1 - warps[:, None, :, 2]
     new = (old @ torch.linalg.inv(warps[:, :, :2]).transpose(1, 2) + 1) / 2
     mirrored = torch.linalg.det(warps[:, :, :2]) < 0
     return torch.where(mirrored[:, None, None], new[:, MIRRORED], new)
-
-
-def find_points(faces: FaceSet) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Each tile enlarged, its border continued, and shown to the detector: points and found."""
-    from models.detectors.opening import open_detector  # a bare GPU box has no onnxruntime
-
-    detector = open_detector("centerface", "", FACE_PX + 2 * MARGIN_PX, 0.3, False, 1, ())
-    points = np.zeros((len(faces), POINTS, 2), np.float32)
-    found = np.zeros(len(faces), bool)
-    for row, tile in enumerate(faces.tiles):
-        seen = detector.detect(framed(tile))
-        if len(seen):
-            points[row] = (seen.landmarks[0] - MARGIN_PX) / FACE_PX
-            found[row] = True
-    return points, found
-
-
-def framed(tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A tile (h, w[, 3]) uint8 as a face 192 pixels large on a picture of 320 x 320 RGB."""
-    face = cv2.resize(tile, (FACE_PX, FACE_PX), interpolation=cv2.INTER_CUBIC)
-    if face.ndim == 2:
-        face = cv2.cvtColor(face, cv2.COLOR_GRAY2RGB)
-    m = MARGIN_PX
-    picture = cv2.copyMakeBorder(face, m, m, m, m, cv2.BORDER_REPLICATE)
-    picture = cv2.GaussianBlur(picture, (0, 0), BLUR_PX)
-    picture[m:-m, m:-m] = face
-    return picture.astype(np.uint8)

@@ -8,10 +8,11 @@ from models.classifier import EmotionScores, normalised_entropy
 from models.emotions import BASIC_SEVEN, EMOTIONS
 from models.faces import Faces
 from models.weights import ModelCard
-from pipeline.config import EmotionSettings
+from pipeline.config import CropSettings, EmotionSettings
 from pipeline.errors import ModelError
 from pipeline.frames import Frame, FrameHeader, TrackedFaces
 from pipeline.stages.classify import Classify, open_classify
+from pipeline.stages.crop import Crop
 from pipeline.stages.detect import Detect
 
 HEADER = FrameHeader("door", "e1", 0, 0.0, 0, 0, "media", 200, 100)
@@ -51,7 +52,7 @@ def test_every_face_is_scored_from_its_own_place_in_its_own_order() -> None:
     image[:, 100:] = 255
     tracked = TrackedFaces(HEADER, faces((120, 20, 170, 70), (20, 20, 70, 70)), np.array([7, 2]))
     classifier = Brightness()
-    looks = Classify(classifier)(Frame(HEADER, image), tracked)
+    looks = Classify(classifier)(Crop(CropSettings())(Frame(HEADER, image), tracked))
     assert looks.scores.probabilities[:, 1] == pytest.approx([1, 0])
     assert looks.quality.luma == pytest.approx([1, 0], abs=0.01)
     assert looks.quality.size_px.tolist() == [50, 50]
@@ -60,7 +61,8 @@ def test_every_face_is_scored_from_its_own_place_in_its_own_order() -> None:
 
 def test_a_frame_without_faces_gives_no_looks() -> None:
     tracked = TrackedFaces(HEADER, Faces.none(), np.zeros(0, np.int64))
-    looks = Classify(Brightness())(Frame(HEADER, np.zeros((100, 200, 3), np.uint8)), tracked)
+    frame = Frame(HEADER, np.zeros((100, 200, 3), np.uint8))
+    looks = Classify(Brightness())(Crop(CropSettings())(frame, tracked))
     assert len(looks.scores) == len(looks.quality) == 0
 
 

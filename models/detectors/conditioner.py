@@ -1,0 +1,80 @@
+"""Makes a bad picture fit for a face detector: less noise, full contrast in each colour.
+
+Behind a display it is noise and haze, not blur, that hide faces from a detector. What is wrong with
+a picture is measured on the picture itself, so a good one passes untouched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.detectors.base import FaceDetector, Picture
+from models.faces import Faces
+from models.quality import noise_of
+
+WHEN = ("auto", "always", "never")
+NOISY = 2.5
+"""Standard deviation of noise, of 255, above which a picture is smoothed."""
+FLAT = 140.0
+"""Levels between the 1st and 99th percentile of the luma, of 255, below which a picture is dull."""
+SIGMA = 1.0
+SAMPLE_PX = 640
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Of a picture's luma, of 255: standard deviation of its noise, and the levels it spans."""
+
+    noise: float
+    span: float
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether a detector would see more in it after conditioning."""
+        return self.noise > NOISY or self.span < FLAT
+
+
+def measure(image: Picture) -> Condition:
+    """The condition of an (h, w, 3) uint8 RGB picture, told from its middle."""
+    height, width = image.shape[:2]
+    top, left = max(height - SAMPLE_PX, 0) // 2, max(width - SAMPLE_PX, 0) // 2
+    luma = cv2.cvtColor(
+        image[top : top + SAMPLE_PX, left : left + SAMPLE_PX], cv2.COLOR_RGB2GRAY
+    ).astype(np.float32)
+    low, high = np.percentile(luma, (1, 99))
+    return Condition(noise_of(luma), float(high - low))
+
+
+def conditioned(image: Picture) -> Picture:
+    """An (h, w, 3) uint8 RGB picture smoothed by a Gaussian of one pixel, then each channel
+    stretched from its 1st to its 99th percentile over 0..255."""
+    smooth = cv2.GaussianBlur(image, (0, 0), SIGMA)
+    table = np.stack([_stretch(smooth[..., channel]) for channel in range(3)], axis=1)
+    return cv2.LUT(smooth, table[None]).astype(np.uint8)
+
+
+def _stretch(channel: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The levels (256,) that a channel's levels become."""
+    low, high = np.percentile(channel[::2, ::2], (1, 99))
+    levels = (np.arange(256) - low) * (255 / max(high - low, 1))
+    return np.clip(levels, 0, 255).round().astype(np.uint8)
+
+
+class Conditioned:
+    """A `FaceDetector` that conditions pictures for another: `auto` where they need it."""
+
+    def __init__(self, detector: FaceDetector, when: str = "auto") -> None:
+        if when not in WHEN:
+            raise ValueError(f"condition {when!r}: give one of {', '.join(WHEN)}")
+        self.name = detector.name
+        self._detector, self._when = detector, when
+
+    def detect(self, image: Picture) -> Faces:
+        """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first."""
+        if self._when == "always" or (self._when == "auto" and measure(image).is_bad):
+            image = conditioned(image)
+        return self._detector.detect(image)

@@ -1,0 +1,96 @@
+"""Several looks at one face made one: aligned, then averaged in linear light.
+
+Through a display a single look drowns in noise that differs from frame to frame, while the face
+stays. Averaging the pictures before they are classified is worth far more than voting afterwards.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.crops import CROP_PX
+from models.quality import NORMAL_MEDIAN
+
+Float32 = NDArray[np.float32]
+SMOOTH_PX = 2.0
+"""Sigma at which crops are laid upon each other: noise does not decide where a face is."""
+STEPS, ENOUGH = 30, 1e-4
+MOST_TURN, MOST_PX = 0.2, CROP_PX / 4
+"""A map that turns, scales or moves by more is no second look at the same place."""
+STILL_PX = 4.0
+"""Sigma at which two crops are compared: expressions are coarser than noise."""
+CHANGED_SIGMAS, CHANGED = 5.0, 0.035
+"""A difference is a change when it is more than so many deviations of its noise, and more than this
+share of full light."""
+IDENTITY = np.eye(2, 3, dtype=np.float32)
+
+
+def to_light(crop: NDArray[np.uint8]) -> Float32:
+    """sRGB (h, w, 3) uint8 to linear light 0..1."""
+    return LIGHT[crop]
+
+
+def to_crop(light: Float32) -> NDArray[np.uint8]:
+    """Linear light (h, w, 3) to sRGB uint8."""
+    coded = np.where(
+        light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 1e-6) ** (1 / 2.4) - 0.055
+    )
+    return (np.clip(coded, 0, 1) * 255).round().astype(np.uint8)
+
+
+def alignment(light: Float32, onto: Float32) -> Float32 | None:
+    """How a crop (112, 112, 3) lies upon another, to parts of a pixel: an affine map (2, 3)
+    for `laid` (enhanced correlation, Evangelidis & Psarakis 2008); None where they do not fit."""
+    ours, theirs = (cv2.GaussianBlur(_luma(one), (0, 0), SMOOTH_PX) for one in (light, onto))
+    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, STEPS, ENOUGH)
+    try:
+        _, warp = cv2.findTransformECC(
+            theirs, ours, IDENTITY.copy(), cv2.MOTION_AFFINE, criteria, None, 5
+        )
+    except cv2.error:  # it did not converge
+        return None
+    off = np.abs(warp - IDENTITY)
+    if off[:, :2].max() > MOST_TURN or off[:, 2].max() > MOST_PX:
+        return None
+    return warp.astype(np.float32)
+
+
+def laid(light: Float32, warp: Float32) -> Float32:
+    """A crop moved by an `alignment`; beyond its edge the border is repeated."""
+    return cv2.warpAffine(
+        light,
+        warp,
+        (CROP_PX, CROP_PX),
+        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    ).astype(np.float32)
+
+
+def is_still(light: Float32, mean: Float32) -> bool:
+    """Whether a face looks as in the mean of others, but for the noise of both.
+
+    Noise is everywhere, an expression is in places: a change is what stands out from the rest of
+    the difference.
+    """
+    m = CROP_PX // 8
+    difference = cv2.GaussianBlur(_luma(light) - _luma(mean), (0, 0), STILL_PX)[m:-m, m:-m]
+    difference = np.abs(difference - np.median(difference))  # the light in the room may change
+    noise = float(np.median(difference)) / NORMAL_MEDIAN
+    return bool(difference.max() <= max(CHANGED_SIGMAS * noise, CHANGED))
+
+
+def _luma(light: Float32) -> Float32:
+    return cv2.cvtColor(light, cv2.COLOR_RGB2GRAY).astype(np.float32)
+
+
+def _light_table() -> Float32:
+    levels = np.arange(256) / 255
+    return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4).astype(
+        np.float32
+    )
+
+
+LIGHT = _light_table()
+"""Linear light (256,) of each sRGB level (IEC 61966-2-1)."""

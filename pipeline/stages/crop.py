@@ -1,0 +1,84 @@
+"""From tracked faces to crops; of a noisy camera, looks at one face are gathered into one."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.crops import Crops, crop_faces
+from models.looks import Float32, alignment, is_still, laid, to_crop, to_light
+from models.quality import QualityMeasures, measure
+from pipeline.config import CropSettings
+from pipeline.frames import Frame, TrackedFaces
+
+
+@dataclass(frozen=True)
+class CroppedFaces:
+    """One frame's tracked faces, their crops (n, 112, 112, 3) uint8 RGB, how good each look was by
+    itself, and how many looks each crop is the mean of: (n,) int64, 1 or more."""
+
+    tracked: TrackedFaces
+    crops: Crops
+    quality: QualityMeasures
+    looks: NDArray[np.int64]
+
+
+@dataclass
+class _Look:
+    """One crop in linear light, as it lies upon the newest of its track."""
+
+    pts_s: float
+    light: Float32
+
+
+class Crop:
+    """Cuts faces out of the frames of one camera; state of its tracks lives here.
+
+    Where a crop's noise is above `settings.gather_noise`, the crop becomes the mean of the looks at
+    its face in the last `gather_s` seconds, as long as the face holds still: the first look that
+    differs by more than noise begins anew.
+    """
+
+    def __init__(self, settings: CropSettings) -> None:
+        self._settings = settings
+        self._tracks: dict[int, deque[_Look]] = {}
+
+    def __call__(self, frame: Frame, tracked: TrackedFaces) -> CroppedFaces:
+        """The crops of a frame's tracked faces, in their order; there may be none."""
+        crops = crop_faces(frame.image, tracked.faces)
+        quality = measure(crops, tracked.faces.boxes)
+        looks = np.ones(len(crops), np.int64)
+        for row, number in enumerate(tracked.track_ids.tolist()):
+            if self._settings.gather_s and quality.noise[row] > self._settings.gather_noise:
+                kept = self._gathered(number, frame.header.pts_s, crops[row])
+                crops[row] = to_crop(np.mean([look.light for look in kept], axis=0))
+                looks[row] = len(kept)
+            else:
+                self._tracks.pop(number, None)
+        for number in tracked.ended:
+            self._tracks.pop(number, None)
+        return CroppedFaces(tracked, crops, quality, looks)
+
+    def _gathered(self, number: int, pts_s: float, crop: NDArray[np.uint8]) -> deque[_Look]:
+        """The looks that the newest one is gathered with, itself among them."""
+        light = to_light(crop)
+        kept = self._tracks.setdefault(number, deque(maxlen=self._settings.gather_most))
+        while kept and pts_s - kept[0].pts_s > self._settings.gather_s:
+            kept.popleft()
+        if kept and not self._lay(kept, light):
+            kept.clear()
+        kept.append(_Look(pts_s, light))
+        return kept
+
+    def _lay(self, kept: deque[_Look], light: Float32) -> bool:
+        """Lay earlier looks upon the newest; False where they do not fit or the face changed."""
+        warp = alignment(np.mean([look.light for look in kept], axis=0), light)
+        if warp is None:
+            return False
+        for look in kept:
+            look.light = laid(look.light, warp)
+        mean = np.mean([look.light for look in kept], axis=0)
+        return is_still(light, mean)

@@ -1,0 +1,92 @@
+"""Good pictures pass untouched; bad ones are smoothed and stretched, and faces come back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import skimage.data
+from numpy.typing import NDArray
+
+from models.detectors.conditioner import Conditioned, conditioned, measure
+from models.detectors.opening import open_detector
+from models.faces import Faces, iou
+from models.udc.panel import through
+from models.udc.suites import panel_of
+
+Picture = NDArray[np.uint8]
+
+
+class Remembers:
+    """A detector that keeps what it was shown."""
+
+    name = "remembers"
+
+    def __init__(self) -> None:
+        self.shown: list[Picture] = []
+
+    def detect(self, image: Picture) -> Faces:
+        self.shown.append(image)
+        return Faces.none()
+
+
+@pytest.fixture(scope="module")
+def clean() -> Picture:
+    return skimage.data.astronaut()
+
+
+@pytest.fixture(scope="module")
+def dim(clean: Picture) -> Picture:
+    return through(clean[None], panel_of("udc_dark/5").at(2.5), np.random.default_rng(0))[0]
+
+
+@pytest.mark.parametrize(("when", "touched"), [("auto", (False, True)), ("always", (True, True)),
+                                               ("never", (False, False))])  # fmt: skip
+def test_when_a_picture_is_conditioned(
+    clean: Picture, dim: Picture, when: str, touched: tuple[bool, bool]
+) -> None:
+    detector = Remembers()
+    both = Conditioned(detector, when)
+    assert both.name == "remembers"
+    for picture in (clean, dim):
+        both.detect(picture)
+    changed = [
+        not np.array_equal(seen, was)
+        for seen, was in zip(detector.shown, (clean, dim), strict=True)
+    ]
+    assert tuple(changed) == touched
+
+
+@pytest.mark.parametrize("sigma", [3.0, 8.0, 20.0])
+def test_noise_is_measured(clean: Picture, sigma: float) -> None:
+    noise = np.random.default_rng(1).normal(0, sigma, clean.shape[:2])[..., None]
+    found = measure(np.clip(clean + noise, 0, 255).astype(np.uint8)).noise
+    assert found == pytest.approx(sigma, rel=0.25)
+
+
+def test_a_dull_picture_spans_all_levels_again(clean: Picture) -> None:
+    dull = (100 + clean / 255 * 40 * np.array([1.0, 0.8, 0.6])).astype(np.uint8)
+    assert measure(dull).span < 45
+    again = conditioned(dull)
+    for channel in range(3):
+        low, high = np.percentile(again[..., channel], (2, 98))
+        assert low < 30
+        assert high > 225
+
+
+def test_a_picture_of_one_colour_stays_finite() -> None:
+    flat = np.full((60, 80, 3), 7, np.uint8)
+    assert conditioned(flat).shape == flat.shape
+    assert measure(flat).span == 0
+    assert measure(np.zeros((3, 2, 3), np.uint8)).is_bad
+
+
+def test_a_face_behind_a_dark_display_is_found_again(clean: Picture, dim: Picture) -> None:
+    detector = open_detector("centerface", threads=1)
+    box = detector.detect(clean).boxes[:1]
+    found = Conditioned(detector).detect(dim).boxes
+    assert (iou(box, found) >= 0.5).any()
+
+
+def test_no_such_time() -> None:
+    with pytest.raises(ValueError, match="condition 'often': give one of auto, always, never"):
+        Conditioned(Remembers(), "often")
