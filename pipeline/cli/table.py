@@ -1,0 +1,105 @@
+"""`undercam table`: the comparison of all models, made again from what they said of each face."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from rich.table import Table
+from typer import Option
+
+from pipeline.cli.output import OUT, print_json, progress_bar, warn
+
+if TYPE_CHECKING:
+    from trainer.tables import Evaluated
+
+SHOWN = ("clean", "udc_t", "udc_p", "udc")
+
+
+def table(
+    folder: Annotated[
+        Path, Option(help="Where `undercam evaluate --keep` wrote predictions.")
+    ] = Path("docs/predictions"),
+    recompute: Annotated[
+        bool, Option("--recompute", help="Ask the weights again, and say how many answers agree.")
+    ] = False,
+    limit: Annotated[int, Option(help="With --recompute: only the first N faces.", min=1)] = 800,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Compare all models: accuracy on clean faces and behind simulated displays."""
+    from models.udc.suites import CLEAN
+    from trainer.tables import UDC, differences, kept_in, rows
+
+    every = kept_in(folder)
+    result: dict[str, Any] = {
+        "rows": rows(every),
+        "differences": differences(every, "lrdif", CLEAN) + differences(every, "lrdif", UDC),
+    }
+    if recompute:
+        result["recomputed"] = [_again(one, limit, as_json) for one in every]
+    if as_json:
+        print_json(result)
+    else:
+        _show(result)
+
+
+def _again(one: Evaluated, limit: int, quiet: bool) -> dict[str, Any]:
+    """The same question to the same weights, on the first faces; nothing where they are away."""
+    from models.errors import ModelError
+    from models.loading import find_weights, load_classifier
+    from trainer.data.readers import open_faces
+    from trainer.evaluate import predict, under
+    from trainer.report import sha256_of
+    from trainer.tables import agreement
+
+    name = one.about["weights"]
+    told = {"weights": name, "averaging": one.about["averaging"]}
+    try:
+        path = find_weights(name)
+    except ModelError:
+        return told | {"why_not": "not among the weights that are shipped"}
+    if sha256_of(path) != one.about["sha256"] or one.about["way"] != "tiles":
+        return told | {"why_not": "kept of other weights, or through a video"}
+    faces = open_faces(one.about["data"], one.about["protocol"])[:limit]
+    classifier = load_classifier(str(path), flip=one.about["averaging"] == "flip")
+    with progress_bar(quiet) as bar:
+        task = bar.add_task(name, total=len(one.said))
+        again = {}
+        for cell in one.said:
+            again[cell] = predict(classifier, under(faces, cell))
+            bar.advance(task)
+    return told | {"n": len(faces), "same_answers": agreement(one, again)}
+
+
+def _show(result: dict[str, Any]) -> None:
+    shown = Table(title="Accuracy on aligned faces, all of them (new faces)")
+    for heading in ("weights", "trained behind displays", "averaging", "n", *SHOWN):
+        shown.add_column(heading, justify="left" if heading == "weights" else "right")
+    for row in result["rows"]:
+        shown.add_row(
+            f"{row['weights']}, seed {row['seed']}",
+            "yes" if row["panel"] else "no",
+            row["averaging"] + ("" if row["way"] == "tiles" else f", {row['way']}"),
+            str(row["n"]),
+            *(_both(row, name) for name in SHOWN),
+        )
+    OUT.print(shown)
+    for gain in result["differences"]:
+        low, high = (100 * edge for edge in gain["interval"])
+        OUT.print(
+            f"{gain['suite']}: {gain['weights']} {100 * gain['delta']:+.2f} points against "
+            f"{gain['against']} (95 %: {low:+.2f} .. {high:+.2f}, by face)"
+        )
+    for one in result.get("recomputed", []):
+        if "why_not" in one:
+            warn("not asked again", one["weights"], one["why_not"])
+            continue
+        least = min(one["same_answers"].values())
+        OUT.print(f"{one['weights']}: {one['n']} faces again, at least {least:.2%} same answers")
+
+
+def _both(row: dict[str, Any], name: str) -> str:
+    if name not in row:
+        return ""
+    new = row.get(f"{name}, new faces")
+    return f"{row[name]:.2%}" + (f" ({new:.2%})" if new is not None else "")

@@ -1,0 +1,99 @@
+"""The table of models from kept predictions: figures, fair comparisons, and what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.udc.suites import CLEAN, conditions
+from models.weights import ModelCard, save
+from trainer.data.faceset import FaceSet
+from trainer.errors import DataError
+from trainer.evaluate import Predictions
+from trainer.predictions import facts, write
+from trainer.recipes import PanelDraws
+from trainer.tables import UDC, agreement, differences, kept_in, rows
+
+CELLS = (CLEAN, *conditions("udc_t,udc_p"))
+N = 200
+
+
+@pytest.fixture
+def keep(
+    tmp_path: Path, tiny_card: ModelCard, make_faces: Callable[..., FaceSet]
+) -> Callable[..., Path]:
+    """Keep predictions of a made model that names a share of the faces right, in the folder."""
+    faces = make_faces(N)
+    faces = replace(faces, seen_in_training=np.arange(N) % 10 == 0)
+    folder = tmp_path / "kept"
+
+    def write_all(name: str, model: str, share: float, panel: bool = True, n: int = N) -> Path:
+        recipe: dict[str, Any] = {"seed": 1, "panel": asdict(PanelDraws()) if panel else None}
+        weights = tmp_path / f"{name}.safetensors"
+        card = replace(tiny_card, name=name, model=model, recipe=recipe)
+        save(weights, card, {"a": torch.full((1,), share)})
+        about = facts(weights, faces[:n], "flip", "tiles")
+        right = np.arange(n) < share * n
+        answers = np.where(right, faces.labels[:n], (faces.labels[:n] + 1) % 8)
+        said = Predictions(np.eye(8, dtype=np.float32)[answers], np.ones(n, bool))
+        for cell in CELLS:
+            write(folder, about, cell, said, faces[:n])
+        return folder
+
+    return write_all
+
+
+def test_a_row_says_each_suite_with_and_without_duplicates(keep: Callable[..., Path]) -> None:
+    (row,) = rows(kept_in(keep("lrdif-cpu", "lrdif", 0.75)))
+    assert (row["weights"], row["n"], row["seed"], row["panel"]) == ("lrdif-cpu", N, 1, True)
+    for name in (CLEAN, "udc_t", "udc_p", UDC):
+        assert row[name] == 0.75
+        assert row[f"{name}, new faces"] == pytest.approx(0.75, abs=0.001)
+
+
+def test_a_suite_that_is_not_whole_has_no_mean(keep: Callable[..., Path]) -> None:
+    folder = keep("lrdif-cpu", "lrdif", 0.75)
+    next(folder.glob("*udc-t-3*")).unlink()
+    (row,) = rows(kept_in(folder))
+    assert row["udc_p"] == 0.75
+    assert "udc_t" not in row
+    assert UDC not in row
+
+
+def test_weights_are_compared_on_the_same_faces_by_face(keep: Callable[..., Path]) -> None:
+    keep("lrdif-cpu", "lrdif", 0.8)
+    folder = keep("w32", "resnet18", 0.7)
+    (gain,) = differences(kept_in(folder), "lrdif", UDC)
+    assert (gain["weights"], gain["against"]) == ("lrdif-cpu", "w32")
+    assert gain["delta"] == pytest.approx(0.1)
+    low, high = gain["interval"]
+    assert 0 < low < 0.1 < high < 0.2
+
+
+def test_what_learned_otherwise_or_saw_other_faces_is_never_compared(
+    keep: Callable[..., Path],
+) -> None:
+    keep("lrdif-cpu", "lrdif", 0.8)
+    keep("w32-clean", "resnet18", 0.7, panel=False)
+    folder = keep("w32-few", "resnet18", 0.7, n=N // 2)
+    assert differences(kept_in(folder), "lrdif", UDC) == []
+
+
+def test_asked_again_the_answers_are_counted(keep: Callable[..., Path]) -> None:
+    (one,) = kept_in(keep("lrdif-cpu", "lrdif", 0.8))
+    few = 50
+    other = one.said[CLEAN].probabilities[:few].copy()
+    other[:5] = np.roll(other[:5], 1, axis=1)
+    again = Predictions(other, np.ones(few, bool))
+    assert agreement(one, {CLEAN: again}) == {CLEAN: 0.9}
+
+
+def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no kept predictions.*undercam evaluate --keep"):
+        kept_in(tmp_path)

@@ -1,0 +1,121 @@
+"""The comparison of models, made again from kept predictions, or from the weights themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.udc.suites import CLEAN, complete
+from trainer import metrics
+from trainer.data.faceset import FaceSet
+from trainer.errors import DataError
+from trainer.evaluate import Predictions, correctness
+from trainer.predictions import Kept, read
+
+GROUPED_BY = ("weights", "sha256", "data", "protocol", "averaging", "way", "n")
+UDC = "udc"
+"""Every cell of udc_t and udc_p."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """All conditions under which one file of weights was asked about the same faces."""
+
+    about: dict[str, Any]
+    faces: FaceSet
+    said: dict[str, Predictions]
+
+
+def kept_in(folder: Path) -> list[Evaluated]:
+    """Everything kept in a folder, by weights; raises DataError for a folder that holds nothing."""
+    groups: dict[tuple[Any, ...], list[Kept]] = {}
+    for path in sorted(folder.glob("*.npz")):
+        kept = read(path)
+        groups.setdefault(tuple(kept.about[name] for name in GROUPED_BY), []).append(kept)
+    if not groups:
+        remedy = "write some with `undercam evaluate --keep`"
+        raise DataError("no kept predictions", str(folder), remedy)
+    return [
+        Evaluated(
+            group[0].about, group[0].faces, {k.about["condition"]: k.predictions for k in group}
+        )
+        for group in groups.values()
+    ]
+
+
+def rows(evaluated: Iterable[Evaluated]) -> list[dict[str, Any]]:
+    """A row for each: accuracy on clean faces, under each suite that is whole, and how sure the
+    mean over displays is; without duplicates beside."""
+    return sorted((_row(one) for one in evaluated), key=lambda row: row["weights"])
+
+
+def _row(one: Evaluated) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        key: one.about[key] for key in ("weights", "data", "protocol", "averaging", "way", "n")
+    }
+    row["panel"] = _saw_displays(one)
+    row["seed"] = one.about["card"]["recipe"].get("seed")
+    for name, rights in suites(one):
+        fresh = ~one.faces.seen_in_training
+        row[name] = round(float(rights.mean()), 5)
+        if fresh.any() and not fresh.all():
+            row[f"{name}, new faces"] = round(float(rights[fresh].mean()), 5)
+    return row
+
+
+def suites(one: Evaluated) -> Iterator[tuple[str, np.ndarray[Any, np.dtype[np.float64]]]]:
+    """Of `clean` and of each whole suite: its name and (n,) how often each face was named right."""
+    right = {cell: correctness(said, one.faces) for cell, said in one.said.items()}
+    if CLEAN in right:
+        yield CLEAN, right[CLEAN].astype(float)
+    for name, cells in complete(right).items():
+        yield name, np.mean([right[cell] for cell in cells], axis=0)
+
+
+def differences(evaluated: Iterable[Evaluated], model: str, suite: str) -> list[dict[str, Any]]:
+    """How much more often weights of `model` are right than each of another model that learned
+    under the same condition, on the same faces: the face is the unit, 95 % interval (see
+    `metrics.paired_difference`)."""
+    every = [(one, rights) for one in evaluated for name, rights in suites(one) if name == suite]
+    found: list[dict[str, Any]] = []
+    for ours, a in every:
+        for theirs, b in every:
+            if _model(ours) != model or _model(theirs) == model or not _comparable(ours, theirs):
+                continue
+            gain = metrics.paired_difference(a, b)
+            found.append(
+                {
+                    "weights": ours.about["weights"],
+                    "against": theirs.about["weights"],
+                    "suite": suite,
+                    "delta": round(gain.delta, 5),
+                    "interval": [round(gain.low, 5), round(gain.high, 5)],
+                }
+            )
+    return found
+
+
+def _model(one: Evaluated) -> str:
+    return str(one.about["card"]["model"])
+
+
+def _comparable(one: Evaluated, other: Evaluated) -> bool:
+    """The same faces asked in the same way, and displays in the training of both or of neither."""
+    asked = all(one.about[key] == other.about[key] for key in GROUPED_BY[2:])
+    return asked and _saw_displays(one) == _saw_displays(other)
+
+
+def _saw_displays(one: Evaluated) -> bool:
+    return bool(one.about["card"]["recipe"].get("panel"))
+
+
+def agreement(kept: Evaluated, again: Mapping[str, Predictions]) -> dict[str, float]:
+    """Of each condition asked again, the share of the first faces that get the kept answer."""
+    return {
+        cell: round(float(np.mean(said.answers == kept.said[cell].answers[: len(said.answers)])), 5)
+        for cell, said in again.items()
+    }
