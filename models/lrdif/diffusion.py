@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import torch
+import numpy as np
 from torch import Tensor
 
 PARAMS = ("x0", "eps", "eps_printed16")
@@ -88,5 +88,5 @@ def schedule(steps: int) -> list[float]:
     >>> [round(beta, 4) for beta in schedule(4)]
     [0.1, 0.2943, 0.591, 0.99]
     """
-    roots = torch.linspace(math.sqrt(0.1), math.sqrt(0.99), steps, dtype=torch.float64)
+    roots = np.linspace(math.sqrt(0.1), math.sqrt(0.99), steps)
     return [float(root) ** 2 for root in roots]

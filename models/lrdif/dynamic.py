@@ -28,7 +28,7 @@ def _pointwise_then_depthwise(c_in: int, c_out: int) -> nn.Sequential:
 
 
 class Modulation(nn.Module):
-    """F' = (W1 Z) * LN(F) + W2 Z (eq. 2); W1 Z starts around 1. Z None: plain LN."""
+    """F' = (W1 Z) * LN(F) + W2 Z (eq. 2); W1 Z starts around 1."""
 
     def __init__(self, channels: int, prior: int) -> None:
         super().__init__()

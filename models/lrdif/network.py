@@ -35,6 +35,9 @@ class Shape:
     def __post_init__(self) -> None:
         if self.input_px % 8:
             raise ValueError(f"input_px {self.input_px}: give a multiple of 8")
+        first, *others = self.widths
+        if others != [2 * first, 4 * first]:
+            raise ValueError(f"widths {self.widths}: give three, each twice the one before")
         object.__setattr__(self, "widths", tuple(self.widths))
 
 

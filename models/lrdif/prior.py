@@ -72,9 +72,11 @@ class PriorRestorer(nn.Module):
         self.denoiser = Denoiser(size, diffusion.steps) if restorer == "diffusion" else None
         self.regressor = None
         if restorer == "mlp":
-            layers = [nn.Linear(size, size), nn.LeakyReLU(SLOPE)] * 2
             self.regressor = nn.Sequential(
-                *(type(m)(size, size) if isinstance(m, nn.Linear) else m for m in layers),
+                nn.Linear(size, size),
+                nn.LeakyReLU(SLOPE),
+                nn.Linear(size, size),
+                nn.LeakyReLU(SLOPE),
                 nn.Linear(size, size),
             )
 
