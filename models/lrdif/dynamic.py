@@ -116,20 +116,44 @@ class Halve(nn.Module):
         return functional.pixel_unshuffle(self.conv(f.permute(0, 3, 1, 2)), 2).permute(0, 2, 3, 1)
 
 
+class Double(nn.Module):
+    """The way back of `Halve`, joined to a skip: (n, h, w, c) and (n, 2h, 2w, c / 2) -> the skip's
+    shape."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 2 * channels, 3, 1, 1, bias=False)
+        self.join = nn.Linear(channels, channels // 2, bias=False)
+
+    def forward(self, f: Tensor, skip: Tensor) -> Tensor:
+        larger = functional.pixel_shuffle(self.conv(f.permute(0, 3, 1, 2)), 2).permute(0, 2, 3, 1)
+        joined: Tensor = self.join(torch.cat([larger, skip], dim=-1))
+        return joined
+
+
 class DTNetwork(nn.Module):
     """Faces (n, channels, H, W) and Z (n, prior) -> F1, F2, F3 of H/2, H/4, H/8, each
-    (n, h, w, c) with c of `widths`."""
+    (n, h, w, c) with c of `widths`. With `decoder`, F2 and F1 are those of the way back up."""
 
     def __init__(
-        self, channels: int, widths: tuple[int, int, int], blocks: int, prior: int
+        self,
+        channels: int,
+        widths: tuple[int, int, int],
+        blocks: int,
+        prior: int,
+        decoder: bool = False,
     ) -> None:
         super().__init__()
         self.stem = nn.Conv2d(channels, widths[0], 3, 2, 1, bias=False)
         self.halve = nn.ModuleList([Halve(widths[0]), Halve(widths[1])])
-        self.levels = nn.ModuleList(
-            nn.ModuleList(DynamicBlock(width, heads, prior) for _ in range(blocks))
-            for width, heads in zip(widths, HEADS, strict=True)
-        )
+
+        def level(number: int) -> nn.ModuleList:
+            made = (DynamicBlock(widths[number], HEADS[number], prior) for _ in range(blocks))
+            return nn.ModuleList(made)
+
+        self.levels = nn.ModuleList(level(number) for number in range(3))
+        self.double = nn.ModuleList(Double(widths[n + 1]) for n in (0, 1) if decoder)
+        self.back = nn.ModuleList(level(n) for n in (0, 1) if decoder)
 
     def forward(self, x: Tensor, z: Tensor) -> list[Tensor]:
         f = self.stem(x).permute(0, 2, 3, 1)
@@ -137,7 +161,15 @@ class DTNetwork(nn.Module):
         for number, level in enumerate(self.levels):
             if number:
                 f = self.halve[number - 1](f)
-            for block in level:  # type: ignore[attr-defined]
-                f = block(f, z)
+            f = _through(level, f, z)
             maps.append(f)
+        for number in reversed(range(len(self.back))):
+            f = self.double[number](f, maps[number])
+            maps[number] = f = _through(self.back[number], f, z)
         return maps
+
+
+def _through(level: nn.Module, f: Tensor, z: Tensor) -> Tensor:
+    for block in level.children():
+        f = block(f, z)
+    return f

@@ -77,10 +77,11 @@ class UDCFormer(nn.Module):
         width: int,
         fusion_blocks: int,
         dropout: float,
+        dt_decoder: bool,
         prior: int,
     ) -> None:
         super().__init__()
-        self.dt = DTNetwork(channels, widths, dt_blocks, prior) if prior else None
+        self.dt = DTNetwork(channels, widths, dt_blocks, prior, dt_decoder) if prior else None
         self.dil = DILNetwork(channels, input_px, widths, dil_blocks)
         maps = tuple(c * (2 if prior else 1) for c in widths)
         self.fusion = Fusion(maps, width, fusion_blocks, input_px)

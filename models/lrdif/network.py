@@ -21,7 +21,8 @@ from models.lrdif.prior import FPEN, PriorRestorer, epr_norm
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a UDCformer. `widths`: channels of its three levels; `width`: of its tokens."""
+    """Sizes of a UDCformer. `widths`: channels of its three levels; `width`: of its tokens;
+    `dt_decoder`: whether DTnetwork also goes back up, as the paper's does to draw pictures."""
 
     channels: int = 1
     input_px: int = 48
@@ -31,6 +32,7 @@ class Shape:
     width: int = 120
     fusion_blocks: int = 1
     dropout: float = 0.1
+    dt_decoder: bool = False
 
     def __post_init__(self) -> None:
         if self.input_px % 8:

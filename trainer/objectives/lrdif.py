@@ -125,7 +125,8 @@ class LRDifObjective:
         """Stage 2's answers; stage 1 knows the labels, and s2a does not look at them."""
         if stage != "s2":
             return None
-        return LRDifClassifier(self.without, self._card, flip=False).logits(x, ids)
+        device = str(x.device)
+        return LRDifClassifier(self.without, self._card, flip=False, device=device).logits(x, ids)
 
     def product(self, state: State) -> State:
         """Stage 2 alone: nothing that ever saw a label."""

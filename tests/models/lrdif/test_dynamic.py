@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from models.lrdif.dynamic import (
     DGNet,
     DMNet,
+    Double,
     DTNetwork,
     DynamicBlock,
     Halve,
@@ -170,3 +171,40 @@ def test_z_reaches_every_level_and_every_face_has_its_own() -> None:
     for before, after in zip(network(x, z), network(x, other), strict=True):
         assert torch.equal(before[0], after[0])
         assert (before[1] - after[1]).abs().max() > 1e-3
+
+
+def test_doubling_is_the_way_back() -> None:
+    """Where the convolutions copy and the skip is left out, what was halved is found again."""
+    half, double, f = Halve(4), Double(8), randn(1, 6, 6, 4)
+    with torch.no_grad():
+        for layer in (half.conv, double.conv):
+            layer.weight.zero_()
+        double.join.weight.zero_()
+        for channel in range(2):
+            half.conv.weight[channel, channel, 1, 1] = 1
+            double.join.weight[channel, channel] = 1
+        for channel in range(8):
+            double.conv.weight[channel, channel, 1, 1] = 1
+    found = double(half(f), randn(1, 6, 6, 4, seed=1))
+    torch.testing.assert_close(found[..., :2], f[..., :2])
+    double.join.weight.data[2, 4 + 3] = 1  # the skip comes after what was enlarged
+    skip = randn(1, 6, 6, 4, seed=1)
+    torch.testing.assert_close(double(half(f), skip)[..., 2], skip[..., 3])
+
+
+def test_a_decoder_gives_maps_of_the_same_shapes_that_know_the_level_below() -> None:
+    torch.manual_seed(0)
+    plain = DTNetwork(1, (8, 16, 32), 1, PRIOR)
+    decoder = DTNetwork(1, (8, 16, 32), 1, PRIOR, decoder=True)
+    x, z = randn(2, 1, 16, 16).requires_grad_(), randn(2, PRIOR)
+    for network, reaches in ((plain, False), (decoder, True)):
+        maps = network(x, z)
+        assert [tuple(f.shape) for f in maps] == [(2, 8, 8, 8), (2, 4, 4, 16), (2, 2, 2, 32)]
+        deepest = network.levels[2][0].dg.out.weight  # type: ignore[index, union-attr]
+        reached = torch.autograd.grad(maps[0].square().sum(), deepest, allow_unused=True)  # type: ignore[arg-type]
+        assert (reached[0] is not None) == reaches
+
+
+def test_without_a_decoder_no_weight_of_one() -> None:
+    names = DTNetwork(1, (8, 16, 32), 1, PRIOR).state_dict()
+    assert not any(name.startswith(("double", "back")) for name in names)

@@ -130,3 +130,14 @@ def test_settings_that_cannot_be(
         LRDif(8, **(small | changes))
     with pytest.raises(ModelError, match="lrdif cannot be built from .*: tiny: use other weights"):
         build_network(small_card(**changes))
+
+
+def test_a_decoder_is_a_setting(make_network: MakeNetwork) -> None:
+    x, start = faces()
+    plain, decoder = make_network(), make_network(dt_decoder=True)
+    assert decoder(x, start).shape == (4, 8)
+    more = decoder.state_dict().keys() - plain.state_dict().keys()
+    assert {".".join(name.split(".")[:3]) for name in more} == {
+        "former.dt.double",
+        "former.dt.back",
+    }

@@ -1,0 +1,392 @@
+"""The stages of LRDif: what each moves, what each leaves, and that what serves saw no label."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.loading import build_network, load_classifier
+from models.lrdif.classifier import LRDifClassifier
+from models.lrdif.network import LRDif
+from models.weights import ModelCard, State, read_card, read_state
+from trainer import checkpoint, run
+from trainer.data.faceset import FaceSet
+from trainer.loop import Trained, train
+from trainer.objectives.base import Batch
+from trainer.objectives.lrdif import LRDifObjective
+from trainer.recipes import Recipe
+
+Made = tuple[Recipe, ModelCard]
+MakeLRDif = Callable[..., Made]
+MakeFaces = Callable[..., FaceSet]
+Keep = Callable[[FaceSet, Path], None]
+IDS = np.arange(16)
+STAGES = ("points", "s1", "s2a", "s2")
+
+
+def objective_of(made: Made) -> LRDifObjective:
+    torch.manual_seed(0)
+    objective = LRDifObjective(*made)
+    objective.network.train()
+    return objective
+
+
+def copied(state: State) -> State:
+    return {name: value.clone() for name, value in state.items()}
+
+
+def moved(before: State, after: State) -> set[str]:
+    """The parts, three names deep, of which any number has changed."""
+    changed = (name for name in before if not torch.equal(before[name], after[name]))
+    return {".".join(name.split(".")[:3]) for name in changed}
+
+
+def random_pair(seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    z, wanted = 3 * torch.randn(2, 6, 128, dtype=torch.float64, generator=generator)
+    return z.requires_grad_(), wanted
+
+
+@pytest.mark.parametrize("tau", [1.0, 0.15, 3.0])
+def test_the_divergence_of_eq_17(make_lrdif: MakeLRDif, tau: float) -> None:
+    objective = objective_of(make_lrdif(objective={"kl": 1, "tau": tau, "l1": 0}))
+    z, wanted = random_pair()
+    loss = objective.prior_loss(z, wanted)
+    ours, theirs = torch.softmax(z / tau, dim=1), torch.softmax(wanted / tau, dim=1)
+    reference = functional.kl_div(
+        functional.log_softmax(z / tau, dim=1), theirs, reduction="batchmean"
+    )
+    torch.testing.assert_close(loss, reference, atol=1e-7, rtol=0)
+    by_hand = (theirs * (theirs.log() - ours.log())).sum(dim=1).mean()
+    torch.testing.assert_close(loss, by_hand, atol=1e-7, rtol=0)
+    (gradient,) = torch.autograd.grad(loss, z)
+    torch.testing.assert_close(gradient, (ours - theirs) / (tau * 6), atol=1e-10, rtol=0)
+    torch.testing.assert_close(gradient.sum(dim=1), torch.zeros(6, dtype=torch.float64))
+
+
+def test_the_weights_of_the_losses(make_lrdif: MakeLRDif) -> None:
+    z, wanted = random_pair()
+
+    def loss(**weights: float) -> float:
+        return float(objective_of(make_lrdif(objective=weights)).prior_loss(z, wanted).detach())
+
+    assert loss(kl=0, l1=1) == pytest.approx(float((z - wanted).abs().mean().detach()))
+    assert loss(kl=0.1, l1=0) == pytest.approx(0.1 * loss(kl=1, l1=0))
+    assert (
+        loss()
+        == pytest.approx(loss(kl=0.1, l1=1))
+        == pytest.approx(0.1 * loss(kl=1, l1=0) + loss(kl=0, l1=1))
+    )
+    assert loss(kl=0, l1=0) == 0
+
+
+def test_the_divergence_alone_proves_nothing(make_lrdif: MakeLRDif) -> None:
+    """It is blind to a shift, and nearly so to all that is small: there the difference sees."""
+    kl, l1 = (
+        objective_of(make_lrdif(objective=weights))
+        for weights in ({"kl": 1, "l1": 0}, {"kl": 0, "l1": 1})
+    )
+    z, _ = random_pair()
+    assert abs(float(kl.prior_loss(z + 7, z).detach())) < 1e-7
+    assert float(l1.prior_loss(z + 7, z).detach()) == pytest.approx(7)
+    small = 0.01 * torch.randn(2, 4000, 128, generator=torch.Generator().manual_seed(0))
+    assert float(kl.prior_loss(*small)) == pytest.approx(1e-4, rel=0.05)
+    assert float(l1.prior_loss(*small)) == pytest.approx(0.0113, rel=0.02)
+
+
+def test_the_teacher_is_asked_in_evaluation_and_learns_nothing(
+    make_lrdif: MakeLRDif, batch: Batch
+) -> None:
+    """No gradient, no running statistics; the same faces with the same label, as ever."""
+    objective = objective_of(make_lrdif())
+    objective.begin("s2")
+    before = copied(objective.with_label.state_dict())
+    wanted = objective.with_label.eval().z(batch.x, batch.targets)
+    objective.network.train()
+    torch.testing.assert_close(objective.teacher(batch), wanted)
+    for stage in ("s2a", "s2"):
+        objective.network.train()
+        objective.loss(stage, batch).backward()  # type: ignore[no-untyped-call]
+    assert all(value.grad is None for value in objective.with_label.parameters())
+    assert moved(before, objective.with_label.state_dict()) == set()
+    assert not objective.teacher(batch).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("stage", "parts"),
+    [
+        ("points", {"with_label.former.dil"}),
+        ("s1", {"with_label.encoder", "with_label.label", "with_label.fpen", "with_label.former"}),
+        ("s2a", {"without.encoder", "without.restorer"}),
+        ("s2", {"without.encoder", "without.restorer", "without.former"}),
+    ],
+)
+def test_what_a_stage_moves_gets_a_gradient(
+    make_lrdif: MakeLRDif, make_faces: MakeFaces, keep_made_points: Keep, tmp_path: Path,
+    batch: Batch, stage: str, parts: set[str],
+) -> None:  # fmt: skip
+    objective = objective_of(make_lrdif())
+    keep_made_points(make_faces(16), tmp_path)
+    objective.prepare(make_faces(16), tmp_path)
+    objective.begin(stage)
+    given = objective.parameters(stage)
+    names = {id(value): name for name, value in objective.network.named_parameters()}
+    deep = 3 if stage == "points" else 2
+    assert {".".join(names[id(value)].split(".")[:deep]) for value in given} == parts
+    landmarks = [".landmarks." in names[id(value)] for value in given]
+    assert all(landmarks) if stage == "points" else not any(landmarks)
+    objective.loss(stage, batch).backward()  # type: ignore[no-untyped-call]
+    assert [names[id(value)] for value in given if value.grad is None] == []
+    reached = {id(v) for v in objective.network.parameters() if v.grad is not None}
+    assert reached - {id(value) for value in given} <= set()
+
+
+def test_losses_of_the_stages(make_lrdif: MakeLRDif, batch: Batch) -> None:
+    objective = objective_of(make_lrdif())
+    objective.begin("s2")
+
+    def loss(stage: str) -> Tensor:
+        torch.manual_seed(3)
+        objective.network.train()
+        return objective.loss(stage, batch)
+
+    seen: list[Tensor] = []
+    for part in (objective.with_label.former, objective.without.former):
+        part.register_forward_hook(lambda _module, _given, logits: seen.append(logits))
+    s1, s2, s2a = loss("s1"), loss("s2"), loss("s2a")
+    ce = [
+        -(batch.targets * functional.log_softmax(logits, dim=1)).sum(dim=1).mean()
+        for logits in seen
+    ]
+    assert len(ce) == 2  # s2a asks no former
+    torch.testing.assert_close(s1, ce[0])
+    torch.testing.assert_close(s2, s2a + ce[1])
+    assert float(s2a.detach()) > 0.1
+
+
+def answers_in_training(objective: LRDifObjective, batch: Batch, stage: str) -> Tensor:
+    former = objective.with_label.former if stage == "s1" else objective.without.former
+    seen: list[Tensor] = []
+    hook = former.register_forward_hook(lambda _module, _given, logits: seen.append(logits))
+    torch.manual_seed(9)
+    objective.network.train()
+    objective.loss(stage, batch)
+    hook.remove()
+    return seen[0].detach()
+
+
+def test_no_label_reaches_stage_two(make_lrdif: MakeLRDif, batch: Batch) -> None:
+    """Other labels, the same answers bitwise, in training too; of stage 1 others, and of a start
+    that is not pure noise as well."""
+    other = replace(batch, targets=batch.targets.flip(0))
+
+    def same(stage: str, **network: Any) -> bool:
+        objective = objective_of(make_lrdif(**network))
+        objective.begin(stage)
+        return torch.equal(*(answers_in_training(objective, b, stage) for b in (batch, other)))
+
+    assert same("s2")
+    assert same("s2", insert_noise=True)
+    assert not same("s1")
+    assert not same("s2", zero_snr=False)
+
+
+def test_inserted_noise_is_drawn_for_each_step_that_adds_some(
+    make_lrdif: MakeLRDif, batch: Batch
+) -> None:
+    for insert, count in ((False, 0), (True, 3)):
+        objective = objective_of(make_lrdif(insert_noise=insert))
+        objective.begin("s2a")
+        given: list[Any] = []
+        restore = objective.without.restore
+
+        def spy(x: Tensor, start: Tensor, noises: Any, restore: Any = restore,
+                given: list[Any] = given) -> Tensor:  # fmt: skip
+            given.extend(noises)
+            return restore(x, start, noises)
+
+        objective.without.restore = spy  # type: ignore[method-assign, assignment]
+        objective.loss("s2a", batch)
+        assert len(given) == count
+        assert len({float(noise.sum()) for noise in given}) == count
+
+
+def test_only_stage_two_answers(make_lrdif: MakeLRDif, batch: Batch) -> None:
+    recipe, card = make_lrdif()
+    objective = objective_of((recipe, card))
+    objective.network.eval()
+    for stage in ("points", "s1", "s2a"):
+        assert objective.logits(stage, batch.x, IDS) is None
+    found = objective.logits("s2", batch.x, IDS)
+    wanted = LRDifClassifier(objective.without, card, flip=False).logits(batch.x, IDS)
+    assert found is not None
+    assert torch.equal(found, wanted)
+
+
+def test_stage_two_starts_from_stage_one_once(make_lrdif: MakeLRDif) -> None:
+    objective = objective_of(make_lrdif())
+    objective.begin("s2a")
+    for name in ("encoder", "former"):
+        ours, theirs = (
+            part.get_submodule(name).state_dict()
+            for part in (objective.without, objective.with_label)
+        )
+        assert ours.keys() == theirs.keys()
+        assert moved(theirs, ours) == set()
+    with torch.no_grad():  # s2a moves the encoder
+        for value in objective.without.encoder.parameters():
+            value.add_(1)
+    before = copied(objective.network.state_dict())
+    objective.begin("s2")
+    assert moved(before, objective.network.state_dict()) == set()
+
+
+class StoppedError(Exception):
+    """The power goes out."""
+
+
+@pytest.fixture
+def go(
+    make_lrdif: MakeLRDif, make_faces: MakeFaces, keep_made_points: Keep, tmp_path: Path
+) -> Callable[..., Trained]:
+    """Train the small LRDif on 32 faces of noise, until `stop` (stage, epoch)."""
+
+    def trained(folder: str = "run", stop: tuple[str, int] | None = None, **made: Any) -> Trained:
+        def report(line: dict[str, Any]) -> None:
+            if (line["stage"], line["epoch"]) == stop:
+                raise StoppedError
+
+        recipe, card = make_lrdif(**made)
+        faces, run_dir = make_faces(32), tmp_path / folder
+        keep_made_points(faces, run_dir)
+        return train(recipe, card, faces, make_faces(10, seed=1), 0, run_dir, report=report)
+
+    return trained
+
+
+def test_a_resumed_run_is_bitwise_the_same_in_every_stage(
+    go: Callable[..., Trained], tmp_path: Path
+) -> None:
+    whole = go("whole")
+    for stage in STAGES:
+        with pytest.raises(StoppedError):
+            go(stage, stop=(stage, 1))
+        torch.manual_seed(1)  # another process would stand elsewhere in its random numbers
+        resumed = go(stage)
+        assert moved(whole.state, resumed.state) == set()
+        assert whole.history == resumed.history
+        for name in STAGES:
+            files = [tmp_path / folder / f"{name}.safetensors" for folder in ("whole", stage)]
+            assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_run_goes_on_within_a_stage(go: Callable[..., Trained]) -> None:
+    stages = ("points", "s1", "s2")
+    whole = go("whole", stages=stages, epochs=2)
+    for stage in stages[1:]:
+        with pytest.raises(StoppedError):
+            go(stage, stop=(stage, 1), stages=stages, epochs=2)
+        torch.manual_seed(1)
+        assert moved(whole.state, go(stage, stages=stages, epochs=2).state) == set()
+
+
+def average_of(path: Path) -> State:
+    """The averaged weights in a checkpoint."""
+    state = read_state(path)
+    return {n.removeprefix("average/"): v for n, v in state.items() if n.startswith("average/")}
+
+
+def test_each_stage_leaves_alone_what_is_not_its_own(
+    go: Callable[..., Trained], tmp_path: Path
+) -> None:
+    """Weights and running statistics: landmarks after points, the teacher after stage 1."""
+    trained = go()
+    after = {stage: average_of(tmp_path / "run" / f"{stage}.safetensors") for stage in STAGES}
+    landmarks = "with_label.former.dil.landmarks."
+    fixed = {name for name in after["points"] if name.startswith(landmarks)}
+    assert {"running_mean", "num_batches_tracked"} <= {name.rpartition(".")[2] for name in fixed}
+    for stage in STAGES[1:]:
+        for name in fixed:
+            assert torch.equal(after[stage][name], after["points"][name])
+    for name in fixed:
+        served = name.removeprefix("with_label.")
+        assert torch.equal(trained.state[served], after["points"][name])
+    teacher = {name for name in after["s1"] if name.startswith("with_label.")}
+    for stage in ("s2a", "s2"):
+        assert all(torch.equal(after[stage][name], after["s1"][name]) for name in teacher)
+    assert moved(after["points"], after["s1"]) == {
+        "with_label.encoder.layers", "with_label.label.table", "with_label.fpen.0",
+        "with_label.fpen.2", "with_label.former.dt", "with_label.former.dil",
+        "with_label.former.fusion", "with_label.former.head",
+    }  # fmt: skip
+    own = {name for name in moved(after["s2a"], after["s2"])}
+    assert all(name.startswith("without.") for name in own)
+    assert {"without.former.dt", "without.restorer.denoiser", "without.encoder.layers"} <= own
+
+
+def test_the_average_is_what_the_next_stage_starts_from(
+    go: Callable[..., Trained], tmp_path: Path
+) -> None:
+    """And what of a part that the stage does not move? It is no average of two, but itself."""
+    go(stages=("points", "s1"))
+    path = tmp_path / "run" / "s1.safetensors"
+    state, average = read_state(path), average_of(path)
+    raw = {n.removeprefix("network/"): v for n, v in state.items() if n.startswith("network/")}
+    assert moved(raw, average) == moved(average, raw) != set()
+    assert not any(name.startswith("without") for name in moved(raw, average))
+    assert checkpoint.read_place(path).stage == "s1"
+
+
+def test_what_serves_holds_nothing_that_saw_a_label(
+    make_lrdif: MakeLRDif, make_faces: MakeFaces, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, keep_made_points: Keep,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(run, "faster_dtype", lambda threads: torch.float32)
+    monkeypatch.setattr(run, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(run, "keep_points", keep_made_points)
+    recipe, card = make_lrdif()
+    out = tmp_path / "w.safetensors"
+    run.train_weights("tiny", recipe, make_faces(40), 0, out, tmp_path / "run")
+    state = read_state(out)
+    assert state.keys() == build_network(card).state_dict().keys()
+    assert not any("label" in name for name in state)
+    assert not any("with_label" in name for name in state)
+    assert read_card(out).model == "lrdif"
+    loaded = load_classifier(str(out))
+    assert isinstance(loaded, LRDifClassifier)
+    assert loaded.mode == "lrdif-4-flip"
+    crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
+    assert loaded.predict(crops).probabilities.shape == (3, 8)
+
+
+def test_losses_that_nobody_knows(make_lrdif: MakeLRDif) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'mse'"):
+        LRDifObjective(*make_lrdif(objective={"mse": 1.0}))
+
+
+def test_the_papers_settings(make_lrdif: MakeLRDif, batch: Batch) -> None:
+    """eps, unscaled Z, a start that is not pure noise, noise inserted, divergence alone."""
+    objective = objective_of(
+        make_lrdif(
+            objective={"kl": 1, "tau": 1, "l1": 0},
+            norm=False,
+            zero_snr=False,
+            param="eps",
+            insert_noise=True,
+        )
+    )
+    objective.begin("s2")
+    loss = objective.loss("s2", batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert math.isfinite(float(loss.detach()))
+    assert all(value.grad is not None for value in objective.parameters("s2"))
+    assert isinstance(objective.without, LRDif)
