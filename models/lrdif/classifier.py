@@ -10,6 +10,7 @@ from torch import Tensor
 from models.classifier import EmotionScores, normalised_entropy
 from models.crops import Crops, to_model_input
 from models.errors import ModelError
+from models.lrdif.clip import check_input
 from models.lrdif.network import LRDif
 from models.weights import ModelCard
 
@@ -21,7 +22,8 @@ class LRDifClassifier:
 
     `start` `zero` begins at 0 instead; `draws` > 1 averages the logits of that many starts, and
     uncertainty is then the entropy of their mean answer. With `flip`, a crop and its mirror image
-    are averaged. Raises ValueError for another start, or no draw.
+    are averaged. Raises ValueError for another start, or no draw, and ModelError for a card whose
+    input CLIP cannot read.
     """
 
     def __init__(
@@ -35,6 +37,8 @@ class LRDifClassifier:
     ) -> None:
         if start not in STARTS or draws < 1:
             raise ValueError(f"{draws} draws of start {start!r}: give 1 or more of seeded, zero")
+        if network.clip:
+            check_input(card)
         self.card = card
         self.mode = f"lrdif-{network.diffusion.steps}" + ("-flip" if flip else "")
         self._network = network.eval().to(device)

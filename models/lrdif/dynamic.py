@@ -152,7 +152,7 @@ class DTNetwork(nn.Module):
             return nn.ModuleList(made)
 
         self.levels = nn.ModuleList(level(number) for number in range(3))
-        self.double = nn.ModuleList(Double(widths[n + 1]) for n in (0, 1) if decoder)
+        self.up = nn.ModuleList(Double(widths[n + 1]) for n in (0, 1) if decoder)
         self.back = nn.ModuleList(level(n) for n in (0, 1) if decoder)
 
     def forward(self, x: Tensor, z: Tensor) -> list[Tensor]:
@@ -164,7 +164,7 @@ class DTNetwork(nn.Module):
             f = _through(level, f, z)
             maps.append(f)
         for number in reversed(range(len(self.back))):
-            f = self.double[number](f, maps[number])
+            f = self.up[number](f, maps[number])
             maps[number] = f = _through(self.back[number], f, z)
         return maps
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -53,3 +54,14 @@ class TextImageEncoder(Protocol):
     def label(self, shares: Tensor) -> Tensor:
         """Vectors of distributions over the classes (n, K)."""
         ...
+
+
+class Mounted(nn.Module):
+    """One side of a `TextImageEncoder` where a network wants a module: it has no weights."""
+
+    def __init__(self, encode: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._encode = encode
+
+    def forward(self, given: Tensor) -> Tensor:
+        return self._encode(given)

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.lrdif.clip import ClipEncoders
 from models.lrdif.diffusion import Diffusion
-from models.lrdif.encoders import FEATURES, ImageEncoder, LabelEncoder
+from models.lrdif.encoders import FEATURES, ImageEncoder, LabelEncoder, Mounted
 from models.lrdif.former import UDCFormer
 from models.lrdif.prior import FPEN, PriorRestorer, epr_norm
 
@@ -46,9 +47,10 @@ class Shape:
 class LRDif(nn.Module):
     """Stage 2: faces (n, channels, H, W) and a start Z_T (n, prior) -> logits (n, classes).
 
-    `prior` is the size of Z; `norm` keeps Z at mean 0 and variance 1; the rest of the settings are
-    those of `Diffusion`, `PriorRestorer` and `Shape`. Raises ValueError for settings that cannot
-    be.
+    `prior` is the size of Z; `norm` keeps Z at mean 0 and variance 1; `clip` names a folder with a
+    CLIP that takes the place of our own encoder; the rest of the settings are those of `Diffusion`,
+    `PriorRestorer` and `Shape`. Raises ValueError for settings that cannot be, and ModelError for
+    a CLIP that cannot be opened.
     """
 
     def __init__(
@@ -61,14 +63,19 @@ class LRDif(nn.Module):
         insert_noise: bool = False,
         norm: bool = True,
         restorer: str = "diffusion",
+        clip: str = "",
         **shape: Any,
     ) -> None:
         super().__init__()
         sizes = Shape(**shape)
         self.prior = prior
         self.diffusion = Diffusion(steps, param, zero_snr, insert_noise)
-        self.encoder = ImageEncoder(sizes.channels)
-        self.restorer = PriorRestorer(FEATURES, prior, self.diffusion, norm, restorer)
+        self.clip = ClipEncoders(clip) if clip else None
+        self.encoder: nn.Module = ImageEncoder(sizes.channels)
+        features = FEATURES
+        if self.clip:
+            self.encoder, features = Mounted(self.clip.image), self.clip.features
+        self.restorer = PriorRestorer(features, prior, self.diffusion, norm, restorer)
         self.former = UDCFormer(classes, prior=prior, **asdict(sizes))
 
     def restore(self, x: Tensor, start: Tensor, noises: Sequence[Tensor] = ()) -> Tensor:
@@ -82,16 +89,31 @@ class LRDif(nn.Module):
 
 
 class LRDifWithLabel(nn.Module):
-    """Stage 1: the same, its Z made from the face and its label (n, K shares). For training."""
+    """Stage 1: the same, its Z made from the face and its label (n, K shares). For training.
 
-    def __init__(self, classes: int, prior: int = 128, norm: bool = True, **shape: Any) -> None:
+    Of `labels` CLIP reads the names, where there is a `clip`.
+    """
+
+    def __init__(
+        self,
+        labels: tuple[str, ...],
+        prior: int = 128,
+        norm: bool = True,
+        clip: str = "",
+        **shape: Any,
+    ) -> None:
         super().__init__()
         sizes = Shape(**shape)
         self._normed = norm
-        self.encoder = ImageEncoder(sizes.channels)
-        self.label = LabelEncoder(classes)
-        self.fpen = FPEN(2 * FEATURES, prior)
-        self.former = UDCFormer(classes, prior=prior, **asdict(sizes))
+        self.encoder: nn.Module = ImageEncoder(sizes.channels)
+        self.label: nn.Module = LabelEncoder(len(labels))
+        features = FEATURES
+        if clip:
+            mounted = ClipEncoders(clip, labels)
+            self.encoder, self.label = Mounted(mounted.image), Mounted(mounted.label)
+            features = mounted.features
+        self.fpen = FPEN(2 * features, prior)
+        self.former = UDCFormer(len(labels), prior=prior, **asdict(sizes))
 
     def z(self, x: Tensor, shares: Tensor) -> Tensor:
         """Z (n, prior) of faces and their labels (eq. 1)."""

@@ -28,8 +28,10 @@ class Batch:
 class Objective(Protocol):
     """What is trained in each stage of a recipe, and what is kept of it at the end."""
 
-    network: nn.Module
-    """All that is trained, kept in the checkpoint and averaged."""
+    @property
+    def network(self) -> nn.Module:
+        """All that is trained, kept in the checkpoint and averaged."""
+        ...
 
     def prepare(self, faces: FaceSet, run_dir: Path) -> None:
         """Learn of the faces what no reader knows; may keep it in `run_dir`."""

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from models.loading import build_network
 from models.lrdif.classifier import LRDifClassifier
+from models.lrdif.clip import check_input
 from models.lrdif.landmarks import LandmarkNet
 from models.lrdif.network import LRDif, LRDifWithLabel, Shape
 from models.weights import ModelCard, State
@@ -44,10 +45,12 @@ class LRDifObjective:
 
     def __init__(self, recipe: Recipe, card: ModelCard) -> None:
         settings = card.network
-        names = {field.name for field in fields(Shape)} | {"prior", "norm"}
+        names = {field.name for field in fields(Shape)} | {"prior", "norm", "clip"}
         given = {name: value for name, value in settings.items() if name in names}
-        self.with_label = LRDifWithLabel(len(card.labels), **given)
+        self.with_label = LRDifWithLabel(card.labels, **given)
         self.without = _lrdif(card)
+        if self.without.clip:
+            check_input(card)
         self.network = nn.ModuleDict({WITH_LABEL: self.with_label, WITHOUT: self.without})
         self.weights = Weights(**recipe.objective)
         self._card = card
@@ -77,13 +80,13 @@ class LRDifObjective:
     def parameters(self, stage: str) -> list[nn.Parameter]:
         """Of points the landmark network, of s1 the rest of the first network, of s2 that of the
         second, of s2a its restorer and encoder."""
-        parts: list[nn.Module] = {
+        parts: dict[str, list[nn.Module]] = {
             "points": [self._landmarks],
             "s1": [self.with_label],
             "s2a": [self.without.encoder, self.without.restorer],
             "s2": [self.without],
-        }[stage]
-        return [value for part in parts for value in part.parameters() if value.requires_grad]
+        }
+        return [v for part in parts[stage] for v in part.parameters() if v.requires_grad]
 
     def loss(self, stage: str, batch: Batch) -> Tensor:
         """Distance of landmarks in points; cross-entropy in s1; with the losses of Z in s2; the

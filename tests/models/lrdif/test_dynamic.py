@@ -207,4 +207,4 @@ def test_a_decoder_gives_maps_of_the_same_shapes_that_know_the_level_below() -> 
 
 def test_without_a_decoder_no_weight_of_one() -> None:
     names = DTNetwork(1, (8, 16, 32), 1, PRIOR).state_dict()
-    assert not any(name.startswith(("double", "back")) for name in names)
+    assert not any(name.startswith(("up", "back")) for name in names)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.emotions import EMOTIONS
 from models.errors import ModelError
 from models.loading import build_network
 from models.lrdif.encoders import LabelEncoder
@@ -27,7 +28,7 @@ def faces(n: int = 4) -> tuple[Tensor, Tensor]:
 
 def with_label(small: dict[str, Any], **changes: Any) -> LRDifWithLabel:
     torch.manual_seed(0)
-    return LRDifWithLabel(8, **(small | changes)).eval()
+    return LRDifWithLabel(EMOTIONS, **(small | changes)).eval()
 
 
 def test_stage_two_has_no_input_for_a_label() -> None:
@@ -138,6 +139,6 @@ def test_a_decoder_is_a_setting(make_network: MakeNetwork) -> None:
     assert decoder(x, start).shape == (4, 8)
     more = decoder.state_dict().keys() - plain.state_dict().keys()
     assert {".".join(name.split(".")[:3]) for name in more} == {
-        "former.dt.double",
+        "former.dt.up",
         "former.dt.back",
     }
