@@ -33,6 +33,7 @@ from trainer.views import CHUNK, Views, model_inputs
 
 Report = Callable[[dict[str, Any]], None]
 """Told after every epoch: stage, epoch, epochs, px, loss, lr, accuracy on what is held out."""
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 ELSEWHERE = "train in another run directory, or delete this one"
 
 
@@ -122,7 +123,7 @@ class _StageRun:
         self._seed = seed
         self._dtype = dtype
         self._trained = objective.parameters(stage.name)
-        self._optimizer = torch.optim.AdamW(
+        self._optimizer = OPTIMIZERS[stage.optimizer](
             self._trained, lr=stage.lr, weight_decay=stage.weight_decay, fused=True
         )
         done = recipe.stages[: recipe.stages.index(stage) + 1]
@@ -156,7 +157,7 @@ class _StageRun:
         total = 0.0
         self.network.train()
         for rows in batches:
-            lr = one_cycle(self._steps_done / (stage.epochs * len(batches)), stage.lr)
+            lr = rate(stage, self._steps_done / (stage.epochs * len(batches)))
             for group in self._optimizer.param_groups:
                 group["lr"] = lr
             total += self._step(self._team.share(views(rows, size, draws)))
@@ -229,6 +230,11 @@ class Held:
         if not answers:
             return {}
         return {"accuracy": round(float((torch.cat(answers) == self.labels).float().mean()), 5)}
+
+
+def rate(stage: Stage, done: float) -> float:
+    """The stage's learning rate after a share `done` (0..1) of its steps."""
+    return one_cycle(done, stage.lr) if stage.optimizer == "adamw" else stage.lr
 
 
 def one_cycle(done: float, peak: float, warm_up: float = 0.25) -> float:

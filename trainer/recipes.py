@@ -43,8 +43,9 @@ class PanelDraws:
 
 @dataclass(frozen=True)
 class Stage:
-    """One optimisation: AdamW under a one-cycle learning rate, weights averaged over steps (EMA).
+    """One optimisation, its weights averaged over steps (EMA).
 
+    `optimizer` is `adamw`, under a one-cycle learning rate, or `adam`, at a constant one.
     `resolution` lists (share of the epochs done, pixels): faces are shrunk while shapes are coarse.
     """
 
@@ -55,6 +56,7 @@ class Stage:
     weight_decay: float = 0.05
     ema: float = 0.998
     resolution: tuple[tuple[float, int], ...] = ((0.0, 48),)
+    optimizer: str = "adamw"
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,34 @@ LRDIF = Recipe(
     with_dropped=True,
 )
 """The lean LRDif, for two CPU cores: 0.1 GMAC a face."""
+LRDIF_S = replace(
+    LRDIF,
+    network={
+        "widths": [48, 96, 192],
+        "dt_blocks": 2,
+        "dil_blocks": 2,
+        "width": 192,
+        "fusion_blocks": 2,
+    },
+    stages=(
+        LRDIF.stages[0],
+        *(Stage(name, epochs=60, lr=5e-4, ema=0.999) for name in ("s1", "s2")),
+    ),
+)
+LRDIF_PAPER = replace(
+    LRDIF_S,
+    network=LRDIF_S.network
+    | {"norm": False, "zero_snr": False, "param": "eps", "insert_noise": True},
+    stages=(
+        LRDIF.stages[0],
+        *(
+            Stage(name, 100, batch=64, lr=3.5e-4, weight_decay=1e-4, optimizer="adam")
+            for name in ("s1", "s2")
+        ),
+    ),
+    objective={"kl": 1.0, "tau": 1.0, "l1": 0.0},
+)
+"""As printed, but for its typing errors (eq. 14 and 16) and its pretrained weights."""
 POSTER = replace(
     LRDIF, model="poster", stages=(LRDIF.stages[0], Stage("fit", epochs=40, lr=1.5e-3))
 )
@@ -118,7 +148,30 @@ PRESETS: dict[tuple[str, str], Recipe] = {
     ),
     ("poster", "cpu"): POSTER,
     ("poster", "cpu-udc"): replace(POSTER, panel=PanelDraws()),
+    ("lrdif", "s"): LRDIF_S,
+    ("lrdif", "s-udc"): replace(LRDIF_S, panel=PanelDraws()),
+    ("lrdif", "paper"): LRDIF_PAPER,
 }
+
+
+CONTROLS: dict[str, dict[str, Any]] = {
+    **{restorer: {"restorer": restorer} for restorer in ("mlp", "none")},
+    **{f"t{steps}": {"steps": steps} for steps in (1, 2, 4, 8, 16, 32)},
+}
+"""What else may restore Z, and in how many steps: changes of the lean LRDif."""
+PRESETS |= {
+    ("lrdif", f"cpu-{name}{seen}"): replace(LRDIF, network=LRDIF.network | changes, panel=panel)
+    for name, changes in CONTROLS.items()
+    for seen, panel in (("", None), ("-udc", PanelDraws()))
+}
+PAPER = LRDIF_PAPER.network
+PRESETS |= {
+    ("lrdif", "paper-v1"): replace(LRDIF_PAPER, network=PAPER | {"restorer": "none"}),
+    ("lrdif", "paper-v2"): replace(LRDIF_PAPER, objective={"kl": 0.0, "tau": 1.0, "l1": 0.0}),
+    ("lrdif", "paper-v3"): LRDIF_PAPER,
+    ("lrdif", "paper-v4"): replace(LRDIF_PAPER, network=PAPER | {"insert_noise": False}),
+}
+"""Rows of the paper's table 5: no diffusion, cross-entropy alone, all of it, no noise inserted."""
 
 
 def preset(model: str, name: str) -> Recipe:

@@ -202,6 +202,18 @@ def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_checkpoint(
     assert not (tmp_path / "run" / "fit.safetensors").exists()
 
 
+def test_adam_keeps_its_rate(
+    go: Callable[..., Trained], make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    recipe = make_recipe(epochs=2, optimizer="adam", lr=1e-3)
+    whole = go(recipe=recipe, run_dir=tmp_path / "whole")
+    assert [line["lr"] for line in whole.history] == [1e-3, 1e-3]
+    assert not same(whole.state, go(recipe=make_recipe(epochs=2), run_dir=tmp_path / "w").state)
+    with pytest.raises(StoppedError):
+        go(recipe=recipe, report=stop_after(1))
+    assert same(whole.state, go(recipe=recipe).state)
+
+
 def test_one_cycle_rises_and_falls_without_a_jump() -> None:
     peak, steps = 3e-3, 4000
     rates = [one_cycle(step / steps, peak) for step in range(steps)]

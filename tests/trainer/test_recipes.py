@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from models.crops import GEOMETRY
 from models.emotions import EMOTIONS
 from models.loading import build_network
+from models.lrdif.network import LRDif
 from models.weights import ModelCard
 from trainer.errors import DataError
 from trainer.loop import resolution_at
@@ -25,6 +31,54 @@ def test_a_preset_builds_its_network_and_ends_at_full_size(model: str, name: str
     for stage in recipe.stages:
         assert resolution_at(stage, stage.epochs - 1) == recipe.input_px
         assert recipe.augment.erase_px[1] < recipe.input_px
+
+
+def sizes(name: str) -> dict[str, Any]:
+    return dict(preset("lrdif", name).network)
+
+
+def test_the_papers_recipe() -> None:
+    """Its numbers (2402.00250, section 4.2) and its equations, on the sizes of LRDif-S."""
+    recipe = preset("lrdif", "paper")
+    assert [stage.name for stage in recipe.stages] == ["points", "s1", "s2"]
+    for stage in recipe.stages[1:]:
+        assert (stage.optimizer, stage.lr, stage.weight_decay) == ("adam", 3.5e-4, 1e-4)
+        assert (stage.batch, stage.epochs) == (64, 100)
+    own = {"norm": False, "zero_snr": False, "param": "eps", "insert_noise": True}
+    assert sizes("paper") == sizes("s") | own
+    assert recipe.objective == {"kl": 1, "tau": 1, "l1": 0}
+
+
+def test_rows_of_table_5_differ_by_one_thing_from_the_third() -> None:
+    paper = preset("lrdif", "paper")
+    one, two, three, four = (preset("lrdif", f"paper-v{row}") for row in (1, 2, 3, 4))
+    assert three == paper
+    assert one == replace(paper, network=paper.network | {"restorer": "none"})
+    assert two == replace(paper, objective={"kl": 0, "tau": 1, "l1": 0})
+    assert four == replace(paper, network=paper.network | {"insert_noise": False})
+
+
+@pytest.mark.parametrize("seen", ["", "-udc"])
+def test_controls_differ_in_the_restorer_alone(seen: str) -> None:
+    lean = preset("lrdif", f"cpu{seen}")
+    for restorer in ("mlp", "none"):
+        control = preset("lrdif", f"cpu-{restorer}{seen}")
+        assert control == replace(lean, network=lean.network | {"restorer": restorer})
+    for steps in (1, 2, 4, 8, 16, 32):
+        swept = preset("lrdif", f"cpu-t{steps}{seen}")
+        assert swept == replace(lean, network=lean.network | {"steps": steps})
+        with torch.device("meta"):
+            diffusion = LRDif(8, **swept.network).diffusion
+        assert (diffusion.steps, diffusion.alpha_bars[-1]) == (steps, 0)
+
+
+def test_lrdif_s_is_of_the_stated_size() -> None:
+    with torch.device("meta"):  # shapes alone: nothing is computed
+        network, counter = LRDif(8, **sizes("s")), FlopCounterMode(display=False)
+        with counter:
+            network(torch.empty(1, 1, 48, 48), torch.empty(1, 128))
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(5.25e6, rel=0.04)
+    assert counter.get_total_flops() / 2e9 == pytest.approx(0.375, rel=0.04)
 
 
 def test_an_unknown_preset() -> None:

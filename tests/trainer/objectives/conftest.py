@@ -29,7 +29,7 @@ SMALL: dict[str, Any] = {
 Made = tuple[Recipe, ModelCard]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_lrdif() -> Callable[..., Made]:
     """A recipe of all four stages, and its card; keyword arguments change the network, `model` and
     `objective` the recipe."""
