@@ -80,10 +80,9 @@ def test_faces_are_encoded_as_clip_would(folder: Path) -> None:
 
 
 def test_mean_and_std_are_those_of_clip() -> None:
-    from transformers import image_utils
-
-    assert list(clip.CLIP_MEAN) == pytest.approx(image_utils.OPENAI_CLIP_MEAN)
-    assert list(clip.CLIP_STD) == pytest.approx(image_utils.OPENAI_CLIP_STD)
+    theirs = transformers.image_utils
+    assert list(clip.CLIP_MEAN) == pytest.approx(theirs.OPENAI_CLIP_MEAN)
+    assert list(clip.CLIP_STD) == pytest.approx(theirs.OPENAI_CLIP_STD)
 
 
 def test_grey_faces_of_any_size(folder: Path) -> None:
