@@ -150,6 +150,7 @@ def test_sets_that_are_not_there(tmp_path: Path) -> None:
         write_set(f"folder:plain:{tmp_path / 'set'}", blocked / "udc", CELLS)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("data")
 def test_ferplus_whole() -> None:
     found = originals("ferplus:all")

@@ -105,7 +105,6 @@ def test_a_display_harms_the_whole_frame_with_noise_of_its_own() -> None:
         corner = after[:48, :48]
         assert before[:48, :48].std() < 1 < 5 < corner.std()
         assert corner.mean() == pytest.approx(before[:48, :48].mean(), abs=4)
-    assert np.array_equal(harmed, shown("udc_p/2", [3, 4]))
     corners = [image[:40, :40].ravel() for image in harmed]
     assert abs(np.corrcoef(corners)[0, 1]) < 0.1
 
