@@ -78,8 +78,7 @@ def evaluate(
                 write(keep, about, cell, said, faces)
     result = report(files[0], faces, looks[0], averaging, started_s)
     if through_video:
-        found = np.mean([said.found.mean() for said in looks[0].values()])
-        result["through_video"] = {"detector": detector, "found": round(float(found), 5)}
+        result["through_video"] = {"detector": detector, "found": _found(looks[0])}
     if against:
         result["against"] = compare(files[1], looks[0], looks[1], faces)
     if as_json:
@@ -122,6 +121,11 @@ def _looks(
                 yield cell, predict(classifier, under(faces, cell), progress)
             else:
                 yield cell, _filmed(classifier, faces, cell, detector, progress)
+
+
+def _found(looks: dict[str, Predictions]) -> float:
+    """Share of the faces that were found, over all conditions."""
+    return round(float(np.mean([said.found.mean() for said in looks.values()])), 5)
 
 
 def _filmed(
