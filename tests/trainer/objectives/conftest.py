@@ -12,7 +12,7 @@ import torch
 
 from models.crops import GEOMETRY
 from models.emotions import EMOTIONS
-from models.weights import ModelCard
+from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.objectives.base import Batch
 from trainer.objectives.points import points_file
@@ -75,3 +75,14 @@ def batch() -> Batch:
     votes = torch.randint(0, 4, (16, 8), generator=generator).float() + 0.1
     still = torch.tensor([[1.0, 0, 0], [0, 1, 0]]).expand(16, 2, 3)
     return Batch(x, votes / votes.sum(dim=1, keepdim=True), still, torch.arange(16))
+
+
+@pytest.fixture
+def moved() -> Callable[[State, State], set[str]]:
+    """Tells the parts of a state, their names three deep, of which any number has changed."""
+
+    def parts(before: State, after: State) -> set[str]:
+        changed = (name for name in before if not torch.equal(before[name], after[name]))
+        return {".".join(name.split(".")[:3]) for name in changed}
+
+    return parts
