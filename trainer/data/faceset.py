@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +66,9 @@ class FaceSet:
         if other.classes != self.classes:
             raise ValueError(f"classes: expected {self.classes}, got {other.classes}")
         arrays = ("tiles", "targets", "labels", "ids", "seen_in_training")
-        both = {a: np.concatenate([getattr(self, a), getattr(other, a)]) for a in arrays}
+        both: dict[str, Any] = {
+            name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in arrays
+        }
         return replace(self, **both)
 
     @classmethod
