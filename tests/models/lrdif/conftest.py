@@ -10,6 +10,7 @@ import torch
 
 from models.lrdif.dynamic import Modulation
 from models.lrdif.network import LRDif
+from models.lrdif.prior import Denoiser
 from models.weights import ModelCard
 
 SMALL: dict[str, Any] = {
@@ -39,8 +40,8 @@ def small_card(make_card: Callable[..., ModelCard]) -> Callable[..., ModelCard]:
 
 @pytest.fixture
 def make_network() -> Callable[..., LRDif]:
-    """That LRDif, its answers hanging on Z, the same at every call; keyword arguments change its
-    settings."""
+    """That LRDif, its answers hanging on Z, and Z on its start; the same at every call. Keyword
+    arguments change its settings."""
 
     def make(**changes: Any) -> LRDif:
         torch.manual_seed(0)
@@ -52,6 +53,8 @@ def make_network() -> Callable[..., LRDif]:
                 if isinstance(part, Modulation):
                     part.scale.weight.mul_(5)
                     part.shift.weight.mul_(5)
+                if isinstance(part, Denoiser):
+                    part.layers[0].weight[:, -network.prior :].mul_(5)  # type: ignore[index, operator, union-attr]
         return network.eval()
 
     return make

@@ -69,7 +69,7 @@ def test_faces_are_encoded_as_clip_would(folder: Path) -> None:
     x = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
     found = ClipEncoders(str(folder)).image(x)
     model = transformers.CLIPModel.from_pretrained(folder).eval()
-    mean, std = (np.float32(value) for value in (clip.CLIP_MEAN, clip.CLIP_STD))
+    mean, std = (np.array(value, np.float32) for value in (clip.CLIP_MEAN, clip.CLIP_STD))
     prepared = torch.from_numpy((pictures.astype(np.float32) / 255 - mean) / std)
     with torch.no_grad():
         vision = model.vision_model(pixel_values=prepared.permute(0, 3, 1, 2))

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from models.lrdif.former import Fusion, FusionBlock
 from models.lrdif.network import LRDif, Poster
 
-LRDIF_S = {
+LRDIF_S: dict[str, Any] = {
     "widths": (48, 96, 192), "dt_blocks": 2, "dil_blocks": 2, "width": 192, "fusion_blocks": 2,
 }  # fmt: skip
 
@@ -106,7 +106,7 @@ def test_poster_is_the_same_without_the_dynamic_network_and_z() -> None:
 
 def test_dropout_stands_before_the_head_alone() -> None:
     torch.manual_seed(0)
-    network = Poster(8, input_px=16, widths=(8, 16, 16), width=16, dropout=0.5).train()
+    network = Poster(8, input_px=16, widths=(8, 16, 32), width=16, dropout=0.5).train()
     x = randn(4, 1, 16, 16)
     features = network.former.features(x, None)
     torch.manual_seed(1)

@@ -109,11 +109,11 @@ def test_the_landmark_network_stays_as_it_is() -> None:
     network = DILNetwork(1, 16, (8, 16, 16), 1).train()
     before = {name: value.clone() for name, value in network.landmarks.state_dict().items()}
     network.requires_grad_(True)  # even so
-    sum(o.square().sum() for o in network(randn(4, 1, 16, 16))).backward()  # type: ignore[union-attr]
+    sum(o.square().sum() for o in network(randn(4, 1, 16, 16))).backward()
     assert all(value.grad is None for value in network.landmarks.parameters())
     after = network.landmarks.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    norm = network.stages[0][0].norm1  # type: ignore[index, union-attr]
+    norm = network.stages[0][0].norm1
     assert norm.num_batches_tracked == 1
 
 

@@ -32,7 +32,7 @@ def test_the_loss_by_hand(objective: SoftmaxObjective, batch: Batch) -> None:
 def test_the_loss_rests_at_the_votes(objective: SoftmaxObjective, batch: Batch) -> None:
     """No lower than the entropy of the votes, and there no gradient is left."""
     logits = batch.targets.log().requires_grad_()
-    objective.network.forward = lambda x: logits  # type: ignore[method-assign]
+    objective.network.forward = lambda x: logits
     loss = objective.loss("fit", batch)
     entropy = -(batch.targets * batch.targets.log()).sum(dim=1).mean()
     torch.testing.assert_close(loss, entropy)
