@@ -54,7 +54,7 @@ def make_network() -> Callable[..., LRDif]:
                     part.scale.weight.mul_(5)
                     part.shift.weight.mul_(5)
                 if isinstance(part, Denoiser):
-                    part.layers[0].weight[:, -network.prior :].mul_(5)  # type: ignore[index, operator, union-attr]
+                    part.layers[0].weight[:, -network.prior :].mul_(5)  # type: ignore[index]
         return network.eval()
 
     return make

@@ -200,7 +200,7 @@ def test_a_decoder_gives_maps_of_the_same_shapes_that_know_the_level_below() -> 
     for network, reaches in ((plain, False), (decoder, True)):
         maps = network(x, z)
         assert [tuple(f.shape) for f in maps] == [(2, 8, 8, 8), (2, 4, 4, 16), (2, 2, 2, 32)]
-        (deepest,) = (b.dg.out.weight for b in network.levels[2].children())
+        deepest = network.get_parameter("levels.2.0.dg.out.weight")
         reached = torch.autograd.grad(maps[0].square().sum(), deepest, allow_unused=True)
         assert (reached[0] is not None) == reaches
 
