@@ -120,7 +120,7 @@ LRDIF_PAPER = replace(
     ),
     objective={"kl": 1.0, "tau": 1.0, "l1": 0.0},
 )
-"""As printed, but for its typing errors (eq. 14 and 16) and its pretrained weights."""
+"""As printed, but for its misprints (eq. 14 and 16) and its pretrained weights."""
 POSTER = replace(
     LRDIF, model="poster", stages=(LRDIF.stages[0], Stage("fit", epochs=40, lr=1.5e-3))
 )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from models.crops import Crops
 from models.emotions import EMOTIONS
@@ -90,6 +91,20 @@ def test_grey_faces_of_any_size(folder: Path) -> None:
     grey = faces(px=48)
     assert encoders.image(grey).shape == (3, FEATURES)
     torch.testing.assert_close(encoders.image(grey), encoders.image(grey.expand(-1, 3, -1, -1)))
+
+
+def test_enlarging_makes_nothing_darker_than_black(folder: Path) -> None:
+    """Cubic enlarging overshoots at hard edges; an 8-bit picture could not."""
+    stripes = torch.arange(16).div(2, rounding_mode="floor").remainder(2).float()
+    black_and_white = stripes.expand(1, 1, 16, 16)
+    enlarged = functional.interpolate(black_and_white, (32, 32), mode="bicubic", antialias=True)
+    assert enlarged.min() < -0.01
+    encoders = ClipEncoders(str(folder))
+    found, wanted = (
+        encoders.image((picture - 0.5) / 0.25)
+        for picture in (black_and_white, enlarged.clamp(0, 1))
+    )
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
 
 
 def test_labels_are_encoded_by_their_prompts(folder: Path) -> None:

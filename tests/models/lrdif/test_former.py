@@ -55,6 +55,22 @@ def test_the_class_token_reads_every_level_and_knows_places() -> None:
     assert (fusion(turned) - fusion(maps)).abs().max() > 1e-3
 
 
+def test_tokens_by_hand() -> None:
+    """Class token first, then each level's patches row by row, all with their places."""
+    torch.manual_seed(0)
+    fusion = Fusion((4, 8, 8), 8, 1, 16)
+    nn.init.normal_(fusion.start)
+    maps = [randn(2, side, side, c, seed=side) for side, c in ((8, 4), (4, 8), (2, 8))]
+    tokens = [fusion.start.expand(2, 1, 8)]
+    for embed, found, side in zip(fusion.embed, maps, (4, 2, 1), strict=True):
+        for row in (0, 1):
+            for column in (0, 1):
+                patch = found[:, row * side : (row + 1) * side, column * side : (column + 1) * side]
+                tokens.append(embed(patch.permute(0, 3, 1, 2)).flatten(1)[:, None])
+    mixed = fusion.blocks(torch.cat(tokens, dim=1) + fusion.place)
+    torch.testing.assert_close(fusion(maps), fusion.norm(mixed)[:, 0], atol=1e-5, rtol=1e-5)
+
+
 def cost(network: nn.Module, *inputs: Tensor) -> tuple[float, float]:
     """Millions of parameters, and GMAC of one face."""
     counter = FlopCounterMode(display=False)
