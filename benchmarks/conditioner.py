@@ -37,7 +37,7 @@ FRAMES = {
     "pyfeat_WolfgangLanger_Pexels.mp4": (1.0, 7.0, 13.0, 18.0),
     "pyfeat_single_face.mp4": (1.0,),
     "pyfeat_face_noface.mov": (0.5, 2.0),
-    "intel_face-demographics-walking-and-pause.gif": (2.0, 4.0, 6.0, 8.0),
+    "intel_face-demographics-walking-and-pause.gif": (0.5, 1.0, 2.0, 3.0),
     "pyfeat_no_face.mp4": (1.0, 3.0),
 }
 CELLS = ["clean"] + [f"{k}/{n}" for k in ("udc_t", "udc_p", "udc_dark") for n in range(1, 6)]

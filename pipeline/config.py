@@ -54,7 +54,9 @@ class DetectorSettings(Section):
     frame_px: int = Field(
         448, ge=96, le=4096, description="Longer side of the frame that the detector sees, pixels."
     )
-    threshold: Share = Field(0.2, description="Least detector score of a face.")
+    threshold: Share | None = Field(
+        None, description="Least detector score of a face; unset: the detector's own default."
+    )
     look_twice: bool = Field(
         True, description="Look again, at another size, at a picture in which no face was found."
     )

@@ -19,9 +19,10 @@ from models.quality import noise_of
 WHEN = ("auto", "always", "never")
 NOISY = 2.5
 """Standard deviation of noise, of 255, above which a picture is smoothed."""
-FLAT = 140.0
+FLAT = 100.0
 """Levels between the 1st and 99th percentile of the luma, of 255, below which a picture is dull."""
-SIGMA = 1.0
+NOISE_A_PX, LEAST_PX = 5.0, 1.0
+"""A Gaussian of one pixel for so many levels of noise, but no narrower than the second."""
 SAMPLE_PX = 640
 
 
@@ -49,10 +50,10 @@ def measure(image: Picture) -> Condition:
     return Condition(noise_of(luma), float(high - low))
 
 
-def conditioned(image: Picture) -> Picture:
-    """An (h, w, 3) uint8 RGB picture smoothed by a Gaussian of one pixel, then each channel
-    stretched from its 1st to its 99th percentile over 0..255."""
-    smooth = cv2.GaussianBlur(image, (0, 0), SIGMA)
+def conditioned(image: Picture, noise: float) -> Picture:
+    """An (h, w, 3) uint8 RGB picture smoothed as its noise wants it, then each channel stretched
+    from its 1st to its 99th percentile over 0..255."""
+    smooth = cv2.GaussianBlur(image, (0, 0), max(noise / NOISE_A_PX, LEAST_PX))
     table = np.stack([_stretch(smooth[..., channel]) for channel in range(3)], axis=1)
     return cv2.LUT(smooth, table[None]).astype(np.uint8)
 
@@ -75,6 +76,8 @@ class Conditioned:
 
     def detect(self, image: Picture) -> Faces:
         """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first."""
-        if self._when == "always" or (self._when == "auto" and measure(image).is_bad):
-            image = conditioned(image)
+        if self._when != "never":
+            found = measure(image)
+            if self._when == "always" or found.is_bad:
+                image = conditioned(image, found.noise)
         return self._detector.detect(image)

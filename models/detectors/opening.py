@@ -13,24 +13,29 @@ PLACES = {
     "yunet": ("yunet/yunet_n_640_640.onnx", "yunet*.onnx"),
 }
 """Where a network is looked for below each of the folders given."""
+THRESHOLDS = {"centerface": 0.2, "scrfd": 0.3, "yunet": 0.5}
+"""Least scores at which each finds most and still calls no noise a face (docs/LOG.md)."""
 
 
 def open_detector(
     name: str,
     model: str = "",
     frame_px: int = 448,
-    threshold: float = 0.2,
+    threshold: float | None = None,
     look_twice: bool = True,
     threads: int = 0,
     folders: Sequence[Path] = (),
 ) -> FaceDetector:
     """A detector by name: centerface, scrfd or yunet.
 
+    `threshold` is the least score of a face, by default the detector's own in THRESHOLDS.
     `model` is the path of its network; without it, `folders` are looked through, then the
     detector's own source is asked. Raises ModelError: which network is missing, and how to get one.
     """
     if model and not Path(model).is_file():
         raise ModelError("no such network", model, f"give the path of {name}'s ONNX file")
+    if threshold is None:
+        threshold = THRESHOLDS.get(name, 0.0)
     path = Path(model) if model else _found(name, folders)
     if name == "centerface":
         from models.detectors.centerface import CenterFace
