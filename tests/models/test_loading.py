@@ -65,6 +65,8 @@ def test_missing_weights_name_what_there_is(
     tmp_path: Path, make_card: MakeCard, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(loading, "ZOO", tmp_path / "zoo")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(ModelError, match=r"no such weights: .*: give a \.safetensors file$"):
         load_classifier(name)
     written(tmp_path / "zoo" / "good.safetensors", make_card())
