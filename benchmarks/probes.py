@@ -1,0 +1,121 @@
+"""Whether LRDif uses its prior: python -m benchmarks.probes --weights W [--conditions clean,udc]
+
+Accuracy as it serves; with every face given another face's Z; with Z_T = 0 in place of noise; and
+with the mean of several starts. If another's Z costs nothing, the network does without diffusion.
+Without the mirror image. Accuracy under the majority rule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.crops import crops_from_tiles, to_model_input
+from models.errors import ModelError
+from models.loading import build_network, find_weights
+from models.lrdif.classifier import noise_of
+from models.lrdif.network import LRDif
+from models.udc.suites import conditions
+from models.weights import ModelCard, read_card, read_state, restore
+from trainer.data.faceset import FaceSet
+from trainer.data.readers import open_faces
+from trainer.evaluate import under
+
+RESULTS = Path(__file__).parent / "results"
+BATCH = 128
+DRAWS = 4
+Ask = Callable[[Tensor, Tensor], Tensor]
+"""Faces and their starts (draws, n, prior) -> logits (n, K)."""
+
+
+def opened(name: str) -> tuple[LRDif, ModelCard]:
+    """An LRDif and its card; raises ModelError for weights of another model."""
+    path = find_weights(name)
+    card = read_card(path)
+    network = build_network(card)
+    if not isinstance(network, LRDif):
+        raise ModelError(f"weights of {card.model}", str(path), "give weights of lrdif")
+    if network.diffusion.insert_noise:
+        raise ModelError("noise in every step", str(path), "give weights without insert_noise")
+    restore(network, read_state(path), path)
+    return network.eval(), card
+
+
+def ways(network: LRDif) -> dict[str, Ask]:
+    """Each probe by its name."""
+
+    def drawn(x: Tensor, starts: Tensor) -> Tensor:
+        return torch.stack([network(x, start) for start in starts]).mean(dim=0)
+
+    return {
+        "as it serves": lambda x, starts: network(x, starts[0]),
+        "Z of another face": lambda x, starts: network.former(
+            x, network.restore(x, starts[0]).roll(1, dims=0)
+        ),
+        "start at zero": lambda x, starts: network(x, torch.zeros_like(starts[0])),
+        f"mean of {DRAWS} starts": drawn,
+    }
+
+
+def measured(network: LRDif, card: ModelCard, faces: FaceSet) -> dict[str, float]:
+    """The accuracy of every probe."""
+    right = dict.fromkeys(ways(network), 0)
+    for first in range(0, len(faces), BATCH):
+        part = faces[first : first + BATCH]
+        x = to_model_input(crops_from_tiles(part.tiles), card)
+        x = x.contiguous(memory_format=torch.channels_last)
+        drawn = [
+            [noise_of(int(face), draw, 1, network.prior)[0] for face in part.ids]
+            for draw in range(DRAWS)
+        ]
+        starts = torch.from_numpy(np.array(drawn, np.float32))
+        labels = torch.from_numpy(part.labels)
+        with torch.inference_mode():
+            for name, ask in ways(network).items():
+                right[name] += int((ask(x, starts).argmax(dim=1) == labels).sum())
+    return {name: round(count / len(faces), 5) for name, count in right.items()}
+
+
+def main() -> None:
+    """Measure, print a table, and write it as JSON beside the other results."""
+    date = datetime.now(UTC).date().isoformat()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--data", default="ferplus:public")
+    parser.add_argument("--conditions", default="clean,udc_t,udc_p")
+    parser.add_argument("--limit", type=int, default=0, help="only the first N faces; 0: all")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    given = parser.parse_args()
+    faces = open_faces(given.data)[: given.limit or None]
+    network, card = opened(given.weights)
+    cells = {
+        cell: measured(network, card, under(faces, cell)) for cell in conditions(given.conditions)
+    }
+    result = {
+        "date": date,
+        "weights": given.weights,
+        "data": faces.name,
+        "n": len(faces),
+        "averaging": "none",
+        "accuracy": cells,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    out = RESULTS / f"{date}-probes-{Path(given.weights).stem}.json"
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if given.json:
+        print(json.dumps(result))
+        return
+    print(f"{given.weights}, {len(faces)} faces" + "".join(f"{name:>20}" for name in ways(network)))
+    for cell, row in cells.items():
+        print(f"{cell:24}" + "".join(f"{share:>20.2%}" for share in row.values()))
+
+
+if __name__ == "__main__":
+    main()
