@@ -74,11 +74,7 @@ def train(
     torch.manual_seed(seed)
     objective = objective_for(recipe, card)
     objective.network.to(team.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if team.is_first:
-        objective.prepare(faces, run_dir)
-    team.wait()
-    if not team.is_first:
-        objective.prepare(faces, run_dir)
+    objective.prepare(faces, run_dir)
     views = Views(faces, card, recipe)
     held = None if validation is None else Held.of(validation, card)
     history: list[dict[str, Any]] = []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -39,14 +41,20 @@ def train_on_workers(
     storage that all workers reach; a worker that dies is started again, and all go on from the
     checkpoint. Raises DataError where no worker can be had or the training fails.
     """
-    import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    folder = Path(job.run_dir).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    job = replace(job, out=str(Path(job.out).absolute()), run_dir=str(folder))
+    with _running() as ray:
+        _check_room(ray.cluster_resources(), workers, gpu)
+        _fit(job, workers, gpu, report)
+    return read_card(job.out)
+
+
+def _fit(job: Job, workers: int, gpu: bool, report: Report) -> None:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
     from ray.util.queue import Queue
 
-    _start(ray)
-    folder = Path(job.run_dir).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
     told = Queue()
     listener = Thread(target=lambda: _pass_on(told, report))
     listener.start()
@@ -55,19 +63,17 @@ def train_on_workers(
         train_loop_config={"job": job, "gpu": gpu, "told": told},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
         run_config=RunConfig(
-            name="ray", storage_path=str(folder), failure_config=FailureConfig(max_failures=2)
+            name="ray", storage_path=job.run_dir, failure_config=FailureConfig(max_failures=2)
         ),
     )
     try:
         trainer.fit()
-    except ray.train.TrainingFailedError as error:
+    except TrainingFailedError as error:
         why = str(error).strip().splitlines()[-1]
         raise DataError(f"training failed ({why})", job.name, "give the command again") from error
     finally:
         told.put(None)
         listener.join()
-        ray.shutdown()
-    return read_card(job.out)
 
 
 def _pass_on(told: Any, report: Report) -> None:
@@ -75,20 +81,30 @@ def _pass_on(told: Any, report: Report) -> None:
         report(line)
 
 
-def _start(ray: Any) -> None:
-    if not ray.is_initialized():
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        if "RAY_ADDRESS" in os.environ:
-            ray.init(logging_level="error", log_to_driver=False)
-        else:
-            os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # on this machine alone
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                logging_level="error",
-                log_to_driver=False,
-                _node_ip_address="127.0.0.1",
-            )
+@contextmanager
+def _running() -> Iterator[Any]:
+    """Ray, the cluster's or one of our own; let go of in the end."""
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    quiet = {"logging_level": "error", "log_to_driver": False}
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(**quiet)
+    else:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # on this machine alone
+        ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _check_room(resources: Mapping[str, float], workers: int, gpu: bool) -> None:
+    """Ray would wait for ever for what is not there."""
+    kind = "GPU" if gpu else "CPU"
+    there = int(resources.get(kind, 0))
+    if there < workers:
+        raise DataError(f"{there} {kind}s for {workers} workers", "Ray", "give fewer workers")
 
 
 def _work(config: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Two workers, started by Ray, learn the toy faces; one that dies costs no more than its epoch."""
+"""Two workers, started by Ray, learn the toy faces; more than there is room for are refused."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from models.loading import load_classifier
+from trainer.errors import DataError
 from trainer.evaluate import correctness, predict
-from trainer.ray_train import Job, train_on_workers
+from trainer.ray_train import Job, _check_room, train_on_workers
 from trainer.recipes import preset
 from trainer.run import toy_faces
 
@@ -29,3 +30,9 @@ def test_two_workers_learn_what_one_learns(tmp_path: Path) -> None:
     others = toy_faces(400, seed=1)
     looks = predict(load_classifier(str(out)), others)
     assert correctness(looks, others).mean() >= 0.95
+
+
+@pytest.mark.parametrize(("gpu", "said"), [(False, "2 CPUs for 3 workers"), (True, "0 GPUs for 3")])
+def test_more_workers_than_room_are_refused_not_waited_for(gpu: bool, said: str) -> None:
+    with pytest.raises(DataError, match=f"{said}.*give fewer workers"):
+        _check_room({"CPU": 2.0, "memory": 1e9}, 3, gpu)

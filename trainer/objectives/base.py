@@ -34,7 +34,7 @@ class Objective(Protocol):
         ...
 
     def prepare(self, faces: FaceSet, run_dir: Path) -> None:
-        """Learn of the faces what no reader knows; may keep it in `run_dir`."""
+        """Take from `run_dir` what is known of the faces beyond what readers know."""
         ...
 
     def begin(self, stage: str) -> None:

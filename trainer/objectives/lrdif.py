@@ -54,11 +54,12 @@ class LRDifObjective:
         self.network = nn.ModuleDict({WITH_LABEL: self.with_label, WITHOUT: self.without})
         self.weights = Weights(**recipe.objective)
         self._card = card
-        self._points: PointLabels | None = None
+        self._learns_points = any(stage.name == "points" for stage in recipe.stages)
 
     def prepare(self, faces: FaceSet, run_dir: Path) -> None:
-        """The faces' landmarks."""
-        self._points = PointLabels.of(faces, run_dir)
+        """The faces' landmarks, where a stage learns from them."""
+        if self._learns_points:
+            self._points = PointLabels.of(faces, run_dir)
 
     def begin(self, stage: str) -> None:
         """Stage 2 starts from stage 1's image encoder and UDCformer."""
@@ -91,7 +92,7 @@ class LRDifObjective:
     def loss(self, stage: str, batch: Batch) -> Tensor:
         """Distance of landmarks in points; cross-entropy in s1; with the losses of Z in s2; the
         losses of Z alone in s2a."""
-        if stage == "points" and self._points is not None:
+        if stage == "points":
             return self._points.loss(self._landmarks.train(), batch)
         if stage == "s1":
             answers = self.with_label(batch.x, batch.targets)

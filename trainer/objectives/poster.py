@@ -23,11 +23,12 @@ class PosterObjective(SoftmaxObjective):
     def __init__(self, recipe: Recipe, card: ModelCard) -> None:
         super().__init__(recipe, card)
         self._landmarks = self.network.former.dil.landmarks
-        self._points: PointLabels | None = None
+        self._learns_points = any(stage.name == "points" for stage in recipe.stages)
 
     def prepare(self, faces: FaceSet, run_dir: Path) -> None:
-        """The faces' landmarks."""
-        self._points = PointLabels.of(faces, run_dir)
+        """The faces' landmarks, where a stage learns from them."""
+        if self._learns_points:
+            self._points = PointLabels.of(faces, run_dir)
 
     def begin(self, stage: str) -> None:
         """Landmarks move in their own stage alone."""
@@ -41,6 +42,6 @@ class PosterObjective(SoftmaxObjective):
 
     def loss(self, stage: str, batch: Batch) -> Tensor:
         """Distance of landmarks in points, else cross-entropy."""
-        if stage == "points" and self._points is not None:
+        if stage == "points":
             return self._points.loss(self._landmarks.train(), batch)
         return super().loss(stage, batch)
