@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.kept import keep
 from models.classifier import EmotionClassifier
 from models.crops import CROP_PX, GEOMETRY
 from models.emotions import EMOTIONS
@@ -33,7 +31,6 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "ResNet-18 w32, stem 2": ("resnet18", {"width": 32, "stem_stride": 2}),
     "ResNet-18 w48, stem 1": ("resnet18", {"width": 48, "stem_stride": 1}),
 }
-RESULTS = Path(__file__).parent / "results"
 BATCHES, THREADS = (1, 8, 32), (1, 2)
 
 
@@ -69,11 +66,9 @@ def faces_a_second(
 
 def main() -> None:
     """Measure, print a table, and write it as JSON beside the other results."""
-    date = datetime.now(UTC).date().isoformat()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--out", type=Path, default=RESULTS / f"{date}-classifier.json")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     given = parser.parse_args()
     classifiers = {name: opened(*what, given.device) for name, what in NETWORKS.items()}
@@ -83,16 +78,13 @@ def main() -> None:
         for batch in BATCHES:
             cell = f"{threads} thread{'s' * (threads > 1)}, batch {batch}"
             speeds[cell] = faces_a_second(classifiers, batch, given.rounds)
-    result = {
-        "date": date,
-        "machine": platform.machine(),
+    figures = {
         "torch": torch.__version__,
         "device": given.device,
         "gmac": {name: round(gmacs(*what), 4) for name, what in NETWORKS.items()},
         "faces_a_second": speeds,
     }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result = keep("classifier", figures)
     if given.json:
         print(json.dumps(result))
         return

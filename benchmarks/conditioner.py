@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import skimage.data
 from insightface.data import get_image
 from numpy.typing import NDArray
 
+from benchmarks.kept import keep
 from models.detectors.base import FaceDetector
 from models.detectors.conditioner import Conditioned
 from models.detectors.opening import open_detector
@@ -32,7 +32,6 @@ from models.udc.suites import panel_of
 
 Picture = NDArray[np.uint8]
 LEAST_IOU = 0.3
-RESULTS = Path(__file__).parent / "results"
 FRAMES = {
     "pyfeat_WolfgangLanger_Pexels.mp4": (1.0, 7.0, 13.0, 18.0),
     "pyfeat_single_face.mp4": (1.0,),
@@ -116,15 +115,11 @@ def measured(models: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print a table, and write it as JSON beside the other results."""
-    date = datetime.now(UTC).date().isoformat()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=Path, default=Path(os.environ["UNDERCAM_DATA"]) / "models")
-    parser.add_argument("--out", type=Path, default=RESULTS / f"{date}-conditioner.json")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     given = parser.parse_args()
-    result = {"date": date, **measured(given.models)}
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result = keep("conditioner", measured(given.models))
     if given.json:
         print(json.dumps(result))
         return

@@ -10,13 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.kept import keep
 from models.classifier import EmotionClassifier
 from models.loading import load_classifier
 from models.looks import to_crop, to_light
@@ -25,7 +24,6 @@ from trainer.data.faceset import FaceSet
 from trainer.data.readers import open_faces
 from trainer.evaluate import Predictions, correctness, predict
 
-RESULTS = Path(__file__).parent / "results"
 LOOKS = (1, 2, 4, 8)
 
 
@@ -55,7 +53,6 @@ def measured(classifier: EmotionClassifier, faces: FaceSet, cell: str) -> dict[s
 
 def main() -> None:
     """Measure, print a table, and write it as JSON beside the other results."""
-    date = datetime.now(UTC).date().isoformat()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", default="resnet18-w32")
     parser.add_argument("--data", default="ferplus:public")
@@ -66,8 +63,7 @@ def main() -> None:
     faces = open_faces(given.data)[: given.limit or None]
     classifier = load_classifier(given.weights)
     cells = {cell: measured(classifier, faces, cell) for cell in conditions(given.conditions)}
-    result: dict[str, Any] = {
-        "date": date,
+    figures = {
         "weights": given.weights,
         "data": faces.name,
         "n": len(faces),
@@ -75,9 +71,7 @@ def main() -> None:
         "looks": LOOKS,
         "accuracy": cells,
     }
-    RESULTS.mkdir(exist_ok=True)
-    out = RESULTS / f"{date}-looks-{Path(given.weights).stem}.json"
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result = keep(f"looks-{Path(given.weights).stem}", figures)
     if given.json:
         print(json.dumps(result))
         return

@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.kept import keep
 from models.crops import crops_from_tiles, to_model_input
 from models.errors import ModelError
 from models.loading import build_network, find_weights
@@ -28,7 +28,6 @@ from trainer.data.faceset import FaceSet
 from trainer.data.readers import open_faces
 from trainer.evaluate import under
 
-RESULTS = Path(__file__).parent / "results"
 BATCH = 128
 DRAWS = 4
 Ask = Callable[[Tensor, Tensor], Tensor]
@@ -85,7 +84,6 @@ def measured(network: LRDif, card: ModelCard, faces: FaceSet) -> dict[str, float
 
 def main() -> None:
     """Measure, print a table, and write it as JSON beside the other results."""
-    date = datetime.now(UTC).date().isoformat()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", required=True)
     parser.add_argument("--data", default="ferplus:public")
@@ -98,17 +96,14 @@ def main() -> None:
     cells = {
         cell: measured(network, card, under(faces, cell)) for cell in conditions(given.conditions)
     }
-    result = {
-        "date": date,
+    figures = {
         "weights": given.weights,
         "data": faces.name,
         "n": len(faces),
         "averaging": "none",
         "accuracy": cells,
     }
-    RESULTS.mkdir(exist_ok=True)
-    out = RESULTS / f"{date}-probes-{Path(given.weights).stem}.json"
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result = keep(f"probes-{Path(given.weights).stem}", figures)
     if given.json:
         print(json.dumps(result))
         return

@@ -72,17 +72,15 @@ def _again(one: Evaluated, limit: int, quiet: bool) -> dict[str, Any]:
 
 
 def _show(result: dict[str, Any]) -> None:
-    shown = Table(title="Accuracy on aligned faces, all of them (new faces)")
-    for heading in ("weights", "trained behind displays", "averaging", "n", *SHOWN):
-        shown.add_column(heading, justify="left" if heading == "weights" else "right")
+    shown = Table(title="Accuracy on aligned faces; below, on those that are new")
+    shown.add_column("weights", no_wrap=True)
+    for heading in ("averaging", "faces", *SHOWN):
+        shown.add_column(heading, justify="right")
     for row in result["rows"]:
-        shown.add_row(
-            f"{row['weights']}, seed {row['seed']}",
-            "yes" if row["panel"] else "no",
-            row["averaging"] + ("" if row["way"] == "tiles" else f", {row['way']}"),
-            str(row["n"]),
-            *(_both(row, name) for name in SHOWN),
-        )
+        trained = f"seed {row['seed']}" + (", displays" if row["panel"] else "")
+        way = row["averaging"] + ("" if row["way"] == "tiles" else f", {row['way']}")
+        shown.add_row(row["weights"], way, str(row["n"]), *_shares(row, "{}"))
+        shown.add_row(f"  {trained}", "", "", *_shares(row, "{}, new faces"), end_section=True)
     OUT.print(shown)
     for gain in result["differences"]:
         low, high = (100 * edge for edge in gain["interval"])
@@ -98,8 +96,6 @@ def _show(result: dict[str, Any]) -> None:
         OUT.print(f"{one['weights']}: {one['n']} faces again, at least {least:.2%} same answers")
 
 
-def _both(row: dict[str, Any], name: str) -> str:
-    if name not in row:
-        return ""
-    new = row.get(f"{name}, new faces")
-    return f"{row[name]:.2%}" + (f" ({new:.2%})" if new is not None else "")
+def _shares(row: dict[str, Any], key: str) -> list[str]:
+    named = [key.format(name) for name in SHOWN]
+    return [f"{row[name]:.2%}" if name in row else "" for name in named]

@@ -1,0 +1,21 @@
+"""Where benchmarks leave their figures: benchmarks/results/DATE-NAME.json."""
+
+from __future__ import annotations
+
+import json
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def keep(name: str, figures: dict[str, Any]) -> dict[str, Any]:
+    """Write figures with the date and the machine's kind, and return all of it."""
+    date = datetime.now(UTC).date().isoformat()
+    result = {"date": date, "machine": platform.machine(), **figures}
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{date}-{name}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result

@@ -1,0 +1,38 @@
+"""`undercam table` on the predictions that lie in the repository."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.app import run
+
+KEPT = Path(__file__).parents[3] / "docs" / "predictions"
+
+
+def test_the_shipped_weights_stand_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["table", "--folder", str(KEPT), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    ours = {row["averaging"]: row for row in rows if row["weights"] == "resnet18-w32"}
+    assert ours["flip"]["n"] == 3199
+    assert 0.86 <= ours["none"]["clean"] <= ours["flip"]["clean"] < 0.9
+    assert ours["flip"]["udc"] == pytest.approx(
+        (ours["flip"]["udc_t"] + ours["flip"]["udc_p"]) / 2, abs=1e-4
+    )
+
+
+def test_every_name_is_whole_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(["table", "--folder", str(KEPT)]) == 0
+    shown = capsys.readouterr().out
+    assert "resnet18-w32" in shown
+    assert "…" not in shown
+
+
+def test_no_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["table", "--folder", str(tmp_path)]) == 3
+    assert capsys.readouterr().err.startswith("undercam: no kept predictions: ")
