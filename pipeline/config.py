@@ -10,9 +10,9 @@ import difflib
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,119 +23,28 @@ from pydantic_settings import (
 
 from pipeline.errors import ConfigError
 from pipeline.records import CameraId
+from pipeline.settings import (
+    BusSettings,
+    CameraSettings,
+    ClusterSettings,
+    CropSettings,
+    DashboardSettings,
+    DetectorSettings,
+    EmotionSettings,
+    MetricsSettings,
+    OutboxSettings,
+    PoolSettings,
+    Section,
+    SmootherSettings,
+    SourceSettings,
+    StoreSettings,
+    TrackerSettings,
+    WorkersSettings,
+)
 
-Share = Annotated[float, Field(ge=0, le=1)]
 ENV_PREFIX = "UNDERCAM_"
 NOT_SETTINGS = {"UNDERCAM_CI", "UNDERCAM_DATA", "UNDERCAM_DEBUG"}
 """Variables with our prefix that are for the tests, or for whoever looks for a fault."""
-
-
-class Section(BaseModel):
-    """One table of the TOML file: closed, immutable, every key described, every number finite."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class SourceSettings(Section):
-    """How pictures are read."""
-
-    analyse_fps: float = Field(
-        0.0, ge=0, le=240, description="Frames analysed in a second of media time; 0: all of them."
-    )
-
-
-class DetectorSettings(Section):
-    """How faces are found."""
-
-    name: Literal["centerface", "scrfd", "yunet"] = Field(
-        "centerface", description="centerface comes with the package; scrfd and yunet need `model`."
-    )
-    model: str = Field("", description="Path of the network, where it is not bundled.")
-    frame_px: int = Field(
-        448, ge=96, le=4096, description="Longer side of the frame that the detector sees, pixels."
-    )
-    threshold: Share | None = Field(
-        None, description="Least detector score of a face; unset: the detector's own default."
-    )
-    look_twice: bool = Field(
-        True, description="Look again, at another size, at a picture in which no face was found."
-    )
-    threads: int = Field(0, ge=0, description="CPU threads of the network; 0: all cores.")
-    condition: Literal["auto", "always", "never"] = Field(
-        "auto",
-        description="Smooth and stretch pictures before detection: auto, where they need it.",
-    )
-    least_px: int = Field(16, ge=4, description="A face whose shorter side is less is left out.")
-
-
-class TrackerSettings(Section):
-    """How boxes become tracks, in media seconds."""
-
-    start_score: Share = Field(
-        0.4,
-        description="Least detector score that begins a track; weaker boxes only go on with one.",
-    )
-    least_iou: Share = Field(0.2, description="Overlap with its predicted place that keeps a face.")
-    reach: float = Field(
-        2.0, ge=0, le=10, description="Or: distance from there, in box sides, at the very most."
-    )
-    birth_s: float = Field(0.15, ge=0, description="Seconds a face is seen before it is a track.")
-    lost_s: float = Field(0.8, ge=0, description="Seconds without a box that end a track.")
-
-
-class CropSettings(Section):
-    """How faces are cut out, and a noisy camera's looks at one face gathered."""
-
-    gather_s: float = Field(
-        1.0, ge=0, le=10, description="Seconds of looks that are averaged into one; 0: never."
-    )
-    gather_most: int = Field(8, ge=1, le=64, description="Most looks that are averaged.")
-    gather_noise: Share = Field(
-        0.03, description="Noise of a crop, a share of full light, above which looks are gathered."
-    )
-
-
-class EmotionSettings(Section):
-    """How faces are classified."""
-
-    weights: str = Field("resnet18-w32", description="A name in models/zoo or a safetensors file.")
-    flip: bool = Field(True, description="Average each crop with its mirror image.")
-    device: str = Field("cpu", description="Where the network runs: cpu or cuda[:N].")
-    threads: int = Field(1, ge=0, description="CPU threads of the network; 0: all cores.")
-
-
-class SmootherSettings(Section):
-    """How the looks of one track become one label."""
-
-    memory_s: float = Field(0.6, gt=0, description="Seconds after which a look counts 1/e.")
-    unknown_below: Share = Field(0.4, description="Below this confidence the label is `unknown`.")
-    switch_margin: Share = Field(
-        0.05, description="How far a new label must lead before it replaces the shown one."
-    )
-
-
-class StoreSettings(Section):
-    """Where rows go."""
-
-    url: str = Field(
-        "sqlite:///state/undercam.db", description="SQLAlchemy URL, or a reference to one."
-    )
-    batch_rows: int = Field(500, ge=1, le=50_000, description="Most events in one transaction.")
-    busy_timeout_s: float = Field(5.0, ge=0, description="Seconds to wait for a locked database.")
-
-
-class DashboardSettings(Section):
-    """The pages."""
-
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8501, ge=0, le=65535, description="Port to listen on; 0: a free one.")
-    refresh_s: float = Field(2.0, ge=0.5, description="Seconds between two refreshes.")
-
-
-class CameraSettings(Section):
-    """One camera."""
-
-    url: str = Field(description="File, device or stream address, or a reference to one.")
 
 
 class Settings(BaseSettings):
@@ -151,9 +60,22 @@ class Settings(BaseSettings):
     crop: CropSettings = CropSettings()
     emotion: EmotionSettings = EmotionSettings()
     smoother: SmootherSettings = SmootherSettings()
+    pool: PoolSettings = PoolSettings()
+    workers: WorkersSettings = WorkersSettings()
+    outbox: OutboxSettings = OutboxSettings()
+    bus: BusSettings = BusSettings()
     store: StoreSettings = StoreSettings()
     dashboard: DashboardSettings = DashboardSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    cluster: ClusterSettings = ClusterSettings()
     cameras: dict[CameraId, CameraSettings] = {}
+
+    def of_looks(self) -> str:
+        """As JSON, the settings that decide what is said of a picture: a file's run is named after
+        them, wherever its rows go and however they get there."""
+        said = {"detector", "tracker", "crop", "emotion", "smoother"}
+        fps = self.source.analyse_fps
+        return f"{fps:g} {self.model_dump_json(include=said)}"
 
 
 def load(path: str | Path | None = None, **overrides: Any) -> Settings:
@@ -217,16 +139,17 @@ def resolve(reference: str) -> str:
 def _refuse_unknown_variables() -> None:
     """pydantic overlooks a variable of no section, so a slip there would be silent."""
     known = [
-        f"{ENV_PREFIX}{section}__{key}".upper()
+        f"{section}__{key}".upper()
         for section in Settings.model_fields
         for key in _known_keys((section,))
     ]
     for name in os.environ:
-        section = name.lower().removeprefix(ENV_PREFIX.lower()).partition("__")[0]
+        key = name.upper().removeprefix(ENV_PREFIX)
+        section = key.lower().partition("__")[0]
         ours = name.upper().startswith(ENV_PREFIX) and name not in NOT_SETTINGS
         if ours and section not in Settings.model_fields:
-            near = difflib.get_close_matches(name.upper(), known, n=1)
-            remedy = f"did you mean {near[0]}?" if near else "unset it"
+            near = difflib.get_close_matches(key, known, n=1)
+            remedy = f"did you mean {ENV_PREFIX}{near[0]}?" if near else "unset it"
             raise ConfigError(f"unknown variable {name}", "environment", remedy)
 
 

@@ -37,8 +37,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(CLI, (*ROOMS, LEAVES)),
     "dashboard": (
         *("dashboard", "models.emotions", "pipeline.store.queries", "pipeline.store.engine"),
-        *("pipeline.records", "pipeline.palette", "pipeline.config", "pipeline.errors"),
-        *("pipeline.clock", "pipeline.redact"),
+        *("pipeline.records", "pipeline.palette", "pipeline.config", "pipeline.settings"),
+        *("pipeline.errors", "pipeline.clock", "pipeline.redact"),
     ),
 }
 LAZY_FOR_CLI = ("trainer", "dashboard", "pipeline.runners.ray")

@@ -57,7 +57,7 @@ def analyze(
         url = _clip(clip)
         name = camera or camera_name(Path(clip).stem)
         display = open_display(panel, severity) if panel else None
-        run = run_id(url, settings.model_dump_json() + (display.name if display else ""))
+        run = run_id(url, settings.of_looks() + (display.name if display else ""))
         source = stack.enter_context(VideoSource(url, name, run))
         detect = open_detect(settings.detector, data_folders())
         classify = open_classify(settings.emotion)

@@ -15,8 +15,9 @@ from models.loading import find_weights, load_classifier
 from models.udc.suites import CLEAN, conditions, panel_of
 from pipeline.cli.evaluated import show
 from pipeline.cli.output import data_folders, print_json, progress_bar
-from pipeline.config import DetectorSettings, load
+from pipeline.config import load
 from pipeline.errors import ConfigError
+from pipeline.settings import DetectorSettings
 
 if TYPE_CHECKING:
     from trainer.data.faceset import FaceSet

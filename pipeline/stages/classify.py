@@ -10,9 +10,9 @@ from models.classifier import EmotionClassifier, EmotionScores
 from models.emotions import EMOTIONS
 from models.loading import load_classifier
 from models.quality import QualityMeasures
-from pipeline.config import EmotionSettings
 from pipeline.errors import ModelError
 from pipeline.frames import TrackedFaces
+from pipeline.settings import EmotionSettings
 from pipeline.stages.crop import CroppedFaces
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from models.crops import Crops, crop_faces
 from models.looks import Float32, alignment, is_still, laid, to_crop, to_light
 from models.quality import QualityMeasures, measure
-from pipeline.config import CropSettings
 from pipeline.frames import Frame, TrackedFaces
+from pipeline.settings import CropSettings
 
 
 @dataclass(frozen=True)

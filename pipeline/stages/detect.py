@@ -11,7 +11,7 @@ from models.detectors.base import FaceDetector, Picture
 from models.detectors.conditioner import Conditioned
 from models.detectors.opening import open_detector
 from models.faces import Faces
-from pipeline.config import DetectorSettings
+from pipeline.settings import DetectorSettings
 
 
 class Detect:

@@ -10,9 +10,9 @@ import numpy as np
 from models.emotions import EMOTIONS, UNKNOWN
 from models.faces import to_unit
 from pipeline.clock import Clock, wall_clock
-from pipeline.config import SmootherSettings
 from pipeline.frames import FrameHeader
 from pipeline.records import Event, FaceObserved, Label, Probabilities, Quality, TrackUpdated
+from pipeline.settings import SmootherSettings
 from pipeline.stages.classify import Looks
 from pipeline.stages.smooth import Smoother
 

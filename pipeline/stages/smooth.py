@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.emotions import EMOTIONS, UNKNOWN
-from pipeline.config import SmootherSettings
 from pipeline.records import Smoothed
+from pipeline.settings import SmootherSettings
 
 Float64 = NDArray[np.float64]
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from models.faces import Faces, Float32, iou
-from pipeline.config import TrackerSettings
 from pipeline.frames import FrameHeader, TrackedFaces
+from pipeline.settings import TrackerSettings
 from pipeline.stages.kalman import BoxMotion, Float64, sides, to_boxes, to_measures
 
 GATE = 3.0

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config import Section, Settings, load, resolve
+from pipeline.config import Settings, load, resolve
 from pipeline.errors import ConfigError
+from pipeline.settings import Section
 
 
 def file(folder: Path, text: str) -> Path:

@@ -8,9 +8,9 @@ from models.classifier import EmotionScores, normalised_entropy
 from models.emotions import BASIC_SEVEN, EMOTIONS
 from models.faces import Faces
 from models.weights import ModelCard
-from pipeline.config import CropSettings, EmotionSettings
 from pipeline.errors import ModelError
 from pipeline.frames import Frame, FrameHeader, TrackedFaces
+from pipeline.settings import CropSettings, EmotionSettings
 from pipeline.stages.classify import Classify, open_classify
 from pipeline.stages.crop import Crop
 from pipeline.stages.detect import Detect

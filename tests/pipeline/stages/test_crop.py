@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from models.crops import crop_faces
 from models.faces import Faces
-from pipeline.config import CropSettings
 from pipeline.frames import Frame, FrameHeader, TrackedFaces
+from pipeline.settings import CropSettings
 from pipeline.stages.crop import Crop, CroppedFaces
 
 BOX = (178.0, 70.0, 290.0, 190.0)

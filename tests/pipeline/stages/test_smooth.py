@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.emotions import EMOTIONS, UNKNOWN
-from pipeline.config import SmootherSettings
 from pipeline.records import Smoothed
+from pipeline.settings import SmootherSettings
 from pipeline.stages.smooth import Smoother
 
 PLAIN = SmootherSettings(memory_s=0.6, unknown_below=0.0, switch_margin=0.0)

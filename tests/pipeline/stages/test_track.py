@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import TrackerSettings
+from pipeline.settings import TrackerSettings
 from pipeline.stages.track import Tracker
 from tests.pipeline.stages.worlds import (
     HEIGHT,

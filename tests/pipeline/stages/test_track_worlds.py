@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.config import DetectorSettings
 from pipeline.frames import TrackedFaces
+from pipeline.settings import DetectorSettings
 from pipeline.stages.detect import open_detect
 from pipeline.stages.source import VideoSource
 from pipeline.stages.track import Tracker

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.faces import Faces, iou
-from pipeline.config import TrackerSettings
 from pipeline.frames import FrameHeader, TrackedFaces
+from pipeline.settings import TrackerSettings
 from pipeline.stages.track import Tracker
 
 SETTINGS = TrackerSettings()
