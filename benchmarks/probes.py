@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.kept import keep
-from models.crops import crops_from_tiles, to_model_input
+from models.crops import crops_from_tiles
 from models.errors import ModelError
 from models.loading import build_network, find_weights
 from models.lrdif.classifier import noise_of
 from models.lrdif.network import LRDif
+from models.model_input import to_model_input
 from models.udc.suites import conditions
 from models.weights import ModelCard, read_card, read_state, restore
 from trainer.data.faceset import FaceSet

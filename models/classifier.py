@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.crops import Crops
+from models.scores import EmotionScores
 from models.weights import ModelCard
-
-Float32 = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class EmotionScores:
-    """What a classifier says of n crops.
-
-    probabilities (n, K) float32, rows sum to 1, columns in the order of the card's labels;
-    uncertainty (n,) float32 in 0 (sure) .. 1 (no idea).
-    """
-
-    probabilities: Float32
-    uncertainty: Float32
-
-    def __post_init__(self) -> None:
-        n = len(self.probabilities)
-        if self.probabilities.ndim != 2 or self.uncertainty.shape != (n,):
-            raise ValueError(
-                f"expected (n, K) and (n,), got {self.probabilities.shape} "
-                f"and {self.uncertainty.shape}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.probabilities)
 
 
 class EmotionClassifier(Protocol):
@@ -50,15 +25,3 @@ class EmotionClassifier(Protocol):
         the same in any batch; a model that draws nothing ignores them.
         """
         ...
-
-
-def normalised_entropy(probabilities: Float32) -> Float32:
-    """Entropy of each row over its maximum, log K: (n, K) -> (n,) in 0..1.
-
-    >>> normalised_entropy(np.float32([[0.5, 0.5], [1.0, 0.0]])).tolist()
-    [1.0, 0.0]
-    """
-    p = np.maximum(probabilities, 1e-12)
-    entropy = (probabilities * -np.log(p)).sum(axis=1) / np.log(probabilities.shape[1])
-    clipped: Float32 = np.clip(entropy, 0, 1).astype(np.float32)
-    return clipped

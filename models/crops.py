@@ -1,7 +1,8 @@
-"""From a face in a picture to a network's input: one geometry for training and for serving.
+"""From a face in a picture to its crop: one geometry for training and for serving.
 
 A crop is (112, 112, 3) uint8 RGB. FER+ tiles (48x48 grey) become crops by `crops_from_tiles`,
-faces in a frame by `crop_faces`; both reach a network through `to_model_input` and in no other way.
+faces in a frame by `crop_faces`; both reach a network through `models.model_input` and in no other
+way. Needs no torch: the processes that read cameras cut crops and never load a network.
 """
 
 from __future__ import annotations
@@ -10,17 +11,12 @@ import math
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from models.errors import ModelError
 from models.faces import Faces
-from models.weights import ModelCard
 
 CROP_PX = 112
-LUMA = (0.299, 0.587, 0.114)
-"""ITU-R BT.601 weights of R, G and B."""
 GEOMETRY = "square-1.0"
 """The crop that weights are trained for: a square on the middle of a face's box, its side the
 longer side of the box (docs/decisions holds the measurement)."""
@@ -80,39 +76,3 @@ def check_crops(crops: Crops) -> None:
             "to_model_input",
             f"give (n, {CROP_PX}, {CROP_PX}, 3) uint8 RGB",
         )
-
-
-def to_model_input(crops: Crops, card: ModelCard, device: str = "cpu") -> Tensor:
-    """Crops (n, 112, 112, 3) uint8 -> (n, channels, px, px) float32, normalised as the card says.
-
-    Shrinking averages over the exact area of each new pixel. Raises ModelError for other shapes.
-    """
-    check_crops(crops)
-    x = torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2).float() / 255
-    if card.channels == 1:
-        x = (x * torch.tensor(LUMA, device=device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
-    if card.input_px != CROP_PX:
-        average = _area_average(CROP_PX, card.input_px).to(device)
-        x = average @ x @ average.T
-    return (x - card.mean) / card.std
-
-
-def tile_to_input(tile_px: int, input_px: int) -> Tensor:
-    """What the way from a tile to a network's input does along each side: (input_px, tile_px).
-
-    M @ tile @ M.T is `to_model_input(crops_from_tiles(tile))` but for the rounding to 8 bits and
-    the normalisation: for training, where tiles change before they become crops.
-    """
-    basis = np.eye(tile_px, dtype=np.float32)
-    how = cv2.INTER_AREA if tile_px > CROP_PX else cv2.INTER_CUBIC
-    enlarged = torch.from_numpy(cv2.resize(basis, (tile_px, CROP_PX), interpolation=how))
-    return _area_average(CROP_PX, input_px) @ enlarged if input_px != CROP_PX else enlarged
-
-
-def _area_average(size: int, smaller: int) -> Tensor:
-    """(smaller, size) float32: row i averages the source pixels under new pixel i."""
-    edges = torch.linspace(0, size, smaller + 1, dtype=torch.float64)
-    pixels = torch.arange(size, dtype=torch.float64)
-    low = torch.maximum(edges[:-1, None], pixels[None, :])
-    high = torch.minimum(edges[1:, None], pixels[None, :] + 1)
-    return ((high - low).clamp(min=0) * smaller / size).float()

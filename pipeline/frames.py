@@ -1,5 +1,5 @@
-"""What travels between the stages, in memory only: a decoded picture, and the tracked faces in
-it."""
+"""What travels between the stages, in memory only: a decoded picture, the tracked faces in it,
+their crops, and what is said of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from models.crops import Crops
 from models.faces import Faces
+from models.quality import QualityMeasures
+from models.scores import EmotionScores
 
 ClockName = Literal["rtcp", "arrival", "media"]
 """Who told `captured_ms`: the camera (RTCP), this machine at arrival, or the file itself."""
@@ -69,3 +72,23 @@ class TrackedFaces:
             raise ValueError(
                 f"track_ids: expected {(len(self.faces),)}, got {self.track_ids.shape}"
             )
+
+
+@dataclass(frozen=True)
+class CroppedFaces:
+    """One frame's tracked faces, their crops (n, 112, 112, 3) uint8 RGB, how good each look was by
+    itself, and how many looks each crop is the mean of: (n,) int64, 1 or more."""
+
+    tracked: TrackedFaces
+    crops: Crops
+    quality: QualityMeasures
+    looks: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """One frame's tracked faces, what the classifier says of each, and how good each look was."""
+
+    tracked: TrackedFaces
+    scores: EmotionScores
+    quality: QualityMeasures

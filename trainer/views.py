@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.crops import crops_from_tiles, tile_to_input, to_model_input
+from models.crops import crops_from_tiles
+from models.model_input import tile_to_input, to_model_input
 from models.udc.panel import FACE_PX, Panel, see
 from models.weights import ModelCard
 from trainer.augment import draw_warps, repainted, warped

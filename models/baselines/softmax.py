@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.classifier import EmotionScores, normalised_entropy
-from models.crops import Crops, to_model_input
+from models.crops import Crops
 from models.errors import ModelError
+from models.model_input import to_model_input
+from models.scores import EmotionScores, normalised_entropy
 from models.weights import ModelCard
 
 

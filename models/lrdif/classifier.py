@@ -7,11 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.classifier import EmotionScores, normalised_entropy
-from models.crops import Crops, to_model_input
+from models.crops import Crops
 from models.errors import ModelError
 from models.lrdif.clip import check_input
 from models.lrdif.network import LRDif
+from models.model_input import to_model_input
+from models.scores import EmotionScores, normalised_entropy
 from models.weights import ModelCard
 
 STARTS = ("seeded", "zero")

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
-from models.classifier import EmotionClassifier, EmotionScores
+from models.classifier import EmotionClassifier
 from models.emotions import EMOTIONS
 from models.loading import load_classifier
-from models.quality import QualityMeasures
 from pipeline.errors import ModelError
-from pipeline.frames import TrackedFaces
+from pipeline.frames import CroppedFaces, Looks
 from pipeline.settings import EmotionSettings
-from pipeline.stages.crop import CroppedFaces
-
-
-@dataclass(frozen=True)
-class Looks:
-    """One frame's tracked faces, what the classifier says of each, and how good each look was."""
-
-    tracked: TrackedFaces
-    scores: EmotionScores
-    quality: QualityMeasures
 
 
 class Classify:

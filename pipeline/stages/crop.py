@@ -8,22 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.crops import Crops, crop_faces
+from models.crops import crop_faces
 from models.looks import Float32, alignment, is_still, laid, to_crop, to_light
-from models.quality import QualityMeasures, measure
-from pipeline.frames import Frame, TrackedFaces
+from models.quality import measure
+from pipeline.frames import CroppedFaces, Frame, TrackedFaces
 from pipeline.settings import CropSettings
-
-
-@dataclass(frozen=True)
-class CroppedFaces:
-    """One frame's tracked faces, their crops (n, 112, 112, 3) uint8 RGB, how good each look was by
-    itself, and how many looks each crop is the mean of: (n,) int64, 1 or more."""
-
-    tracked: TrackedFaces
-    crops: Crops
-    quality: QualityMeasures
-    looks: NDArray[np.int64]
 
 
 @dataclass

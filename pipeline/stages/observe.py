@@ -10,10 +10,9 @@ import numpy as np
 from models.emotions import EMOTIONS, UNKNOWN
 from models.faces import to_unit
 from pipeline.clock import Clock, wall_clock
-from pipeline.frames import FrameHeader
+from pipeline.frames import FrameHeader, Looks
 from pipeline.records import Event, FaceObserved, Label, Probabilities, Quality, TrackUpdated
 from pipeline.settings import SmootherSettings
-from pipeline.stages.classify import Looks
 from pipeline.stages.smooth import Smoother
 
 UPDATE_S = 1.0

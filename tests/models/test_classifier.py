@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.classifier import EmotionScores, normalised_entropy
+from models.scores import EmotionScores, normalised_entropy
 
 
 @pytest.mark.parametrize(

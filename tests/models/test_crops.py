@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.crops import CROP_PX, LUMA, Crops, crop_faces, crops_from_tiles, to_model_input
+from models.crops import CROP_PX, Crops, crop_faces, crops_from_tiles
 from models.errors import ModelError
 from models.faces import Faces
+from models.model_input import LUMA, to_model_input
 from models.weights import ModelCard
 
 Picture = NDArray[np.uint8]

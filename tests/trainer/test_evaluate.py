@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.classifier import EmotionScores, normalised_entropy
 from models.crops import Crops
 from models.emotions import BASIC_SEVEN, EMOTIONS
+from models.scores import EmotionScores, normalised_entropy
 from models.udc.suites import degrade
 from models.weights import ModelCard
 from trainer.data.faceset import FaceSet

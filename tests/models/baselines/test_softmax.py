@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from models.baselines.softmax import SoftmaxClassifier
-from models.classifier import normalised_entropy
-from models.crops import Crops, to_model_input
+from models.crops import Crops
 from models.errors import ModelError
 from models.loading import build_network
+from models.model_input import to_model_input
+from models.scores import normalised_entropy
 from models.weights import ModelCard
 
 MakeCard = Callable[..., ModelCard]

@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.classifier import normalised_entropy
-from models.crops import Crops, to_model_input
+from models.crops import Crops
 from models.errors import ModelError
 from models.loading import build_network, load_classifier
 from models.lrdif.classifier import LRDifClassifier, noise_of
 from models.lrdif.network import LRDif
+from models.model_input import to_model_input
+from models.scores import normalised_entropy
 from models.weights import CARD_KEY, ModelCard, as_stored, save
 
 MakeCard = Callable[..., ModelCard]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.classifier import EmotionScores, normalised_entropy
 from models.emotions import EMOTIONS
 from models.faces import Faces
+from models.scores import EmotionScores, normalised_entropy
 from models.weights import ModelCard
 from pipeline.stages.classify import Classify
 from pipeline.stages.detect import Detect

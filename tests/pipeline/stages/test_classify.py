@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.classifier import EmotionScores, normalised_entropy
 from models.emotions import BASIC_SEVEN, EMOTIONS
 from models.faces import Faces
+from models.scores import EmotionScores, normalised_entropy
 from models.weights import ModelCard
 from pipeline.errors import ModelError
 from pipeline.frames import Frame, FrameHeader, TrackedFaces

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from models.crops import crop_faces
 from models.faces import Faces
-from pipeline.frames import Frame, FrameHeader, TrackedFaces
+from pipeline.frames import CroppedFaces, Frame, FrameHeader, TrackedFaces
 from pipeline.settings import CropSettings
-from pipeline.stages.crop import Crop, CroppedFaces
+from pipeline.stages.crop import Crop
 
 BOX = (178.0, 70.0, 290.0, 190.0)
 SIGMA = 40.0

@@ -1,0 +1,50 @@
+"""From crops to a network's input: the only way there, in training and in serving."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.crops import CROP_PX, Crops, check_crops
+from models.weights import ModelCard
+
+LUMA = (0.299, 0.587, 0.114)
+"""ITU-R BT.601 weights of R, G and B."""
+
+
+def to_model_input(crops: Crops, card: ModelCard, device: str = "cpu") -> Tensor:
+    """Crops (n, 112, 112, 3) uint8 -> (n, channels, px, px) float32, normalised as the card says.
+
+    Shrinking averages over the exact area of each new pixel. Raises ModelError for other shapes.
+    """
+    check_crops(crops)
+    x = torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2).float() / 255
+    if card.channels == 1:
+        x = (x * torch.tensor(LUMA, device=device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    if card.input_px != CROP_PX:
+        average = _area_average(CROP_PX, card.input_px).to(device)
+        x = average @ x @ average.T
+    return (x - card.mean) / card.std
+
+
+def tile_to_input(tile_px: int, input_px: int) -> Tensor:
+    """What the way from a tile to a network's input does along each side: (input_px, tile_px).
+
+    M @ tile @ M.T is `to_model_input(crops_from_tiles(tile))` but for the rounding to 8 bits and
+    the normalisation: for training, where tiles change before they become crops.
+    """
+    basis = np.eye(tile_px, dtype=np.float32)
+    how = cv2.INTER_AREA if tile_px > CROP_PX else cv2.INTER_CUBIC
+    enlarged = torch.from_numpy(cv2.resize(basis, (tile_px, CROP_PX), interpolation=how))
+    return _area_average(CROP_PX, input_px) @ enlarged if input_px != CROP_PX else enlarged
+
+
+def _area_average(size: int, smaller: int) -> Tensor:
+    """(smaller, size) float32: row i averages the source pixels under new pixel i."""
+    edges = torch.linspace(0, size, smaller + 1, dtype=torch.float64)
+    pixels = torch.arange(size, dtype=torch.float64)
+    low = torch.maximum(edges[:-1, None], pixels[None, :])
+    high = torch.minimum(edges[1:, None], pixels[None, :] + 1)
+    return ((high - low).clamp(min=0) * smaller / size).float()
