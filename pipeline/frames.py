@@ -19,6 +19,16 @@ ClockName = Literal["rtcp", "arrival", "media"]
 
 
 @dataclass(frozen=True)
+class Link:
+    """How the connection to a live camera stands, since when (UTC milliseconds), and why: one
+    sentence without credentials, "" while it is online."""
+
+    state: Literal["connecting", "online", "offline", "refused"]
+    since_ms: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class FrameHeader:
     """Where a picture comes from and when it was taken.
 

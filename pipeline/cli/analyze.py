@@ -77,9 +77,9 @@ def analyze(
 
         see = display.frame if display else None
         summary = run_camera(source, detect, classify, settings, sink, display=see, seen=seen)
-    if summary.damage:
-        warn("damaged clip", clip, summary.damage)
-    result = as_dict(summary, detect.name, name, run)
+    if source.damage:
+        warn("damaged clip", clip, source.damage)
+    result = {**as_dict(summary, detect.name, name, run), "damage": source.damage}
     if as_json:
         print_json(result)
     else:
@@ -104,7 +104,6 @@ def as_dict(summary: RunSummary, detector: str, camera: str, run: str) -> dict[s
         "analysed": summary.analysed,
         "shed": summary.shed,
         "detector": detector,
-        "damage": summary.damage,
         "tracks": [
             {
                 "track": track.track,

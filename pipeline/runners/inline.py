@@ -1,26 +1,59 @@
 """One camera in this process: every stage in turn, from the source to the sink.
 
-The debugger's way in, and the tests'. Nothing is shed: a file waits for whoever is slow.
+All that ever plays a camera goes through here: `analyze`, the tests, and each camera worker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pipeline.clock import Clock, wall_clock
 from pipeline.config import Settings
 from pipeline.errors import StageFailed, UndercamError
-from pipeline.frames import Frame
+from pipeline.frames import CroppedFaces, Frame, Link, Looks
 from pipeline.records import Event
-from pipeline.stages.classify import Classify
 from pipeline.stages.crop import Crop
 from pipeline.stages.detect import Detect
 from pipeline.stages.observe import Observe, TrackSummary
-from pipeline.stages.source import VideoSource
+from pipeline.stages.pace import Pace
 from pipeline.stages.track import Tracker
 from pipeline.stages.watch import Watch
+
+
+class Source(Protocol):
+    """Where the frames of one camera run come from."""
+
+    camera: str
+    run: str
+
+    @property
+    def shed(self) -> Mapping[str, int]:
+        """Frames given up so far, by cause."""
+        ...
+
+    @property
+    def ending(self) -> str:
+        """Why there are no more frames, when there are none."""
+        ...
+
+    def __iter__(self) -> Iterator[Frame | Link]:
+        """Frames in order; in between, where no frame comes for a while, how the link stands."""
+        ...
+
+
+class Ask(Protocol):
+    """Says what cropped faces show, here or elsewhere; `model` and `mode` stand in the events."""
+
+    model: str
+    mode: str
+
+    def __call__(self, cropped: CroppedFaces) -> Looks:
+        """Looks at the cropped faces of a frame, in their order; there may be none."""
+        ...
+
 
 Sink = Callable[[Sequence[Event]], None]
 """Takes the records of a frame, in order, before the next frame is read."""
@@ -36,16 +69,16 @@ class RunSummary:
     analysed: int = 0
     shed: dict[str, int] = field(default_factory=dict)
     tracks: list[TrackSummary] = field(default_factory=list)
-    damage: str = ""
 
 
 def run_camera(
-    source: VideoSource,
+    source: Source,
     detect: Detect,
-    classify: Classify,
+    classify: Ask,
     settings: Settings,
     sink: Sink,
     *,
+    pace: Pace | None = None,
     clock: Clock = wall_clock,
     display: Callable[[Frame], Frame] | None = None,
     seen: Seen = lambda frame, events: None,
@@ -53,30 +86,36 @@ def run_camera(
 ) -> RunSummary:
     """Play a source through all stages until it ends or `stop()` says so.
 
-    `display` stands before the camera and changes what it sees (see `pipeline.stages.display`).
-    Raises StageFailed when a stage raises what it should not; what was written before stays.
+    `pace` picks the frames that are analysed, by default as the settings say. `display` stands
+    before the camera and changes what it sees (see `pipeline.stages.display`). Raises StageFailed
+    when a stage raises what it should not; what was written before stays.
     """
     camera, run = source.camera, source.run
     tracker, crop = Tracker(settings.tracker), Crop(settings.crop)
     observe = Observe(camera, run, classify.model, classify.mode, settings.smoother, clock)
     watch = Watch(camera, run, clock)
+    pace = pace or Pace(settings.source.analyse_fps)
     summary = RunSummary()
-    for frame in map(display, source) if display else source:
-        summary.frames += 1
-        events: list[Event] = []
-        if watch.is_due(frame.header, settings.source.analyse_fps):
-            with _blamed(frame):
-                faces = detect(frame.image)
-                tracked = tracker.update(frame.header, faces)
-                events += observe(classify(crop(frame, tracked)))
-            summary.analysed += 1
-        events += watch.statuses(frame.header)
-        sink(events)
-        seen(frame, events)
+    for frame in source:
+        if isinstance(frame, Link):
+            sink(watch.silence(frame, source.shed))
+        else:
+            frame = display(frame) if display else frame
+            summary.frames += 1
+            events: list[Event] = []
+            if is_due := pace.is_due(frame.header.pts_s):
+                with _blamed(frame):
+                    faces = detect(frame.image)
+                    tracked = tracker.update(frame.header, faces)
+                    events += observe(classify(crop(frame, tracked)))
+                summary.analysed += 1
+            events += watch.frame(frame.header, is_due, source.shed)
+            sink(events)
+            seen(frame, events)
         if stop():
             break
-    sink([*observe.finish(tracker.finish()), *watch.end(source.damage or "end of file")])
-    summary.tracks, summary.damage = observe.ended, source.damage
+    sink([*observe.finish(tracker.finish()), *watch.end(source.ending)])
+    summary.tracks, summary.shed = observe.ended, dict(source.shed)
     return summary
 
 

@@ -106,6 +106,16 @@ class VideoSource:
         self._resources.close()
 
     @property
+    def ending(self) -> str:
+        """Why there are no more frames."""
+        return self.damage or "end of file"
+
+    @property
+    def shed(self) -> dict[str, int]:
+        """Frames given up, by cause: of a file, none."""
+        return {}
+
+    @property
     def damage(self) -> str:
         """What was wrong with the file as far as it was read; "" as long as nothing was."""
         packets = f"damaged packets: {self._damaged_packets}" if self._damaged_packets else ""
