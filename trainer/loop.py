@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from trainer import checkpoint
 from trainer.data.faceset import FaceSet
 from trainer.ema import MovingAverage
 from trainer.errors import DataError
-from trainer.objectives import objective_for
+from trainer.objectives import MIX_FACES, objective_for
 from trainer.objectives.base import Batch, Objective
 from trainer.recipes import Recipe, Stage
+from trainer.teachers import open_teachers
 from trainer.team import ALONE, Team
 from trainer.views import CHUNK, Views, model_inputs
 
@@ -63,11 +64,7 @@ def train(
     for a `run_dir` that holds a damaged checkpoint or another run: its recipe, seed and faces must
     be these.
     """
-    for batch in (stage.batch for stage in recipe.stages):
-        if len(faces) < batch:
-            raise DataError(f"{len(faces)} faces to train on", faces.name, f"a batch takes {batch}")
-        if batch % team.size:
-            raise DataError(f"batches of {batch}", f"{team.size} workers", "give a divisor")
+    _check_batches(recipe, faces, team)
     if team.is_first:
         _claim(run_dir, faces)
     team.wait()
@@ -76,12 +73,13 @@ def train(
     objective.network.to(team.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective.prepare(faces, run_dir)
     views = Views(faces, card, recipe)
+    taught = open_teachers(recipe.distil, card, team.device) if recipe.distil else _untaught
     held = None if validation is None else Held.of(validation, card)
     history: list[dict[str, Any]] = []
     state: State = {}
     for stage in recipe.stages:
         objective.begin(stage.name)
-        run = _StageRun(objective, recipe, stage, seed, run_dir, dtype, team)
+        run = _StageRun(objective, recipe, stage, seed, run_dir, dtype, team, taught)
         run.resume()
         while run.epochs_done < stage.epochs:
             measured = run.epoch(views)
@@ -109,8 +107,9 @@ class _StageRun:
         run_dir: Path,
         dtype: torch.dtype,
         team: Team,
+        taught: Callable[[Batch], Batch],
     ) -> None:
-        self._team = team
+        self._team, self._taught = team, taught
         self.objective, self.network, self.stage = objective, objective.network, stage
         self.average = MovingAverage(self.network, stage.ema)
         self.history: list[dict[str, Any]] = []
@@ -123,7 +122,7 @@ class _StageRun:
             self._trained, lr=stage.lr, weight_decay=stage.weight_decay, fused=True
         )
         done = recipe.stages[: recipe.stages.index(stage) + 1]
-        self._hash = _digest(replace(recipe, stages=done), seed)
+        self._hash = digest(replace(recipe, stages=done), seed)
         self._checkpoint = run_dir / f"{stage.name}.safetensors"
 
     def resume(self) -> None:
@@ -174,7 +173,7 @@ class _StageRun:
     def _step(self, batch: Batch) -> float:
         kind = torch.device(self._team.device).type
         with torch.autocast(kind, self._dtype, enabled=self._dtype != torch.float32):
-            loss = self.objective.loss(self.stage.name, batch)
+            loss = self.objective.loss(self.stage.name, self._taught(batch))
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self._steps_done == 0:
@@ -249,6 +248,18 @@ def resolution_at(stage: Stage, epoch: int) -> int:
     return [px for share, px in stage.resolution if epoch >= share * stage.epochs][-1]
 
 
+def _check_batches(recipe: Recipe, faces: FaceSet, team: Team) -> None:
+    for batch in (stage.batch for stage in recipe.stages):
+        if len(faces) < batch:
+            raise DataError(f"{len(faces)} faces to train on", faces.name, f"a batch takes {batch}")
+        if batch % team.size:
+            raise DataError(f"batches of {batch}", f"{team.size} workers", "give a divisor")
+    rival = recipe.objective.get("rival")
+    if rival in MIX_FACES and team.size > 1:
+        where = f"{team.size} workers"
+        raise DataError(f"{rival} compares the faces of a batch", where, "train with one worker")
+
+
 def _claim(run_dir: Path, faces: FaceSet) -> None:
     """A run directory belongs to the faces it was begun with: weights must not learn from others
     than those their card names."""
@@ -259,11 +270,19 @@ def _claim(run_dir: Path, faces: FaceSet) -> None:
     note.write_text(own, encoding="ascii")
 
 
+def _untaught(batch: Batch) -> Batch:
+    return batch
+
+
 def _seed_of(seed: int, stage: str, epoch: int) -> int:
     digest = hashlib.sha256(f"{seed}:{stage}:{epoch}".encode()).digest()
     return int.from_bytes(digest[:7], "big")
 
 
-def _digest(recipe: Recipe, seed: int) -> str:
-    text = json.dumps([asdict(recipe), seed], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def digest(recipe: Recipe, seed: int) -> str:
+    """What a checkpoint is known by: hex, of all that a run depends on but its faces."""
+    said = asdict(recipe)
+    for one in fields(recipe):
+        if one.metadata.get("since_default") and getattr(recipe, one.name) == one.default:
+            del said[one.name]
+    return hashlib.sha256(json.dumps([said, seed], sort_keys=True).encode()).hexdigest()

@@ -7,6 +7,9 @@ from typing import Any
 
 from trainer.errors import DataError
 
+SINCE_DEFAULT = {"since_default": True}
+"""Metadata of a field that changes nothing as long as it stands at its default."""
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -42,6 +45,24 @@ class PanelDraws:
 
 
 @dataclass(frozen=True)
+class Distil:
+    """Trained networks that a `share` of what is learnt comes from, the rest from votes: weights by
+    name or path, and the sha256 of each (see `trainer.teachers`)."""
+
+    teachers: tuple[str, ...]
+    sha256: tuple[str, ...]
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.teachers or not 0 < self.share <= 1:
+            raise DataError(
+                f"share {self.share:g} of {len(self.teachers)} teachers",
+                "--teachers",
+                "give one or more, and a share above 0, at most 1",
+            )
+
+
+@dataclass(frozen=True)
 class Stage:
     """One optimisation, its weights averaged over steps (EMA).
 
@@ -65,7 +86,11 @@ class Recipe:
 
     `panel`: faces are also seen through simulated displays: another condition, never compared with
     weights that saw none. `objective`: the settings of the model's own objective. `with_dropped`:
-    learn from the votes on faces without a majority too, where the data is FER+.
+    learn from the votes on faces without a majority too, where the data is FER+. `distil`: learn
+    from other networks too.
+
+    A run goes on only with the recipe that it was begun with: a field that is added to a recipe
+    says `since_default`, so that runs from before it was there still go on (see `trainer.loop`).
     """
 
     model: str
@@ -79,6 +104,7 @@ class Recipe:
     augment: Augment = field(default_factory=Augment)
     panel: PanelDraws | None = None
     objective: dict[str, Any] = field(default_factory=dict)
+    distil: Distil | None = field(default=None, metadata=SINCE_DEFAULT)
 
 
 W32 = {"width": 32, "stem_stride": 2, "dropout": 0.3}
@@ -127,6 +153,9 @@ POSTER = replace(
 RESNET = Recipe("resnet18", W32, (Stage("fit", epochs=40),), with_dropped=True)
 """The equal-compute rival of the lean LRDif: as many passes over the faces as its s1 and s2."""
 
+ERASED = Augment(erase_px=(7, 24))
+"""A blanked square of 0.02 to 0.25 of the face, as EAC has it."""
+
 PRESETS: dict[tuple[str, str], Recipe] = {
     ("resnet18", "w32"): replace(
         RESNET, stages=(Stage("fit", epochs=32, resolution=((0.0, 32), (0.3, 48))),)
@@ -154,6 +183,22 @@ PRESETS: dict[tuple[str, str], Recipe] = {
 }
 
 
+RIVALS: dict[str, Recipe] = {
+    **{
+        f"w{width}": replace(RESNET, network={"width": width, "stem_stride": 1, "dropout": 0.3})
+        for width in (35, 48, 64)
+    },
+    "eac": replace(RESNET, augment=ERASED, objective={"rival": "eac"}),
+    "scn": replace(RESNET, objective={"rival": "scn"}),
+    "rul": replace(RESNET, network=W32 | {"dropout": 0.4}, objective={"rival": "rul"}),
+}
+"""LRDif's rivals over the same steps: wider, and trained in other ways. w35 has the multiply-adds
+of LRDif-S, w48 is the widest that can ship."""
+PRESETS |= {
+    ("resnet18", f"{name}-40{seen}"): replace(recipe, panel=panel)
+    for name, recipe in RIVALS.items()
+    for seen, panel in (("", None), ("-udc", PanelDraws()))
+}
 CONTROLS: dict[str, dict[str, Any]] = {
     **{restorer: {"restorer": restorer} for restorer in ("mlp", "none")},
     **{f"t{steps}": {"steps": steps} for steps in (1, 2, 4, 8, 16, 32)},

@@ -60,7 +60,15 @@ class ResNet18(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(c_in, classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        pooled = self.stages(self.stem(x)).mean(dim=(2, 3))
-        logits: Tensor = self.head(self.dropout(pooled))
+    def maps(self, x: Tensor) -> Tensor:
+        """What is seen where: (b, 8 width, h / 8, w / 8), half that after a stem of stride 2."""
+        maps: Tensor = self.stages(self.stem(x))
+        return maps
+
+    def answers(self, maps: Tensor) -> Tensor:
+        """Maps to logits (b, classes)."""
+        logits: Tensor = self.head(self.dropout(maps.mean(dim=(2, 3))))
         return logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.answers(self.maps(x))

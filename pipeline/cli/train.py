@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,12 @@ def train(
     run_dir: Annotated[
         Path | None, Option(help="Where checkpoints lie; a run there goes on. Default: runs/NAME.")
     ] = None,
+    teachers: Annotated[
+        str, Option(help="Learn from other weights too: names or files, comma between.")
+    ] = "",
+    teach: Annotated[
+        float, Option(help="With --teachers: their share, the rest is the votes'.", min=0, max=1)
+    ] = 0.5,
     threads: Annotated[int, Option(help="CPU threads; 0: torch's choice.")] = 0,
     workers: Annotated[int, Option(help="Processes that share each batch, by Ray Train.")] = 1,
     gpu: Annotated[bool, Option("--gpu", help="Train on a GPU, one for each worker.")] = False,
@@ -37,8 +44,12 @@ def train(
     from trainer.run import load_faces, train_weights
     from trainer.team import Team, device_for
 
-    recipe = find_preset(model, preset)
-    name = f"{model}-{preset}"
+    recipe, name = find_preset(model, preset), f"{model}-{preset}"
+    if teachers:
+        from trainer.teachers import distil
+
+        recipe = replace(recipe, distil=distil(teachers.split(","), teach))
+        name += "-taught"
     folder = run_dir or Path("runs") / f"{name}-seed{seed}"
 
     def report(line: dict[str, Any]) -> None:

@@ -19,9 +19,9 @@ from models.loading import build_network
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
-from trainer.loop import Held, Trained, one_cycle, resolution_at, train
+from trainer.loop import Held, Trained, digest, one_cycle, resolution_at, train
 from trainer.objectives.softmax import SoftmaxObjective
-from trainer.recipes import Augment, Recipe, Stage
+from trainer.recipes import Augment, Distil, Recipe, Stage, preset
 from trainer.views import model_inputs
 
 MakeFaces = Callable[..., FaceSet]
@@ -200,6 +200,22 @@ def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_checkpoint(
     with pytest.raises(ModelError, match="the loss is not a number: stage fit, epoch 1: lower"):
         go(faces=faces)
     assert not (tmp_path / "run" / "fit.safetensors").exists()
+
+
+OLD_RUNS = {
+    ("lrdif", "cpu-udc"): "238f5bb643729215d8448e91ddf25bdb113c77d599dba7ff809e37aaa1952e3e",
+    ("resnet18", "w32"): "fe0cf00139a5bd3673c18ce78fa2e3be33e406cbbadcbebb1d432128d49c778a",
+    ("resnet18", "w32-40-udc"): "8297601abe9c28876829b894c7c8163f82614d7da693489750f19f55e30e63ee",
+}
+"""What runs of seed 1 wrote into their checkpoints before recipes had more fields."""
+
+
+def test_what_was_added_to_recipes_since_lets_old_runs_go_on() -> None:
+    for name, written in OLD_RUNS.items():
+        assert digest(preset(*name), 1) == written
+        taught = replace(preset(*name), distil=Distil(("w",), ("0" * 64,)))
+        assert digest(taught, 1) not in OLD_RUNS.values()
+        assert digest(replace(taught, distil=Distil(("w",), ("1" * 64,))), 1) != digest(taught, 1)
 
 
 def test_adam_keeps_its_rate(

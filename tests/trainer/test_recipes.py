@@ -72,6 +72,21 @@ def test_controls_differ_in_the_restorer_alone(seen: str) -> None:
         assert (diffusion.steps, diffusion.alpha_bars[-1]) == (steps, 0)
 
 
+@pytest.mark.parametrize("seen", ["", "-udc"])
+def test_rivals_take_the_same_steps_of_the_same_faces(seen: str) -> None:
+    equal = preset("resnet18", f"w32-40{seen}")
+    for name, width in (("w35", 35), ("w48", 48), ("w64", 64)):
+        network = {"width": width, "stem_stride": 1, "dropout": 0.3}
+        assert preset("resnet18", f"{name}-40{seen}") == replace(equal, network=network)
+    for name, changes in (
+        ("eac", {"augment": replace(equal.augment, erase_px=(7, 24))}),
+        ("scn", {}),
+        ("rul", {"network": equal.network | {"dropout": 0.4}}),
+    ):
+        rival = replace(equal, objective={"rival": name}, **changes)
+        assert preset("resnet18", f"{name}-40{seen}") == rival
+
+
 def test_lrdif_s_is_of_the_stated_size() -> None:
     with torch.device("meta"):  # shapes alone: nothing is computed
         network, counter = LRDif(8, **sizes("s")), FlopCounterMode(display=False)

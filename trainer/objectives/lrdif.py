@@ -21,6 +21,7 @@ from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.objectives.base import Batch
 from trainer.objectives.points import PointLabels
+from trainer.objectives.softmax import part_of
 from trainer.recipes import Recipe
 
 WITH_LABEL, WITHOUT = "with_label", "without"
@@ -134,12 +135,7 @@ class LRDifObjective:
 
     def product(self, state: State) -> State:
         """Stage 2 alone: nothing that ever saw a label."""
-        prefix = f"{WITHOUT}."
-        return {
-            name.removeprefix(prefix): value
-            for name, value in state.items()
-            if name.startswith(prefix)
-        }
+        return part_of(state, WITHOUT)
 
 
 def _lrdif(card: ModelCard) -> LRDif:

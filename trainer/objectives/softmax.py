@@ -44,3 +44,9 @@ class SoftmaxObjective:
     def product(self, state: State) -> State:
         """All of it."""
         return state
+
+
+def part_of(state: State, prefix: str) -> State:
+    """The part of a state whose names begin with `prefix` and a dot, without them."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): v for name, v in state.items() if name.startswith(start)}

@@ -1,0 +1,89 @@
+"""The rivals whole: toy faces are learnt, a stopped run goes on bitwise, weights load and serve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models.loading import load_classifier
+from models.weights import ModelCard
+from trainer import run
+from trainer.data.faceset import FaceSet
+from trainer.errors import DataError
+from trainer.evaluate import correctness, predict
+from trainer.loop import Trained, train
+from trainer.objectives import MIX_FACES
+from trainer.recipes import Recipe, Stage, preset
+from trainer.run import toy_faces, train_weights
+from trainer.team import Team
+
+RIVALS = ("eac", "scn", "rul")
+MakeRecipe = Callable[..., Recipe]
+
+
+class StoppedError(Exception):
+    """The power goes out."""
+
+
+@pytest.mark.parametrize("rival", RIVALS)
+def test_a_stopped_run_goes_on_bitwise(
+    rival: str,
+    make_recipe: MakeRecipe,
+    make_faces: Callable[..., FaceSet],
+    tiny_card: ModelCard,
+    tmp_path: Path,
+) -> None:
+    """SCN's new labels, too: they come from the first epoch on."""
+    settings = {"rival": rival} | ({"relabel_from": 0} if rival == "scn" else {})
+    recipe = make_recipe({"objective": settings}, epochs=3, lr=1e-2)
+
+    def go(folder: str, report: Callable[[dict[str, Any]], None] = lambda line: None) -> Trained:
+        return train(recipe, tiny_card, make_faces(), None, 0, tmp_path / folder, report=report)
+
+    def stop(line: dict[str, Any]) -> None:
+        if line["epoch"] == 2:
+            raise StoppedError
+
+    whole = go("whole")
+    with pytest.raises(StoppedError):
+        go("run", stop)
+    torch.manual_seed(9)
+    resumed = go("run")
+    files = [tmp_path / folder / "fit.safetensors" for folder in ("whole", "run")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert all(torch.equal(whole.state[name], resumed.state[name]) for name in whole.state)
+
+
+@pytest.mark.parametrize("rival", RIVALS)
+def test_toy_faces_are_learnt_and_the_weights_serve(
+    rival: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "faster_dtype", lambda threads: torch.float32)
+    monkeypatch.setattr(run, "keep_freed_memory", lambda: None)
+    smoke, full = preset("resnet18", "smoke"), preset("resnet18", f"{rival}-40")
+    stage = Stage("fit", epochs=5, batch=32)
+    recipe = replace(full, network=smoke.network, stages=(stage,), with_dropped=False)
+    out = tmp_path / "w.safetensors"
+    card = train_weights("toy", recipe, toy_faces(), 0, out, tmp_path / "run", threads=1)
+    assert (card.model, card.recipe["objective"]["rival"]) == ("resnet18", rival)
+    others = toy_faces(300, seed=1)
+    said = predict(load_classifier(str(out)), others)
+    assert correctness(said, others).mean() >= 0.9
+
+
+@pytest.mark.parametrize("rival", sorted(MIX_FACES))
+def test_those_who_compare_faces_train_with_one_worker(
+    rival: str,
+    make_recipe: MakeRecipe,
+    make_faces: Callable[..., FaceSet],
+    tiny_card: ModelCard,
+    tmp_path: Path,
+) -> None:
+    recipe = make_recipe({"objective": {"rival": rival}})
+    with pytest.raises(DataError, match=f"{rival} compares the faces of a batch: 2 workers"):
+        train(recipe, tiny_card, make_faces(), None, 0, tmp_path / "run", team=Team(1, 2))

@@ -1,0 +1,146 @@
+"""Distillation: targets by hand, teachers that fit, and a student that learns from them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.loading import build_network, load_classifier
+from models.weights import ModelCard, save
+from trainer import run
+from trainer.data.faceset import FaceSet
+from trainer.errors import DataError
+from trainer.evaluate import correctness, predict
+from trainer.loop import train
+from trainer.objectives.base import Batch
+from trainer.recipes import Distil, Recipe, Stage, preset
+from trainer.run import toy_faces, train_weights
+from trainer.teachers import Teachers, distil, open_teachers
+
+MakeRecipe = Callable[..., Recipe]
+
+
+class Constant:
+    """Says the same of every face, and notes what it was shown."""
+
+    def __init__(self, card: ModelCard, *logits: float) -> None:
+        self.card, self._logits = card, torch.tensor(logits)
+        self.asked: list[tuple[torch.Size, list[int]]] = []
+
+    def logits(self, x: Tensor, ids: NDArray[np.int64]) -> Tensor:
+        self.asked.append((x.shape, ids.tolist()))
+        return self._logits.expand(len(x), -1)
+
+
+def batch_of(px: int) -> Batch:
+    votes = torch.tensor([[1.0] + [0.0] * 7, [0.0, 1.0] + [0.0] * 6])
+    return Batch(torch.randn(2, 1, px, px), votes, torch.zeros(2, 2, 3), torch.tensor([7, 3]))
+
+
+def test_targets_by_hand(tiny_card: ModelCard) -> None:
+    """One teacher is certain of 2; one, at temperature 2, says 0 four times as often as others."""
+    sure = Constant(tiny_card, *(100.0 if k == 2 else 0.0 for k in range(8)))
+    warm = Constant(replace(tiny_card, temperature=2.0), 2 * float(np.log(4)), *[0.0] * 7)
+    batch = batch_of(24)
+    taught = Teachers([sure, warm], 0.25)(batch)
+    mean = torch.full((8,), 1 / 22)
+    mean[0], mean[2] = 4 / 22, 1 / 22 + 0.5
+    torch.testing.assert_close(taught.targets, 0.75 * batch.targets + 0.25 * mean)
+    assert taught.x is batch.x
+    assert taught.rows is batch.rows
+    assert sure.asked == [(torch.Size([2, 1, 24, 24]), [7, 3])]
+
+
+def test_a_shrunk_picture_is_brought_back(tiny_card: ModelCard) -> None:
+    teacher = Constant(tiny_card, *[0.0] * 8)
+    taught = Teachers([teacher], 1.0)(batch_of(12))
+    torch.testing.assert_close(taught.targets, torch.full((2, 8), 1 / 8))
+    assert teacher.asked[0][0] == (2, 1, 24, 24)
+    assert taught.x.shape == (2, 1, 12, 12)
+
+
+@pytest.fixture
+def made_teacher(tiny_card: ModelCard, tmp_path: Path) -> Path:
+    path = tmp_path / "teacher.safetensors"
+    save(path, tiny_card, build_network(tiny_card).state_dict())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"input_px": 48}, "a teacher with input_px 24, the student has 48: .*: give teachers"),
+        ({"mean": 0.4}, "a teacher with mean 0.5"),
+        ({"labels": ("a", "b")}, "a teacher with labels"),
+    ],
+    ids=str,
+)
+def test_a_teacher_of_another_kind_is_refused(
+    made_teacher: Path, tiny_card: ModelCard, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        open_teachers(distil([str(made_teacher)], 0.5), replace(tiny_card, **changes))
+
+
+def test_a_teacher_that_changed_is_refused(made_teacher: Path, tiny_card: ModelCard) -> None:
+    how = distil([str(made_teacher)], 0.5)
+    save(made_teacher, replace(tiny_card, name="other"), build_network(tiny_card).state_dict())
+    with pytest.raises(DataError, match="the teacher's weights have changed"):
+        open_teachers(how, tiny_card)
+
+
+@pytest.mark.parametrize(("teachers", "share"), [((), 0.5), (("a",), 0.0), (("a",), 1.5)])
+def test_settings_that_teach_nothing(teachers: tuple[str, ...], share: float) -> None:
+    with pytest.raises(DataError, match="--teachers"):
+        Distil(teachers, tuple("0" for _ in teachers), share)
+
+
+def test_a_student_learns_from_teachers_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own labels are drawn at random; all of its targets come from a teacher that knows."""
+    monkeypatch.setattr(run, "faster_dtype", lambda threads: torch.float32)
+    monkeypatch.setattr(run, "keep_freed_memory", lambda: None)
+    smoke = preset("resnet18", "smoke")
+    smoke = replace(smoke, stages=(Stage("fit", epochs=5, batch=32),))
+    out = [tmp_path / f"{name}.safetensors" for name in ("teacher", "student")]
+    train_weights("teacher", smoke, toy_faces(), 0, out[0], tmp_path / "t", threads=1)
+    faces = toy_faces(seed=2)
+    random = np.random.default_rng(0).permutation(faces.labels)
+    wrong = FaceSet.of_labels("wrong", faces.classes, faces.tiles, random)
+    taught = replace(smoke, distil=distil([str(out[0])], 1.0))
+    card = train_weights("student", taught, wrong, 0, out[1], tmp_path / "s", threads=1)
+    assert card.recipe["distil"]["teachers"] == [str(out[0])]
+    others = toy_faces(300, seed=1)
+    said = predict(load_classifier(str(out[1])), others)
+    assert correctness(said, others).mean() >= 0.9
+
+
+def test_a_stopped_student_goes_on_bitwise(
+    made_teacher: Path,
+    tiny_card: ModelCard,
+    make_recipe: MakeRecipe,
+    make_faces: Callable[..., FaceSet],
+    tmp_path: Path,
+) -> None:
+    taught = {"distil": distil([str(made_teacher)], 0.5)}
+    recipe = make_recipe(taught, epochs=2)
+    whole = train(recipe, tiny_card, make_faces(), None, 0, tmp_path / "whole")
+
+    def stop(line: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tiny_card, make_faces(), None, 0, tmp_path / "run", report=stop)
+    resumed = train(recipe, tiny_card, make_faces(), None, 0, tmp_path / "run")
+    assert all(torch.equal(whole.state[name], resumed.state[name]) for name in whole.state)
+    plain = train(make_recipe(epochs=2), tiny_card, make_faces(), None, 0, tmp_path / "plain")
+    assert any(not torch.equal(whole.state[name], plain.state[name]) for name in whole.state)

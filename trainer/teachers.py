@@ -1,0 +1,93 @@
+"""Distillation: what several trained networks say of a face, mixed into what is learnt of it.
+
+Hinton, Vinyals & Dean 2015, arXiv 1503.02531, with an ensemble for a teacher.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from models.loading import as_classifier, build_network, find_weights
+from models.weights import ModelCard, read_card, read_state, restore
+from trainer.errors import DataError
+from trainer.objectives.base import Batch
+from trainer.recipes import Distil
+
+ALIKE = ("labels", "input_px", "channels", "mean", "std", "crop")
+"""What a teacher and its student must have in common."""
+
+
+class Asked(Protocol):
+    """A classifier as a teacher is asked: inputs and ids to logits."""
+
+    card: ModelCard
+
+    def logits(self, x: Tensor, ids: NDArray[np.int64]) -> Tensor:
+        """Model input (n, c, px, px) -> logits (n, K)."""
+        ...
+
+
+class Teachers:
+    """An ensemble that is asked about the very pictures that the student is shown."""
+
+    def __init__(self, asked: Sequence[Asked], share: float) -> None:
+        self._asked, self._share = asked, share
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Batch:
+        """The batch, its targets (1 - share) votes and share the mean of the teachers' calibrated
+        answers. A picture that was shrunk is brought back to the size that they know."""
+        px, ids = self._asked[0].card.input_px, batch.rows.cpu().numpy()
+        x = batch.x
+        if x.shape[-1] != px:
+            x = functional.interpolate(x, size=(px, px), mode="bilinear")
+        answers = [
+            torch.softmax(one.logits(x, ids).float() / one.card.temperature, dim=1)
+            for one in self._asked
+        ]
+        mean = torch.stack(answers).mean(dim=0)
+        return replace(batch, targets=torch.lerp(batch.targets, mean, self._share))
+
+
+def distil(names: Sequence[str], share: float) -> Distil:
+    """The setting of a recipe for teachers by name in the zoo or by path: it holds their digests,
+    so that a run does not go on with others. Raises ModelError where there are none such."""
+    files = [find_weights(name) for name in names]
+    digests = tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    return Distil(tuple(names), digests, share)
+
+
+def open_teachers(how: Distil, card: ModelCard, device: str = "cpu") -> Teachers:
+    """The teachers of a student with this card, on its device, each averaged with the mirror image.
+
+    Raises DataError for weights that have changed since, or that are asked in another way than the
+    student: other classes, size or normalisation.
+    """
+    return Teachers(
+        [_opened(*each, card, device) for each in zip(how.teachers, how.sha256, strict=True)],
+        how.share,
+    )
+
+
+def _opened(name: str, sha256: str, student: ModelCard, device: str) -> Asked:
+    path = find_weights(name)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise DataError("the teacher's weights have changed", str(path), "begin another run")
+    card = read_card(path)
+    for fact in ALIKE:
+        ours, theirs = getattr(student, fact), getattr(card, fact)
+        if ours != theirs:
+            what = f"a teacher with {fact} {theirs!r}, the student has {ours!r}"
+            raise DataError(what, str(path), "give teachers that were trained like the student")
+    network = build_network(card)
+    restore(network, read_state(path), path)
+    return as_classifier(network, card, device=device)
