@@ -174,7 +174,8 @@ def _roll_up(engine: Engine) -> None:
     counts = ", ".join(f"count(*) FILTER (WHERE smoothed_label = '{name}')" for name in LABELS)
     means = ", ".join(f"avg({name})" for name in PROBABILITIES)
     statements = (
-        "INSERT INTO cameras SELECT camera, min(stored_ms) FROM observations GROUP BY camera",
+        "INSERT INTO cameras (camera, stored_ms)"
+        " SELECT camera, min(stored_ms) FROM observations GROUP BY camera",
         "INSERT INTO runs SELECT camera, run, max(clock), min(captured_ms), max(captured_ms),"
         " min(stored_ms) FROM observations GROUP BY camera, run",
         "INSERT INTO tracks SELECT 'trk:' || camera || ':' || run || ':' || track, camera, run,"

@@ -30,8 +30,8 @@ SECOND = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade():
@@ -52,7 +52,7 @@ def test_migrations_give_the_schema(engine: Engine) -> None:
 def test_open_again_finds_the_rows(url: str) -> None:
     first = open_store(url)
     with writing(first).begin() as connection:
-        connection.execute(text("INSERT INTO cameras VALUES ('door', 1)"))
+        connection.execute(text("INSERT INTO cameras (camera, stored_ms) VALUES ('door', 1)"))
     first.dispose()
     again = open_store(url)
     with again.connect() as connection:
@@ -99,7 +99,7 @@ def test_threads_open_empty_databases_at_once(tmp_path: Path) -> None:
 
 def two_versions(folder: Path) -> ScriptDirectory:
     shutil.copytree(MIGRATIONS, folder / "migrations")
-    (folder / "migrations/versions/0002_later.py").write_text(SECOND)
+    (folder / "migrations/versions/0003_later.py").write_text(SECOND)
     return ScriptDirectory(str(folder / "migrations"))
 
 
@@ -110,13 +110,13 @@ def test_old_schema_is_migrated_and_new_one_refused(
     with monkeypatch.context() as later:
         newer = two_versions(tmp_path)
         later.setattr(engine_module, "_scripts", lambda: newer)
-        with pytest.raises(ServiceError, match=r"schema 0001 is older .* migrates the database"):
+        with pytest.raises(ServiceError, match=r"schema 0002 is older .* migrates the database"):
             open_store(url, read_only=True)
         migrated = open_store(url)
         assert inspect(migrated).has_table("later")
         migrated.dispose()
     for read_only in (False, True):
-        with pytest.raises(ServiceError, match=r"schema 0002 is newer .* upgrade undercam"):
+        with pytest.raises(ServiceError, match=r"schema 0003 is newer .* upgrade undercam"):
             open_store(url, read_only=read_only)
 
 
@@ -124,7 +124,7 @@ def test_failed_migration_leaves_nothing(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = two_versions(tmp_path)
-    script = tmp_path / "migrations/versions/0002_later.py"
+    script = tmp_path / "migrations/versions/0003_later.py"
     script.write_text(SECOND + '    op.execute("SELECT nonsense")\n')
     with monkeypatch.context() as later:
         later.setattr(engine_module, "_scripts", lambda: broken)
@@ -152,7 +152,7 @@ def test_read_only_cannot_write(url: str) -> None:
     open_store(url).dispose()
     reader = open_store(url, read_only=True)
     with pytest.raises(DBAPIError, match=r"read-?only"), reader.begin() as connection:
-        connection.execute(text("INSERT INTO cameras VALUES ('door', 1)"))
+        connection.execute(text("INSERT INTO cameras (camera, stored_ms) VALUES ('door', 1)"))
     reader.dispose()
 
 

@@ -1,0 +1,114 @@
+"""The cameras that are to be read: seeded by the settings, changed while everything runs.
+
+A camera's settings stand as JSON in the `cameras` table, where whoever assigns cameras looks every
+second. An address that holds a credential is refused: a reference to it goes in instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, Engine, select, update
+
+from pipeline.clock import Clock, wall_clock
+from pipeline.errors import ConfigError, ServiceError
+from pipeline.redact import redacted
+from pipeline.settings import CameraSettings
+from pipeline.store.engine import writing
+from pipeline.store.faults import explained, place, reading
+from pipeline.store.schema import cameras
+from pipeline.store.upserts import put_camera
+
+Origin = Literal["settings", "command"]
+"""Who put a camera on the roster: the configuration file, or `undercam cameras`."""
+
+
+def roster(engine: Engine) -> dict[str, CameraSettings]:
+    """Every camera on the roster, by name; raises ServiceError when the database cannot answer."""
+    query = select(cameras.c.camera, cameras.c.settings).where(cameras.c.settings.is_not(None))
+    with reading(engine) as connection:
+        rows = connection.execute(query.order_by(cameras.c.camera)).all()
+    return {camera: _parsed(camera, settings, engine) for camera, settings in rows}
+
+
+def enrol(
+    engine: Engine,
+    camera: str,
+    settings: CameraSettings,
+    origin: Origin = "command",
+    clock: Clock = wall_clock,
+) -> None:
+    """Put a camera on the roster, or change its settings.
+
+    Raises ConfigError for an address with a credential in it.
+    """
+    check_address(camera, settings)
+    with explained(engine.url), writing(engine).begin() as connection:
+        put_camera(connection, _row(camera, settings, origin, clock()))
+
+
+def dismiss(engine: Engine, camera: str) -> bool:
+    """Take a camera off the roster; its rows stay. False when it was not on it."""
+    taken = (
+        update(cameras)
+        .where(cameras.c.camera == camera, cameras.c.settings.is_not(None))
+        .values(settings=None, origin=None)
+    )
+    with explained(engine.url), writing(engine).begin() as connection:
+        return connection.execute(taken).rowcount > 0
+
+
+def seed(engine: Engine, wanted: Mapping[str, CameraSettings], clock: Clock = wall_clock) -> None:
+    """Make the roster's part that the configuration file speaks for what it says now.
+
+    Cameras of `undercam cameras` stay, unless the file names them too: then the file counts.
+    """
+    for camera, settings in wanted.items():
+        check_address(camera, settings)
+    with explained(engine.url), writing(engine).begin() as connection:
+        _forget(connection, set(wanted))
+        for camera, settings in sorted(wanted.items()):
+            put_camera(connection, _row(camera, settings, "settings", clock()))
+
+
+def check_address(camera: str, settings: CameraSettings) -> None:
+    """Raise ConfigError when an address shows a user, a password, a token or a key."""
+    if redacted(settings.url) != settings.url:
+        name = f"{camera.upper().replace('-', '_')}_URL"
+        raise ConfigError(
+            "an address with a credential in it",
+            f"cameras.{camera}.url",
+            f"put the address into the environment as {name} and write url = 'env:{name}'",
+        )
+
+
+def _forget(connection: Connection, wanted: set[str]) -> None:
+    gone = (
+        update(cameras)
+        .where(cameras.c.origin == "settings", cameras.c.camera.not_in(sorted(wanted)))
+        .values(settings=None, origin=None)
+    )
+    connection.execute(gone)
+
+
+def _row(camera: str, settings: CameraSettings, origin: Origin, now_ms: int) -> dict[str, object]:
+    return {
+        "camera": camera,
+        "stored_ms": now_ms,
+        "settings": settings.model_dump_json(),
+        "origin": origin,
+    }
+
+
+def _parsed(camera: str, settings: str, engine: Engine) -> CameraSettings:
+    try:
+        return CameraSettings.model_validate_json(settings)
+    except ValidationError as error:
+        remedy = (
+            f"`undercam cameras set {camera}` again with this version ({error.errors()[0]['msg']})"
+        )
+        raise ServiceError(
+            f"settings of camera {camera} not readable", place(engine.url), remedy
+        ) from error

@@ -1,0 +1,77 @@
+"""The roster: what is to be read, from the configuration file and from the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from pipeline.errors import ConfigError, ServiceError
+from pipeline.settings import CameraSettings
+from pipeline.store.engine import writing
+from pipeline.store.queries import camera_overview
+from pipeline.store.roster import dismiss, enrol, roster, seed
+from pipeline.store.writer import StoreWriter
+
+DOOR = CameraSettings(url="rtsp://10.0.0.7/live")
+HALL = CameraSettings(url="env:HALL_URL", analyse_fps=5.0)
+
+
+def test_cameras_come_change_and_go(engine: Engine) -> None:
+    assert roster(engine) == {}
+    enrol(engine, "hall", HALL)
+    enrol(engine, "door", DOOR)
+    assert list(roster(engine).items()) == [("door", DOOR), ("hall", HALL)]
+    slower = DOOR.model_copy(update={"analyse_fps": 1.0, "enabled": False})
+    enrol(engine, "door", slower)
+    assert roster(engine)["door"] == slower
+    assert dismiss(engine, "door")
+    assert not dismiss(engine, "door")
+    assert not dismiss(engine, "nobody")
+    assert list(roster(engine)) == ["hall"]
+
+
+def test_the_file_speaks_for_its_own_cameras_only(engine: Engine) -> None:
+    enrol(engine, "hall", HALL)
+    seed(engine, {"door": DOOR, "yard": DOOR})
+    assert set(roster(engine)) == {"door", "hall", "yard"}
+    seed(engine, {"door": HALL})
+    assert roster(engine) == {"door": HALL, "hall": HALL}
+    seed(engine, {"hall": DOOR})
+    assert roster(engine) == {"hall": DOOR}
+    seed(engine, {})
+    assert roster(engine) == {}
+
+
+def test_a_camera_that_was_only_heard_of_is_not_on_it_and_stays_known(
+    engine: Engine, make: Any
+) -> None:
+    StoreWriter(engine).write([make.look(camera="door")])
+    assert roster(engine) == {}
+    enrol(engine, "door", DOOR)
+    dismiss(engine, "door")
+    assert [camera.camera for camera in camera_overview(engine, 0, 1)] == ["door"]
+
+
+@pytest.mark.parametrize(
+    "url", ["rtsp://admin:s3cret@10.0.0.7/live", "http://10.0.0.7/video?token=s3cret"]
+)
+def test_a_credential_never_reaches_the_database(engine: Engine, url: str) -> None:
+    bad = CameraSettings(url=url)
+    for put in (
+        lambda: enrol(engine, "front-door", bad),
+        lambda: seed(engine, {"front-door": bad}),
+    ):
+        with pytest.raises(ConfigError, match="env:FRONT_DOOR_URL") as caught:
+            put()
+        assert "s3cret" not in str(caught.value)
+    assert roster(engine) == {}
+
+
+def test_settings_of_another_version_are_named(engine: Engine) -> None:
+    with writing(engine).begin() as connection:
+        row = "('door', 1, '{\"url\": \"x\", \"later\": 1}', 'command')"
+        connection.execute(text(f"INSERT INTO cameras VALUES {row}".replace(":", r"\:")))
+    with pytest.raises(ServiceError, match="settings of camera door not readable"):
+        roster(engine)
