@@ -5,6 +5,7 @@ UndercamError        1   (models.errors) anything that has a remedy
 ├── ConfigError      2   a setting or an option that cannot be used
 ├── InputError       3   a file or a stream that cannot be read
 ├── ServiceError     4   a database or broker that cannot be reached or refuses
+│   └── RecordRefused    it refuses this record for good: sending it again is in vain
 └── StageFailed      1   a stage raised something that nobody foresaw
 """
 
@@ -16,6 +17,7 @@ __all__ = [
     "ConfigError",
     "InputError",
     "ModelError",
+    "RecordRefused",
     "ServiceError",
     "StageFailed",
     "UndercamError",
@@ -38,6 +40,10 @@ class ServiceError(UndercamError):
     """A database or a broker that cannot be reached, is locked, or refuses us."""
 
     exit_code = 4
+
+
+class RecordRefused(ServiceError):
+    """A database or a broker that takes other records, but never this one."""
 
 
 class StageFailed(UndercamError):

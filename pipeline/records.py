@@ -6,9 +6,17 @@ record. Changing a field is a new schema version; `docs/schemas` holds each as J
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
 
 from models.emotions import EMOTIONS, UNKNOWN
 
@@ -176,10 +184,67 @@ class CameraStatus(Record):
         return f"cam:{camera}:{run}:{seq}"
 
 
-Event = FaceObserved | TrackUpdated | CameraStatus
-"""Anything that a camera says."""
-EVENT_TYPES: tuple[type[FaceObserved], type[TrackUpdated], type[CameraStatus]] = (
+class EventsLost(Record):
+    """`events` events of a run, captured from since_ms to until_ms, are missing.
+
+    A loss that grows keeps its id; of its tellings the one with the most events counts.
+    """
+
+    schema_: Literal["undercam.events_lost/1"] = Field(
+        default="undercam.events_lost/1", alias="schema"
+    )
+    id: str
+    camera: CameraId
+    run: RunId
+    since_ms: Milliseconds
+    until_ms: Milliseconds
+    events: Count
+    reason: str
+
+    @staticmethod
+    def make_id(camera: str, run: str, number: int) -> str:
+        """The loss's id. An outbox counts its losses from 1; 0 is what lies on a lost machine."""
+        return f"gap:{camera}:{run}:{number}"
+
+
+Event = FaceObserved | TrackUpdated | CameraStatus | EventsLost
+"""Anything that a camera says, or that is said of what it said."""
+EVENT_TYPES: tuple[type[FaceObserved], type[TrackUpdated], type[CameraStatus], type[EventsLost]] = (
     FaceObserved,
     TrackUpdated,
     CameraStatus,
+    EventsLost,
 )
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A record that cannot be stored: as it came, and why.
+
+    `origin` is its place in bus or outbox, or its id where it can be read.
+    """
+
+    origin: str
+    reason: str
+    payload: bytes
+
+    @classmethod
+    def of(cls, event: Event, reason: str) -> DeadLetter:
+        """A readable record that someone refuses."""
+        return cls(event.id, reason, event.to_json().encode())
+
+
+Mail = Event | DeadLetter
+"""What travels from outbox to bus and store."""
+_ANY_EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="schema_")])
+
+
+def read_record(payload: bytes, origin: str) -> Mail:
+    """The record in one line of JSON, or the dead letter that says why it is none."""
+    try:
+        return _ANY_EVENT.validate_json(payload)
+    except ValidationError as error:
+        (first, *_) = error.errors(include_url=False, include_context=False, include_input=False)
+        place = ".".join(str(part) for part in first["loc"])
+        reason = f"{place}: {first['msg']}" if place else first["msg"]
+        return DeadLetter(origin, reason, payload)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
-from pipeline.errors import ServiceError
+from pipeline.errors import RecordRefused, ServiceError
 
 _SQLITE = {
     "SQLITE_BUSY": ("database is locked", "stop the other writer or raise store.busy_timeout_s"),
@@ -48,9 +48,15 @@ def place(url: URL) -> str:
 
 @contextmanager
 def explained(url: URL) -> Iterator[None]:
-    """Turns an error of the database or its driver into a ServiceError that names the place."""
+    """Turns an error of the database or its driver into a ServiceError that names the place.
+
+    It is a RecordRefused where the values are at fault, and not the database.
+    """
     try:
         yield
+    except (DataError, IntegrityError) as error:
+        said = str(error.orig).splitlines()[0]
+        raise RecordRefused("database refuses a value", place(url), said) from error
     except DBAPIError as error:
         what, remedy = _reason(error)
         raise ServiceError(what, place(url), remedy) from error

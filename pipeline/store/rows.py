@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.records import CameraStatus, FaceObserved, Probabilities, TrackUpdated
+from pipeline.records import (
+    CameraStatus,
+    DeadLetter,
+    EventsLost,
+    FaceObserved,
+    Probabilities,
+    TrackUpdated,
+)
 from pipeline.store.schema import PROBABILITIES
 
 Row = dict[str, Any]
@@ -76,6 +83,30 @@ def status_row(event: CameraStatus, stored_ms: int) -> Row:
         "fps": event.fps,
         "lag_ms": event.lag_ms,
         "shed": event.shed,
+        "stored_ms": stored_ms,
+    }
+
+
+def loss_row(event: EventsLost, stored_ms: int) -> Row:
+    """The row of `gaps`."""
+    return {
+        "id": event.id,
+        "camera": event.camera,
+        "run": event.run,
+        "since_ms": event.since_ms,
+        "until_ms": event.until_ms,
+        "events": event.events,
+        "reason": without_nul(event.reason),
+        "stored_ms": stored_ms,
+    }
+
+
+def letter_row(letter: DeadLetter, stored_ms: int) -> Row:
+    """The row of `dead_letters`."""
+    return {
+        "origin": without_nul(letter.origin),
+        "reason": without_nul(letter.reason),
+        "payload": letter.payload,
         "stored_ms": stored_ms,
     }
 

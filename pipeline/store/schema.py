@@ -51,8 +51,11 @@ cameras = Table(
     metadata,
     _text("camera", primary_key=True),
     _integer("stored_ms"),
+    Column("settings", Text),
+    Column("origin", Text),
 )
-"""Every camera that was ever heard of; `stored_ms` is when first."""
+"""Every camera that was ever heard of; `stored_ms` is when first. Those to be read have settings,
+as JSON, and an origin: who put them there."""
 
 runs = Table(
     "runs",
@@ -170,4 +173,5 @@ dead_letters = Table(
     _integer("stored_ms"),
     Index("dead_letters_stored", "stored_ms"),
 )
-"""Records that could not be read, as they came; `origin` is their place in the bus or outbox."""
+"""Records that could not be stored, as they came; `origin` is their place in the bus or outbox, or
+their id where they could be read."""

@@ -76,8 +76,19 @@ def write_origins(connection: Connection, events: Sequence[Event], now: int) -> 
     """Makes known the cameras and runs of the events, and from when to when each run has looks."""
     names = sorted({event.camera for event in events})
     insert = _insert(connection, cameras).on_conflict_do_nothing()
-    _run(connection, insert, [{"camera": name, "stored_ms": now} for name in names])
+    heard = {"stored_ms": now, "settings": None, "origin": None}
+    _run(connection, insert, [{"camera": name, **heard} for name in names])
     _run(connection, _widen_runs(_insert(connection, runs)), _run_rows(events, now))
+
+
+def put_camera(connection: Connection, row: Row) -> None:
+    """Puts a camera on the roster, or its settings in place of those that it had."""
+    insert = _insert(connection, cameras)
+    changed = insert.on_conflict_do_update(
+        index_elements=[cameras.c.camera],
+        set_={name: insert.excluded[name] for name in ("settings", "origin")},
+    )
+    _run(connection, changed, [row])
 
 
 def _run_rows(events: Sequence[Event], now: int) -> list[Row]:
@@ -164,14 +175,15 @@ def advance_tracks(connection: Connection, rows: Iterable[Row]) -> int:
     return len(_run(connection, advance.returning(old.id), _sorted(newest)).all())
 
 
-def grow_gaps(connection: Connection, rows: Mapping[str, Row]) -> None:
-    """Stores the telling of each gap that has the most events."""
-    if not rows:
-        return
+def grow_gaps(connection: Connection, rows: Iterable[Row]) -> int:
+    """Stores the telling of each gap that has the most events; returns how many are new or grew."""
+    largest = {row["id"]: row for row in sorted(rows, key=lambda row: row["events"])}
+    if not largest:
+        return 0
     insert = _insert(connection, gaps)
     grown = insert.on_conflict_do_update(
         index_elements=[gaps.c.id],
         set_=dict(insert.excluded.items()),
         where=insert.excluded.events > gaps.c.events,
     )
-    _run(connection, grown, _sorted(rows))
+    return len(_run(connection, grown.returning(gaps.c.id), _sorted(largest)).all())

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
 from pipeline.clock import Clock, wall_clock
-from pipeline.records import CameraStatus, Event, FaceObserved, TrackUpdated
+from pipeline.records import CameraStatus, DeadLetter, Event, EventsLost, FaceObserved, TrackUpdated
 from pipeline.store.engine import writing
 from pipeline.store.faults import explained
-from pipeline.store.rows import Row, observation_row, status_row, track_row, without_nul
+from pipeline.store.rows import letter_row, loss_row, observation_row, status_row, track_row
 from pipeline.store.schema import camera_status, dead_letters, observations
 from pipeline.store.upserts import (
     advance_tracks,
@@ -24,43 +24,20 @@ from pipeline.store.upserts import (
 
 @dataclass(frozen=True)
 class Written:
-    """Rows that were new: observations and statuses inserted, tracks inserted or advanced."""
+    """Rows that were new: observations and statuses inserted, tracks and gaps inserted or grown."""
 
     observations: int = 0
     tracks: int = 0
     camera_status: int = 0
+    gaps: int = 0
 
     def __add__(self, other: Written) -> Written:
         return Written(
             self.observations + other.observations,
             self.tracks + other.tracks,
             self.camera_status + other.camera_status,
+            self.gaps + other.gaps,
         )
-
-
-@dataclass(frozen=True)
-class Gap:
-    """`events` events of a run, captured from since_ms to until_ms, are missing.
-
-    A gap that grows keeps its id; of its tellings the one with the most events counts.
-    """
-
-    id: str
-    camera: str
-    run: str
-    since_ms: int
-    until_ms: int
-    events: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class DeadLetter:
-    """A record as it came, its place in bus or outbox, and why it cannot be read."""
-
-    origin: str
-    reason: str
-    payload: bytes
 
 
 class StoreWriter:
@@ -82,31 +59,24 @@ class StoreWriter:
             written += self._write_batch(events[first : first + self._batch_rows])
         return written
 
-    def write_gaps(self, gaps: Sequence[Gap]) -> None:
-        """Stores gaps, or lets known ones grow."""
-        rows = {gap.id: self._row(gap) for gap in sorted(gaps, key=lambda gap: gap.events)}
-        with explained(self._engine.url), self._engine.begin() as connection:
-            grow_gaps(connection, rows)
-
     def write_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         """Stores dead letters, each origin once."""
-        rows = {letter.origin: self._row(letter) for letter in letters}
+        now = self._clock()
+        rows = [letter_row(letter, now) for letter in letters]
         with explained(self._engine.url), self._engine.begin() as connection:
-            insert_new(connection, dead_letters, rows)
-
-    def _row(self, loss: Gap | DeadLetter) -> Row:
-        reason = without_nul(loss.reason)
-        return {**asdict(loss), "reason": reason, "stored_ms": self._clock()}
+            insert_new(connection, dead_letters, {row["origin"]: row for row in rows})
 
     def _write_batch(self, events: Sequence[Event]) -> Written:
         now = self._clock()
         looks = {e.id: observation_row(e, now) for e in events if isinstance(e, FaceObserved)}
         tracks = [track_row(e, now) for e in events if isinstance(e, TrackUpdated)]
         states = {e.id: status_row(e, now) for e in events if isinstance(e, CameraStatus)}
+        losses = [loss_row(e, now) for e in events if isinstance(e, EventsLost)]
         with explained(self._engine.url), self._engine.begin() as connection:
             write_origins(connection, events, now)
             new = insert_new(connection, observations, looks)
             grow_minutes(connection, [looks[key] for key in new])
             advanced = advance_tracks(connection, tracks)
             told = insert_new(connection, camera_status, states)
-        return Written(len(new), advanced, len(told))
+            grown = grow_gaps(connection, losses)
+        return Written(len(new), advanced, len(told), grown)

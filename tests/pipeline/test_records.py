@@ -19,12 +19,15 @@ from pipeline.records import (
     MOST,
     CameraId,
     CameraStatus,
+    DeadLetter,
     Event,
+    EventsLost,
     FaceObserved,
     Probabilities,
     Quality,
     RunId,
     TrackUpdated,
+    read_record,
 )
 
 shares = st.floats(0, 1)
@@ -42,6 +45,8 @@ fields = {
     "started_ms": times,
     "ended_ms": times,
     "since_ms": times,
+    "until_ms": times,
+    "events": counts,
     "captured_ms": times,
     "received_ms": times,
     "classified_ms": times,
@@ -92,6 +97,33 @@ def test_a_record_survives_the_wire(event: Event) -> None:
 
 
 @given(anything)
+def test_any_record_is_read_as_its_own_kind(event: Event) -> None:
+    assert read_record(event.to_json().encode(), "outbox/1") == event
+    refused = DeadLetter.of(event, "too large")
+    assert read_record(refused.payload, refused.origin) == event
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"", "Invalid JSON: EOF"),
+        (b"\xff\xfe", "Invalid JSON"),
+        (b"[]", "should be an object"),
+        (b"{}", "discriminator 'schema_' | 'schema'"),
+        (b'{"schema": "undercam.face_observed/2"}', "Input tag 'undercam.face_observed/2'"),
+        (b'{"schema": "undercam.events_lost/1"}', "undercam.events_lost/1.id: Field required"),
+        (a_status().to_json().replace('"door"', '"Door"').encode(), "camera_status/1.camera"),
+    ],
+    ids=str,
+)
+def test_what_is_no_record_is_a_dead_letter(payload: bytes, reason: str) -> None:
+    read = read_record(payload, "undercam.cameras/0/17")
+    assert isinstance(read, DeadLetter)
+    assert (read.origin, read.payload) == ("undercam.cameras/0/17", payload)
+    assert reason in read.reason
+
+
+@given(anything)
 def test_only_its_own_kind_reads_a_record(event: Event) -> None:
     line = event.to_json()
     for kind in EVENT_TYPES:
@@ -119,6 +151,7 @@ def test_ids_are_functions_of_the_input() -> None:
     assert FaceObserved.make_id("door", "e1", 7, 30) == "obs:door:e1:7:30"
     assert TrackUpdated.make_id("door", "0123456789ab", 7) == "trk:door:0123456789ab:7"
     assert CameraStatus.make_id("door", "e1", 2) == "cam:door:e1:2"
+    assert EventsLost.make_id("door", "e1", 1) == "gap:door:e1:1"
 
 
 @given(cameras, runs, st.tuples(counts, counts), cameras, runs, st.tuples(counts, counts))

@@ -22,6 +22,7 @@ from sqlalchemy import Engine, text
 from models.emotions import EMOTIONS
 from pipeline.records import (
     CameraStatus,
+    EventsLost,
     FaceObserved,
     Probabilities,
     Quality,
@@ -239,6 +240,26 @@ class Make:
             fps=24.5,
             lag_ms=40,
             shed=shed or {},
+        )
+
+    @staticmethod
+    def loss(
+        number: int = 1,
+        events: int = 10,
+        since_ms: int = 1_000,
+        until_ms: int = 2_000,
+        camera: str = "door",
+        run: str = "e1",
+        reason: str = "outbox is full",
+    ) -> EventsLost:
+        return EventsLost(
+            id=EventsLost.make_id(camera, run, number),
+            camera=camera,
+            run=run,
+            since_ms=since_ms,
+            until_ms=until_ms,
+            events=events,
+            reason=reason,
         )
 
 

@@ -12,11 +12,11 @@ from sqlalchemy import Engine, event, text
 
 from models.emotions import EMOTIONS
 from pipeline.errors import ServiceError
-from pipeline.records import FaceObserved
+from pipeline.records import DeadLetter, FaceObserved
 from pipeline.store import queries as ask
 from pipeline.store.engine import open_store, writing
 from pipeline.store.queries import expressions, health
-from pipeline.store.writer import DeadLetter, Gap, StoreWriter
+from pipeline.store.writer import StoreWriter
 
 T0 = 1_700_000_000_000 - 1_700_000_000_000 % 60_000
 HOUR = 3_600_000
@@ -248,10 +248,9 @@ def test_rows_per_minute(engine: Engine, looks: list[FaceObserved]) -> None:
     ]
 
 
-def test_losses_are_shown(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_losses_are_shown(engine: Engine, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = StoreWriter(engine, clock=lambda: T0)
-    gaps = [Gap(f"gap:{n}", "door", "e1", T0 + n, T0 + n + 5, 10 + n, "full") for n in range(4)]
-    writer.write_gaps(gaps)
+    writer.write([make.loss(n, 10 + n, T0 + n, T0 + n + 5) for n in range(4)])
     writer.write_dead_letters([DeadLetter(f"at:{n}", "why", b"{") for n in range(5)])
     found = ask.recent_gaps(engine, T0 + 6, T0 + 3)
     assert [(gap.since_ms, gap.until_ms, gap.events) for gap in found] == [

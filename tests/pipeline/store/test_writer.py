@@ -18,11 +18,11 @@ from sqlalchemy import Engine, event, select, text
 
 from models.emotions import EMOTIONS, UNKNOWN
 from pipeline.errors import ServiceError
-from pipeline.records import CameraStatus, Event, FaceObserved, TrackUpdated
+from pipeline.records import CameraStatus, DeadLetter, Event, EventsLost, FaceObserved, TrackUpdated
 from pipeline.store.engine import open_store, writing
-from pipeline.store.rows import observation_row, status_row, track_row
+from pipeline.store.rows import loss_row, observation_row, status_row, track_row
 from pipeline.store.schema import SUMS, metadata
-from pipeline.store.writer import DeadLetter, Gap, StoreWriter, Written
+from pipeline.store.writer import StoreWriter, Written
 
 NOW = 1_700_000_000_000
 Contents = dict[str, list[dict[str, Any]]]
@@ -61,14 +61,20 @@ def expected(events: Sequence[Event]) -> Contents:
     for told_track in (e for e in events if isinstance(e, TrackUpdated)):
         known = tracks.get(told_track.id, told_track)
         tracks[known.id] = max(known, told_track, key=lambda e: (e.phase == "end", e.seq))
+    largest: dict[str, EventsLost] = {}
+    for loss in (e for e in events if isinstance(e, EventsLost)):
+        largest[loss.id] = max(largest.get(loss.id, loss), loss, key=lambda e: e.events)
     return {
-        "cameras": [{"camera": c, "stored_ms": NOW} for c in sorted({e.camera for e in events})],
+        "cameras": [
+            {"camera": camera, "stored_ms": NOW, "settings": None, "origin": None}
+            for camera in sorted({event.camera for event in events})
+        ],
         "runs": expected_runs(events, list(looks.values())),
         "tracks": [track_row(tracks[key], NOW) for key in sorted(tracks)],
         "observations": [observation_row(looks[key], NOW) for key in sorted(looks)],
         "emotion_minutes": expected_minutes(list(looks.values())),
         "camera_status": [status_row(told[key], NOW) for key in sorted(told)],
-        "gaps": [],
+        "gaps": [loss_row(largest[key], NOW) for key in sorted(largest)],
         "dead_letters": [],
     }
 
@@ -105,7 +111,7 @@ def minute_of(look: FaceObserved) -> tuple[str, int, str]:
     return look.camera, look.captured_ms // 60_000 * 60_000, look.run
 
 
-KINDS = st.sampled_from(["look", "look", "track", "status"])
+KINDS = st.sampled_from(["look", "look", "track", "status", "loss"])
 CAMERAS = st.sampled_from(["door", "hall"])
 RUNS = st.sampled_from(["e1", "0123456789ab"])
 PLACES = st.tuples(KINDS, CAMERAS, RUNS, st.integers(1, 3), st.integers(0, 9))
@@ -123,6 +129,8 @@ def event_at(make: Any, place: tuple[str, str, str, int, int]) -> Event:
     elif kind == "track":
         phase = "end" if n % 4 == 3 else "update"
         made = make.track(n, phase, track=track, ended_ms=2_000 + n, observations=n, **at)
+    elif kind == "loss":
+        made = make.loss(track, n, until_ms=2_000 + n, **at)
     else:
         made = make.status(n, since_ms=n * 100, shed={"stale": n}, **at)
     return made
@@ -290,13 +298,13 @@ def test_postgres_dies_within_a_transaction(server: Any, postgres_url: str, make
     engine.dispose()
 
 
-def test_gaps_grow_and_dead_letters_stay(engine: Engine) -> None:
+def test_gaps_grow_and_dead_letters_stay(engine: Engine, make: Any) -> None:
     writer = writer_on(engine)
-    small, large = (Gap("gap:1", "door", "e1", 5, 5 + n, n, "outbox full") for n in (10, 20))
+    small, large = (make.loss(1, n, 5, 5 + n) for n in (10, 20))
     letter = DeadLetter("undercam.observations[0]@17", "not JSON: \0", b"\xff\0{")
-    for _ in range(2):
-        writer.write_gaps([large, small])
-        writer.write_gaps([small])
+    for grown in (1, 0):
+        assert writer.write([large, small]) == Written(gaps=grown)
+        assert writer.write([small]) == Written()
         writer.write_dead_letters([letter, letter])
     found = contents(engine)
     assert [(row["until_ms"], row["events"]) for row in found["gaps"]] == [(25, 20)]
