@@ -14,6 +14,8 @@ from streamlit.testing.v1 import AppTest
 from models.emotions import EMOTIONS
 from pipeline.records import (
     CameraStatus,
+    DeadLetter,
+    EventsLost,
     FaceObserved,
     Probabilities,
     Quality,
@@ -21,7 +23,7 @@ from pipeline.records import (
     TrackUpdated,
 )
 from pipeline.store.engine import open_store
-from pipeline.store.writer import DeadLetter, Gap, StoreWriter
+from pipeline.store.writer import StoreWriter
 
 NOW = 1_795_003_200_000
 """A Wednesday in November 2026, 12:00:00 UTC."""
@@ -87,8 +89,8 @@ class House:
         )
         self.write([status], stored_ms)
 
-    def lose(self, gap: Gap) -> None:
-        StoreWriter(self._engine).write_gaps([gap])
+    def lose(self, loss: EventsLost) -> None:
+        StoreWriter(self._engine).write([loss])
 
     def misread(self, origin: str) -> None:
         StoreWriter(self._engine).write_dead_letters([DeadLetter(origin, "not JSON", b"\0")])

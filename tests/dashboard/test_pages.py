@@ -15,8 +15,8 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard import app
+from pipeline.records import EventsLost
 from pipeline.store.queries.health import LATENCY_ROWS
-from pipeline.store.writer import Gap
 
 Page = Callable[..., AppTest]
 LIVE = ("cameras", "expressions", "tracks", "health")
@@ -132,7 +132,15 @@ def test_no_face_in_the_window(page: Page, furnished: Any) -> None:
 
 
 def test_health(page: Page, furnished: Any, now: int) -> None:
-    lost = Gap("g1", "hall", "e1", now - 90_000, now - 30_000, 612, "outbox was full")
+    lost = EventsLost(
+        id=EventsLost.make_id("hall", "e1", 1),
+        camera="hall",
+        run="e1",
+        since_ms=now - 90_000,
+        until_ms=now - 30_000,
+        events=612,
+        reason="outbox was full",
+    )
     furnished.lose(lost)
     furnished.misread("observations/0/7")
     shown = page("health")
