@@ -15,6 +15,7 @@ from pipeline.config import Settings
 from pipeline.errors import StageFailed, UndercamError
 from pipeline.frames import CroppedFaces, Frame, Link, Looks
 from pipeline.records import Event
+from pipeline.stages.choose import Choose
 from pipeline.stages.crop import Crop
 from pipeline.stages.detect import Detect
 from pipeline.stages.observe import Observe, TrackSummary
@@ -92,6 +93,8 @@ def run_camera(
     """
     camera, run = source.camera, source.run
     tracker, crop = Tracker(settings.tracker), Crop(settings.crop)
+    configured = settings.cameras.get(camera)
+    choose = Choose(settings.emotion, configured.under_display if configured else None)
     observe = Observe(camera, run, classify.model, classify.mode, settings.smoother, clock)
     watch = Watch(camera, run, clock)
     pace = pace or Pace(settings.source.analyse_fps)
@@ -107,7 +110,7 @@ def run_camera(
                 with _blamed(frame):
                     faces = detect(frame.image)
                     tracked = tracker.update(frame.header, faces)
-                    events += observe(classify(crop(frame, tracked)))
+                    events += observe(classify(choose(crop(frame, tracked))))
                 summary.analysed += 1
             events += watch.frame(frame.header, is_due, source.shed)
             sink(events)

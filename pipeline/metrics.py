@@ -1,0 +1,93 @@
+"""The numbers for Prometheus: each named once here, counted where it happens, shown in one place.
+
+Every process has a `Metrics` of its own; whoever answers Prometheus merges their families.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+CROPS = (1, 2, 4, 8, 16, 32, 64, 128)
+STATES = ("connecting", "online", "lagging", "offline", "refused", "quarantined")
+
+
+class Metrics:
+    """What one process counts; an attribute a metric."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+        self.decoded = self._counter("frames_decoded", "Pictures decoded.", "camera")
+        self.analysed = self._counter("frames_analysed", "Pictures looked at for faces.", "camera")
+        self.shed = self._counter(
+            "frames_shed",
+            "Pictures given up: newer, the next one came first; stale, too old.",
+            "camera",
+            "cause",
+        )
+        self.reconnects = self._counter("reconnects", "Connections made after the first.", "camera")
+        self.state = self._gauge("camera_state", "1 for the state that holds.", "camera", "state")
+        self.lag = self._gauge(
+            "camera_lag_seconds", "From capture to analysis, of the newest picture.", "camera"
+        )
+        self.looks = self._counter("looks", "Looks published.", "camera")
+        self.unanswered = self._counter(
+            "looks_unanswered", "Looks called unknown because no classifier answered.", "camera"
+        )
+        self.stage_seconds = self._histogram(
+            "stage_seconds", "What a stage takes for one picture.", SECONDS, "stage"
+        )
+        self.pool_pending = self._gauge("pool_pending_crops", "Crops that wait in the pool.")
+        self.pass_seconds = self._histogram(
+            "pool_pass_seconds", "What one pass of the network takes.", SECONDS
+        )
+        self.pass_crops = self._histogram("pool_pass_crops", "Crops that share a pass.", CROPS)
+        self.outbox_rows = self._gauge("outbox_rows", "Events that wait for bus or store.")
+        self.outbox_lost = self._counter("outbox_lost", "Events given up because all was full.")
+        self.delivered = self._counter("outbox_delivered", "Events that bus or store has taken.")
+        self.delivery_up = self._gauge("outbox_delivery_up", "1 while bus or store takes events.")
+        self.worker_deaths = self._counter("worker_deaths", "Camera processes that died.")
+
+    def families(self) -> list[Metric]:
+        """A copy of all that was counted so far, which may travel to another process."""
+        return [family for family in self.registry.collect() if family.samples]
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(name, meaning, labels, "undercam", registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(name, meaning, labels, "undercam", registry=self.registry)
+
+    def _histogram(
+        self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(name, meaning, labels, "undercam", buckets=buckets, registry=self.registry)
+
+
+class Merged(Collector):
+    """The families of several processes as one, each sample with the name of its process."""
+
+    def __init__(self, processes: Callable[[], Iterable[tuple[str, list[Metric]]]]) -> None:
+        self._processes = processes
+
+    def collect(self) -> Iterator[Metric]:
+        """Families by name, with the samples of all processes."""
+        merged: dict[str, Metric] = {}
+        for process, families in self._processes():
+            for family in families:
+                into = merged.setdefault(
+                    family.name, Metric(family.name, family.documentation, family.type)
+                )
+                into.samples += [
+                    sample._replace(labels=sample.labels | {"process": process})
+                    for sample in family.samples
+                ]
+        yield from merged.values()
+
+    def describe(self) -> list[Metric]:
+        """Nothing beforehand: it depends on who is there."""
+        return []

@@ -1,0 +1,1 @@
+"""The same classes as Ray actors: the only place in pipeline that imports Ray."""
