@@ -17,7 +17,6 @@ from models.lrdif.classifier import LRDifClassifier
 from models.lrdif.network import LRDif, Poster
 from models.weights import ModelCard, read_card, read_state, restore
 
-Classifier = SoftmaxClassifier | LRDifClassifier
 ZOO = Path(__file__).parent / "zoo"
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet18": ResNet18,
@@ -25,8 +24,10 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "poster": Poster,
 }
 """What a card's `model` may name; the card's `network` holds the keyword arguments."""
-CLASSIFIERS: dict[str, Callable[..., Classifier]] = {"lrdif": LRDifClassifier}
+CLASSIFIERS: dict[str, Callable[..., SoftmaxClassifier]] = {"lrdif": LRDifClassifier}
 """How a model is asked, where it is not simply one forward and a softmax."""
+DRAW = {"lrdif"}
+"""Models that draw at random, and may be asked more than once."""
 
 
 def zoo_names() -> list[str]:
@@ -59,7 +60,7 @@ def build_network(card: ModelCard) -> nn.Module:
 
 
 def load_classifier(name_or_path: str, **options: Any) -> EmotionClassifier:
-    """A classifier ready to predict; `options` are its own (`flip`, `device`).
+    """A classifier ready to predict; `options` are those of `as_classifier`.
 
     Raises ModelError for weights that are missing, damaged, or made for other crops than ours.
     """
@@ -74,6 +75,11 @@ def load_classifier(name_or_path: str, **options: Any) -> EmotionClassifier:
     return as_classifier(network, card, **options)
 
 
-def as_classifier(network: nn.Module, card: ModelCard, **options: Any) -> Classifier:
-    """A network behind the door of its kind; `options` are the classifier's own."""
+def as_classifier(
+    network: nn.Module, card: ModelCard, draws: int = 1, **options: Any
+) -> SoftmaxClassifier:
+    """A network behind the door of its kind; `options` are the classifier's own (`flip`, `device`,
+    `dtype`), `draws` of a kind that draws at random."""
+    if card.model in DRAW:
+        options["draws"] = draws
     return CLASSIFIERS.get(card.model, SoftmaxClassifier)(network, card, **options)

@@ -43,3 +43,15 @@ def normalised_entropy(probabilities: Float32) -> Float32:
     entropy = (probabilities * -np.log(p)).sum(axis=1) / np.log(probabilities.shape[1])
     clipped: Float32 = np.clip(entropy, 0, 1).astype(np.float32)
     return clipped
+
+
+def mutual_information(each: Float32) -> Float32:
+    """How far the draws of a face differ, beyond what each leaves open by itself: (draws, n, K) ->
+    (n,) in 0..1, the entropy of their mean less the mean of their entropies, over log K.
+
+    >>> mutual_information(np.float32([[[1.0, 0.0]], [[0.0, 1.0]]])).tolist()
+    [1.0]
+    """
+    own = np.stack([normalised_entropy(draw) for draw in each]).mean(axis=0)
+    found: Float32 = np.maximum(normalised_entropy(each.mean(axis=0)) - own, 0).astype(np.float32)
+    return found

@@ -85,20 +85,42 @@ class TrackedFaces:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Which weights are to score a face, by their name in the settings ("": the only ones, or those
+    for good pictures), and why others than those."""
+
+    weights: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ScoredBy:
+    """The classifier that scored a face, as it stands in the events, and why this one."""
+
+    model: str
+    mode: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class CroppedFaces:
     """One frame's tracked faces, their crops (n, 112, 112, 3) uint8 RGB, how good each look was by
-    itself, and how many looks each crop is the mean of: (n,) int64, 1 or more."""
+    itself, how many looks each crop is the mean of: (n,) int64, 1 or more; and which weights are to
+    score each face: one choice a face, or none at all where there is nothing to choose."""
 
     tracked: TrackedFaces
     crops: Crops
     quality: QualityMeasures
     looks: NDArray[np.int64]
+    choices: tuple[Choice, ...] = ()
 
 
 @dataclass(frozen=True)
 class Looks:
-    """One frame's tracked faces, what the classifier says of each, and how good each look was."""
+    """One frame's tracked faces, what is said of each, how good each look was, and who said it: one
+    entry a face, or none at all where all is said by the same."""
 
     tracked: TrackedFaces
     scores: EmotionScores
     quality: QualityMeasures
+    by: tuple[ScoredBy, ...] = ()

@@ -89,7 +89,20 @@ class EmotionSettings(Section):
     """How faces are classified."""
 
     weights: str = Field("resnet18-w32", description="A name in models/zoo or a safetensors file.")
+    weights_bad: str = Field(
+        "", description="Other weights for faces in bad pictures, as behind a display; empty: none."
+    )
+    bad_noise: Share = Field(
+        0.03, description="Noise of a track's looks, a share of full light, above which it is bad."
+    )
     flip: bool = Field(True, description="Average each crop with its mirror image.")
+    draws: int = Field(
+        1, ge=1, le=64, description="Starts drawn for a face and averaged, by a model that draws."
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Number format of the network; bfloat16 where the processor runs it.",
+    )
     device: str = Field("cpu", description="Where the network runs: cpu or cuda[:N].")
     threads: int = Field(1, ge=0, description="CPU threads of the network; 0: all cores.")
 
@@ -211,6 +224,9 @@ class CameraSettings(Section):
         "password in it, a reference."
     )
     enabled: bool = Field(True, description="Whether it is read.")
+    under_display: bool | None = Field(
+        None, description="Whether emotion.weights_bad score its faces; unset: as their noise says."
+    )
     analyse_fps: float | None = Field(
         None, ge=0, le=240, description="Instead of source.analyse_fps."
     )

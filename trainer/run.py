@@ -12,6 +12,7 @@ import torch
 from models.crops import GEOMETRY
 from models.emotions import EMOTIONS
 from models.loading import as_classifier, build_network
+from models.precision import faster_dtype
 from models.weights import ModelCard, as_stored, read_card, restore, save
 from trainer.calibration import fit_temperature
 from trainer.data.faceset import FaceSet
@@ -21,7 +22,6 @@ from trainer.evaluate import condition_table, predict
 from trainer.landmarks import keep_points
 from trainer.loop import Report, train
 from trainer.memory import keep_freed_memory
-from trainer.precision import faster_dtype
 from trainer.recipes import Recipe
 from trainer.team import ALONE, Team
 from trainer.views import CHUNK, model_inputs

@@ -7,25 +7,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.crops import Crops
-from models.errors import ModelError
+from models.baselines.softmax import SoftmaxClassifier
 from models.lrdif.clip import check_input
 from models.lrdif.network import LRDif
-from models.model_input import to_model_input
-from models.scores import EmotionScores, normalised_entropy
 from models.weights import ModelCard
 
 STARTS = ("seeded", "zero")
 
 
-class LRDifClassifier:
+class LRDifClassifier(SoftmaxClassifier):
     """An `EmotionClassifier`. Z_T of a face is drawn from its id: the same in any batch.
 
-    `start` `zero` begins at 0 instead; `draws` > 1 averages the logits of that many starts, and
-    uncertainty is then the entropy of their mean answer. With `flip`, a crop and its mirror image
-    are averaged. Raises ValueError for another start, or no draw, and ModelError for a card whose
-    input CLIP cannot read.
+    `start` `zero` begins at 0 instead. With `draws` > 1 the answer is the mean of what is said from
+    that many starts, and uncertainty the entropy of that mean; how far the draws differ, of `said`,
+    is `models.scores.mutual_information`. Raises ValueError for another start, or no draw, and
+    ModelError for a card whose input CLIP cannot read.
     """
+
+    _network: LRDif
 
     def __init__(
         self,
@@ -33,6 +32,7 @@ class LRDifClassifier:
         card: ModelCard,
         flip: bool = True,
         device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
         start: str = "seeded",
         draws: int = 1,
     ) -> None:
@@ -40,39 +40,16 @@ class LRDifClassifier:
             raise ValueError(f"{draws} draws of start {start!r}: give 1 or more of seeded, zero")
         if network.clip:
             check_input(card)
-        self.card = card
-        self.mode = f"lrdif-{network.diffusion.steps}" + ("-flip" if flip else "")
-        self._network = network.eval().to(device)
-        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._flip, self._device = flip, device
-        self._start, self._draws = start, draws
+        super().__init__(network, card, flip, device, dtype)
+        steps = f"lrdif-{network.diffusion.steps}"
+        self.mode = self.mode.replace(card.model, steps, 1) + f"-x{draws}" * (draws > 1)
+        self._start, self.draws = start, draws
 
-    def predict(self, crops: Crops, ids: NDArray[np.int64] | None = None) -> EmotionScores:
-        """Probabilities and their normalised entropy; without `ids` every face has id 0.
-
-        Raises ModelError for crops of another shape, and for scores that are not numbers.
-        """
-        if len(crops) == 0:
-            none = np.zeros((0, len(self.card.labels)), np.float32)
-            return EmotionScores(none, none[:, 0])
-        ids = np.zeros(len(crops), np.int64) if ids is None else ids
-        with torch.inference_mode():
-            logits = self.logits(to_model_input(crops, self.card, self._device), ids)
-            scores = torch.softmax(logits / self.card.temperature, dim=1).cpu().numpy()
-        if not np.isfinite(scores).all():
-            raise ModelError("scores are not numbers", self.card.name, "use other weights")
-        return EmotionScores(scores, normalised_entropy(scores))
-
-    def logits(self, x: Tensor, ids: NDArray[np.int64]) -> Tensor:
-        """Model input (n, c, px, px) and ids (n,) -> logits (n, K), averaged as was asked."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        views = [x, x.flip(3)] if self._flip else [x]
-        total = torch.zeros(len(x), len(self.card.labels), device=x.device)
-        for draw in range(self._draws):
-            start, *noises = self._noise(ids, draw)
-            for view in views:
-                total += self._network(view, start, noises)
-        return total / (self._draws * len(views))
+    def logits(self, x: Tensor, ids: NDArray[np.int64] | None = None, draw: int = 0) -> Tensor:
+        """Model input (n, c, px, px) and ids (n,) -> logits (n, K) float32 of one draw, averaged
+        over the mirror image if asked; without `ids` every face has id 0."""
+        start, *noises = self._noise(np.zeros(len(x), np.int64) if ids is None else ids, draw)
+        return self._averaged(x, lambda view: self._network(view, start, noises))
 
     def _noise(self, ids: NDArray[np.int64], draw: int) -> list[Tensor]:
         """The start, and the noise of each step that adds some: (n, prior) each."""

@@ -2,40 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from models.classifier import EmotionClassifier
+from models.crops import Crops
 from models.emotions import EMOTIONS
 from models.loading import load_classifier
+from models.precision import bfloat16_lives
+from models.scores import EmotionScores
 from pipeline.errors import ModelError
-from pipeline.frames import CroppedFaces, Looks
+from pipeline.frames import Choice, CroppedFaces, Looks, ScoredBy
 from pipeline.settings import EmotionSettings
 
 
 class Classify:
-    """Scores the faces of a frame; `model` and `mode` stand in the events."""
+    """Scores faces with one classifier, or with one of the `others` where a choice names it.
 
-    def __init__(self, classifier: EmotionClassifier) -> None:
-        if classifier.card.labels != EMOTIONS:
-            raise ModelError(
-                f"weights that name {', '.join(classifier.card.labels)}",
-                classifier.card.name,
-                "serving speaks the eight expressions; such weights can only be evaluated",
-            )
-        self._classifier = classifier
-        self.model = classifier.card.name
-        self.mode = classifier.mode
+    `model` and `mode` name the first in the events. Raises ModelError for weights whose labels are
+    not the eight expressions.
+    """
+
+    def __init__(
+        self, classifier: EmotionClassifier, others: Mapping[str, EmotionClassifier] | None = None
+    ) -> None:
+        self._asked = {"": classifier, **(others or {})}
+        for each in self._asked.values():
+            _check_labels(each)
+        self.model, self.mode = classifier.card.name, classifier.mode
 
     def __call__(self, cropped: CroppedFaces) -> Looks:
         """Looks at the cropped faces of a frame, in their order; there may be none."""
-        scores = self._classifier.predict(cropped.crops, cropped.tracked.track_ids)
-        return Looks(cropped.tracked, scores, cropped.quality)
+        weights = [choice.weights for choice in cropped.choices]
+        scores = self.predict(cropped.crops, cropped.tracked.track_ids, weights)
+        by = tuple(self.scored_by(choice) for choice in cropped.choices)
+        return Looks(cropped.tracked, scores, cropped.quality, by)
+
+    def predict(
+        self, crops: Crops, ids: NDArray[np.int64], weights: Sequence[str] = ()
+    ) -> EmotionScores:
+        """Scores of crops (n, 112, 112, 3) uint8 RGB of the tracks `ids` (n,), each by the weights
+        that are named for it: n names of `others` or "", or none at all."""
+        named = np.array(weights, object)
+        if not any(weights):
+            return self._asked[""].predict(crops, ids)
+        probabilities = np.empty((len(crops), len(EMOTIONS)), np.float32)
+        uncertainty = np.empty(len(crops), np.float32)
+        for name in set(named):
+            rows = named == name
+            said = self._asked[name].predict(crops[rows], ids[rows])
+            probabilities[rows], uncertainty[rows] = said.probabilities, said.uncertainty
+        return EmotionScores(probabilities, uncertainty)
+
+    def scored_by(self, choice: Choice) -> ScoredBy:
+        """How a face that was scored by choice stands in the events."""
+        asked = self._asked[choice.weights]
+        return ScoredBy(asked.card.name, asked.mode, choice.reason)
+
+
+def _check_labels(classifier: EmotionClassifier) -> None:
+    if classifier.card.labels != EMOTIONS:
+        raise ModelError(
+            f"weights that name {', '.join(classifier.card.labels)}",
+            classifier.card.name,
+            "serving speaks the eight expressions; such weights can only be evaluated",
+        )
 
 
 def open_classify(settings: EmotionSettings) -> Classify:
-    """The stage by its settings; raises ModelError for weights that cannot serve."""
+    """The stage by its settings; raises ModelError for weights that cannot serve, and for a device
+    or a number format that is not there."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    if settings.device.startswith("cuda") and not torch.cuda.is_available():
+    on_gpu = settings.device.startswith("cuda")
+    if on_gpu and not torch.cuda.is_available():
         raise ModelError("no CUDA device", settings.device, "set emotion.device = 'cpu'")
-    return Classify(load_classifier(settings.weights, flip=settings.flip, device=settings.device))
+    if settings.dtype == "bfloat16" and not on_gpu and not bfloat16_lives():
+        where = "emotion.dtype"
+        raise ModelError("bfloat16 ends the process on this processor", where, "set 'float32'")
+
+    def opened(weights: str) -> EmotionClassifier:
+        dtype: torch.dtype = getattr(torch, settings.dtype)
+        asked = {"flip": settings.flip, "device": settings.device, "draws": settings.draws}
+        return load_classifier(weights, dtype=dtype, **asked)
+
+    bad = settings.weights_bad
+    return Classify(opened(settings.weights), {bad: opened(bad)} if bad else {})

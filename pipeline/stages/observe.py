@@ -10,7 +10,7 @@ import numpy as np
 from models.emotions import EMOTIONS, UNKNOWN
 from models.faces import to_unit
 from pipeline.clock import Clock, wall_clock
-from pipeline.frames import FrameHeader, Looks
+from pipeline.frames import FrameHeader, Looks, ScoredBy
 from pipeline.records import Event, FaceObserved, Label, Probabilities, Quality, TrackUpdated
 from pipeline.settings import SmootherSettings
 from pipeline.stages.smooth import Smoother
@@ -47,7 +47,8 @@ class TrackSummary:
 class Observe:
     """Writes the records of one camera run: every look, and each track's start, updates and end.
 
-    `model` and `mode` name the classifier; `clock` stamps `classified_ms` and `published_ms`.
+    `model` and `mode` name the classifier where looks do not say who scored them; `clock` stamps
+    `classified_ms` and `published_ms`.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Observe:
     ) -> None:
         self.ended: list[TrackSummary] = []
         self._camera, self._run = camera, run
-        self._model, self._mode = model, mode
+        self._by = ScoredBy(model, mode)
         self._smoother = Smoother(settings)
         self._threshold = settings.unknown_below
         self._clock = clock
@@ -113,6 +114,8 @@ class Observe:
         confidence = float(probabilities.max())
         sure = confidence >= self._threshold
         label: Label = EMOTIONS[int(probabilities.argmax())] if sure else UNKNOWN  # type: ignore[assignment]
+        doubt = "" if sure else f"confidence below {self._threshold}"
+        by = looks.by[row] if looks.by else self._by
         quality = looks.quality
         weight = quality.weights(faces.scores)[row]
         box = to_unit(faces.boxes[row : row + 1], header.width, header.height)[0]
@@ -140,9 +143,9 @@ class Observe:
                 luma=round(float(quality.luma[row]), 4),
                 size_px=round(float(quality.size_px[row]), 1),
             ),
-            model=self._model,
-            mode=self._mode,
-            reason="" if sure else f"confidence below {self._threshold}",
+            model=by.model,
+            mode=by.mode,
+            reason="; ".join(why for why in (by.reason, doubt) if why),
         )
 
     def _updated(self, number: int, track: _Track, phase: str) -> TrackUpdated:

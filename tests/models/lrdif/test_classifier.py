@@ -18,7 +18,7 @@ from models.loading import build_network, load_classifier
 from models.lrdif.classifier import LRDifClassifier, noise_of
 from models.lrdif.network import LRDif
 from models.model_input import to_model_input
-from models.scores import normalised_entropy
+from models.scores import mutual_information, normalised_entropy
 from models.weights import CARD_KEY, ModelCard, as_stored, save
 
 MakeCard = Callable[..., ModelCard]
@@ -101,26 +101,47 @@ def test_faces_without_ids_have_id_nought(make_classifier: Make, crops: Crops) -
     assert np.array_equal(asked.predict(crops).probabilities, zeros)
 
 
-def test_draws_are_averaged_as_logits(make_classifier: Make, crops: Crops) -> None:
+def test_draws_are_averaged_as_probabilities(make_classifier: Make, crops: Crops) -> None:
     asked, one = make_classifier(draws=3, flip=False), make_classifier(flip=False)
     x = to_model_input(crops, asked.card)
+    starts = [np.stack([noise_of(int(i), draw, 1, 12)[0] for i in IDS]) for draw in range(3)]
     with torch.inference_mode():
-        found = asked.logits(x, IDS)
-        network = asked._network
-        each = [network(x, torch.from_numpy(np.stack([noise_of(int(i), draw, 1, 12)[0]
-                for i in IDS]))) for draw in range(3)]  # fmt: skip
-        first = one.logits(x, IDS)
-    torch.testing.assert_close(found, torch.stack(each).mean(dim=0), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(first, each[0], atol=1e-4, rtol=1e-4)
-    assert (each[0] - each[1]).abs().max() > 1e-2
+        logits = [asked._network(x, torch.from_numpy(start)) for start in starts]
+    each = torch.softmax(torch.stack(logits), dim=2).numpy()
+    np.testing.assert_allclose(asked.said(crops, IDS), each, atol=1e-5)
+    found = asked.predict(crops, IDS)
+    np.testing.assert_allclose(found.probabilities, each.mean(axis=0), atol=1e-5)
+    assert np.array_equal(found.uncertainty, normalised_entropy(found.probabilities))
+    np.testing.assert_allclose(one.predict(crops, IDS).probabilities, each[0], atol=1e-5)
+    assert abs(each[0] - each[1]).max() > 1e-3
+    assert asked.mode == "lrdif-4-x3"
+
+
+def test_draws_hang_on_the_id_alone(make_classifier: Make, crops: Crops) -> None:
+    asked = make_classifier(draws=4)
+    together = asked.said(crops, IDS)
+    assert together.shape == (4, 5, 8)
+    turned = asked.said(np.ascontiguousarray(crops[::-1]), IDS[::-1])[:, ::-1]
+    np.testing.assert_allclose(turned, together, atol=1e-5)
+    again = make_classifier(draws=4).said(crops, IDS)
+    assert np.array_equal(again, together)
+    np.testing.assert_allclose(make_classifier(draws=2).said(crops, IDS), together[:2], atol=1e-6)
+
+
+def test_draws_that_differ_are_told_from_draws_that_do_not(
+    make_classifier: Make, crops: Crops
+) -> None:
+    differing = mutual_information(make_classifier(draws=8).said(crops, IDS))
+    assert ((differing > 1e-5) & (differing < 1)).all()
+    same = mutual_information(make_classifier(draws=8, start="zero").said(crops, IDS))
+    assert same.max() < 1e-6
 
 
 def test_many_draws_agree_more_than_few(make_classifier: Make, crops: Crops) -> None:
     def spread(draws: int) -> float:
         asked = make_classifier(draws=draws, flip=False)
-        x = to_model_input(crops[:1], asked.card).expand(40, -1, -1, -1)
-        with torch.inference_mode():
-            return float(asked.logits(x, np.arange(40)).std(dim=0).mean())
+        said = asked.predict(crops[:1].repeat(40, axis=0), np.arange(40))
+        return float(said.probabilities.std(axis=0).mean())
 
     assert spread(8) < 0.6 * spread(1)
 

@@ -1,19 +1,29 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from models.crops import GEOMETRY
 from models.emotions import BASIC_SEVEN, EMOTIONS
 from models.faces import Faces
+from models.loading import build_network, load_classifier
 from models.scores import EmotionScores, normalised_entropy
-from models.weights import ModelCard
+from models.weights import ModelCard, save
 from pipeline.errors import ModelError
-from pipeline.frames import Frame, FrameHeader, TrackedFaces
-from pipeline.settings import CropSettings, EmotionSettings
+from pipeline.frames import Choice, Frame, FrameHeader, ScoredBy, TrackedFaces
+from pipeline.records import FaceObserved
+from pipeline.settings import CropSettings, EmotionSettings, SmootherSettings
+from pipeline.stages import classify as classify_stage
+from pipeline.stages.choose import Choose
 from pipeline.stages.classify import Classify, open_classify
 from pipeline.stages.crop import Crop
 from pipeline.stages.detect import Detect
+from pipeline.stages.observe import Observe
 
 HEADER = FrameHeader("door", "e1", 0, 0.0, 0, 0, "media", 200, 100)
 
@@ -95,3 +105,83 @@ def test_no_face_passes_as_no_face() -> None:
             return Faces.none()
 
     assert len(Detect(Blind(), 16)(np.zeros((10, 10, 3), np.uint8))) == 0
+
+
+@pytest.fixture
+def two_weights(tmp_path: Path) -> EmotionSettings:
+    """Two real networks, drawn at random."""
+    for number, name in enumerate(("good", "bad")):
+        torch.manual_seed(number)
+        network = {"width": 8, "stem_stride": 2}
+        card = ModelCard(
+            *(name, "resnet18", network, EMOTIONS, 48, 1, 0.5, 0.25, GEOMETRY, "made", "none")
+        )
+        save(tmp_path / f"{name}.safetensors", card, build_network(card).state_dict())
+    good, bad = (str(tmp_path / f"{name}.safetensors") for name in ("good", "bad"))
+    return EmotionSettings(weights=good, weights_bad=bad)
+
+
+def test_each_face_is_scored_by_the_weights_chosen_for_it(two_weights: EmotionSettings) -> None:
+    classify = open_classify(two_weights)
+    image = np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8)
+    boxes = ((120, 20, 170, 70), (20, 20, 70, 70), (60, 10, 130, 80))
+    tracked = TrackedFaces(HEADER, faces(*boxes), np.array([7, 2, 5]))
+    cropped = Crop(CropSettings(gather_s=0))(Frame(HEADER, image), tracked)
+    bad = Choice(two_weights.weights_bad, "noise 0.050")
+    looks = classify(replace(cropped, choices=(bad, Choice(), bad)))
+    by = [load_classifier(path) for path in (two_weights.weights_bad, two_weights.weights)]
+    for row, asked in enumerate((by[0], by[1], by[0])):
+        alone = asked.predict(cropped.crops[row : row + 1])
+        assert looks.scores.probabilities[row] == pytest.approx(alone.probabilities[0], abs=1e-6)
+        assert looks.scores.uncertainty[row] == pytest.approx(alone.uncertainty[0], abs=1e-6)
+    assert looks.by == (
+        ScoredBy("bad", "resnet18-flip", "noise 0.050"),
+        ScoredBy("good", "resnet18-flip"),
+        ScoredBy("bad", "resnet18-flip", "noise 0.050"),
+    )
+    assert (classify.model, classify.mode) == ("good", "resnet18-flip")
+    plain = classify(cropped)
+    assert plain.by == ()
+    for choices in ((Choice(),) * 3, ()):
+        same = classify(replace(cropped, choices=choices)).scores.probabilities
+        assert np.array_equal(same, plain.scores.probabilities)
+
+
+def test_events_name_the_weights_that_scored_each_face(two_weights: EmotionSettings) -> None:
+    """From a noisy picture to its records, through every stage between."""
+    image = np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8)
+    image[:, 100:] = 90
+    tracked = TrackedFaces(HEADER, faces((120, 20, 170, 70), (20, 20, 70, 70)), np.array([7, 2]))
+    cropped = Crop(CropSettings())(Frame(HEADER, image), tracked)
+    observe = Observe("door", "e1", "not me", "nor me", SmootherSettings(unknown_below=1))
+    looks = open_classify(two_weights)(Choose(two_weights)(cropped))
+    seen = [event for event in observe(looks) if isinstance(event, FaceObserved)]
+    assert [(event.track, event.model) for event in seen] == [(7, "good"), (2, "bad")]
+    assert seen[0].reason == "confidence below 1.0"
+    assert seen[1].reason.startswith("noise 0.")
+    assert seen[1].reason.endswith("; confidence below 1.0")
+    assert {event.mode for event in seen} == {"resnet18-flip"}
+
+
+def test_other_weights_must_serve_too() -> None:
+    with pytest.raises(ModelError, match="serving speaks the eight expressions"):
+        Classify(Brightness(), {"seven": Brightness(BASIC_SEVEN)})
+
+
+def test_draws_are_asked_of_a_model_that_draws(tmp_path: Path) -> None:
+    network = {"prior": 12, "input_px": 16, "widths": [8, 16, 32], "width": 16}
+    card = ModelCard(
+        *("small", "lrdif", network, EMOTIONS, 16, 1, 0.5, 0.25, GEOMETRY, "made", "none")
+    )
+    path = tmp_path / "small.safetensors"
+    save(path, card, build_network(card).state_dict())
+    assert open_classify(EmotionSettings(weights=str(path), draws=3)).mode == "lrdif-4-flip-x3"
+    assert open_classify(EmotionSettings(draws=3)).mode == "resnet18-flip"
+
+
+def test_bfloat16_is_refused_where_it_is_deadly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classify_stage, "bfloat16_lives", lambda: False)
+    with pytest.raises(ModelError, match=r"bfloat16 ends the process .*: emotion\.dtype: set"):
+        open_classify(EmotionSettings(dtype="bfloat16"))
+    monkeypatch.setattr(classify_stage, "bfloat16_lives", lambda: True)
+    assert open_classify(EmotionSettings(dtype="bfloat16")).mode == "resnet18-flip-bf16"

@@ -9,8 +9,8 @@ import time
 import pytest
 import torch
 
-from trainer import precision
-from trainer.precision import faster_dtype
+from models import precision
+from models.precision import bfloat16_lives, faster_dtype
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,7 @@ def test_what_the_child_says(
 ) -> None:
     monkeypatch.setattr(precision, "_PROBE", probe)
     assert faster_dtype(1) == (dtype or torch.float32)
+    assert bfloat16_lives() == (dtype is not None)
 
 
 def test_the_child_gets_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
