@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from models.detectors.base import Picture
+from models.faces import Faces
 from pipeline.clock import Clock, wall_clock
 from pipeline.config import Settings
 from pipeline.errors import StageFailed, UndercamError
@@ -17,7 +19,6 @@ from pipeline.frames import CroppedFaces, Frame, Link, Looks
 from pipeline.records import Event
 from pipeline.stages.choose import Choose
 from pipeline.stages.crop import Crop
-from pipeline.stages.detect import Detect
 from pipeline.stages.observe import Observe, TrackSummary
 from pipeline.stages.pace import Pace
 from pipeline.stages.track import Tracker
@@ -74,12 +75,14 @@ class RunSummary:
 
 def run_camera(
     source: Source,
-    detect: Detect,
+    detect: Callable[[Picture], Faces],
     classify: Ask,
     settings: Settings,
     sink: Sink,
     *,
     pace: Pace | None = None,
+    watch: Watch | None = None,
+    under_display: bool | None = None,
     clock: Clock = wall_clock,
     display: Callable[[Frame], Frame] | None = None,
     seen: Seen = lambda frame, events: None,
@@ -87,39 +90,65 @@ def run_camera(
 ) -> RunSummary:
     """Play a source through all stages until it ends or `stop()` says so.
 
-    `pace` picks the frames that are analysed, by default as the settings say. `display` stands
-    before the camera and changes what it sees (see `pipeline.stages.display`). Raises StageFailed
-    when a stage raises what it should not; what was written before stays.
+    `pace` picks the frames that are analysed, by default as the settings say; `watch` tells the
+    camera's states. `under_display` is the camera's own word (see `pipeline.stages.choose`).
+    `display` stands before the camera and changes what it sees (see `pipeline.stages.display`).
+    Raises StageFailed when a stage raises what it should not; what was written before stays, and
+    tracks and camera are told to have ended.
     """
-    camera, run = source.camera, source.run
-    tracker, crop = Tracker(settings.tracker), Crop(settings.crop)
-    configured = settings.cameras.get(camera)
-    choose = Choose(settings.emotion, configured.under_display if configured else None)
-    observe = Observe(camera, run, classify.model, classify.mode, settings.smoother, clock)
-    watch = Watch(camera, run, clock)
+    watch = watch or Watch(source.camera, source.run, clock)
     pace = pace or Pace(settings.source.analyse_fps)
+    stages = _Stages(source, detect, classify, settings, clock, under_display)
     summary = RunSummary()
-    for frame in source:
-        if isinstance(frame, Link):
-            sink(watch.silence(frame, source.shed))
-        else:
-            frame = display(frame) if display else frame
-            summary.frames += 1
-            events: list[Event] = []
-            if is_due := pace.is_due(frame.header.pts_s):
-                with _blamed(frame):
-                    faces = detect(frame.image)
-                    tracked = tracker.update(frame.header, faces)
-                    events += observe(classify(choose(crop(frame, tracked))))
-                summary.analysed += 1
-            events += watch.frame(frame.header, is_due, source.shed)
-            sink(events)
-            seen(frame, events)
-        if stop():
-            break
-    sink([*observe.finish(tracker.finish()), *watch.end(source.ending)])
-    summary.tracks, summary.shed = observe.ended, dict(source.shed)
+    try:
+        for frame in source:
+            if isinstance(frame, Link):
+                sink(watch.silence(frame, source.shed))
+            else:
+                frame = display(frame) if display else frame
+                is_due = pace.is_due(frame.header.pts_s)
+                events = stages(frame) if is_due else []
+                events += watch.frame(frame.header, is_due, source.shed)
+                sink(events)
+                seen(frame, events)
+                summary.frames += 1
+                summary.analysed += is_due
+            if stop():
+                break
+    except UndercamError as error:
+        sink([*stages.finish(), *watch.end(str(error))])
+        raise
+    sink([*stages.finish(), *watch.end(source.ending)])
+    summary.tracks, summary.shed = stages.observe.ended, dict(source.shed)
     return summary
+
+
+class _Stages:
+    """From a frame to its records; the state of the camera's faces lives in these stages."""
+
+    def __init__(
+        self,
+        source: Source,
+        detect: Callable[[Picture], Faces],
+        classify: Ask,
+        settings: Settings,
+        clock: Clock,
+        under_display: bool | None,
+    ) -> None:
+        self._detect, self._classify = detect, classify
+        self._tracker, self._crop = Tracker(settings.tracker), Crop(settings.crop)
+        self._choose = Choose(settings.emotion, under_display)
+        self.observe = Observe(
+            source.camera, source.run, classify.model, classify.mode, settings.smoother, clock
+        )
+
+    def __call__(self, frame: Frame) -> list[Event]:
+        with _blamed(frame):
+            tracked = self._tracker.update(frame.header, self._detect(frame.image))
+            return self.observe(self._classify(self._choose(self._crop(frame, tracked))))
+
+    def finish(self) -> list[Event]:
+        return self.observe.finish(self._tracker.finish())
 
 
 @contextmanager

@@ -60,7 +60,12 @@ class Watch:
         news = (link.state, link.reason) != (self._state, self._reason)
         if not news and self._clock() - self._told_ms < SILENT_MS:
             return []
-        return [self._status(link.state, link.since_ms, link.reason, 0.0, 0)]
+        return [self.tell(link.state, link.reason, link.since_ms)]
+
+    def tell(self, state: str, reason: str, since_ms: int | None = None) -> CameraStatus:
+        """A status by someone who knows better; `since_ms` is now where it is not given."""
+        since_ms = self._clock() if since_ms is None else since_ms
+        return self._status(state, since_ms, reason, 0.0, 0)
 
     def end(self, reason: str, state: str = "offline") -> list[CameraStatus]:
         """The last status of the run; none when nothing was ever told of it."""
