@@ -1,0 +1,41 @@
+"""When to try again: later and later, and not all at the same moment."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+
+class BackOff:
+    """After the n-th failure in a row the wait is least_s · 2ⁿ⁻¹, at most most_s, times a chance
+    in [0.5, 1)."""
+
+    def __init__(
+        self,
+        least_s: float,
+        most_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._least_s = least_s
+        self._most_s = most_s
+        self._clock = clock
+        self._chance = chance
+        self._failures = 0
+        self._again_s = 0.0
+
+    def failed(self) -> None:
+        """Wait longer than the last time."""
+        wait_s = min(self._least_s * 2.0 ** min(self._failures, 60), self._most_s)
+        self._failures += 1
+        self._again_s = self._clock() + wait_s * (0.5 + self._chance() / 2)
+
+    def succeeded(self) -> None:
+        """The next failure is the first again."""
+        self._failures = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is too early to try again."""
+        return self._failures > 0 and self._clock() < self._again_s

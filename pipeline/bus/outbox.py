@@ -1,0 +1,209 @@
+"""Where a camera's events wait on disk until bus or store has them, whatever happens to either."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from pipeline.bus import runfile
+from pipeline.bus.locks import FileLock
+from pipeline.errors import ServiceError
+from pipeline.records import CameraStatus, Event, EventsLost, FaceObserved
+
+PATIENCE_S = 1.0
+"""How long to wait for a lock: others hold one for an instant only, or as long as they live."""
+SAME_LOSS_MS = 60_000
+"""Events lost within this time of others belong to the same gap."""
+
+
+class _Waiting(NamedTuple):
+    """An event on its way to the file: when it was captured, and its line of JSON."""
+
+    at_ms: int
+    body: str
+
+
+class _Loss(NamedTuple):
+    since_ms: int
+    until_ms: int
+    events: int
+
+
+class Outbox:
+    """The events of one camera run, appended by the one process that reads the camera.
+
+    `most_rows` bounds what waits. Past it a live camera (`sheds`) loses the oldest, counted, but
+    never those under way; one that reads a file asks `has_room` before it goes on. Where the file
+    cannot be written, events wait in memory, under the same bound and in the same order, `trouble`
+    says why, and the next append, of nothing if need be, tries again.
+
+    Opening the same run again goes on behind what is there. Raises ServiceError where the folder
+    cannot be used, or where another process writes this run.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        camera: str,
+        run: str,
+        most_rows: int = 500_000,
+        sheds: bool = True,
+    ) -> None:
+        self.path = runfile.file_of(Path(folder), camera, run)
+        self.trouble = ""
+        self._most_rows = most_rows
+        self._sheds = sheds
+        self._memory: deque[_Waiting] = deque()
+        self._lost: _Loss | None = None
+        self._lock = _locked(self.path)
+        try:
+            self._file: sqlite3.Connection | None = self._opened()
+        except sqlite3.Error as error:
+            self._lock.close()
+            raise runfile.explained(error, self.path) from error
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Put events behind those that wait; they are safe from this process's end unless there is
+        `trouble`."""
+        self._memory.extend(_Waiting(_captured_ms(event), event.to_json()) for event in events)
+        try:
+            if self._memory or self._lost:
+                self._write()
+            self.trouble = ""
+        except sqlite3.Error as error:
+            self._suffer(error)
+        if self._sheds:
+            self._shed_memory()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a camera that loses nothing may go on."""
+        return not self._memory and self.waiting < self._most_rows
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait, in file and memory, without those under way."""
+        in_file = 0
+        with suppress(sqlite3.Error):
+            in_file = len(runfile.waiting_in(self._file)) if self._file else 0
+        return in_file + len(self._memory)
+
+    def close(self) -> None:
+        """Let go of the run. Raises ServiceError when events are left that could not be written."""
+        try:
+            self.append([])
+        finally:
+            self._close_file()
+            self._lock.close()
+        if self._memory:
+            left = f"{len(self._memory)} events could not be written and are lost"
+            raise ServiceError(left, str(self.path), self.trouble)
+
+    def __enter__(self) -> Outbox:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _opened(self) -> sqlite3.Connection:
+        try:
+            return runfile.opened(self.path, PATIENCE_S)
+        except sqlite3.DatabaseError as error:
+            if not runfile.is_damaged(error):
+                raise
+        runfile.set_aside(self.path)
+        return runfile.opened(self.path, PATIENCE_S)
+
+    def _write(self) -> None:
+        self._file = self._file or self._opened()
+        with runfile.transaction(self._file):
+            insert = "INSERT INTO events (at_ms, body) VALUES (?, ?)"
+            self._file.executemany(insert, self._memory)
+            if self._lost:
+                _count(self._file, self._lost)
+            if self._sheds:
+                self._shed_file(self._file)
+        self._memory.clear()
+        self._lost = None
+
+    def _suffer(self, error: sqlite3.Error) -> None:
+        """Say what is wrong, and begin anew with the next append."""
+        self.trouble = str(runfile.explained(error, self.path))
+        self._close_file()
+        if runfile.is_damaged(error):
+            runfile.set_aside(self.path)
+
+    def _close_file(self) -> None:
+        if self._file:
+            with suppress(sqlite3.Error):
+                self._file.close()
+        self._file = None
+
+    def _shed_file(self, file: sqlite3.Connection) -> None:
+        surplus = runfile.waiting_in(file)[: -self._most_rows]
+        if not surplus:
+            return
+        oldest = "FROM events WHERE n BETWEEN ? AND ?"
+        ends = (surplus[0], surplus[-1])
+        span = file.execute(f"SELECT min(at_ms), max(at_ms), count(*) {oldest}", ends)
+        _count(file, _Loss(*span.fetchone()))
+        file.execute(f"DELETE {oldest}", ends)
+
+    def _shed_memory(self) -> None:
+        """What waits in memory is bounded on its own: the file cannot be counted now."""
+        surplus = len(self._memory) - self._most_rows
+        gone = [self._memory.popleft().at_ms for _ in range(surplus)]
+        if gone:
+            before = self._lost or _Loss(gone[0], gone[0], 0)
+            self._lost = _Loss(
+                min(before.since_ms, *gone),
+                max(before.until_ms, *gone),
+                before.events + len(gone),
+            )
+
+
+def _locked(path: Path) -> FileLock:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock.take(runfile.lock_of(path), PATIENCE_S)
+    except OSError as error:
+        raise ServiceError(
+            "outbox cannot be made", str(path.parent), str(error.strerror)
+        ) from error
+    if lock is None:
+        remedy = "one process may read a camera; end the other one"
+        raise ServiceError("outbox is written by another process", str(path), remedy)
+    return lock
+
+
+def _count(file: sqlite3.Connection, loss: _Loss) -> None:
+    """Let the last gap grow if it is near and so little told, or begin another."""
+    last = file.execute("SELECT n, until_ms, told FROM lost ORDER BY n DESC LIMIT 1").fetchone()
+    if last and (last[2] == 0 or loss.since_ms - last[1] < SAME_LOSS_MS):
+        file.execute(
+            "UPDATE lost SET since_ms = min(since_ms, ?), until_ms = max(until_ms, ?),"
+            " events = events + ? WHERE n = ?",
+            (*loss, last[0]),
+        )
+    else:
+        file.execute("INSERT INTO lost (since_ms, until_ms, events) VALUES (?, ?, ?)", loss)
+
+
+def _captured_ms(event: Event) -> int:
+    match event:
+        case FaceObserved():
+            return event.captured_ms
+        case CameraStatus() | EventsLost():
+            return event.since_ms
+        case _:
+            return event.ended_ms
