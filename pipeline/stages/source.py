@@ -57,6 +57,8 @@ class VideoSource:
     picture could be decoded, in between if a webcam is lost.
     """
 
+    reconnects = 0
+
     def __init__(
         self,
         url: str | Path,
@@ -104,6 +106,11 @@ class VideoSource:
     def close(self) -> None:
         """Give the file or the device back. May be called twice."""
         self._resources.close()
+
+    @property
+    def decoded(self) -> int:
+        """Frames decoded so far."""
+        return self._index
 
     @property
     def ending(self) -> str:

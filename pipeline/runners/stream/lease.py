@@ -1,0 +1,41 @@
+"""What a camera worker is told, and what it tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.settings import CameraSettings
+
+ENDED, FAILED, STOPPED = "ended", "failed", "stopped"
+"""A file was read to its end; a stage or a source raised; told to, or nobody renewed the lease."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to read a camera, for a few seconds at a time; `epoch` is never given twice."""
+
+    camera: str
+    epoch: int
+    settings: CameraSettings
+    quarantined: bool = False
+
+    @property
+    def run(self) -> str:
+        """The run of a live camera under this lease."""
+        return f"e{self.epoch}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a lease fares.
+
+    `state` as in camera_status, "connecting" before the first of these, or one of the above; and
+    `trouble` is what its outbox suffers from. Both sentences are "" as long as all is well.
+    `waiting` counts the events in the outbox.
+    """
+
+    lease: Lease
+    state: str
+    reason: str = ""
+    trouble: str = ""
+    waiting: int = 0

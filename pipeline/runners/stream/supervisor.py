@@ -1,0 +1,224 @@
+"""Who reads which camera: the roster on one side, camera processes on the other.
+
+Keeps nothing that it could not learn again from them, so it may die at any time; cameras go on
+without it for as long as a lease lasts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Protocol
+
+from pipeline.backoff import BackOff
+from pipeline.clock import Clock, wall_clock
+from pipeline.errors import ServiceError
+from pipeline.runners.stream.lease import ENDED, FAILED, STOPPED, Lease, Report
+from pipeline.settings import CameraSettings, WorkersSettings
+
+DEATHS, DEATHS_WITHIN_S = 2, 300.0
+"""A camera whose process died so often in that time gets one of its own."""
+RETRY_LEAST_S, RETRY_MOST_S = 1.0, 60.0
+"""Before a camera that failed, or killed a process of its own, is leased again; after the longer
+time without another failure the next one counts as the first."""
+START_S = 60.0
+"""A process that begins may take so long to answer."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What camera processes say, by name; one that neither answered nor died is late."""
+
+    reports: Mapping[str, Sequence[Report]] = field(default_factory=dict)
+    died: frozenset[str] = frozenset()
+
+
+class Fleet(Protocol):
+    """The camera processes there are, each known by its name. Nothing here waits for long."""
+
+    def names(self) -> Sequence[str]:
+        """All of them."""
+        ...
+
+    def start(self, name: str) -> None:
+        """One more."""
+        ...
+
+    def stop(self, name: str) -> None:
+        """End one, whatever it does."""
+        ...
+
+    def reports(self) -> Answers:
+        """How all their leases fare."""
+        ...
+
+    def renew(self, leases: Mapping[str, Sequence[Lease]]) -> Answers:
+        """Tell each what it is to read; one that died is there again, empty, at the next call."""
+        ...
+
+
+class Supervisor:
+    """Call `step` about once a second."""
+
+    def __init__(
+        self,
+        settings: WorkersSettings,
+        roster: Callable[[], Mapping[str, CameraSettings]],
+        fleet: Fleet,
+        first: Mapping[str, CameraSettings] | None = None,
+        *,
+        clock: Clock = wall_clock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`first` are the cameras to read until the roster has answered once."""
+        self._settings, self._roster, self._fleet = settings, roster, fleet
+        self._clock, self._monotonic = clock, monotonic
+        self._wanted = dict(first or {})
+        self._leases: dict[str, dict[str, Lease]] = {}
+        self._answered: dict[str, float] = {}
+        self._deaths: defaultdict[str, list[float]] = defaultdict(list)
+        self._retries: dict[str, BackOff] = {}
+        self._failed: dict[str, float] = {}
+        self._epoch = 0
+        self._reports: dict[str, Report] = {}
+        self.deaths = 0
+        self.trouble = ""
+        """Why the roster cannot be read; "" while it can."""
+        self._adopt()
+
+    def step(self) -> None:
+        """Bring processes in line with the roster; every lease that stands is renewed."""
+        self._read_roster()
+        self._drop_unwanted()
+        self._place()
+        answers = self._fleet.renew({n: list(kept.values()) for n, kept in self._leases.items()})
+        now = self._monotonic()
+        for name, reports in answers.reports.items():
+            self._answered[name] = now
+            self._heed(name, reports)
+        for name in answers.died & self._leases.keys():
+            self._bury(name, now)
+        for name in self._late(now):
+            self._fleet.stop(name)
+            self._bury(name, now)
+            del self._leases[name]
+
+    def reports(self) -> dict[str, Report]:
+        """How every camera fared when it last told, by name."""
+        return dict(self._reports)
+
+    def leases(self) -> dict[str, list[Lease]]:
+        """What every process is to read, by its name."""
+        return {name: list(leases.values()) for name, leases in self._leases.items()}
+
+    def _adopt(self) -> None:
+        """Leases that stand when we begin stay as they are."""
+        now = self._monotonic()
+        self._leases = {name: {} for name in self._fleet.names()}
+        self._answered = dict.fromkeys(self._leases, now)
+        for name, reports in self._fleet.reports().reports.items():
+            for report in reports:
+                lease = report.lease
+                self._epoch = max(self._epoch, lease.epoch)
+                if report.state not in (FAILED, STOPPED):
+                    self._leases[name][lease.camera] = lease
+
+    def _read_roster(self) -> None:
+        try:
+            roster = self._roster()
+        except ServiceError as error:
+            self.trouble = str(error)
+            return
+        self.trouble = ""
+        self._wanted = {camera: s for camera, s in roster.items() if s.enabled}
+
+    def _drop_unwanted(self) -> None:
+        for leases in self._leases.values():
+            for camera, lease in list(leases.items()):
+                if self._wanted.get(camera) != lease.settings:
+                    del leases[camera]
+        for camera in self._reports.keys() - self._wanted.keys():
+            del self._reports[camera]
+
+    def _place(self) -> None:
+        held = {camera for leases in self._leases.values() for camera in leases}
+        for camera in sorted(self._wanted.keys() - held):
+            retry = self._retries.get(camera)
+            if (retry and retry.waits) or self._has_ended(camera):
+                continue
+            alone = self._deaths_of(camera) >= DEATHS
+            lease = Lease(camera, self._next_epoch(), self._wanted[camera], alone)
+            self._leases[self._room(alone)][camera] = lease
+        self._retire()
+
+    def _room(self, alone: bool) -> str:
+        """A process with room, the fullest first; a new one where there is none."""
+        open_ones = [
+            (-len(leases), name)
+            for name, leases in self._leases.items()
+            if len(leases) < (1 if alone else self._settings.cameras_per_worker)
+            and not any(lease.quarantined for lease in leases.values())
+        ]
+        if open_ones:
+            return min(open_ones)[1]
+        name = next(f"cameras-{n}" for n in count() if f"cameras-{n}" not in self._leases)
+        self._fleet.start(name)
+        self._leases[name] = {}
+        self._answered[name] = self._monotonic() + START_S
+        return name
+
+    def _has_ended(self, camera: str) -> bool:
+        report = self._reports.get(camera)
+        ended = report is not None and report.state == ENDED
+        return ended and report.lease.settings == self._wanted[camera]
+
+    def _retire(self) -> None:
+        """One idle process stays, for the next camera."""
+        idle = sorted(name for name, leases in self._leases.items() if not leases)
+        for name in idle[1:]:
+            self._fleet.stop(name)
+            del self._leases[name]
+
+    def _heed(self, name: str, reports: Sequence[Report]) -> None:
+        for report in reports:
+            camera = report.lease.camera
+            if self._leases.get(name, {}).get(camera) != report.lease:
+                continue
+            self._reports[camera] = report
+            if report.state in (FAILED, STOPPED):
+                del self._leases[name][camera]
+                if report.state == FAILED:
+                    self._retry_later(camera)
+
+    def _bury(self, name: str, now: float) -> None:
+        self.deaths += 1
+        self._answered[name] = now + START_S
+        for camera in self._leases[name]:
+            if not self._has_ended(camera):
+                self._deaths[camera].append(now)
+                if self._deaths_of(camera) > DEATHS:
+                    self._retry_later(camera)
+        self._leases[name] = {}
+
+    def _late(self, now: float) -> list[str]:
+        patience_s = 2 * self._settings.lease_s
+        return [name for name in self._leases if now - self._answered[name] > patience_s]
+
+    def _deaths_of(self, camera: str) -> int:
+        since = self._monotonic() - DEATHS_WITHIN_S
+        self._deaths[camera] = [at for at in self._deaths[camera] if at >= since]
+        return len(self._deaths[camera])
+
+    def _retry_later(self, camera: str) -> None:
+        now = self._monotonic()
+        if now - self._failed.get(camera, -RETRY_MOST_S) >= RETRY_MOST_S:
+            self._retries[camera] = BackOff(RETRY_LEAST_S, RETRY_MOST_S, self._monotonic)
+        self._failed[camera] = now
+        self._retries[camera].failed()
+
+    def _next_epoch(self) -> int:
+        self._epoch = max(self._clock(), self._epoch + 1)
+        return self._epoch

@@ -1,0 +1,70 @@
+"""A file that plays the part of a live camera: at its own pace, again and again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pipeline.clock import Clock, wall_clock
+from pipeline.frames import Frame
+from pipeline.stages.source import VideoSource
+
+
+class LoopedFile:
+    """Frames without end, stamped with the wall time at which they are due.
+
+    Whoever is slow misses frames, as with a camera: one that comes later than its successor is due
+    is shed, counted as "newer". Media time goes on from one round to the next. Raises InputError
+    for a file that cannot be opened, also when it is gone at a later round.
+    """
+
+    reconnects = 0
+    ending = "stopped"
+
+    def __init__(
+        self, url: str | Path, camera: str, run: str, *, clock: Clock = wall_clock
+    ) -> None:
+        self.camera, self.run = camera, run
+        self.decoded = 0
+        self.shed: Counter[str] = Counter()
+        self._url, self._clock = url, clock
+        self._round = self._opened()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._round.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        begins_s = 0.0
+        while True:
+            period_s = 1 / self._round.fps
+            pts_s = begins_s
+            for frame in self._round:
+                header = frame.header
+                pts_s = begins_s + header.pts_s
+                index, self.decoded = self.decoded, self.decoded + 1
+                if header.received_ms - header.captured_ms > 1000 * period_s:
+                    self.shed["newer"] += 1
+                else:
+                    yield Frame(replace(header, index=index, pts_s=pts_s), frame.image)
+            begins_s = pts_s + period_s
+            self._round.close()
+            self._round = self._opened()
+
+    def _opened(self) -> VideoSource:
+        return VideoSource(self._url, self.camera, self.run, clock=self._clock, realtime=True)

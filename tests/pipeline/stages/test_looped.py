@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.stages.looped import LoopedFile
+from pipeline.stages.video import VideoWriter
+
+FRAMES, FPS = 10, 50
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.mp4"
+    with VideoWriter(path, 64, 48, FPS) as writer:
+        for _ in range(FRAMES):
+            writer.write(np.zeros((48, 64, 3), np.uint8))
+    return path
+
+
+def test_it_goes_round_and_its_time_goes_on(clip: Path) -> None:
+    with LoopedFile(clip, "door", "e1") as source:
+        frames = [frame.header for frame in islice(source, 25)]
+    assert [frame.index for frame in frames] == sorted({frame.index for frame in frames})
+    assert source.decoded == frames[-1].index + 1
+    assert source.decoded == len(frames) + source.shed.total()
+    times = np.array([frame.pts_s for frame in frames])
+    expected = np.array([frame.index for frame in frames]) / FPS
+    np.testing.assert_allclose(times, expected, atol=1e-6)
+    assert {(frame.run, frame.clock) for frame in frames} == {("e1", "arrival")}
+
+
+def test_who_is_slow_misses_frames_and_every_one_is_counted(clip: Path) -> None:
+    now_ms = [0]
+
+    def clock() -> int:
+        now_ms[0] += 1
+        return now_ms[0]
+
+    with LoopedFile(clip, "door", "e1", clock=clock) as source:
+        seen = 0
+        for frame in source:
+            assert frame.header.received_ms - frame.header.captured_ms <= 1000 / FPS
+            seen += 1
+            now_ms[0] += 70  # three periods and a half for every frame
+            if seen == 12:
+                break
+    assert source.shed["newer"] >= seen
+    assert source.decoded == seen + source.shed.total()
+
+
+def test_a_file_that_goes_away_is_named(clip: Path) -> None:
+    with LoopedFile(clip, "door", "e1") as source:
+        frames = iter(source)
+        next(frames)
+        clip.unlink()
+        with pytest.raises(InputError, match="no such file"):
+            list(frames)
