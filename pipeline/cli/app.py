@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from pipeline.cli import analyze, dashboard, demo, doctor, evaluate, table, train, udc
+from pipeline.cli import analyze, dashboard, demo, doctor, evaluate, export, table, train, udc
 from pipeline.errors import ConfigError, UndercamError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command()(analyze.analyze)
 app.command()(dashboard.dashboard)
 app.command()(doctor.doctor)
 app.command()(evaluate.evaluate)
+app.command()(export.export)
 app.command()(table.table)
 app.command()(train.train)
 app.command()(udc.udc)

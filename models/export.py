@@ -1,0 +1,137 @@
+"""Weights as ONNX, for runtimes without torch: checked against torch before the file stands there.
+
+The graph takes `x` (n, channels, px, px) float32, normalised as the card says, and gives `logits`
+(n, K). A model that draws at random has `noise` (n, draws of N(0, I), size) as a second input, its
+steps unrolled. The card is JSON under `undercam.card` in the file's metadata.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from models.crops import CROP_PX
+from models.errors import ModelError
+from models.loading import build_network, find_weights
+from models.lrdif.network import LRDif
+from models.model_input import to_model_input
+from models.weights import CARD_KEY, ModelCard, read_card, read_state, restore
+
+OPSET = 18
+TOLERANCE = 1e-4
+"""Largest difference between a logit of the file and one of torch."""
+FACES = 3
+
+
+class _Drawing(nn.Module):
+    """LRDif with its random numbers in one input: the start, and what each step adds. A control
+    that draws nothing is asked without."""
+
+    def __init__(self, network: LRDif) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        if noise is None:
+            noise = x.new_zeros(x.shape[0], 1, self.network.prior)
+        start, *noises = noise.unbind(dim=1)
+        logits: Tensor = self.network(x, start, noises)
+        return logits
+
+
+def export(name_or_path: str, out: Path) -> float:
+    """Write weights as ONNX; returns the largest difference from torch's logits that was seen.
+
+    Raises ModelError for weights that cannot be exported, or whose graph answers otherwise.
+    """
+    path = find_weights(name_or_path)
+    card = read_card(path)
+    network = build_network(card)
+    restore(network, read_state(path), path)
+    return write(network.eval(), card, out)
+
+
+def write(network: nn.Module, card: ModelCard, out: Path) -> float:
+    """`export` of a network and its card."""
+    if isinstance(network, LRDif) and network.clip:
+        remedy = "export weights with an image encoder of their own"
+        raise ModelError("CLIP is not part of the weights", card.name, remedy)
+    inputs = _inputs(network, card)
+    asked = (_Drawing(network) if isinstance(network, LRDif) else network).eval()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        _trace(asked, inputs, unfinished, card)
+        _sign(unfinished, card)
+        difference = _difference(asked, card, unfinished, inputs)
+        if not difference <= TOLERANCE:
+            what = f"the graph answers otherwise, by {difference:.2g}"
+            raise ModelError(what, card.name, "use the weights themselves, and report it")
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return difference
+
+
+def _inputs(network: nn.Module, card: ModelCard) -> dict[str, Tensor]:
+    """Pictures of noise as they become inputs, and random numbers where the network wants them."""
+    rng = np.random.default_rng(0)
+    crops = rng.integers(0, 256, (FACES, CROP_PX, CROP_PX, 3), np.uint8)
+    inputs = {"x": to_model_input(crops, card)}
+    if isinstance(network, LRDif) and network.restorer.denoiser:
+        count = network.diffusion.steps if network.diffusion.insert_noise else 1
+        noise = rng.standard_normal((FACES, count, network.prior), np.float32)
+        inputs["noise"] = torch.from_numpy(noise)
+    return inputs
+
+
+def _trace(network: nn.Module, inputs: dict[str, Tensor], path: Path, card: ModelCard) -> None:
+    names = [*inputs, "logits"]
+    with warnings.catch_warnings():
+        # The tracing exporter is deprecated; the newer one needs a package more. Sizes of pictures
+        # become constants, as they should, and the tracer warns of each.
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                network,
+                tuple(inputs.values()),
+                path,
+                input_names=list(inputs),
+                output_names=["logits"],
+                dynamic_axes={name: {0: "n"} for name in names},
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        except (RuntimeError, TypeError, ValueError) as error:  # OnnxExporterError among them
+            why = str(error).strip().splitlines()[0]
+            what = f"{card.model} cannot be exported ({why})"
+            raise ModelError(what, card.name, "use the weights themselves") from error
+
+
+def _sign(path: Path, card: ModelCard) -> None:
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, {CARD_KEY: card.to_json()})
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def _difference(
+    network: nn.Module, card: ModelCard, path: Path, traced: dict[str, Tensor]
+) -> float:
+    """The largest difference of a logit, over faces in a batch and, the last of them, alone."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found = 0.0
+    for rows in (slice(None), slice(FACES - 1, FACES)):
+        inputs = {name: value[rows].flip(-1) for name, value in traced.items()}
+        (ours,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        with torch.inference_mode():
+            theirs = network(*inputs.values()).numpy()
+        found = max(found, float(np.abs(ours - theirs).max()))
+    return found
