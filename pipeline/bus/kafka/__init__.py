@@ -1,0 +1,1 @@
+"""Kafka: the one room that imports its client."""

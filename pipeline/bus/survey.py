@@ -1,0 +1,49 @@
+"""What lies in a folder of outboxes, looked at from outside while others write and drain it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.bus import runfile
+from pipeline.bus.drain import Drain
+from pipeline.bus.locks import FileLock
+from pipeline.errors import InputError
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One run's file: events that wait, events that had to be shed, whether a writer lives, and
+    what is wrong with the file, if anything is."""
+
+    file: str
+    camera: str
+    run: str
+    waiting: int
+    lost: int
+    live: bool
+    fault: str = ""
+
+
+def survey(folder: str | Path) -> list[Waiting]:
+    """Every outbox of the folder by name; raises InputError where there is no such folder."""
+    try:
+        paths = sorted(Path(folder).iterdir())
+    except OSError as error:
+        remedy = f"give the folder of outbox.folder ({error.strerror})"
+        raise InputError("no folder of outboxes", str(folder), remedy) from error
+    return [_look(path, name) for path in paths if (name := runfile.name_of(path))]
+
+
+def _look(path: Path, name: runfile.Name) -> Waiting:
+    lock = FileLock.take(runfile.lock_of(path))
+    if lock:
+        lock.close()
+    live = lock is None
+    try:
+        with closing(Drain(path)) as drain:
+            return Waiting(path.name, *name, drain.count(), drain.lost(), live)
+    except sqlite3.Error as error:
+        return Waiting(path.name, *name, 0, 0, live, str(runfile.explained(error, path)))

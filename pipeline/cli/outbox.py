@@ -1,0 +1,98 @@
+"""`undercam outbox`: what waits on this machine, and getting it away by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from typer import Argument, Option
+
+from pipeline.bus.relay import Relay
+from pipeline.bus.survey import Waiting, survey
+from pipeline.cli.longrun import asked_to_stop
+from pipeline.cli.output import OUT, print_json, warn
+from pipeline.config import load
+from pipeline.runners.delivery import delivery
+
+outbox = typer.Typer(help="Events that wait on this machine's disk for bus or store.")
+FOLDER = Argument(help="The folder. Default: outbox.folder.", show_default=False)
+CONFIG = Option("-c", "--config", help="A TOML file.")
+JSON = Option("--json", help="Print one JSON object.")
+
+
+@outbox.command()
+def status(
+    folder: Annotated[Path | None, FOLDER] = None,
+    config: Annotated[Path | None, CONFIG] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Show what waits, what was lost, and which runs are still being written."""
+    found = survey(folder or load(config).outbox.folder)
+    if as_json:
+        print_json(
+            {
+                "files": [asdict(one) for one in found],
+                "waiting": sum(one.waiting for one in found),
+                "lost": sum(one.lost for one in found),
+            }
+        )
+    else:
+        _show(found)
+
+
+@outbox.command()
+def drain(
+    folder: Annotated[Path | None, FOLDER] = None,
+    config: Annotated[Path | None, CONFIG] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Send everything that waits to the bus, or into the database where no bus is set.
+
+    For the outbox of a machine that is gone, or when `undercam run` does not run.
+    """
+    settings = load(config)
+    source = folder or Path(settings.outbox.folder)
+    survey(source)
+    with (
+        delivery(settings) as deliver,
+        Relay(source, deliver, settings.outbox.batch_rows) as relay,
+        asked_to_stop() as stop,
+    ):
+        _drain(relay, stop)
+        counts = {
+            "sent": relay.sent,
+            "dead": relay.dead,
+            "lost": relay.lost,
+            "waiting": relay.waiting,
+            "damaged": [str(path) for path in relay.damaged],
+        }
+    for path in relay.damaged:
+        warn("outbox is damaged", str(path), "it was set aside; the rest was sent")
+    if as_json:
+        print_json(counts)
+    else:
+        OUT.print(f"sent {relay.sent} events and {relay.dead} dead letters")
+
+
+def _drain(relay: Relay, stop: Callable[[], bool]) -> None:
+    """Until nothing waits; raises ServiceError when bus or store does not take it."""
+    damaged = 0
+    while not stop():
+        if relay.step() or len(relay.damaged) > damaged:
+            damaged = len(relay.damaged)
+        elif relay.fault:
+            raise relay.fault
+        else:
+            return
+
+
+def _show(found: list[Waiting]) -> None:
+    table = Table("camera", "run", "waiting", "lost", "writer", "")
+    for one in found:
+        live = "lives" if one.live else "gone"
+        table.add_row(one.camera, one.run, str(one.waiting), str(one.lost), live, one.fault)
+    OUT.print(table if found else "nothing waits")

@@ -1,0 +1,70 @@
+"""`undercam store`: from Kafka into the database."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from pipeline.cli.longrun import Complaints, asked_to_stop
+from pipeline.cli.output import OUT, print_json
+from pipeline.config import Settings, load, resolve
+from pipeline.errors import ConfigError
+from pipeline.runners.delivery import open_publisher
+from pipeline.store.engine import open_store
+from pipeline.store.writer import StoreWriter
+
+
+def store(
+    config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
+    until_idle: Annotated[
+        float, Option(help="End when nothing came for so many seconds; 0: never.", min=0)
+    ] = 0.0,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object at the end.")] = False,
+) -> None:
+    """Put what arrives on the bus into the database, until Ctrl-C or SIGTERM.
+
+    Several may run at once and share the work. While the database is away, nothing is lost.
+    """
+    settings = load(config)
+    if not settings.bus.url:
+        remedy = "set it; without a bus `undercam run` writes into the database itself"
+        raise ConfigError("no bus to read from", "bus.url", remedy)
+    counts = _consume(settings, until_idle or math.inf)
+    if as_json:
+        print_json(counts)
+    else:
+        OUT.print(f"stored {counts['events']} events, {counts['dead']} dead letters")
+
+
+def _consume(settings: Settings, until_idle_s: float) -> dict[str, float]:
+    with ExitStack() as stack:
+        publisher = stack.enter_context(open_publisher(settings.bus))
+        # It needs Kafka's client, and whether that is installed is known by now.
+        from pipeline.bus.kafka.feed import KafkaFeed
+        from pipeline.runners.store import StoreConsumer
+
+        engine = open_store(resolve(settings.store.url), settings.store.busy_timeout_s)
+        stack.callback(engine.dispose)
+        writer = StoreWriter(engine, batch_rows=settings.store.batch_rows)
+        feed = stack.enter_context(KafkaFeed(settings.bus, settings.store.batch_rows))
+        stop = stack.enter_context(asked_to_stop())
+        consumer = StoreConsumer(feed, publisher, writer)
+        complaints = Complaints()
+
+        def ended() -> bool:
+            complaints.hear(consumer.fault)
+            return stop()
+
+        begun_s = time.monotonic()
+        consumer.run(ended, until_idle_s)
+        return {
+            "events": consumer.events,
+            "batches": consumer.batches,
+            "dead": consumer.dead,
+            "seconds": round(time.monotonic() - begun_s, 1),
+        }

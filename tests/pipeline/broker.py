@@ -1,0 +1,140 @@
+"""A real Kafka broker of our own, with a port for everyone, one with a login, and one with TLS."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ALICE, BOB = ("alice", "s3cret-w0rd"), ("bob", "hunter2")
+"""Who may do everything, by SCRAM; and who may log in, by PLAIN, and do nothing."""
+_JAAS = "org.apache.kafka.common.security"
+
+
+class Broker:
+    """Started in `folder`, whose records a restart finds again."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self._program = program
+        self._folder = folder
+        self._port = _free_ports(4)
+        self._certificate = _certificate(folder)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"kafka://127.0.0.1:{self._port}"
+
+    @property
+    def login_url(self) -> str:
+        return f"kafka://127.0.0.1:{self._port + 2}"
+
+    @property
+    def tls_url(self) -> str:
+        return f"kafka://127.0.0.1:{self._port + 3}"
+
+    @property
+    def certificate(self) -> str:
+        return str(self._certificate)
+
+    def start(self) -> None:
+        """Returns when clients are answered."""
+        command = [str(self._program), str(self._folder / "broker"), str(self._port)]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *self._properties()],
+                env=os.environ | {"SCRAM": ":".join(ALICE)},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._wait()
+
+    def stop(self, how: int = signal.SIGTERM) -> None:
+        assert self._process
+        os.killpg(self._process.pid, how)
+        self._process.wait(30)
+
+    def crash(self) -> None:
+        self.stop(signal.SIGKILL)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """A broker that answers nobody and closes nothing."""
+        assert self._process
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
+
+    def _properties(self) -> list[str]:
+        port = self._port
+        listeners = (
+            f"INSIDE://127.0.0.1:{port},CLIENT://127.0.0.1:{port + 2},TLS://127.0.0.1:{port + 3}"
+        )
+        login = [
+            f"listener.name.{name}.{key}"
+            for name in ("client", "tls")
+            for key in (
+                f"scram-sha-256.sasl.jaas.config={_JAAS}.scram.ScramLoginModule required;",
+                f"plain.sasl.jaas.config={_JAAS}.plain.PlainLoginModule required"
+                f' user_{BOB[0]}="{BOB[1]}";',
+            )
+        ]
+        return [
+            "listener.security.protocol.map="
+            "INSIDE:PLAINTEXT,CLIENT:SASL_PLAINTEXT,TLS:SASL_SSL,CONTROLLER:PLAINTEXT",
+            f"listeners={listeners},CONTROLLER://127.0.0.1:{port + 1}",
+            f"advertised.listeners={listeners}",
+            "inter.broker.listener.name=INSIDE",
+            "sasl.enabled.mechanisms=SCRAM-SHA-256,PLAIN",
+            *login,
+            "ssl.keystore.type=PEM",
+            f"ssl.keystore.location={self._folder / 'both.pem'}",
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            f"super.users=User:ANONYMOUS;User:{ALICE[0]}",
+        ]
+
+    def _wait(self) -> None:
+        assert self._process
+        deadline = time.monotonic() + 60
+        log = self._folder / "log"
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", self._port + 3), 1):
+                    return
+            except OSError:
+                assert self._process.poll() is None, log.read_text()[-3000:]
+                assert time.monotonic() < deadline, log.read_text()[-3000:]
+                time.sleep(0.05)
+
+
+def _free_ports(count: int) -> int:
+    """The first of so many free ports in a row."""
+    while True:
+        first = random.randrange(20_000, 30_000)
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+
+
+def _certificate(folder: Path) -> Path:
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
+    made = [*make.split(), "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(
+        [*made, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True
+    )
+    (folder / "both.pem").write_text(key.read_text() + certificate.read_text())
+    return certificate

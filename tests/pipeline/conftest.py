@@ -1,0 +1,34 @@
+"""What several rooms of the pipeline are tested with: events, a broker, databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from pipeline.settings import BusSettings
+from tests.pipeline.broker import Broker
+from tests.pipeline.store.conftest import free_port, make, postgres_url, server
+
+__all__ = ["free_port", "make", "postgres_url", "server"]
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def broker(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """Started once; a test that stops it starts it again."""
+    made = Broker(data / "kafka/broker", tmp_path_factory.mktemp("kafka"))
+    made.start()
+    yield made
+    made.crash()
+
+
+@pytest.fixture
+def bus(broker: Broker) -> BusSettings:
+    """Topics and a group that no other test uses."""
+    name = f"test{next(_numbers)}"
+    return BusSettings(
+        url=broker.url, topic_prefix=name, group=f"{name}-store", partitions=2, timeout_s=5
+    )
