@@ -20,6 +20,10 @@ class UndercamError(Exception):
         self.where = where
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[type[UndercamError], tuple[str, str, str]]:
+        """So that it may come from another process."""
+        return type(self), (self.what, self.where, self.remedy)
+
 
 class ModelError(UndercamError):
     """Weights, a network file, or an input that a network cannot take."""

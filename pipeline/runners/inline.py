@@ -47,10 +47,17 @@ class Source(Protocol):
 
 
 class Ask(Protocol):
-    """Says what cropped faces show, here or elsewhere; `model` and `mode` stand in the events."""
+    """Says what cropped faces show, here or elsewhere; its names stand in the events."""
 
-    model: str
-    mode: str
+    @property
+    def model(self) -> str:
+        """Name of the weights."""
+        ...
+
+    @property
+    def mode(self) -> str:
+        """How they are asked."""
+        ...
 
     def __call__(self, cropped: CroppedFaces) -> Looks:
         """Looks at the cropped faces of a frame, in their order; there may be none."""

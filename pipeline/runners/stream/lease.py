@@ -39,3 +39,12 @@ class Report:
     reason: str = ""
     trouble: str = ""
     waiting: int = 0
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A camera process's answer: its `birth`, another one after every restart, and how each of its
+    leases fares."""
+
+    birth: str
+    reports: list[Report]

@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.classifier import EmotionClassifier
 from models.crops import Crops, check_crops
 from models.scores import EmotionScores
 from pipeline.errors import PoolFull
@@ -23,31 +23,41 @@ from pipeline.metrics import Metrics
 from pipeline.settings import PoolSettings
 
 
+class Scorer(Protocol):
+    """Scores crops, each by the weights named for it (see `pipeline.stages.classify`)."""
+
+    def predict(
+        self, crops: Crops, ids: NDArray[np.int64], weights: Sequence[str] = ()
+    ) -> EmotionScores:
+        """Crops (n, 112, 112, 3) uint8 RGB of the tracks `ids` (n,); `weights` n names, or none."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Request:
     crops: Crops
     ids: NDArray[np.int64]
+    weights: Sequence[str]
     at_s: float
     answer: asyncio.Future[EmotionScores]
 
 
 class EmotionPool:
-    """One classifier that many ask at once; to be used from one event loop."""
+    """Asked by many at once; to be used from one event loop."""
 
-    def __init__(
-        self, classifier: EmotionClassifier, settings: PoolSettings, metrics: Metrics | None = None
-    ) -> None:
-        self.model, self.mode = classifier.card.name, classifier.mode
-        self.metrics = metrics or Metrics()
-        self._classifier, self._settings = classifier, settings
+    def __init__(self, scorer: Scorer, settings: PoolSettings) -> None:
+        self.metrics = Metrics()
+        self._scorer, self._settings = scorer, settings
         self._thread = ThreadPoolExecutor(1, "classify")
         self._waiting: deque[_Request] = deque()
         self._pending = 0
         self._came = asyncio.Event()
         self._server: asyncio.Task[None] | None = None
 
-    async def predict(self, crops: Crops, ids: NDArray[np.int64]) -> EmotionScores:
-        """Score crops (n, 112, 112, 3) uint8 RGB of the tracks `ids` (n,); n may be 0.
+    async def predict(
+        self, crops: Crops, ids: NDArray[np.int64], weights: Sequence[str] = ()
+    ) -> EmotionScores:
+        """Scores of crops as a Scorer gives them; n may be 0.
 
         Raises PoolFull at once when more than `max_pending` crops would wait; ModelError for
         crops of another shape, before they can spoil a batch.
@@ -62,7 +72,7 @@ class EmotionPool:
         if self._server is None or self._server.done():
             self._server = asyncio.create_task(self._serve())
         loop = asyncio.get_running_loop()
-        request = _Request(crops, ids, loop.time(), loop.create_future())
+        request = _Request(crops, ids, weights, loop.time(), loop.create_future())
         self._waiting.append(request)
         self._count(len(crops))
         self._came.set()
@@ -117,8 +127,9 @@ class EmotionPool:
     def _answers(self, batch: Sequence[_Request]) -> list[EmotionScores]:
         crops = np.concatenate([request.crops for request in batch])
         ids = np.concatenate([request.ids for request in batch])
+        weights = [name for one in batch for name in one.weights or [""] * len(one.crops)]
         with self.metrics.pass_seconds.time():
-            scores = self._classifier.predict(crops, ids)
+            scores = self._scorer.predict(crops, ids, weights)
         self.metrics.pass_crops.observe(len(crops))
         ends = np.cumsum([len(request.crops) for request in batch])[:-1]
         rows = np.split(scores.probabilities, ends), np.split(scores.uncertainty, ends)

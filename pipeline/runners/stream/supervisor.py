@@ -16,7 +16,7 @@ from typing import Protocol
 from pipeline.backoff import BackOff
 from pipeline.clock import Clock, wall_clock
 from pipeline.errors import ServiceError
-from pipeline.runners.stream.lease import ENDED, FAILED, STOPPED, Lease, Report
+from pipeline.runners.stream.lease import FAILED, STOPPED, Lease, Report
 from pipeline.settings import CameraSettings, WorkersSettings
 
 DEATHS, DEATHS_WITHIN_S = 2, 300.0
@@ -171,9 +171,10 @@ class Supervisor:
         return name
 
     def _has_ended(self, camera: str) -> bool:
-        report = self._reports.get(camera)
-        ended = report is not None and report.state == ENDED
-        return ended and report.lease.settings == self._wanted[camera]
+        match self._reports.get(camera):
+            case Report(lease=Lease(settings=settings), state="ended"):
+                return settings == self._wanted[camera]
+        return False
 
     def _retire(self) -> None:
         """One idle process stays, for the next camera."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from threading import Event
 from typing import Any
 
@@ -13,10 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.emotions import EMOTIONS
 from models.errors import ModelError
 from models.scores import EmotionScores
-from models.weights import ModelCard
 from pipeline.errors import PoolFull
 from pipeline.runners.stream.pool import EmotionPool
 from pipeline.settings import PoolSettings
@@ -25,18 +23,15 @@ from pipeline.settings import PoolSettings
 class Reader:
     """Reads a crop's number off its pixels into the first column, its id into the uncertainty."""
 
-    card = ModelCard("reader", "reader", {}, EMOTIONS, 48, 1, 0.5, 0.25, "square-1.0", "made", "no")
-    mode = "read"
-
     def __init__(self) -> None:
         self.passes: list[int] = []
         self.began, self.go = Event(), Event()
         self.go.set()
 
     def predict(
-        self, crops: NDArray[np.uint8], ids: NDArray[np.int64] | None = None
+        self, crops: NDArray[np.uint8], ids: NDArray[np.int64], weights: Sequence[str] = ()
     ) -> EmotionScores:
-        assert ids is not None
+        assert len(weights) == len(crops) == len(ids)
         self.began.set()
         self.go.wait(10)
         self.passes.append(len(crops))
@@ -44,6 +39,7 @@ class Reader:
             raise ZeroDivisionError("a crop of 255")
         scores = np.zeros((len(crops), 8), np.float32)
         scores[:, 0] = crops[:, 0, 0, 0]
+        scores[:, 1] = [len(name) for name in weights]
         return EmotionScores(scores, ids.astype(np.float32))
 
 
@@ -84,6 +80,19 @@ def test_everyone_gets_their_own_rows(sizes: list[int], max_batch: int) -> None:
     _, reader = played(PoolSettings(max_batch=max_batch, max_wait_ms=0), script)
     assert sum(reader.passes) == sum(sizes)
     assert all(n <= max(max_batch, *sizes) for n in reader.passes)
+
+
+def test_weights_that_are_named_for_some_are_not_used_for_others() -> None:
+    async def script(pool: EmotionPool, _: Reader) -> list[EmotionScores]:
+        return await asyncio.gather(
+            pool.predict(crops(0, 2), np.arange(2)),
+            pool.predict(crops(2, 3), np.arange(3), ["", "bad", "bad"]),
+        )
+
+    (first, second), reader = played(PoolSettings(max_wait_ms=50), script)
+    assert reader.passes == [5]
+    assert first.probabilities[:, 1].tolist() == [0, 0]
+    assert second.probabilities[:, 1].tolist() == [0, 3, 3]
 
 
 def test_what_comes_during_a_pass_shares_the_next() -> None:

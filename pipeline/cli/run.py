@@ -1,0 +1,142 @@
+"""`undercam run`: all cameras live, until told to stop."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
+
+from pipeline.cli.output import ERRORS, data_folders, given, print_json
+from pipeline.config import Settings, load, resolve
+from pipeline.errors import ServiceError
+from pipeline.store.engine import open_store
+from pipeline.store.roster import check_address, seed
+
+if TYPE_CHECKING:
+    from pipeline.runners.ray.running import Running
+    from pipeline.runners.ray.supervising import State
+
+LOOK_S = 0.5
+AT_REST = ("ended", "failed", "refused", "stopped")
+"""States after which nothing more comes of a file."""
+
+
+def run(
+    config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
+    seconds: Annotated[float, Option(help="How long; 0: until Ctrl-C.", min=0)] = 0.0,
+    until_ended: Annotated[
+        bool, Option("--until-ended", help="Stop when every file is read and its rows are stored.")
+    ] = False,
+    address: Annotated[str, Option(help="Of a Ray cluster; `local` starts one here.")] = "",
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object at the end.")] = False,
+) -> None:
+    """Read every camera of the roster: faces become events, and events become rows.
+
+    The cameras are those of the settings and of `undercam cameras`, which may change meanwhile.
+    With `bus.url` set, `undercam store` brings the events from there into the database.
+    """
+    settings = load(config, **given({"cluster": {"address": address}}))
+    _seed(settings)
+    from pipeline.runners.ray.running import running
+
+    until_s = time.monotonic() + seconds if seconds else math.inf
+    with _terminated_as_interrupted(), running(settings, data_folders()) as everything:
+        try:
+            _watch(everything, until_s, until_ended)
+        except KeyboardInterrupt:
+            _say("stopping: what was seen goes to bus or store first")
+    if as_json:
+        print_json(as_dict(everything.last))
+
+
+def as_dict(state: State) -> dict[str, Any]:
+    """The JSON object of `undercam run`."""
+    relays = state.relays.values()
+    counted = {
+        name: sum(getattr(relay, name) for relay in relays)
+        for name in ("sent", "waiting", "lost", "dead")
+    }
+    cameras = {
+        camera: {"state": report.state, "reason": report.reason}
+        for camera, report in sorted(state.cameras.items())
+    }
+    return {"cameras": cameras, "events": counted, "deaths": state.deaths, "ok": not faults(state)}
+
+
+def faults(state: State) -> list[str]:
+    """Everything that keeps events from their rows, each as one sentence."""
+    outboxes = (report.trouble for report in state.cameras.values())
+    relays = (relay.fault for relay in state.relays.values())
+    return sorted({fault for fault in (*outboxes, *relays, state.trouble) if fault})
+
+
+def _seed(settings: Settings) -> None:
+    for camera, wanted in settings.cameras.items():
+        check_address(camera, wanted)
+    try:
+        engine = open_store(resolve(settings.store.url), settings.store.busy_timeout_s)
+        seed(engine, settings.cameras)
+        engine.dispose()
+    except ServiceError as error:
+        _say(f"{error}; cameras of the settings are read meanwhile, and their events wait")
+
+
+def _watch(everything: Running, until_s: float, until_ended: bool) -> None:
+    """Say what changes, until it is time."""
+    said: dict[str, str] = {}
+    while time.monotonic() < until_s:
+        state = everything.state()
+        _say_news(said, _lines(state, said))
+        ended = state.cameras and all(r.state in AT_REST for r in state.cameras.values())
+        if until_ended and ended:
+            return
+        time.sleep(LOOK_S)
+
+
+def _lines(state: State, said: dict[str, str]) -> dict[str, str]:
+    """What to say of each thing, by its name; of a camera that is tried again, what was said."""
+    lines = {"metrics": f"at {state.metrics_url}"} if state.metrics_url else {}
+    for camera, report in state.cameras.items():
+        if report.state == "connecting" and camera in said:
+            lines[camera] = said[camera]
+            continue
+        lines[camera] = ": ".join(filter(None, (report.state, report.reason, report.trouble)))
+    for relay in state.relays.values():
+        lines["events"] = relay.fault or "on their way"
+    lines["roster"] = state.trouble or "read"
+    return lines
+
+
+def _say_news(said: dict[str, str], lines: dict[str, str]) -> None:
+    for name, line in sorted(lines.items()):
+        if said.get(name) != line:
+            _say(f"{name}: {line}")
+    for name in said.keys() - lines.keys():
+        _say(f"{name}: no longer read")
+    said.clear()
+    said.update(lines)
+
+
+def _say(line: str) -> None:
+    ERRORS.print(f"{time.strftime('%H:%M:%S')} {line}", highlight=False, markup=False)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends the command as Ctrl-C does: with everything stored."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

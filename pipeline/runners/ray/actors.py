@@ -1,0 +1,114 @@
+"""The plain classes as actors, wrapped once. Named and detached: none dies with who started it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from prometheus_client.metrics_core import Metric
+from ray.actor import ActorHandle
+
+from models.crops import Crops
+from models.scores import EmotionScores
+from pipeline.config import Settings
+from pipeline.frames import Choice, ScoredBy
+from pipeline.metrics import Metrics
+from pipeline.runners.ray.ask import RemoteAsk
+from pipeline.runners.stream.lease import Heard, Lease
+from pipeline.runners.stream.relaying import Relaying, RelayReport
+from pipeline.runners.stream.worker import CameraWorker
+
+POOL, CAMERAS, RELAY, SUPERVISOR = "emotion-", "cameras-", "relay-", "supervisor"
+"""How the actors' names begin."""
+LASTING: dict[str, Any] = {"lifetime": "detached", "max_restarts": -1, "get_if_exists": True}
+
+
+class PoolActor:
+    """A replica of the emotion pool."""
+
+    def __init__(self, settings: Settings) -> None:
+        # torch, here alone: whoever reads cameras does without.
+        from pipeline.runners.stream.pool import EmotionPool
+        from pipeline.stages.classify import open_classify
+
+        classify = open_classify(settings.emotion)
+        self._pool = EmotionPool(classify, settings.pool)
+        names = {"", settings.emotion.weights_bad}
+        self._by = {name: classify.scored_by(Choice(name)) for name in names}
+
+    async def by(self) -> dict[str, ScoredBy]:
+        """How weights stand in events, by their name in the settings."""
+        return self._by
+
+    async def predict(
+        self, crops: Crops, ids: NDArray[np.int64], weights: Sequence[str]
+    ) -> EmotionScores:
+        """See EmotionPool."""
+        return await self._pool.predict(crops, ids, weights)
+
+    async def families(self) -> list[Metric]:
+        """What was counted so far."""
+        return self._pool.metrics.families()
+
+
+class CamerasActor:
+    """A camera process."""
+
+    def __init__(self, settings: Settings, folders: Sequence[Path]) -> None:
+        pools = [f"{POOL}{n}" for n in range(settings.pool.replicas)]
+
+        def ask_for(lease: Lease, metrics: Metrics) -> RemoteAsk:
+            patient = lease.settings.play == "once"
+            return RemoteAsk(pools, lease.camera, patient, settings.pool, metrics)
+
+        self._worker = CameraWorker(settings, ask_for, folders)
+
+    def renew(self, birth: str, leases: Sequence[Lease]) -> Heard:
+        """See CameraWorker."""
+        return self._worker.renew(birth, leases)
+
+    def close(self) -> None:
+        """Stop all cameras; what they said last is in their outboxes then."""
+        self._worker.close()
+
+    def families(self) -> list[Metric]:
+        """What was counted so far."""
+        return self._worker.metrics.families()
+
+
+class RelayActor:
+    """The relay of one machine."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._relaying = Relaying(settings)
+
+    def report(self) -> RelayReport:
+        """How it fares."""
+        return self._relaying.report
+
+    def families(self) -> list[Metric]:
+        """What was counted so far."""
+        return self._relaying.metrics.families()
+
+
+MOST_CALLS = 10_000
+"""That one replica may hold at once; `pool.max_pending` refuses long before."""
+Pool = ray.remote(PoolActor)
+Cameras = ray.remote(CamerasActor)
+RelayOf = ray.remote(RelayActor)
+
+
+def start_pool(settings: Settings) -> dict[str, ActorHandle]:
+    """The replicas of the emotion pool by name, those that are not there yet begun."""
+    options = {
+        **LASTING,
+        "num_cpus": 0,
+        "num_gpus": settings.pool.gpus_per_replica,
+        "max_concurrency": MOST_CALLS,
+    }
+    names = [f"{POOL}{n}" for n in range(settings.pool.replicas)]
+    return {name: Pool.options(name=name, **options).remote(settings) for name in names}

@@ -1,0 +1,160 @@
+"""The supervisor as an actor: it keeps all others running, and knows how everything fares."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.metrics_core import Metric
+from ray.actor import ActorHandle
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from sqlalchemy import Engine
+
+from pipeline.config import Settings, resolve
+from pipeline.metrics import Merged, Metrics
+from pipeline.runners.ray.actors import LASTING, RELAY, RelayOf, start_pool
+from pipeline.runners.ray.fleet import RayFleet
+from pipeline.runners.stream.lease import Report
+from pipeline.runners.stream.relaying import RelayReport
+from pipeline.runners.stream.supervisor import Supervisor
+from pipeline.settings import CameraSettings, StoreSettings
+from pipeline.store.engine import open_store
+from pipeline.store.roster import roster
+
+STEP_S, ANSWER_S, CLOSE_S = 0.5, 1.0, 15.0
+
+
+@dataclass(frozen=True)
+class State:
+    """How cameras and relays fare, by name; what keeps the roster from being read; where the
+    numbers are, and how often a camera process died."""
+
+    cameras: Mapping[str, Report] = field(default_factory=dict)
+    relays: Mapping[str, RelayReport] = field(default_factory=dict)
+    trouble: str = ""
+    metrics_url: str = ""
+    deaths: int = 0
+
+
+class SupervisorActor:
+    """Steps twice a second, for as long as it lives; Ray starts it again when it does not."""
+
+    def __init__(self, settings: Settings, folders: Sequence[Path]) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+        self._pools = start_pool(settings)
+        self._relays: dict[str, ActorHandle] = {}
+        self._fleet = RayFleet(settings, folders)
+        first = {name: camera for name, camera in settings.cameras.items() if camera.enabled}
+        read = StoreRoster(settings.store)
+        self._supervisor = Supervisor(settings.workers, read, self._fleet, first)
+        self._state = State()
+        self._metrics_url = self._serve_metrics()
+        self._stepping = threading.Lock()
+        self._is_closed = False
+        threading.Thread(target=self._main, name="supervise", daemon=True).start()
+
+    def state(self) -> State:
+        """How everything fared at the last step."""
+        return self._state
+
+    def close(self) -> None:
+        """Stop all cameras, for good; what they said last is in their outboxes then."""
+        with self._stepping:
+            self._is_closed = True
+        closing = [handle.close.remote() for handle in self._fleet.handles.values()]
+        if closing:
+            ray.wait(closing, num_returns=len(closing), timeout=CLOSE_S)
+
+    def _main(self) -> None:
+        try:
+            while True:
+                with self._stepping:
+                    self._step()
+                time.sleep(STEP_S)
+        except Exception:  # noqa: BLE001 - this process begins anew rather than standing still
+            traceback.print_exc(file=sys.stderr)
+            os._exit(1)
+
+    def _step(self) -> None:
+        self._start_relays()
+        deaths = self._supervisor.deaths
+        if not self._is_closed:
+            self._supervisor.step()
+        self._metrics.worker_deaths.inc(self._supervisor.deaths - deaths)
+        self._state = State(
+            self._supervisor.reports(),
+            answers({name: relay.report.remote() for name, relay in self._relays.items()}),
+            self._supervisor.trouble,
+            self._metrics_url,
+            self._supervisor.deaths,
+        )
+
+    def _start_relays(self) -> None:
+        """One on every machine that lives."""
+        nodes = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        for node in nodes:
+            name = f"{RELAY}{node[:12]}"
+            if name not in self._relays:
+                here = NodeAffinitySchedulingStrategy(node, soft=False)
+                actor = RelayOf.options(name=name, scheduling_strategy=here, **LASTING)
+                self._relays[name] = actor.remote(self._settings)
+
+    def _serve_metrics(self) -> str:
+        where = self._settings.metrics
+        if where.port is None:
+            return ""
+        registry = CollectorRegistry()
+        registry.register(Merged(self._families))
+        server, _ = start_http_server(where.port, where.host, registry)
+        return f"http://{where.host}:{server.server_port}/metrics"
+
+    def _families(self) -> Iterator[tuple[str, list[Metric]]]:
+        actors = {**self._pools, **self._relays, **self._fleet.handles}
+        yield "supervisor", self._metrics.families()
+        yield from answers(
+            {name: actor.families.remote() for name, actor in actors.items()}
+        ).items()
+
+
+class StoreRoster:
+    """The roster in the store, which is opened when it is first asked."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._settings = settings
+        self._engine: Engine | None = None
+
+    def __call__(self) -> dict[str, CameraSettings]:
+        """Every camera on the roster; raises ServiceError when the database cannot answer."""
+        if self._engine is None:
+            url = resolve(self._settings.url)
+            self._engine = open_store(url, self._settings.busy_timeout_s)
+        return roster(self._engine)
+
+
+def answers(asked: Mapping[str, ray.ObjectRef[Any]]) -> dict[str, Any]:
+    """What actors answer in time, by name; one that died or is late is left out."""
+    names = {ref: name for name, ref in asked.items()}
+    if not names:
+        return {}
+    ready, _ = ray.wait(list(names), num_returns=len(names), timeout=ANSWER_S)
+    found: dict[str, Any] = {}
+    for ref in ready:
+        try:
+            found[names[ref]] = ray.get(ref)
+        except RayError:
+            continue
+    return found
+
+
+SupervisorOf = ray.remote(SupervisorActor)

@@ -1,0 +1,177 @@
+"""One camera under one lease, in a thread of its own: from its address to its outbox."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Event as Flag
+from threading import Thread
+
+from prometheus_client import Counter
+
+from models.detectors.base import Picture
+from models.faces import Faces
+from pipeline.bus.outbox import Outbox
+from pipeline.clock import Clock, wall_clock
+from pipeline.config import Settings
+from pipeline.errors import UndercamError
+from pipeline.frames import Frame
+from pipeline.metrics import STATES, Metrics
+from pipeline.records import CameraStatus, Event, FaceObserved
+from pipeline.runners.inline import Ask, run_camera
+from pipeline.runners.stream.lease import ENDED, FAILED, STOPPED, Lease, Report
+from pipeline.runners.stream.sources import CameraSource, Opened, open_source
+from pipeline.stages.watch import Watch
+
+ROOM_S = 0.1
+"""How often a camera that loses nothing looks whether its outbox has room again."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the cameras of one process share."""
+
+    settings: Settings
+    detect: Callable[[Picture], Faces]
+    metrics: Metrics
+    clock: Clock = wall_clock
+    monotonic: Callable[[], float] = time.monotonic
+
+
+class CameraRun:
+    """Plays a camera until it ends, is stopped, or nobody has renewed its lease for `lease_s`."""
+
+    def __init__(self, lease: Lease, parts: Parts, ask: Ask) -> None:
+        self.lease = lease
+        self._parts, self._ask = parts, ask
+        self._settings = settings_for(lease, parts.settings)
+        self._stop = Flag()
+        self._state, self._reason = "connecting", ""
+        self._trouble, self._waiting = "", 0
+        self._told: dict[Counter, int] = {}
+        self.renew()
+        self._thread = Thread(target=self._main, name=f"camera {lease.camera}", daemon=True)
+        self._thread.start()
+
+    def renew(self) -> None:
+        """The lease goes on."""
+        self._until = self._parts.monotonic() + self._settings.workers.lease_s
+
+    def stop(self) -> None:
+        """End the run soon; `is_alive` says when it has."""
+        self._stop.set()
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """Wait until the run has let go."""
+        self._thread.join(timeout_s)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the run still holds its camera and its outbox."""
+        return self._thread.is_alive()
+
+    def report(self) -> Report:
+        """How the run fares."""
+        return Report(self.lease, self._state, self._reason, self._trouble, self._waiting)
+
+    def _main(self) -> None:
+        try:
+            self._play()
+        except UndercamError as error:
+            self._now(FAILED, str(error))
+
+    def _play(self) -> None:
+        try:
+            opened = open_source(self.lease, self._settings, self._parts.clock)
+        except UndercamError as error:
+            self._refuse(str(error))
+            raise
+        with opened.source as source, self._outbox_of(source.run, opened.is_live) as outbox:
+            self._run(opened, outbox)
+        if self._is_over():
+            self._now(STOPPED, "")
+        else:
+            self._now(ENDED, source.ending)
+
+    def _run(self, opened: Opened, outbox: Outbox) -> None:
+        source, clock, metrics = opened.source, self._parts.clock, self._parts.metrics
+        watch = Watch(source.camera, source.run, clock)
+
+        def sink(events: Sequence[Event]) -> None:
+            outbox.append(events)
+            self._count(source, events)
+            self._trouble, self._waiting = outbox.trouble, outbox.waiting
+            while not opened.is_live and not outbox.has_room and not self._is_over():
+                self._stop.wait(ROOM_S)
+                outbox.append([])
+
+        def detect(image: Picture) -> Faces:
+            with metrics.stage_seconds.labels("detect").time():
+                faces = self._parts.detect(image)
+            metrics.analysed.labels(source.camera).inc()
+            return faces
+
+        def seen(frame: Frame, events: Sequence[Event]) -> None:
+            late_s = max(clock() - frame.header.captured_ms, 0) / 1000
+            metrics.lag.labels(source.camera).set(late_s if opened.is_live else 0)
+
+        if self.lease.quarantined:
+            sink([watch.tell("quarantined", "its process died twice; it has one of its own now")])
+        run_camera(
+            source,
+            detect,
+            self._ask,
+            self._settings,
+            sink,
+            pace=opened.pace,
+            watch=watch,
+            under_display=self.lease.settings.under_display,
+            clock=clock,
+            seen=seen,
+            stop=self._is_over,
+        )
+
+    def _is_over(self) -> bool:
+        return self._stop.is_set() or self._parts.monotonic() > self._until
+
+    def _outbox_of(self, run: str, is_live: bool) -> Outbox:
+        outbox = self._settings.outbox
+        return Outbox(outbox.folder, self.lease.camera, run, outbox.most_rows, sheds=is_live)
+
+    def _refuse(self, reason: str) -> None:
+        """Tell why a camera cannot be read at all, in the run of its lease."""
+        with self._outbox_of(self.lease.run, True) as outbox:
+            status = Watch(self.lease.camera, self.lease.run, self._parts.clock)
+            outbox.append([status.tell("refused", reason)])
+
+    def _now(self, state: str, reason: str) -> None:
+        self._state, self._reason = state, reason
+        for name in STATES:
+            self._parts.metrics.state.labels(self.lease.camera, name).set(name == state)
+
+    def _count(self, source: CameraSource, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, CameraStatus):
+                self._now(event.state, event.reason)
+        metrics, camera = self._parts.metrics, self.lease.camera
+        looks = sum(isinstance(event, FaceObserved) for event in events)
+        metrics.looks.labels(camera).inc(looks)
+        self._grow(metrics.decoded.labels(camera), source.decoded)
+        self._grow(metrics.reconnects.labels(camera), source.reconnects)
+        for cause, frames in source.shed.items():
+            self._grow(metrics.shed.labels(camera, cause), frames)
+
+    def _grow(self, counter: Counter, total: int) -> None:
+        """Bring a counter of the process to what this run has counted by itself so far."""
+        counter.inc(total - self._told.get(counter, 0))
+        self._told[counter] = total
+
+
+def settings_for(lease: Lease, settings: Settings) -> Settings:
+    """The settings in force for one camera: its own where it has any."""
+    fps = lease.settings.analyse_fps
+    if fps is None:
+        return settings
+    source = settings.source.model_copy(update={"analyse_fps": fps})
+    return settings.model_copy(update={"source": source})

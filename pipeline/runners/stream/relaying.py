@@ -1,0 +1,78 @@
+"""The relay of one machine at work: a thread that drains its outboxes, whatever is away."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from pipeline.bus.relay import Relay
+from pipeline.config import Settings
+from pipeline.errors import UndercamError
+from pipeline.metrics import Metrics
+from pipeline.runners.delivery import delivery
+
+IDLE_S, COUNT_S, AGAIN_S = 0.05, 0.5, 1.0
+"""Between two looks at empty outboxes, two counts, two tries to begin."""
+
+
+@dataclass(frozen=True)
+class RelayReport:
+    """Events that wait, arrived, were lost, and were unreadable; `fault` is what keeps the relay
+    from delivering, "" while nothing does."""
+
+    waiting: int = 0
+    sent: int = 0
+    lost: int = 0
+    dead: int = 0
+    fault: str = ""
+
+
+class Relaying:
+    """Begins at once and goes on until it is closed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.metrics = Metrics()
+        self.report = RelayReport(fault="it has not begun")
+        self._settings = settings
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="relay", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish the batch that is under way, and let go of the outboxes."""
+        self._stop.set()
+        self._thread.join()
+
+    def _main(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._relay()
+            except UndercamError as error:
+                self.report = RelayReport(fault=str(error))
+                self._stop.wait(AGAIN_S)
+
+    def _relay(self) -> None:
+        outbox = self._settings.outbox
+        with (
+            delivery(self._settings) as deliver,
+            Relay(outbox.folder, deliver, outbox.batch_rows) as relay,
+        ):
+            counted_s = -COUNT_S
+            while not self._stop.is_set():
+                sent = relay.step()
+                if not sent or time.monotonic() - counted_s > COUNT_S:
+                    self._tell(relay)
+                    counted_s = time.monotonic()
+                if not sent:
+                    self._stop.wait(IDLE_S)
+            self._tell(relay)
+
+    def _tell(self, relay: Relay) -> None:
+        before, metrics = self.report, self.metrics
+        fault = str(relay.fault) if relay.fault else ""
+        self.report = RelayReport(relay.waiting, relay.sent, relay.lost, relay.dead, fault)
+        metrics.outbox_rows.set(self.report.waiting)
+        metrics.outbox_lost.inc(max(self.report.lost - before.lost, 0))
+        metrics.delivered.inc(max(self.report.sent - before.sent, 0))
+        metrics.delivery_up.set(not fault)

@@ -1,0 +1,77 @@
+"""Which source an address gets: a file to its end, a file for ever, a webcam, or a stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from pipeline.clock import Clock, wall_clock
+from pipeline.config import Settings, resolve
+from pipeline.runners.inline import Source
+from pipeline.runners.stream.lease import Lease
+from pipeline.stages.address import run_id, webcam_device
+from pipeline.stages.looped import LoopedFile
+from pipeline.stages.pace import Pace
+from pipeline.stages.source import VideoSource
+
+
+class CameraSource(Source, Protocol):
+    """A source that counts, and gives back what it holds."""
+
+    @property
+    def decoded(self) -> int:
+        """Frames decoded so far, shed ones included."""
+        ...
+
+    @property
+    def reconnects(self) -> int:
+        """Connections made after the first."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A camera's source, the pace at which its frames are analysed, and whether it is live: then
+    frames and events may be shed, and counted; of a file none are."""
+
+    source: CameraSource
+    pace: Pace
+    is_live: bool
+
+
+def open_source(lease: Lease, settings: Settings, clock: Clock = wall_clock) -> Opened:
+    """The source of a leased camera; `settings` are those in force for it.
+
+    A stream connects by itself, whenever it can. Raises InputError for a file or a webcam that
+    cannot be read, ConfigError for a reference that leads nowhere.
+    """
+    url, camera, run = resolve(lease.settings.url), lease.camera, lease.run
+    fps = settings.source.analyse_fps
+    kind = "webcam" if webcam_device(url) else "file"
+    if "://" in url and not url.startswith("file:"):
+        kind = "stream"
+    match kind, lease.settings.play:
+        case "file", "once":
+            run = run_id(url, settings.of_looks())
+            return Opened(VideoSource(url, camera, run, clock=clock), Pace(fps), False)
+        case "file", _:
+            return Opened(LoopedFile(url, camera, run, clock=clock), Pace(fps), True)
+        case "webcam", _:
+            return Opened(VideoSource(url, camera, run, clock=clock), Pace(fps), True)
+        case _:
+            # A stream decodes on a thread of its own and picks the due frames there.
+            from pipeline.stages.live import LiveSource
+
+            live = LiveSource(url, camera, run, settings.source, fps, clock=clock)
+            return Opened(live, Pace(0), True)

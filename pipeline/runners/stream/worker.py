@@ -1,0 +1,86 @@
+"""A camera process: the cameras it holds leases for, each in a thread, and what they share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from uuid import uuid4
+
+from models.detectors.base import Picture
+from models.faces import Faces
+from pipeline.clock import Clock, wall_clock
+from pipeline.config import Settings
+from pipeline.metrics import Metrics
+from pipeline.runners.inline import Ask
+from pipeline.runners.stream.camera import CameraRun, Parts
+from pipeline.runners.stream.lease import Heard, Lease
+from pipeline.settings import DetectorSettings
+from pipeline.stages.detect import open_detect
+
+AskFor = Callable[[Lease, Metrics], Ask]
+"""Opens a camera's way to the classifier."""
+
+
+class CameraWorker:
+    """Reads the cameras that it is told to, and no others.
+
+    Raises what `open_detect` raises for a detector that cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ask_for: AskFor,
+        folders: Sequence[Path] = (),
+        *,
+        detect: Callable[[Picture], Faces] | None = None,
+        clock: Clock = wall_clock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.birth = uuid4().hex
+        self.metrics = Metrics()
+        detect = detect or open_detect(_one_thread(settings.detector), folders)
+        self._parts = Parts(settings, detect, self.metrics, clock, monotonic)
+        self._ask_for = ask_for
+        self._runs: dict[Lease, CameraRun] = {}
+
+    def renew(self, birth: str, leases: Sequence[Lease]) -> Heard:
+        """These leases and no others: begin what is new, stop what is missing, renew the rest.
+
+        Reports every lease that is held, those under way to their end too. A lease whose run has
+        ended is held, and not begun again, for as long as it is renewed. Leases that were meant for
+        this process in an earlier life, as `birth` tells, change nothing: a run that died with it
+        must not begin twice.
+        """
+        if birth == self.birth:
+            self._obey(leases)
+        return Heard(self.birth, [run.report() for run in self._runs.values()])
+
+    def _obey(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            if lease in self._runs:
+                self._runs[lease].renew()
+            elif not any(run.lease.camera == lease.camera for run in self._held()):
+                ask = self._ask_for(lease, self.metrics)
+                self._runs[lease] = CameraRun(lease, self._parts, ask)
+        for lease in self._runs.keys() - set(leases):
+            self._runs[lease].stop()
+            if not self._runs[lease].is_alive:
+                del self._runs[lease]
+
+    def close(self) -> None:
+        """Stop all runs and wait until they have let go."""
+        for run in self._runs.values():
+            run.stop()
+        for run in self._runs.values():
+            run.join()
+        self._runs.clear()
+
+    def _held(self) -> list[CameraRun]:
+        return [run for run in self._runs.values() if run.is_alive]
+
+
+def _one_thread(settings: DetectorSettings) -> DetectorSettings:
+    """Cameras share the cores already, each on a thread."""
+    return settings if settings.threads else settings.model_copy(update={"threads": 1})
