@@ -203,7 +203,8 @@ class EventsLost(Record):
 
     @staticmethod
     def make_id(camera: str, run: str, number: int) -> str:
-        """The loss's id. An outbox counts its losses from 1; 0 is what lies on a lost machine."""
+        """The loss's id. An outbox numbers its losses by the time they began, in milliseconds; 0 is
+        what lies on a lost machine."""
         return f"gap:{camera}:{run}:{number}"
 
 

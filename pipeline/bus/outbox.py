@@ -137,10 +137,9 @@ class Outbox:
         self._lost = None
 
     def _suffer(self, error: sqlite3.Error) -> None:
-        """Say what is wrong, and begin anew with the next append."""
         self.trouble = str(runfile.explained(error, self.path))
-        self._close_file()
         if runfile.is_damaged(error):
+            self._close_file()
             runfile.set_aside(self.path)
 
     def _close_file(self) -> None:
@@ -196,7 +195,10 @@ def _count(file: sqlite3.Connection, loss: _Loss) -> None:
             (*loss, last[0]),
         )
     else:
-        file.execute("INSERT INTO lost (since_ms, until_ms, events) VALUES (?, ?, ?)", loss)
+        # Its number is its time: the file may go in between, and a gap's name must never come again.
+        number = max(loss.since_ms, last[0] + 1 if last else 1)
+        insert = "INSERT INTO lost (n, since_ms, until_ms, events) VALUES (?, ?, ?, ?)"
+        file.execute(insert, (number, *loss))
 
 
 def _captured_ms(event: Event) -> int:

@@ -56,10 +56,10 @@ def name_of(path: Path) -> Name | None:
 
 def file_of(folder: Path, camera: str, run: str) -> Path:
     """Where the events of a camera's run wait; raises ValueError for what is no camera or run."""
-    path = folder / f"{camera}.{run}{SUFFIX}"
-    if name_of(path) is None:
+    name = f"{camera}.{run}{SUFFIX}"
+    if not _NAME.fullmatch(name):
         raise ValueError(f"not a camera and a run: {camera!r}, {run!r}")
-    return path
+    return folder / name
 
 
 def lock_of(path: Path) -> Path:
