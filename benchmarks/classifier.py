@@ -3,7 +3,8 @@
 LRDif with 4 steps and with 1, the equal-compute ResNet-18 and the largest that ships, each asked
 as it serves (without the mirror image), at batches of 1, 8 and 32 and on 1 and 2 threads. Models
 take turns, so that a slow moment hits all of them; the median of the rounds counts. Speed does not
-hang on what weights hold: networks are as drawn.
+hang on what weights hold: networks are as drawn. With --dtype bfloat16 all is computed in that, and
+the shipped weights name faces of the validation cut in both formats: how often do they agree?
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ from benchmarks.kept import keep
 from models.classifier import EmotionClassifier
 from models.crops import CROP_PX, GEOMETRY
 from models.emotions import EMOTIONS
-from models.loading import as_classifier, build_network
+from models.loading import as_classifier, build_network, load_classifier, zoo_names
+from models.precision import bfloat16_lives
 from models.weights import ModelCard
+from trainer.data.ferplus import validation_cut
+from trainer.data.readers import open_faces
+from trainer.evaluate import correctness, predict
 
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "LRDif, T = 4": ("lrdif", {"steps": 4}),
@@ -32,12 +37,16 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "ResNet-18 w48, stem 1": ("resnet18", {"width": 48, "stem_stride": 1}),
 }
 BATCHES, THREADS = (1, 8, 32), (1, 2)
+FACES = 800
+"""Of the validation cut, asked in both formats."""
 
 
-def opened(model: str, network: dict[str, Any], device: str) -> EmotionClassifier:
+def opened(
+    model: str, network: dict[str, Any], device: str, dtype: torch.dtype = torch.float32
+) -> EmotionClassifier:
     """A classifier of untrained weights, without the mirror image."""
     card = ModelCard(*(model, model, network, EMOTIONS, 48, 1, 0.5, 0.25, GEOMETRY, "none", "none"))
-    return as_classifier(build_network(card), card, flip=False, device=device)
+    return as_classifier(build_network(card), card, flip=False, device=device, dtype=dtype)
 
 
 def gmacs(model: str, network: dict[str, Any]) -> float:
@@ -64,14 +73,38 @@ def faces_a_second(
     return {name: round(batch / statistics.median(taken), 1) for name, taken in seconds.items()}
 
 
+def agreement(weights: str, dtype: torch.dtype, device: str) -> dict[str, Any]:
+    """Of the first faces of the validation cut: how often both formats name them alike, how right
+    each is, and how far apart the probabilities are at most."""
+    faces = open_faces("ferplus:training", "ms_majority", split="train")
+    faces = faces[validation_cut(faces)][:FACES]
+    said = [
+        predict(load_classifier(weights, device=device, dtype=each), faces)
+        for each in (torch.float32, dtype)
+    ]
+    right = [float(correctness(one, faces).mean()) for one in said]
+    apart = np.abs(said[0].probabilities - said[1].probabilities).max()
+    return {
+        "weights": weights,
+        "faces": len(faces),
+        "same_label": round(float((said[0].answers == said[1].answers).mean()), 5),
+        "accuracy": [round(share, 5) for share in right],
+        "furthest_apart": round(float(apart), 5),
+    }
+
+
 def main() -> None:
     """Measure, print a table, and write it as JSON beside the other results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     given = parser.parse_args()
-    classifiers = {name: opened(*what, given.device) for name, what in NETWORKS.items()}
+    if given.dtype == "bfloat16" and given.device == "cpu" and not bfloat16_lives():
+        parser.error("bfloat16 ends the process on this processor")
+    dtype = getattr(torch, given.dtype)
+    classifiers = {name: opened(*what, given.device, dtype) for name, what in NETWORKS.items()}
     speeds: dict[str, dict[str, float]] = {}
     for threads in THREADS if given.device == "cpu" else (1,):
         torch.set_num_threads(threads)
@@ -81,10 +114,13 @@ def main() -> None:
     figures = {
         "torch": torch.__version__,
         "device": given.device,
+        "dtype": given.dtype,
         "gmac": {name: round(gmacs(*what), 4) for name, what in NETWORKS.items()},
         "faces_a_second": speeds,
     }
-    result = keep("classifier", figures)
+    if dtype != torch.float32:
+        figures["agreement"] = [agreement(name, dtype, given.device) for name in zoo_names()]
+    result = keep(f"classifier-{given.dtype}" if dtype != torch.float32 else "classifier", figures)
     if given.json:
         print(json.dumps(result))
         return
@@ -92,6 +128,8 @@ def main() -> None:
     print(f"{'GMAC a face':24}" + "".join(f"{cost:>24}" for cost in result["gmac"].values()))
     for cell, row in speeds.items():
         print(f"{cell:24}" + "".join(f"{row[name]:>24}" for name in NETWORKS))
+    for found in result.get("agreement", []):
+        print(f"{given.dtype} against float32: {found}")
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from models.crops import CROP_PX
 from models.errors import ModelError
-from models.loading import build_network, find_weights
+from models.loading import load_network
 from models.lrdif.network import LRDif
 from models.model_input import to_model_input
-from models.weights import CARD_KEY, ModelCard, read_card, read_state, restore
+from models.weights import CARD_KEY, ModelCard
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -51,11 +51,7 @@ def export(name_or_path: str, out: Path) -> float:
 
     Raises ModelError for weights that cannot be exported, or whose graph answers otherwise.
     """
-    path = find_weights(name_or_path)
-    card = read_card(path)
-    network = build_network(card)
-    restore(network, read_state(path), path)
-    return write(network.eval(), card, out)
+    return write(*load_network(name_or_path), out)
 
 
 def write(network: nn.Module, card: ModelCard, out: Path) -> float:

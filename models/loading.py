@@ -59,8 +59,8 @@ def build_network(card: ModelCard) -> nn.Module:
         ) from error
 
 
-def load_classifier(name_or_path: str, **options: Any) -> EmotionClassifier:
-    """A classifier ready to predict; `options` are those of `as_classifier`.
+def load_network(name_or_path: str) -> tuple[nn.Module, ModelCard]:
+    """A trained network, in evaluation mode, and its card.
 
     Raises ModelError for weights that are missing, damaged, or made for other crops than ours.
     """
@@ -72,7 +72,13 @@ def load_classifier(name_or_path: str, **options: Any) -> EmotionClassifier:
         )
     network = build_network(card)
     restore(network, read_state(path), path)
-    return as_classifier(network, card, **options)
+    return network.eval(), card
+
+
+def load_classifier(name_or_path: str, **options: Any) -> EmotionClassifier:
+    """A classifier ready to predict; `options` are those of `as_classifier`. Raises ModelError as
+    `load_network` does."""
+    return as_classifier(*load_network(name_or_path), **options)
 
 
 def as_classifier(

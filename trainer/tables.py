@@ -57,7 +57,7 @@ def _row(one: Evaluated) -> dict[str, Any]:
     row: dict[str, Any] = {
         key: one.about[key] for key in ("weights", "data", "protocol", "averaging", "way", "n")
     }
-    row["panel"] = _saw_displays(one)
+    row["panel"] = saw_displays(one)
     row["seed"] = one.about["card"]["recipe"].get("seed")
     for name, rights in suites(one):
         fresh = ~one.faces.seen_in_training
@@ -106,10 +106,11 @@ def _model(one: Evaluated) -> str:
 def _comparable(one: Evaluated, other: Evaluated) -> bool:
     """The same faces asked in the same way, and displays in the training of both or of neither."""
     asked = all(one.about[key] == other.about[key] for key in GROUPED_BY[2:])
-    return asked and _saw_displays(one) == _saw_displays(other)
+    return asked and saw_displays(one) == saw_displays(other)
 
 
-def _saw_displays(one: Evaluated) -> bool:
+def saw_displays(one: Evaluated) -> bool:
+    """Whether the weights learned behind simulated displays."""
     return bool(one.about["card"]["recipe"].get("panel"))
 
 

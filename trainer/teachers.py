@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from models.loading import as_classifier, build_network, find_weights
-from models.weights import ModelCard, read_card, read_state, restore
+from models.loading import as_classifier, find_weights, load_network
+from models.weights import ModelCard
 from trainer.errors import DataError
 from trainer.objectives.base import Batch
 from trainer.recipes import Distil
 
-ALIKE = ("labels", "input_px", "channels", "mean", "std", "crop")
+ALIKE = ("labels", "input_px", "channels", "mean", "std")
 """What a teacher and its student must have in common."""
 
 
@@ -82,12 +82,10 @@ def _opened(name: str, sha256: str, student: ModelCard, device: str) -> Asked:
     path = find_weights(name)
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         raise DataError("the teacher's weights have changed", str(path), "begin another run")
-    card = read_card(path)
+    network, card = load_network(str(path))
     for fact in ALIKE:
         ours, theirs = getattr(student, fact), getattr(card, fact)
         if ours != theirs:
             what = f"a teacher with {fact} {theirs!r}, the student has {ours!r}"
             raise DataError(what, str(path), "give teachers that were trained like the student")
-    network = build_network(card)
-    restore(network, read_state(path), path)
     return as_classifier(network, card, device=device)

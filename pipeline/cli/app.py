@@ -8,7 +8,22 @@ import traceback
 
 import typer
 
-from pipeline.cli import analyze, dashboard, demo, doctor, evaluate, export, table, train, udc
+from pipeline.cli import (
+    analyze,
+    cameras,
+    dashboard,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    figures,
+    outbox,
+    store,
+    table,
+    train,
+    udc,
+)
+from pipeline.cli import run as live
 from pipeline.errors import ConfigError, UndercamError
 
 app = typer.Typer(
@@ -21,10 +36,15 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(analyze.analyze)
+app.command()(live.run)
+app.add_typer(cameras.cameras, name="cameras")
+app.command()(store.store)
+app.add_typer(outbox.outbox, name="outbox")
 app.command()(dashboard.dashboard)
 app.command()(doctor.doctor)
 app.command()(evaluate.evaluate)
 app.command()(export.export)
+app.command()(figures.figures)
 app.command()(table.table)
 app.command()(train.train)
 app.command()(udc.udc)

@@ -1,0 +1,214 @@
+"""Drawings of what `trainer.tables` says in numbers, and of features in the plane.
+
+Every function gives a matplotlib Figure; none looks at a screen. Weights that learned behind
+displays and weights that did not never stand in one drawing, nor do those asked in different ways.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from models.udc.suites import CLEAN, CORRUPTIONS, SEVERITIES
+from trainer import metrics
+from trainer.evaluate import Predictions, correctness
+from trainer.tables import GROUPED_BY, Evaluated, saw_displays, suites
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
+"""Of weights and suites: told apart by eyes that see few colours, too (Okabe & Ito 2008)."""
+CLASS_COLOURS = (
+    *("#9A9A9A", "#E69F00", "#009E73", "#0072B2", "#D55E00", "#7A5A00", "#CC79A7", "#1A1A1A"),
+    *("#56B4E9", "#F0E442", "#7B3FA0"),
+)
+"""Of classes, in their order: eleven, as many as any data set here has."""
+GREY = "#888888"
+SURE = 1.96
+"""Standard errors either way that hold 95 % of repetitions."""
+LRDIF_STEPS = 4
+"""Where a card does not say how many steps."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Faces in the plane: places (n, 2), labels (n,) of `classes`, and what they are of."""
+
+    title: str
+    places: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+
+def comparable(every: Iterable[Evaluated]) -> dict[tuple[Any, ...], list[Evaluated]]:
+    """The evaluations that may stand in one drawing, by what they have in common."""
+    groups: dict[tuple[Any, ...], list[Evaluated]] = {}
+    for one in every:
+        asked = tuple(one.about[key] for key in GROUPED_BY[2:])
+        groups.setdefault((*asked, saw_displays(one)), []).append(one)
+    return groups
+
+
+def of_kept(every: Iterable[Evaluated]) -> Iterator[tuple[str, Figure]]:
+    """A name and a drawing, one after the other: confusions, severities, and steps."""
+    for group in comparable(every).values():
+        first = group[0].about
+        trained = "displays" if saw_displays(group[0]) else "clean-trained"
+        asked = [first["data"], trained, first["averaging"], first["way"]]
+        for one in group:
+            if CLEAN in one.said:
+                yield slug("confusion", one.about["weights"], *asked), confusion(one)
+        for name, drawn in (("severity", severity(group)), ("steps", steps(group))):
+            if drawn is not None:
+                yield slug(name, *asked), drawn
+
+
+def slug(*words: str) -> str:
+    """Words as the name of a file.
+
+    >>> slug("severity", "ferplus:public", "none")
+    'severity-ferplus-public-none'
+    """
+    return re.sub(r"[^a-zA-Z0-9]+", "-", " ".join(words)).strip("-")
+
+
+def confusion(one: Evaluated, cell: str = CLEAN) -> Figure:
+    """Which labels are taken for which, in shares of each label's faces."""
+    faces, said = one.faces, one.said[cell]
+    names, k = faces.classes, len(faces.classes)
+    counts = metrics.confusion(said.answers, faces.labels, k)
+    totals = np.bincount(faces.labels, minlength=k)
+    shares = counts / np.maximum(totals, 1)[:, None]
+    figure = Figure(figsize=(1.6 + 0.72 * k, 1.3 + 0.6 * k), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for row, column in np.ndindex(k, k):
+        if counts[row, column]:
+            dark = shares[row, column] > 0.55
+            text = f"{100 * shares[row, column]:.0f}"
+            colour = "white" if dark else "#222222"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    labels = [f"{name} ({n})" for name, n in zip(names, totals, strict=True)]
+    axes.set_xticks(range(k), names, rotation=35, ha="right")
+    axes.set_yticks(range(k), labels)
+    axes.set(xlabel="named", ylabel="label (faces)")
+    right = float(correctness(said, faces).mean())
+    axes.set_title(f"{one.about['weights']}, {cell}: {right:.1%} right; % of each label")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return figure
+
+
+def severity(group: Sequence[Evaluated]) -> Figure | None:
+    """Accuracy over severities, a panel for each corruption; clean faces stand at 0. None where
+    nothing was asked at two severities or more."""
+    drawn = [name for name in CORRUPTIONS if any(len(_levels(one, name)) > 1 for one in group)]
+    if not drawn:
+        return None
+    figure, panels = _row_of(len(drawn), width=3.6, height=3.4)
+    for axes, name in zip(panels, drawn, strict=True):
+        for number, one in enumerate(group):
+            levels = _levels(one, name)
+            if levels:
+                _curve(axes, levels, one, COLOURS[number % len(COLOURS)], one.about["weights"])
+        axes.set(title=name, xlabel="severity (0: clean)", xticks=(0, *SEVERITIES))
+    _finish(panels, group)
+    return figure
+
+
+def steps(group: Sequence[Evaluated]) -> Figure | None:
+    """Accuracy of LRDif over its number of steps; None where there are no two numbers of steps."""
+    sweep = sorted((one for one in group if one.about["card"]["model"] == "lrdif"), key=_steps)
+    if len({_steps(one) for one in sweep}) < 2:
+        return None
+    figure, (axes,) = _row_of(1, width=4.6, height=3.4)
+    said = [dict(suites(one)) for one in sweep]
+    names = [name for name in said[0] if all(name in each for each in said)]
+    for colour, name in zip(COLOURS, names, strict=False):
+        shares = np.array([each[name].mean() for each in said])
+        errors = [SURE * each[name].std() / np.sqrt(len(each[name])) for each in said]
+        x = [_steps(one) for one in sweep]
+        axes.errorbar(x, 100 * shares, 100 * np.array(errors), color=colour, marker="o", label=name)
+    axes.set_xscale("log", base=2)
+    at = sorted({_steps(one) for one in sweep})
+    axes.set_xticks(at, [str(t) for t in at])
+    axes.set(xlabel="steps T", title="LRDif over its steps")
+    _finish([axes], sweep)
+    return figure
+
+
+def scatter(panels: Sequence[Panel], columns: int) -> Figure:
+    """Panels of faces in the plane, so many beside each other, one colour a class."""
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.2 * columns, 3.3 * rows + 0.7), layout="constrained")
+    for number, panel in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, number + 1)
+        colours = np.array(CLASS_COLOURS)[panel.labels]
+        x, y = panel.places.T
+        axes.scatter(x, y, c=colours, s=9, alpha=0.75, linewidths=0)
+        axes.set(title=panel.title, xticks=[], yticks=[])
+        axes.spines[:].set_color("#cccccc")
+    names = panels[0].classes
+    dots = [
+        Line2D([], [], ls="", marker="o", ms=6, color=colour, label=name)
+        for colour, name in zip(CLASS_COLOURS, names, strict=False)
+    ]
+    figure.legend(handles=dots, loc="outside lower center", ncols=2 * columns, frameon=False)
+    return figure
+
+
+def _levels(one: Evaluated, corruption: str) -> dict[int, Predictions]:
+    """What was said at each severity; with clean faces as 0 where there are harmed ones."""
+    cells = {level: f"{corruption}/{level}" for level in SEVERITIES}
+    found = {level: one.said[cell] for level, cell in cells.items() if cell in one.said}
+    return {0: one.said[CLEAN], **found} if found and CLEAN in one.said else found
+
+
+def _curve(
+    axes: Axes, levels: dict[int, Predictions], one: Evaluated, colour: str, label: str
+) -> None:
+    """A line of accuracies, and a band of their sampling error."""
+    shares = np.array([correctness(said, one.faces).mean() for said in levels.values()])
+    error = SURE * np.sqrt(shares * (1 - shares) / len(one.faces))
+    x = list(levels)
+    axes.fill_between(x, 100 * (shares - error), 100 * (shares + error), color=colour, alpha=0.15)
+    axes.plot(x, 100 * shares, color=colour, marker="o", ms=4, label=label)
+
+
+def _row_of(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    columns = min(count, 3)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width * columns + 0.6, height * rows + 0.6), layout="constrained")
+    first = figure.add_subplot(rows, columns, 1)
+    rest = [
+        figure.add_subplot(rows, columns, number, sharey=first) for number in range(2, count + 1)
+    ]
+    return figure, [first, *rest]
+
+
+def _finish(panels: Sequence[Axes], group: Sequence[Evaluated]) -> None:
+    """The share that a constant guess gets, a quiet frame, and one legend."""
+    labels = group[0].faces.labels
+    guess = 100 * float(np.bincount(labels).max() / len(labels))
+    for axes in panels:
+        axes.axhline(guess, color=GREY, ls=":", lw=1, label="a constant guess")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#e6e6e6", lw=0.8)
+        axes.set_axisbelow(True)
+    panels[0].set_ylabel("accuracy, %")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure = panels[0].figure
+    figure.legend(
+        handles, names, loc="outside lower center", ncols=min(len(names), 3), frameon=False
+    )
+
+
+def _steps(one: Evaluated) -> int:
+    return int(one.about["card"]["network"].get("steps", LRDIF_STEPS))
