@@ -45,7 +45,7 @@ LAZY_FOR_CLI = ("trainer", "dashboard", "pipeline.runners.ray")
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "torch": ("models", "trainer", "pipeline.stages.classify"),
     "ray": ("trainer.ray_train", "pipeline.runners.ray"),
-    "prometheus_client": ("pipeline.metrics", "pipeline.runners.ray.supervising"),
+    "prometheus_client": ("pipeline.metrics",),
     "kafka": ("pipeline.bus.kafka",),
     "sqlalchemy": ("pipeline.store",),
     "alembic": ("pipeline.store",),

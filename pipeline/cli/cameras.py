@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
-from sqlalchemy import Engine
 from typer import Argument, Option, Typer
 
 from pipeline.cli.output import OUT, print_json
@@ -18,7 +15,7 @@ from pipeline.config import load, resolve
 from pipeline.errors import ConfigError
 from pipeline.records import CameraId
 from pipeline.settings import CameraSettings
-from pipeline.store.engine import open_store
+from pipeline.store.engine import using_store
 from pipeline.store.queries import camera_overview
 from pipeline.store.roster import dismiss, enrol, roster
 
@@ -36,7 +33,7 @@ cameras = Typer(help="The cameras that are read; changes take effect within seco
 @cameras.command("list")
 def show(config: Config = None, as_json: Json = False) -> None:
     """Every camera, and how it fares."""
-    with _store(config) as engine:
+    with using_store(*_where(config)) as engine:
         now_ms = wall_clock()
         states = {c.camera: c for c in camera_overview(engine, now_ms - 3_600_000, now_ms)}
         rows = {
@@ -68,7 +65,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Put a camera on the roster."""
-    with _store(config) as engine:
+    with using_store(*_where(config)) as engine:
         if camera in roster(engine):
             raise ConfigError(
                 "already on the roster", camera, "change it by `undercam cameras set`"
@@ -92,8 +89,8 @@ def change(
     as_json: Json = False,
 ) -> None:
     """Change a camera; what is not given stays."""
-    with _store(config) as engine:
-        before = _known(engine, camera).model_dump()
+    with using_store(*_where(config)) as engine:
+        before = _known(roster(engine), camera).model_dump()
         changed = {"url": url, "enabled": enabled}
         before |= {key: value for key, value in changed.items() if value is not None}
         settings = _settings(camera, before, fps, play, under_display)
@@ -104,24 +101,18 @@ def change(
 @cameras.command()
 def remove(camera: Name, config: Config = None, as_json: Json = False) -> None:
     """Take a camera off the roster; its rows stay."""
-    with _store(config) as engine:
-        _known(engine, camera)
+    with using_store(*_where(config)) as engine:
+        _known(roster(engine), camera)
         dismiss(engine, camera)
     _done(as_json, camera, None)
 
 
-@contextmanager
-def _store(config: Path | None) -> Iterator[Engine]:
-    settings = load(config)
-    engine = open_store(resolve(settings.store.url), settings.store.busy_timeout_s)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
+def _where(config: Path | None) -> tuple[str, float]:
+    store = load(config).store
+    return resolve(store.url), store.busy_timeout_s
 
 
-def _known(engine: Engine, camera: str) -> CameraSettings:
-    known = roster(engine)
+def _known(known: dict[str, CameraSettings], camera: str) -> CameraSettings:
     if camera not in known:
         raise ConfigError("not on the roster", camera, "see `undercam cameras list`")
     return known[camera]

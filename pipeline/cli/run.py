@@ -16,7 +16,8 @@ from typer import Option
 from pipeline.cli.output import ERRORS, data_folders, given, print_json
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import ServiceError
-from pipeline.store.engine import open_store
+from pipeline.runners.environment import prepare
+from pipeline.store.engine import using_store
 from pipeline.store.roster import check_address, seed
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def run(
     """
     settings = load(config, **given({"cluster": {"address": address}}))
     _seed(settings)
+    prepare(settings.cluster.address)
     from pipeline.runners.ray.running import running
 
     until_s = time.monotonic() + seconds if seconds else math.inf
@@ -81,9 +83,8 @@ def _seed(settings: Settings) -> None:
     for camera, wanted in settings.cameras.items():
         check_address(camera, wanted)
     try:
-        engine = open_store(resolve(settings.store.url), settings.store.busy_timeout_s)
-        seed(engine, settings.cameras)
-        engine.dispose()
+        with using_store(resolve(settings.store.url), settings.store.busy_timeout_s) as engine:
+            seed(engine, settings.cameras)
     except ServiceError as error:
         _say(f"{error}; cameras of the settings are read meanwhile, and their events wait")
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -50,6 +52,16 @@ def open_store(url: str, busy_timeout_s: float = 5.0, read_only: bool = False) -
         engine.dispose()
         raise
     return engine
+
+
+@contextmanager
+def using_store(url: str, busy_timeout_s: float = 5.0) -> Iterator[Engine]:
+    """The engine of `open_store` for as long as the block lasts."""
+    engine = open_store(url, busy_timeout_s)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def writing(engine: Engine) -> Engine:

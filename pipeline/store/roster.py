@@ -16,7 +16,7 @@ from pipeline.clock import Clock, wall_clock
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.redact import redacted
 from pipeline.settings import CameraSettings
-from pipeline.store.engine import writing
+from pipeline.store.engine import open_store, writing
 from pipeline.store.faults import explained, place, reading
 from pipeline.store.schema import cameras
 from pipeline.store.upserts import put_camera
@@ -31,6 +31,20 @@ def roster(engine: Engine) -> dict[str, CameraSettings]:
     with reading(engine) as connection:
         rows = connection.execute(query.order_by(cameras.c.camera)).all()
     return {camera: _parsed(camera, settings, engine) for camera, settings in rows}
+
+
+class RosterReader:
+    """Reads the roster again and again; the database is opened when it is first asked."""
+
+    def __init__(self, url: str, busy_timeout_s: float) -> None:
+        self._url, self._busy_timeout_s = url, busy_timeout_s
+        self._engine: Engine | None = None
+
+    def __call__(self) -> dict[str, CameraSettings]:
+        """As `roster`."""
+        if self._engine is None:
+            self._engine = open_store(self._url, self._busy_timeout_s)
+        return roster(self._engine)
 
 
 def enrol(

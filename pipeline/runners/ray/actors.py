@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from prometheus_client.metrics_core import Metric
 from ray.actor import ActorHandle
 
 from models.crops import Crops
 from models.scores import EmotionScores
 from pipeline.config import Settings
 from pipeline.frames import Choice, ScoredBy
-from pipeline.metrics import Metrics
+from pipeline.metrics import CameraMetrics, Families
 from pipeline.runners.ray.ask import RemoteAsk
 from pipeline.runners.stream.lease import Heard, Lease
 from pipeline.runners.stream.relaying import Relaying, RelayReport
@@ -50,7 +49,7 @@ class PoolActor:
         """See EmotionPool."""
         return await self._pool.predict(crops, ids, weights)
 
-    async def families(self) -> list[Metric]:
+    async def families(self) -> Families:
         """What was counted so far."""
         return self._pool.metrics.families()
 
@@ -61,7 +60,7 @@ class CamerasActor:
     def __init__(self, settings: Settings, folders: Sequence[Path]) -> None:
         pools = [f"{POOL}{n}" for n in range(settings.pool.replicas)]
 
-        def ask_for(lease: Lease, metrics: Metrics) -> RemoteAsk:
+        def ask_for(lease: Lease, metrics: CameraMetrics) -> RemoteAsk:
             patient = lease.settings.play == "once"
             return RemoteAsk(pools, lease.camera, patient, settings.pool, metrics)
 
@@ -75,7 +74,7 @@ class CamerasActor:
         """Stop all cameras; what they said last is in their outboxes then."""
         self._worker.close()
 
-    def families(self) -> list[Metric]:
+    def families(self) -> Families:
         """What was counted so far."""
         return self._worker.metrics.families()
 
@@ -90,7 +89,7 @@ class RelayActor:
         """How it fares."""
         return self._relaying.report
 
-    def families(self) -> list[Metric]:
+    def families(self) -> Families:
         """What was counted so far."""
         return self._relaying.metrics.families()
 

@@ -17,7 +17,7 @@ from models.emotions import EMOTIONS
 from models.scores import EmotionScores
 from pipeline.errors import PoolFull, ServiceError
 from pipeline.frames import CroppedFaces, Looks, ScoredBy
-from pipeline.metrics import Metrics
+from pipeline.metrics import CameraMetrics
 from pipeline.settings import PoolSettings
 
 START_S = 60.0
@@ -38,7 +38,7 @@ class RemoteAsk:
         camera: str,
         patient: bool,
         settings: PoolSettings,
-        metrics: Metrics,
+        metrics: CameraMetrics,
     ) -> None:
         self._pools = pools
         self._handles: dict[str, ActorHandle] = {}

@@ -1,8 +1,7 @@
-"""Starts Ray on this machine, or joins a cluster, with what must be said before it starts."""
+"""Starts Ray on this machine, or joins a cluster."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,23 +9,14 @@ from typing import Any
 import ray
 
 from pipeline.errors import ServiceError
+from pipeline.runners.environment import LOCAL
 
 NAMESPACE = "undercam"
-LOCAL = "local"
+LOOPBACK = "127.0.0.1"
 STORE_BYTES = 128 * 1024 * 1024
 """Of shared memory: crops pass through it, never frames."""
-ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # On loopback nobody else can reach us; with a token a file would appear in the user's home.
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    # Silences a warning about accelerators that we neither set nor read.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "ORT_DISABLE_TELEMETRY": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
 LOCAL_OPTIONS: dict[str, Any] = {
-    "_node_ip_address": "127.0.0.1",
+    "_node_ip_address": LOOPBACK,
     "include_dashboard": False,
     "object_store_memory": STORE_BYTES,
     # A crop is a face: it may lie in memory, and never on a disk.
@@ -38,10 +28,9 @@ LOCAL_OPTIONS: dict[str, Any] = {
 def engine(address: str) -> Iterator[None]:
     """Ray, for as long as the block lasts; one that we started ends with it.
 
-    Raises ServiceError when a cluster cannot be reached.
+    Raises ServiceError when a cluster cannot be reached, or a local Ray would be open to others.
     """
     local = address == LOCAL
-    os.environ.update(ENVIRONMENT if local else {"RAY_USAGE_STATS_ENABLED": "0"})
     try:
         ray.init(
             address=address,
@@ -55,6 +44,9 @@ def engine(address: str) -> Iterator[None]:
         remedy = f"start it, or set cluster.address = 'local' ({reason})"
         raise ServiceError("no Ray cluster there", address, remedy) from error
     try:
+        if local and any(node["NodeManagerAddress"] != LOOPBACK for node in ray.nodes()):
+            remedy = "start again with RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 in the environment"
+            raise ServiceError("Ray would listen to the network", "cluster.address", remedy)
         yield
     finally:
         ray.shutdown()

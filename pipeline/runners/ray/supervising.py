@@ -13,23 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.metrics_core import Metric
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from sqlalchemy import Engine
 
 from pipeline.config import Settings, resolve
-from pipeline.metrics import Merged, Metrics
+from pipeline.metrics import Families, SupervisorMetrics, serve
 from pipeline.runners.ray.actors import LASTING, RELAY, RelayOf, start_pool
 from pipeline.runners.ray.fleet import RayFleet
 from pipeline.runners.stream.lease import Report
 from pipeline.runners.stream.relaying import RelayReport
 from pipeline.runners.stream.supervisor import Supervisor
-from pipeline.settings import CameraSettings, StoreSettings
-from pipeline.store.engine import open_store
-from pipeline.store.roster import roster
+from pipeline.store.roster import RosterReader
 
 STEP_S, ANSWER_S, CLOSE_S = 0.5, 1.0, 15.0
 
@@ -51,12 +46,12 @@ class SupervisorActor:
 
     def __init__(self, settings: Settings, folders: Sequence[Path]) -> None:
         self._settings = settings
-        self._metrics = Metrics()
+        self._metrics = SupervisorMetrics()
         self._pools = start_pool(settings)
         self._relays: dict[str, ActorHandle] = {}
         self._fleet = RayFleet(settings, folders)
         first = {name: camera for name, camera in settings.cameras.items() if camera.enabled}
-        read = StoreRoster(settings.store)
+        read = RosterReader(resolve(settings.store.url), settings.store.busy_timeout_s)
         self._supervisor = Supervisor(settings.workers, read, self._fleet, first)
         self._state = State()
         self._metrics_url = self._serve_metrics()
@@ -91,7 +86,7 @@ class SupervisorActor:
         deaths = self._supervisor.deaths
         if not self._is_closed:
             self._supervisor.step()
-        self._metrics.worker_deaths.inc(self._supervisor.deaths - deaths)
+        self._metrics.deaths.inc(self._supervisor.deaths - deaths)
         self._state = State(
             self._supervisor.reports(),
             answers({name: relay.report.remote() for name, relay in self._relays.items()}),
@@ -114,32 +109,14 @@ class SupervisorActor:
         where = self._settings.metrics
         if where.port is None:
             return ""
-        registry = CollectorRegistry()
-        registry.register(Merged(self._families))
-        server, _ = start_http_server(where.port, where.host, registry)
-        return f"http://{where.host}:{server.server_port}/metrics"
+        return serve(where.host, where.port, self._families)
 
-    def _families(self) -> Iterator[tuple[str, list[Metric]]]:
+    def _families(self) -> Iterator[tuple[str, Families]]:
         actors = {**self._pools, **self._relays, **self._fleet.handles}
         yield "supervisor", self._metrics.families()
         yield from answers(
             {name: actor.families.remote() for name, actor in actors.items()}
         ).items()
-
-
-class StoreRoster:
-    """The roster in the store, which is opened when it is first asked."""
-
-    def __init__(self, settings: StoreSettings) -> None:
-        self._settings = settings
-        self._engine: Engine | None = None
-
-    def __call__(self) -> dict[str, CameraSettings]:
-        """Every camera on the roster; raises ServiceError when the database cannot answer."""
-        if self._engine is None:
-            url = resolve(self._settings.url)
-            self._engine = open_store(url, self._settings.busy_timeout_s)
-        return roster(self._engine)
 
 
 def answers(asked: Mapping[str, ray.ObjectRef[Any]]) -> dict[str, Any]:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from threading import Event as Flag
 from threading import Thread
 
-from prometheus_client import Counter
-
 from models.detectors.base import Picture
 from models.faces import Faces
 from pipeline.bus.outbox import Outbox
@@ -17,7 +15,7 @@ from pipeline.clock import Clock, wall_clock
 from pipeline.config import Settings
 from pipeline.errors import UndercamError
 from pipeline.frames import Frame
-from pipeline.metrics import STATES, Metrics
+from pipeline.metrics import STATES, CameraMetrics, Tally
 from pipeline.records import CameraStatus, Event, FaceObserved
 from pipeline.runners.inline import Ask, run_camera
 from pipeline.runners.stream.lease import ENDED, FAILED, STOPPED, Lease, Report
@@ -34,7 +32,7 @@ class Parts:
 
     settings: Settings
     detect: Callable[[Picture], Faces]
-    metrics: Metrics
+    metrics: CameraMetrics
     clock: Clock = wall_clock
     monotonic: Callable[[], float] = time.monotonic
 
@@ -49,7 +47,7 @@ class CameraRun:
         self._stop = Flag()
         self._state, self._reason = "connecting", ""
         self._trouble, self._waiting = "", 0
-        self._told: dict[Counter, int] = {}
+        self._tally = Tally()
         self.renew()
         self._thread = Thread(target=self._main, name=f"camera {lease.camera}", daemon=True)
         self._thread.start()
@@ -157,15 +155,10 @@ class CameraRun:
         metrics, camera = self._parts.metrics, self.lease.camera
         looks = sum(isinstance(event, FaceObserved) for event in events)
         metrics.looks.labels(camera).inc(looks)
-        self._grow(metrics.decoded.labels(camera), source.decoded)
-        self._grow(metrics.reconnects.labels(camera), source.reconnects)
+        self._tally.bring(metrics.decoded.labels(camera), source.decoded)
+        self._tally.bring(metrics.reconnects.labels(camera), source.reconnects)
         for cause, frames in source.shed.items():
-            self._grow(metrics.shed.labels(camera, cause), frames)
-
-    def _grow(self, counter: Counter, total: int) -> None:
-        """Bring a counter of the process to what this run has counted by itself so far."""
-        counter.inc(total - self._told.get(counter, 0))
-        self._told[counter] = total
+            self._tally.bring(metrics.shed.labels(camera, cause), frames)
 
 
 def settings_for(lease: Lease, settings: Settings) -> Settings:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.crops import Crops, check_crops
 from models.scores import EmotionScores
 from pipeline.errors import PoolFull
-from pipeline.metrics import Metrics
+from pipeline.metrics import PoolMetrics
 from pipeline.settings import PoolSettings
 
 
@@ -46,7 +46,7 @@ class EmotionPool:
     """Asked by many at once; to be used from one event loop."""
 
     def __init__(self, scorer: Scorer, settings: PoolSettings) -> None:
-        self.metrics = Metrics()
+        self.metrics = PoolMetrics()
         self._scorer, self._settings = scorer, settings
         self._thread = ThreadPoolExecutor(1, "classify")
         self._waiting: deque[_Request] = deque()
@@ -137,4 +137,4 @@ class EmotionPool:
 
     def _count(self, crops: int) -> None:
         self._pending += crops
-        self.metrics.pool_pending.set(self._pending)
+        self.metrics.pending.set(self._pending)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipeline.bus.relay import Relay
 from pipeline.config import Settings
 from pipeline.errors import UndercamError
-from pipeline.metrics import Metrics
+from pipeline.metrics import RelayMetrics
 from pipeline.runners.delivery import delivery
 
 IDLE_S, COUNT_S, AGAIN_S = 0.05, 0.5, 1.0
@@ -32,7 +32,7 @@ class Relaying:
     """Begins at once and goes on until it is closed."""
 
     def __init__(self, settings: Settings) -> None:
-        self.metrics = Metrics()
+        self.metrics = RelayMetrics()
         self.report = RelayReport(fault="it has not begun")
         self._settings = settings
         self._stop = threading.Event()
@@ -72,7 +72,8 @@ class Relaying:
         before, metrics = self.report, self.metrics
         fault = str(relay.fault) if relay.fault else ""
         self.report = RelayReport(relay.waiting, relay.sent, relay.lost, relay.dead, fault)
-        metrics.outbox_rows.set(self.report.waiting)
-        metrics.outbox_lost.inc(max(self.report.lost - before.lost, 0))
+        metrics.waiting.set(self.report.waiting)
+        metrics.lost.inc(max(self.report.lost - before.lost, 0))
+        metrics.dead.inc(max(self.report.dead - before.dead, 0))
         metrics.delivered.inc(max(self.report.sent - before.sent, 0))
-        metrics.delivery_up.set(not fault)
+        metrics.up.set(not fault)

@@ -11,14 +11,14 @@ from models.detectors.base import Picture
 from models.faces import Faces
 from pipeline.clock import Clock, wall_clock
 from pipeline.config import Settings
-from pipeline.metrics import Metrics
+from pipeline.metrics import CameraMetrics
 from pipeline.runners.inline import Ask
 from pipeline.runners.stream.camera import CameraRun, Parts
 from pipeline.runners.stream.lease import Heard, Lease
 from pipeline.settings import DetectorSettings
 from pipeline.stages.detect import open_detect
 
-AskFor = Callable[[Lease, Metrics], Ask]
+AskFor = Callable[[Lease, CameraMetrics], Ask]
 """Opens a camera's way to the classifier."""
 
 
@@ -39,7 +39,7 @@ class CameraWorker:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.birth = uuid4().hex
-        self.metrics = Metrics()
+        self.metrics = CameraMetrics()
         detect = detect or open_detect(_one_thread(settings.detector), folders)
         self._parts = Parts(settings, detect, self.metrics, clock, monotonic)
         self._ask_for = ask_for
