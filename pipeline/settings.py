@@ -93,7 +93,7 @@ class EmotionSettings(Section):
         "", description="Other weights for faces in bad pictures, as behind a display; empty: none."
     )
     bad_noise: Share = Field(
-        0.03, description="Noise of a track's looks, a share of full light, above which it is bad."
+        0.024, description="Noise of a track's looks, a share of full light, above which it is bad."
     )
     flip: bool = Field(True, description="Average each crop with its mirror image.")
     draws: int = Field(

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from models.crops import crops_from_tiles
 from models.faces import Faces
-from models.quality import QualityMeasures
+from models.quality import QualityMeasures, measure
+from models.udc.suites import degrade
 from pipeline.frames import Choice, CroppedFaces, FrameHeader, TrackedFaces
 from pipeline.settings import EmotionSettings
 from pipeline.stages.choose import GOOD, Choose
+from trainer.data.readers import open_faces
 
 BAD = EmotionSettings(weights_bad="bad", bad_noise=0.03)
 FPS = 10
@@ -108,3 +111,18 @@ def test_a_track_that_ended_is_forgotten() -> None:
     choose(frame(0, [0.06, 0.06], numbers=(1, 2)))
     choose(frame(1, [0.06], numbers=(2,), ended=(1,)))
     assert list(choose._tracks) == [2]
+
+
+@pytest.mark.needs("data")
+def test_the_default_tells_clean_faces_from_faces_behind_displays() -> None:
+    faces = open_faces("ferplus:public")[:100]
+    default = EmotionSettings().bad_noise
+
+    def above(cell: str) -> float:
+        crops = crops_from_tiles(degrade(faces.tiles, faces.ids, faces.name, cell))
+        boxes = np.tile(np.float32([0, 0, 48, 48]), (len(crops), 1))
+        return float((measure(crops, boxes).noise > default).mean())
+
+    assert above("clean") <= 0.05
+    for cell in ("udc_p/3", "udc_p/5", "udc_t/4"):
+        assert above(cell) >= 0.9
