@@ -118,7 +118,10 @@ def severity(group: Sequence[Evaluated]) -> Figure | None:
             if levels:
                 _curve(axes, levels, one, COLOURS[number % len(COLOURS)], one.about["weights"])
         axes.set(title=name, xlabel="severity (0: clean)", xticks=(0, *SEVERITIES))
-    _finish(panels, group)
+    guess = 100 * float(np.bincount(group[0].faces.labels).max() / len(group[0].faces))
+    for axes in panels:
+        axes.axhline(guess, color=GREY, ls=":", lw=1, label="a constant guess")
+    _finish(figure, panels)
     return figure
 
 
@@ -139,7 +142,7 @@ def steps(group: Sequence[Evaluated]) -> Figure | None:
     at = sorted({_steps(one) for one in sweep})
     axes.set_xticks(at, [str(t) for t in at])
     axes.set(xlabel="steps T", title="LRDif over its steps")
-    _finish([axes], sweep)
+    _finish(figure, [axes])
     return figure
 
 
@@ -193,21 +196,16 @@ def _row_of(count: int, width: float, height: float) -> tuple[Figure, list[Axes]
     return figure, [first, *rest]
 
 
-def _finish(panels: Sequence[Axes], group: Sequence[Evaluated]) -> None:
-    """The share that a constant guess gets, a quiet frame, and one legend."""
-    labels = group[0].faces.labels
-    guess = 100 * float(np.bincount(labels).max() / len(labels))
+def _finish(figure: Figure, panels: Sequence[Axes]) -> None:
+    """A quiet frame, and one legend for all panels."""
     for axes in panels:
-        axes.axhline(guess, color=GREY, ls=":", lw=1, label="a constant guess")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#e6e6e6", lw=0.8)
         axes.set_axisbelow(True)
     panels[0].set_ylabel("accuracy, %")
     handles, names = panels[0].get_legend_handles_labels()
-    figure = panels[0].figure
-    figure.legend(
-        handles, names, loc="outside lower center", ncols=min(len(names), 3), frameon=False
-    )
+    columns = min(len(names), 2 + len(panels))
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def _steps(one: Evaluated) -> int:
