@@ -12,6 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+NEEDS_KAFKA = [
+    pytest.mark.needs("kafka"),
+    # Its client leaves sockets that could not connect to the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 ALICE, BOB = ("alice", "s3cret-w0rd"), ("bob", "hunter2")
 """Who may do everything, by SCRAM; and who may log in, by PLAIN, and do nothing."""
 _JAAS = "org.apache.kafka.common.security"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import logging
+import warnings
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -26,9 +29,19 @@ def broker(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bro
 
 
 @pytest.fixture
-def bus(broker: Broker) -> BusSettings:
+def bus(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[BusSettings]:
     """Topics and a group that no other test uses."""
+    from pipeline.bus.kafka.faults import listen
+
+    listen()
+    log = logging.getLogger("kafka")
+    # pytest would keep every record for good, and with it the exceptions and sockets that it names.
+    monkeypatch.setattr(log, "addHandler", lambda _: None)
     name = f"test{next(_numbers)}"
-    return BusSettings(
+    yield BusSettings(
         url=broker.url, topic_prefix=name, group=f"{name}-store", partitions=2, timeout_s=5
     )
+    with warnings.catch_warnings():
+        # The client leaves sockets that could not connect to the garbage collector.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

@@ -17,7 +17,10 @@ from kafka import errors
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.settings import BusSettings
 
-_LOGIN = ("wrong user or password", "correct bus.user and bus.password")
+_LOGIN = (
+    "broker refuses the login",
+    "correct bus.user and bus.password, or bus.sasl_mechanism",
+)
 _HEARD = {
     "SaslAuthenticationFailed": _LOGIN,
     "UnsupportedSaslMechanism": (
