@@ -116,4 +116,4 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for live in begun:
         if live.process.poll() is None:
             live.process.kill()
-        live.process.communicate()
+            live.process.communicate()

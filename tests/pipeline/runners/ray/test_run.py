@@ -98,7 +98,7 @@ def test_weights_that_are_not_there_end_it_at_once(start: Any, clip: Path) -> No
 
 @pytest.mark.slow
 def test_whatever_is_killed_the_rows_of_a_file_are_exact(start: Any, clip: Path) -> None:
-    live = start(config(clip, "door", "hall", fps=0), "--until-ended")
+    live = start(config(clip, "door", "hall", fps=4.0), "--until-ended")
 
     def rows() -> int:
         return len(live.rows("SELECT id FROM observations"))
@@ -141,11 +141,11 @@ def test_live_cameras_are_back_soon_and_neighbours_keep_their_pace(start: Any, c
 
 @pytest.mark.slow
 def test_a_command_that_is_killed_is_taken_up_by_the_next(start: Any, clip: Path) -> None:
-    live = start(config(clip, "door", fps=0), "--until-ended")
+    live = start(config(clip, "door", fps=4.0), "--until-ended")
     live.until(lambda: len(live.rows("SELECT id FROM observations")) >= 10)
     live.process.kill()
     live.process.communicate()
-    again = start(config(clip, "door", fps=0), "--until-ended")
+    again = start(config(clip, "door", fps=4.0), "--until-ended")
     again.end()
     check_rows(again, clip, "door")
 
