@@ -60,6 +60,7 @@ class Outbox:
         self._sheds = sheds
         self._memory: deque[_Waiting] = deque()
         self._lost: _Loss | None = None
+        self._is_open = True
         self._lock = _locked(self.path)
         try:
             self._file: sqlite3.Connection | None = self._opened()
@@ -69,7 +70,9 @@ class Outbox:
 
     def append(self, events: Sequence[Event]) -> None:
         """Put events behind those that wait; they are safe from this process's end unless there is
-        `trouble`."""
+        `trouble`. Raises ValueError once it is closed."""
+        if not self._is_open:
+            raise ValueError(f"outbox is closed: {self.path}")
         self._memory.extend(_Waiting(_captured_ms(event), event.to_json()) for event in events)
         try:
             if self._memory or self._lost:
@@ -95,9 +98,12 @@ class Outbox:
 
     def close(self) -> None:
         """Let go of the run. Raises ServiceError when events are left that could not be written."""
+        if not self._is_open:
+            return
         try:
             self.append([])
         finally:
+            self._is_open = False
             self._close_file()
             self._lock.close()
         if self._memory:
@@ -195,7 +201,7 @@ def _count(file: sqlite3.Connection, loss: _Loss) -> None:
             (*loss, last[0]),
         )
     else:
-        # Its number is its time: the file may go in between, and a gap's name must never come again.
+        # Its number is its time: a file made anew must not give it the name of an earlier gap.
         number = max(loss.since_ms, last[0] + 1 if last else 1)
         insert = "INSERT INTO lost (n, since_ms, until_ms, events) VALUES (?, ?, ?, ?)"
         file.execute(insert, (number, *loss))

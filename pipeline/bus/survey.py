@@ -28,13 +28,13 @@ class Waiting:
 
 
 def survey(folder: str | Path) -> list[Waiting]:
-    """Every outbox of the folder by name; raises InputError where there is no such folder."""
+    """Every outbox of the folder by name; raises InputError where it cannot be read."""
     try:
         paths = sorted(Path(folder).iterdir())
+        return [_look(path, name) for path in paths if (name := runfile.name_of(path))]
     except OSError as error:
         remedy = f"give the folder of outbox.folder ({error.strerror})"
         raise InputError("no folder of outboxes", str(folder), remedy) from error
-    return [_look(path, name) for path in paths if (name := runfile.name_of(path))]
 
 
 def _look(path: Path, name: runfile.Name) -> Waiting:

@@ -61,6 +61,14 @@ def test_one_writer_for_a_run(tmp_path: Path) -> None:
     Outbox(tmp_path, "door", "e1").close()
 
 
+def test_a_closed_one_takes_nothing(tmp_path: Path, make: Any) -> None:
+    outbox = Outbox(tmp_path, "door", "e1")
+    outbox.close()
+    outbox.close()
+    with pytest.raises(ValueError, match="outbox is closed"):
+        outbox.append(looks(make, 1))
+
+
 @pytest.mark.parametrize(("camera", "run"), [("../door", "e1"), ("Door", "e1"), ("door", "now")])
 def test_only_cameras_and_runs_make_a_file(tmp_path: Path, camera: str, run: str) -> None:
     with pytest.raises(ValueError, match="not a camera and a run"):
