@@ -6,8 +6,10 @@ Every process has a `Metrics` of its own; whoever answers Prometheus merges thei
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -107,6 +109,34 @@ class SupervisorMetrics(Metrics):
     def __init__(self) -> None:
         super().__init__()
         self.deaths = self._counter("worker_deaths", "Camera processes that died.")
+
+
+EVERY_KIND = (CameraMetrics, PoolMetrics, RelayMetrics, SupervisorMetrics)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A metric as documentation shows it; `of` says whose it is."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
+    of: str
+
+
+def listed() -> list[Listed]:
+    """Every metric there is."""
+    found = []
+    for kind in EVERY_KIND:
+        of = (kind.__doc__ or "").removeprefix("Of ").rstrip(".")
+        for metric in vars(kind()).values():
+            if isinstance(metric, MetricWrapperBase):
+                (family,) = metric.describe()
+                name = family.name + ("_total" if family.type == "counter" else "")
+                labels = tuple(metric._labelnames)
+                found.append(Listed(name, family.type, labels, family.documentation, of))
+    return found
 
 
 class Merged(Collector):

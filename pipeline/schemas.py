@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Settings
+from pipeline.metrics import listed
 from pipeline.records import EVENT_TYPES, Record
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -32,6 +33,15 @@ A secret is a reference: `env:NAME`, or `file:PATH`. An unknown key is refused.
 
 | key | default | allowed | meaning |
 |---|---|---|---|
+"""
+METRICS_HEAD = """\
+# Metrics
+
+`metrics.port` opens `/metrics` for Prometheus. Every sample also has the label `process`: who
+counted it. A process that was restarted counts from 0 again.
+
+| name | kind | labels | meaning | counted by |
+|---|---|---|---|---|
 """
 NAME = "NAME"
 """Stands for a camera's name."""
@@ -57,6 +67,7 @@ def documents() -> dict[str, str]:
     schemas = {path: _json(schema) for path, schema in (records | config).items()}
     return schemas | {
         "docs/configuration.md": configuration_table(),
+        "docs/metrics.md": metrics_table(),
         "undercam.example.toml": example_toml(),
     }
 
@@ -111,6 +122,15 @@ def configuration_table() -> str:
         for row in settings()
     )
     return TABLE_HEAD + "".join(rows)
+
+
+def metrics_table() -> str:
+    """Every number that Prometheus may ask for, as a Markdown page."""
+    rows = (
+        f"| `{row.name}` | {row.kind} | {', '.join(row.labels)} | {row.meaning} | {row.of} |\n"
+        for row in listed()
+    )
+    return METRICS_HEAD + "".join(rows)
 
 
 def settings() -> list[Setting]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -13,6 +15,7 @@ from pipeline.runners.environment import LOCAL
 
 NAMESPACE = "undercam"
 LOOPBACK = "127.0.0.1"
+KNOCK_S = 5.0
 STORE_BYTES = 128 * 1024 * 1024
 """Of shared memory: crops pass through it, never frames."""
 LOCAL_OPTIONS: dict[str, Any] = {
@@ -22,6 +25,10 @@ LOCAL_OPTIONS: dict[str, Any] = {
     # A crop is a face: it may lie in memory, and never on a disk.
     "_system_config": {"automatic_object_spilling_enabled": False},
 }
+MEMORY = Path("/dev/shm")
+"""Where Linux has it: when its store is full, Ray makes files here, and not among its logs."""
+if MEMORY.is_dir():
+    LOCAL_OPTIONS["object_spilling_directory"] = str(MEMORY)
 
 
 @contextmanager
@@ -32,6 +39,7 @@ def engine(address: str) -> Iterator[None]:
     """
     local = address == LOCAL
     try:
+        _knock(address)
         ray.init(
             address=address,
             namespace=NAMESPACE,
@@ -39,7 +47,7 @@ def engine(address: str) -> Iterator[None]:
             logging_level="error",
             **(LOCAL_OPTIONS if local else {}),
         )
-    except (ConnectionError, ray.exceptions.RayError, RuntimeError, ValueError) as error:
+    except (OSError, ray.exceptions.RayError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         remedy = f"start it, or set cluster.address = 'local' ({reason})"
         raise ServiceError("no Ray cluster there", address, remedy) from error
@@ -50,3 +58,10 @@ def engine(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Ray itself tries for minutes before it says that nobody is there; raises OSError."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
