@@ -38,4 +38,9 @@ class BackOff:
     @property
     def waits(self) -> bool:
         """Whether it is too early to try again."""
-        return self._failures > 0 and self._clock() < self._again_s
+        return self.left_s > 0
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until it is time to try again; 0 when it is."""
+        return max(self._again_s - self._clock(), 0.0) if self._failures else 0.0

@@ -7,6 +7,7 @@ import re
 import stat
 from io import BufferedReader
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote
 
 from pipeline.errors import InputError
@@ -14,6 +15,33 @@ from pipeline.redact import redacted
 
 _WEBCAM = re.compile(r"webcam:(\d+)|(/dev/video\d+)")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+
+
+Kind = Literal["file", "webcam", "stream", "listen"]
+_STREAMS = ("rtsp", "rtsps", "http", "https")
+
+
+def kind_of(url: str) -> Kind:
+    """What an address means: a file, a webcam, a camera that is called, or one that calls us.
+
+    Raises InputError for a scheme that is none of ours.
+
+    >>> kind_of("rtsp://10.0.0.7/live"), kind_of("listen://0.0.0.0:8554/door"), kind_of("clip.mp4")
+    ('stream', 'listen', 'file')
+    """
+    scheme = _SCHEME.match(url)
+    match scheme and scheme[1].lower():
+        case None:
+            return "webcam" if webcam_device(url) else "file"
+        case "file":
+            return "file"
+        case "listen":
+            return "listen"
+        case name if name in _STREAMS:
+            return "stream"
+        case name:
+            remedy = "give rtsp(s)://, http(s)://, listen://HOST:PORT/NAME, a file or webcam:N"
+            raise InputError(f"cannot read from {name}://", redacted(url), remedy)
 
 
 def webcam_device(url: str) -> str | None:

@@ -36,3 +36,8 @@ class MediaTime:
             next_s = stamp_s + self._offset_s
         self._last_s = max(next_s, self._last_s + LEAST_STEP_S)
         return self._last_s
+
+    def splice(self, gap_s: float) -> None:
+        """The next frame begins a new time line, `gap_s` seconds after the frame before it."""
+        self._offset_s = None
+        self._last_s += max(gap_s - self._period_s, 0.0)

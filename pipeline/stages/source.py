@@ -11,18 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
-from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from pipeline.clock import Clock, wall_clock
 from pipeline.errors import InputError
@@ -30,9 +26,8 @@ from pipeline.frames import Frame, FrameHeader
 from pipeline.redact import redacted
 from pipeline.stages.address import open_local, webcam_device
 from pipeline.stages.media_time import MediaTime
+from pipeline.stages.picture import DEFAULT_FPS, ToRgb
 
-DEFAULT_FPS = 25.0
-"""Assumed where a file does not tell its rate."""
 SHORT_S, SHORT_SHARE = 1.0, 0.05
 """A file whose pictures end earlier than it says, by more than both, is called damaged: the lengths
 of sound and pictures, which many files state as one, differ by less."""
@@ -85,7 +80,7 @@ class VideoSource:
         self.frame_count = self._stream.frames or (
             None if self.duration_s is None else round(self.duration_s * self.fps)
         )
-        self._reformatter = VideoReformatter()
+        self._to_rgb = ToRgb()
         self._media_time = MediaTime(1 / self.fps)
         self._index = 0
         self._end_s = 0.0
@@ -133,7 +128,7 @@ class VideoSource:
             pts_s = self._media_time.of(picture.time)
             self._end_s = pts_s + _shown_s(picture)
             captured_ms, received_ms = self._times(pts_s)
-            image = _upright(self._rgb(picture), picture)
+            image = self._to_rgb(picture)
             header = FrameHeader(
                 camera=self.camera,
                 run=self.run,
@@ -194,10 +189,6 @@ class VideoSource:
             self._sleep((due_ms - now_ms) / 1000)
         return due_ms, now_ms
 
-    def _rgb(self, picture: VideoFrame) -> NDArray[np.uint8]:
-        rgb = self._reformatter.reformat(picture, format="rgb24", threads=1)
-        return rgb.to_ndarray().astype(np.uint8, copy=False)
-
 
 def _open(url: str, resources: ExitStack) -> InputContainer:
     device, where = webcam_device(url), redacted(url)
@@ -234,15 +225,3 @@ def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
 
 def _shown_s(picture: VideoFrame) -> float:
     return float(picture.duration * picture.time_base) if picture.time_base else 0.0
-
-
-def _upright(image: NDArray[np.uint8], picture: VideoFrame) -> NDArray[np.uint8]:
-    """Turned by quarters and mirrored as the display matrix asks: column vectors (a b), (c d)."""
-    # av's stub calls this a dict of motion vectors.
-    side_data = cast(SideDataContainer, picture.side_data)
-    if "DISPLAYMATRIX" not in side_data:
-        return image
-    a, b, _, c, d = np.frombuffer(bytes(side_data["DISPLAYMATRIX"]), np.int32, count=5)
-    if abs(b) > abs(a):
-        image, a, d = image.transpose(1, 0, 2), c, b
-    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

@@ -1,0 +1,259 @@
+"""The newest pictures of one live camera, for ever: it reconnects by itself."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from threading import Condition, Event, Thread
+from types import TracebackType
+from typing import Self
+
+from av.video.frame import VideoFrame
+
+from pipeline.backoff import BackOff
+from pipeline.clock import Clock, wall_clock
+from pipeline.errors import StageFailed
+from pipeline.frames import ClockName, Frame, FrameHeader, Link
+from pipeline.redact import redacted
+from pipeline.settings import SourceSettings
+from pipeline.stages.connection import Connection, Shot
+from pipeline.stages.lost import Lost
+from pipeline.stages.media_time import MediaTime
+from pipeline.stages.pace import Pace
+from pipeline.stages.picture import DEFAULT_FPS, ToRgb
+
+LINK_S = 0.5
+"""How often the link is told while no frame comes, seconds."""
+STEADY_S = 5.0
+"""A connection that gave pictures for so long was a good one: its loss is the first again."""
+BEHIND_MS, AHEAD_MS = 60_000, 2_000
+"""A camera's clock that is further behind ours, or further ahead, is wrong, and not believed: no
+picture takes a minute to come, or comes before it is taken."""
+CLOSE_S = 1.0
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A due picture that nobody has taken yet."""
+
+    picture: VideoFrame
+    index: int
+    pts_s: float
+    captured_ms: int
+    received_ms: int
+    clock: ClockName
+    arrived_s: float
+
+
+class LiveSource:
+    """Frames of an `rtsp(s)://`, `http(s)://` or `listen://` camera. Iterate it once, close it
+    afterwards. It connects when it is made; nothing that happens to the camera ends it or raises.
+
+    A thread of its own reads and decodes without pause, picks `analyse_fps` frames a second of
+    media time, and keeps the newest for whoever iterates. `decoded` = frames given + `undue` + all
+    of `shed`, always: "newer" were replaced by a newer one before they were taken, "stale" waited
+    longer than `settings.stale_s`, "stopped" waited at the end.
+
+    `index` and media time go on from one connection to the next, media time by the wall time in
+    between. `captured_ms` is the camera's own word where its RTCP reports tell it and it can be
+    true (clock "rtcp"), else the time of arrival (clock "arrival").
+
+    Raises InputError for an address that is none of a live camera.
+    """
+
+    ending = "stopped"
+
+    def __init__(
+        self,
+        url: str,
+        camera: str,
+        run: str,
+        settings: SourceSettings,
+        analyse_fps: float,
+        *,
+        clock: Clock = wall_clock,
+        monotonic: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.camera, self.run = camera, run
+        self.undue = 0
+        self.reconnects = 0
+        self.shed: Counter[str] = Counter()
+        self.link = Link("connecting", clock())
+        self._url, self._settings, self._clock, self._now = url, settings, clock, monotonic
+        least_s, most_s = settings.retry_least_s, settings.retry_most_s
+        self._again = {
+            "offline": BackOff(least_s, most_s, monotonic, chance),
+            "refused": BackOff(most_s, most_s, monotonic, chance),
+        }
+        self._connection = self._new_connection()
+        self._pace = Pace(analyse_fps)
+        self._media_time = MediaTime(1 / DEFAULT_FPS)
+        self._to_rgb = ToRgb()
+        self._index = 0
+        self._given = 0
+        self._last_s: float | None = None
+        self._waiting: _Waiting | None = None
+        self._fault: Exception | None = None
+        self._news = Condition()
+        self._closed = Event()
+        self._reader = Thread(target=self._read, name=f"live {camera}", daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up, from any thread; the iteration ends. May be called twice.
+
+        Returns within about a second. Only where a name or a host that does not answer is waited
+        for does the thread outlive it, by `settings.open_s` at most.
+        """
+        self._closed.set()
+        with self._news:
+            if self._waiting:
+                self.shed["stopped"] += 1
+                self._waiting = None
+            self._news.notify_all()
+        until_s = time.monotonic() + CLOSE_S
+        while self._reader.is_alive() and time.monotonic() < until_s:
+            self._connection.hang_up()
+            self._reader.join(0.05)
+
+    @property
+    def decoded(self) -> int:
+        """Frames decoded whose lot is known: given, not due, or shed."""
+        with self._news:
+            return self._given + self.undue + self.shed.total()
+
+    def __iter__(self) -> Iterator[Frame | Link]:
+        """Frames; and every LINK_S in which none came, how the link stands."""
+        while not self._closed.is_set():
+            waiting = self._take()
+            if waiting:
+                yield self._frame(waiting)
+            elif self._fault:
+                what = f"reading failed ({type(self._fault).__name__}: {self._fault})"
+                raise StageFailed(
+                    redacted(what), f"camera {self.camera}", "set UNDERCAM_DEBUG=1 and report it"
+                ) from self._fault
+            elif not self._closed.is_set():
+                yield self.link
+
+    def _take(self) -> _Waiting | None:
+        """The newest due picture, which is then given; None when none came for a while."""
+        with self._news:
+            until_s = self._now() + LINK_S
+            while not self._closed.is_set() and (left_s := until_s - self._now()) > 0:
+                waiting, self._waiting = self._waiting, None
+                if waiting is None:
+                    self._news.wait(left_s)
+                elif self._now() - waiting.arrived_s > self._settings.stale_s:
+                    self.shed["stale"] += 1
+                else:
+                    self._given += 1
+                    return waiting
+        return None
+
+    def _frame(self, waiting: _Waiting) -> Frame:
+        image = self._to_rgb(waiting.picture)
+        header = FrameHeader(
+            camera=self.camera,
+            run=self.run,
+            index=waiting.index,
+            pts_s=waiting.pts_s,
+            captured_ms=waiting.captured_ms,
+            received_ms=waiting.received_ms,
+            clock=waiting.clock,
+            width=image.shape[1],
+            height=image.shape[0],
+        )
+        return Frame(header, image)
+
+    def _read(self) -> None:
+        """The thread."""
+        try:
+            while not self._closed.is_set():
+                self._connect()
+        except Exception as error:  # noqa: BLE001 - goes to whoever iterates
+            self._fault = error
+
+    def _connect(self) -> None:
+        """One connection, and the wait after it."""
+        try:
+            self._follow()
+        except Lost as lost:
+            self._set_link(lost.state, lost.reason)
+            if not lost.at_once:
+                again = self._again[lost.state]
+                again.failed()
+                self._closed.wait(again.left_s)
+        self._connection = self._new_connection()
+
+    def _follow(self) -> None:
+        """Read a connection until it is lost."""
+        with self._connection as connection:
+            first_s: float | None = None
+            for shot in connection.shots():
+                if self._closed.is_set():
+                    return
+                arrived_s = self._now()
+                if first_s is None:
+                    first_s = arrived_s
+                    self._begin(connection.period_s, arrived_s)
+                elif arrived_s - first_s > STEADY_S:
+                    for again in self._again.values():
+                        again.succeeded()
+                self._bring(shot, arrived_s)
+
+    def _begin(self, period_s: float, arrived_s: float) -> None:
+        self._set_link("online", "")
+        if self._last_s is None:
+            self._media_time = MediaTime(period_s)
+        else:
+            self.reconnects += 1
+            self._media_time.splice(arrived_s - self._last_s)
+
+    def _bring(self, shot: Shot, arrived_s: float) -> None:
+        """Count a picture, and let it wait in place of an older one where it is due."""
+        self._last_s = arrived_s
+        pts_s = self._media_time.of(shot.stamp_s)
+        index, self._index = self._index, self._index + 1
+        received_ms = self._clock()
+        captured_ms, clock = _captured(shot.camera_ms, received_ms)
+        waiting = _Waiting(shot.picture, index, pts_s, captured_ms, received_ms, clock, arrived_s)
+        with self._news:
+            if self._closed.is_set():
+                self.shed["stopped"] += 1
+            elif not self._pace.is_due(pts_s):
+                self.undue += 1
+            else:
+                if self._waiting:
+                    self.shed["newer"] += 1
+                self._waiting = waiting
+                self._news.notify()
+
+    def _set_link(self, state: str, reason: str) -> None:
+        if (state, reason) != (self.link.state, self.link.reason):
+            since_ms = self.link.since_ms if state == self.link.state else self._clock()
+            self.link = Link(state, since_ms, reason)  # type: ignore[arg-type]
+
+    def _new_connection(self) -> Connection:
+        return Connection(self._url, self._settings, self._now)
+
+
+def _captured(camera_ms: float | None, received_ms: int) -> tuple[int, ClockName]:
+    if camera_ms is not None and -BEHIND_MS <= camera_ms - received_ms <= AHEAD_MS:
+        return round(camera_ms), "rtcp"
+    return received_ms, "arrival"
