@@ -6,7 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,6 +35,7 @@ def run(
     until_ended: Annotated[
         bool, Option("--until-ended", help="Stop when every file is read and its rows are stored.")
     ] = False,
+    dashboard: Annotated[bool, Option("--dashboard", help="Serve the pages too.")] = False,
     address: Annotated[str, Option(help="Of a Ray cluster; `local` starts one here.")] = "",
     as_json: Annotated[bool, Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
@@ -48,8 +49,12 @@ def run(
     prepare(settings.cluster.address)
     from pipeline.runners.ray.running import running
 
-    until_s = time.monotonic() + seconds if seconds else math.inf
-    with _terminated_as_interrupted(), running(settings, data_folders()) as everything:
+    with ExitStack() as stack:
+        stack.enter_context(_terminated_as_interrupted())
+        if dashboard:
+            stack.enter_context(_pages(settings))
+        everything = stack.enter_context(running(settings, data_folders()))
+        until_s = time.monotonic() + seconds if seconds else math.inf
         try:
             _watch(everything, until_s, until_ended)
         except KeyboardInterrupt:
@@ -87,6 +92,15 @@ def _seed(settings: Settings) -> None:
             seed(engine, settings.cameras)
     except ServiceError as error:
         _say(f"{error}; cameras of the settings are read meanwhile, and their events wait")
+
+
+@contextmanager
+def _pages(settings: Settings) -> Iterator[None]:
+    from dashboard.launch import serve
+
+    with serve(settings, resolve(settings.store.url)) as server:
+        _say(f"dashboard: at {server.url}")
+        yield
 
 
 def _watch(everything: Running, until_s: float, until_ended: bool) -> None:

@@ -10,7 +10,8 @@ from pipeline.clock import Clock, wall_clock
 from pipeline.config import Settings, resolve
 from pipeline.runners.inline import Source
 from pipeline.runners.stream.lease import Lease
-from pipeline.stages.address import run_id, webcam_device
+from pipeline.stages.address import kind_of, run_id
+from pipeline.stages.live import LiveSource
 from pipeline.stages.looped import LoopedFile
 from pipeline.stages.pace import Pace
 from pipeline.stages.source import VideoSource
@@ -58,10 +59,7 @@ def open_source(lease: Lease, settings: Settings, clock: Clock = wall_clock) -> 
     """
     url, camera, run = resolve(lease.settings.url), lease.camera, lease.run
     fps = settings.source.analyse_fps
-    kind = "webcam" if webcam_device(url) else "file"
-    if "://" in url and not url.startswith("file:"):
-        kind = "stream"
-    match kind, lease.settings.play:
+    match kind_of(url), lease.settings.play:
         case "file", "once":
             run = run_id(url, settings.of_looks())
             return Opened(VideoSource(url, camera, run, clock=clock), Pace(fps), False)
@@ -71,7 +69,5 @@ def open_source(lease: Lease, settings: Settings, clock: Clock = wall_clock) -> 
             return Opened(VideoSource(url, camera, run, clock=clock), Pace(fps), True)
         case _:
             # A stream decodes on a thread of its own and picks the due frames there.
-            from pipeline.stages.live import LiveSource
-
             live = LiveSource(url, camera, run, settings.source, fps, clock=clock)
             return Opened(live, Pace(0), True)
