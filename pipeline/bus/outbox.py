@@ -6,6 +6,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -17,6 +18,8 @@ from pipeline.records import CameraStatus, Event, EventsLost, FaceObserved
 
 PATIENCE_S = 1.0
 """How long to wait for a lock: others hold one for an instant only, or as long as they live."""
+PART_ROWS = 500
+"""Most events in one transaction."""
 SAME_LOSS_MS = 60_000
 """Events lost within this time of others belong to the same gap."""
 
@@ -75,8 +78,7 @@ class Outbox:
             raise ValueError(f"outbox is closed: {self.path}")
         self._memory.extend(_Waiting(_captured_ms(event), event.to_json()) for event in events)
         try:
-            if self._memory or self._lost:
-                self._write()
+            self._write()
             self.trouble = ""
         except sqlite3.Error as error:
             self._suffer(error)
@@ -132,15 +134,19 @@ class Outbox:
 
     def _write(self) -> None:
         self._file = self._file or self._opened()
-        with runfile.transaction(self._file):
-            insert = "INSERT INTO events (at_ms, body) VALUES (?, ?)"
-            self._file.executemany(insert, self._memory)
-            if self._lost:
-                _count(self._file, self._lost)
-            if self._sheds:
-                self._shed_file(self._file)
-        self._memory.clear()
-        self._lost = None
+        while self._memory or self._lost:
+            # After trouble many wait: in parts, they need little room at once.
+            part = list(islice(self._memory, PART_ROWS))
+            with runfile.transaction(self._file):
+                insert = "INSERT INTO events (at_ms, body) VALUES (?, ?)"
+                self._file.executemany(insert, part)
+                if self._lost:
+                    _count(self._file, self._lost)
+                if self._sheds:
+                    self._shed_file(self._file)
+            self._lost = None
+            for _ in part:
+                self._memory.popleft()
 
     def _suffer(self, error: sqlite3.Error) -> None:
         self.trouble = str(runfile.explained(error, self.path))

@@ -134,6 +134,8 @@ class Relay:
         return [p for p in found if p > self._last] + [p for p in found if p <= self._last]
 
     def _drain(self, path: Path) -> Drain:
+        if path in self._drains and not self._drains[path].is_current():
+            self._drop(path)
         if path not in self._drains:
             self._drains[path] = Drain(path)
         return self._drains[path]
@@ -151,8 +153,8 @@ class Relay:
             yield
         except sqlite3.Error as error:
             self.fault = runfile.explained(error, path)
-            self._drop(path)
             if runfile.is_damaged(error):
+                self._drop(path)
                 self._set_aside(path)
 
     def _remove_if_left(self, path: Path) -> None:

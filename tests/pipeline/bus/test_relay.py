@@ -25,6 +25,7 @@ from pipeline.store.engine import open_store
 from pipeline.store.intake import store_mail
 from pipeline.store.schema import gaps, observations
 from pipeline.store.writer import StoreWriter
+from tests.pipeline.bus.test_outbox import full_disk
 from tests.pipeline.store.conftest import Make
 
 ROOT = Path(__file__).parents[3]
@@ -219,6 +220,44 @@ def test_a_damaged_file_is_set_aside_and_stops_nobody(tmp_path: Path) -> None:
     assert [one.id for one in receiver.got] == [Make.look(n, camera="lab").id for n in range(3)]  # type: ignore[union-attr]
 
 
+def test_a_file_that_its_writer_began_anew_is_found(tmp_path: Path) -> None:
+    receiver = Receiver()
+    with filled(tmp_path, "door", 5, close=False) as outbox, Relay(tmp_path, receiver) as relay:
+        assert relay.step() == 5
+        outbox._suffer(DAMAGE)
+        outbox.append([Make.look(7)])
+        assert relay.step() == 1
+        assert (receiver.got[-1], relay.fault) == (Make.look(7), None)
+
+
+DAMAGE = sqlite3.DatabaseError("damaged")
+DAMAGE.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
+def test_a_full_disk_keeps_the_relay_from_deleting_not_from_delivering(tmp_path: Path) -> None:
+    """Nothing is sent again and again meanwhile; with room again the file is emptied."""
+    receiver = Receiver()
+    with (
+        filled(tmp_path, "door", 300, close=False) as outbox,
+        Relay(tmp_path, receiver, batch_rows=100) as relay,
+    ):
+        relay.waiting  # noqa: B018 - opens the file
+        with full_disk(tmp_path):
+            for _ in range(10):
+                relay.step()
+        assert "outbox cannot be read or written: " in str(relay.fault)
+        assert len(receiver.got) in (0, 100, 200, 300)
+        while relay.step():
+            pass
+        assert relay.fault is None
+        assert [one.frame for one in receiver.got] == list(range(300))  # type: ignore[union-attr]
+        outbox.append([Make.look(300)])
+        assert relay.step() == 1
+    with sqlite3.connect(tmp_path / "door.e1.outbox") as file:
+        assert file.execute("SELECT count(*) FROM events").fetchone() == (0,)
+    file.close()
+
+
 def test_a_row_that_is_no_record_is_a_dead_letter(tmp_path: Path) -> None:
     path = filled(tmp_path, "door", 3).path
     with sqlite3.connect(path) as file:
@@ -295,6 +334,7 @@ def test_killed_relays_deliver_once(tmp_path: Path) -> None:
     assert sorted(stored)[-400:] == list(range(600, 1000))
 
 
+@pytest.mark.needs("postgres")
 def test_what_the_database_refuses_is_set_aside(tmp_path: Path, postgres_url: str) -> None:
     """PostgreSQL holds no NUL in a key: that record is found and the others are stored."""
     engine = open_store(postgres_url)
