@@ -50,10 +50,11 @@ def run(
     from pipeline.runners.ray.running import running
 
     with ExitStack() as stack:
-        stack.enter_context(_terminated_as_interrupted())
         if dashboard:
             stack.enter_context(_pages(settings))
         everything = stack.enter_context(running(settings, data_folders()))
+        # Now, because Ray has set handlers of its own.
+        stack.enter_context(_terminated_as_interrupted())
         until_s = time.monotonic() + seconds if seconds else math.inf
         try:
             _watch(everything, until_s, until_ended)

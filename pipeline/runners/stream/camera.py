@@ -80,6 +80,7 @@ class CameraRun:
             self._now(FAILED, str(error))
 
     def _play(self) -> None:
+        _ = self._ask.model  # a live camera is not called before somebody can say what it shows
         try:
             opened = open_source(self.lease, self._settings, self._parts.clock)
         except UndercamError as error:

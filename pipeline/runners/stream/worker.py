@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
+
 from models.detectors.base import Picture
 from models.faces import Faces
 from pipeline.clock import Clock, wall_clock
@@ -41,6 +43,8 @@ class CameraWorker:
         self.birth = uuid4().hex
         self.metrics = CameraMetrics()
         detect = detect or open_detect(_one_thread(settings.detector), folders)
+        # The first look takes longest; no camera is to shed a picture for it.
+        detect(np.zeros((96, 128, 3), np.uint8))
         self._parts = Parts(settings, detect, self.metrics, clock, monotonic)
         self._ask_for = ask_for
         self._runs: dict[Lease, CameraRun] = {}

@@ -71,7 +71,7 @@ def check_rows(live: Any, clip: Path, camera: str) -> None:
     assert open_tracks == []
 
 
-def config(clip: Path, *cameras: str, play: str = "once", fps: float = 2.0) -> str:
+def config(clip: Path | str, *cameras: str, play: str = "once", fps: float = 2.0) -> str:
     tables = "".join(f'[cameras.{camera}]\nurl = "{clip}"\nplay = "{play}"\n' for camera in cameras)
     return f"{tables}[source]\nanalyse_fps = {fps}\n[metrics]\nport = 0\n"
 
