@@ -56,6 +56,9 @@ class CameraMetrics(Metrics):
         super().__init__()
         self.decoded = self._counter("frames_decoded", "Pictures decoded.", "camera")
         self.analysed = self._counter("frames_analysed", "Pictures looked at for faces.", "camera")
+        self.undue = self._counter(
+            "frames_undue", "Pictures that source.analyse_fps leaves out.", "camera"
+        )
         self.shed = self._counter(
             "frames_shed",
             "Pictures given up: newer, the next one came first; stale, it was too old.",

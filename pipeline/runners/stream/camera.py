@@ -19,7 +19,7 @@ from pipeline.metrics import STATES, CameraMetrics, Tally
 from pipeline.records import CameraStatus, Event, FaceObserved
 from pipeline.runners.inline import Ask, run_camera
 from pipeline.runners.stream.lease import ENDED, FAILED, STOPPED, Lease, Report
-from pipeline.runners.stream.sources import CameraSource, Opened, open_source
+from pipeline.runners.stream.sources import Opened, open_source
 from pipeline.stages.watch import Watch
 
 ROOM_S = 0.1
@@ -78,6 +78,8 @@ class CameraRun:
             self._play()
         except UndercamError as error:
             self._now(FAILED, str(error))
+        except Exception as error:  # noqa: BLE001 - a camera that ends in silence looks as if it ran
+            self._now(FAILED, f"nobody foresaw this: {type(error).__name__}: {error}")
 
     def _play(self) -> None:
         _ = self._ask.model  # a live camera is not called before somebody can say what it shows
@@ -99,7 +101,7 @@ class CameraRun:
 
         def sink(events: Sequence[Event]) -> None:
             outbox.append(events)
-            self._count(source, events)
+            self._count(opened, events)
             self._trouble, self._waiting = outbox.trouble, outbox.waiting
             while not opened.is_live and not outbox.has_room and not self._is_over():
                 self._stop.wait(ROOM_S)
@@ -149,14 +151,15 @@ class CameraRun:
         for name in STATES:
             self._parts.metrics.state.labels(self.lease.camera, name).set(name == state)
 
-    def _count(self, source: CameraSource, events: Sequence[Event]) -> None:
+    def _count(self, opened: Opened, events: Sequence[Event]) -> None:
         for event in events:
             if isinstance(event, CameraStatus):
                 self._now(event.state, event.reason)
-        metrics, camera = self._parts.metrics, self.lease.camera
+        source, metrics, camera = opened.source, self._parts.metrics, self.lease.camera
         looks = sum(isinstance(event, FaceObserved) for event in events)
         metrics.looks.labels(camera).inc(looks)
         self._tally.bring(metrics.decoded.labels(camera), source.decoded)
+        self._tally.bring(metrics.undue.labels(camera), opened.undue())
         self._tally.bring(metrics.reconnects.labels(camera), source.reconnects)
         for cause, frames in source.shed.items():
             self._tally.bring(metrics.shed.labels(camera, cause), frames)

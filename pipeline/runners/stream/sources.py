@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -43,11 +44,12 @@ class CameraSource(Source, Protocol):
 
 @dataclass(frozen=True)
 class Opened:
-    """A camera's source, the pace at which its frames are analysed, and whether it is live: then
-    frames and events may be shed, and counted; of a file none are."""
+    """A camera's source; the pace at which its frames are analysed, and how many that leaves out;
+    whether it is live: then frames and events may be shed, and counted; of a file none are."""
 
     source: CameraSource
     pace: Pace
+    undue: Callable[[], int]
     is_live: bool
 
 
@@ -59,15 +61,20 @@ def open_source(lease: Lease, settings: Settings, clock: Clock = wall_clock) -> 
     """
     url, camera, run = resolve(lease.settings.url), lease.camera, lease.run
     fps = settings.source.analyse_fps
+    pace = Pace(fps)
+
+    def undue() -> int:
+        return pace.undue
+
     match kind_of(url), lease.settings.play:
         case "file", "once":
             run = run_id(url, settings.of_looks())
-            return Opened(VideoSource(url, camera, run, clock=clock), Pace(fps), False)
+            return Opened(VideoSource(url, camera, run, clock=clock), pace, undue, False)
         case "file", _:
-            return Opened(LoopedFile(url, camera, run, clock=clock), Pace(fps), True)
+            return Opened(LoopedFile(url, camera, run, clock=clock), pace, undue, True)
         case "webcam", _:
-            return Opened(VideoSource(url, camera, run, clock=clock), Pace(fps), True)
+            return Opened(VideoSource(url, camera, run, clock=clock), pace, undue, True)
         case _:
             # A stream decodes on a thread of its own and picks the due frames there.
             live = LiveSource(url, camera, run, settings.source, fps, clock=clock)
-            return Opened(live, Pace(0), True)
+            return Opened(live, Pace(0), lambda: live.undue, True)

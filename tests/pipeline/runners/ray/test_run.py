@@ -129,7 +129,7 @@ def test_live_cameras_are_back_soon_and_neighbours_keep_their_pace(start: Any, c
         return all(newest(camera) > since[camera] for camera in names)
 
     live.until(lambda: all_have(dict.fromkeys(names, 0)))
-    for victim in ("CamerasActor", "PoolActor", "RelayActor", "SupervisorActor"):
+    for victim in ("SupervisorActor", "PoolActor", "RelayActor", "CamerasActor"):
         live.kill(victim)
         since = {camera: newest(camera) for camera in names}
         assert live.until(lambda since=since: all_have(since), BACK_S + 20) < BACK_S, victim
