@@ -40,6 +40,10 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or shutil.which("initdb"),
         "install postgresql",
     ),
+    "rtsp": (
+        lambda: any(Path("/usr/lib").glob("*/girepository-1.0/GstRtspServer-1.0.typelib")),
+        "install gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{base,good,bad,ugly}",
+    ),
     "gpu": (Path("/dev/nvidia0").exists, "run it on a machine with a CUDA device"),
 }
 

@@ -35,8 +35,8 @@ from pipeline.stages.lost import (
     broken,
     not_called,
     not_heard,
+    silent,
 )
-from pipeline.stages.picture import DEFAULT_FPS
 
 PROBE_BYTES = 32_000
 """Read before the first picture; FFmpeg's own 5 MB make opening twelve times slower."""
@@ -55,7 +55,8 @@ class _Scheme:
 
 
 _CALL = {"rtsp_transport": "tcp", "allowed_media_types": "video"}
-_HEAR = {"rtsp_flags": "listen", "allowed_media_types": "video"}
+# Seconds, more than open_s may be: who calls nobody is waited for by open_s.
+_HEAR = {"rtsp_flags": "listen", "listen_timeout": "600", "allowed_media_types": "video"}
 _FORMATS = "mpjpeg,mjpeg,mpegts,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,flv,h264,hevc"
 _HTTP = {"format_whitelist": _FORMATS}
 _SCHEMES = {
@@ -82,8 +83,6 @@ class Connection:
 
     `url`: `rtsp(s)://` and `http(s)://` call the camera; `listen://HOST:PORT/NAME` waits until one
     camera calls and pushes RTSP, whatever name it gives. Raises InputError for any other.
-
-    `period_s`: seconds between two pictures, about, once it is connected.
     """
 
     def __init__(
@@ -94,7 +93,6 @@ class Connection:
         self._settings, self._now = settings, now
         self._line: Line | None = None
         self._camera_ahead_ms: float | None = None
-        self.period_s = 1 / DEFAULT_FPS
 
     def __enter__(self) -> Self:
         self._line = self._new_line()
@@ -105,8 +103,6 @@ class Connection:
         except Lost:
             self._container.close()
             raise
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        self.period_s = 1 / float(rate or DEFAULT_FPS)
         return self
 
     def __exit__(
@@ -134,12 +130,17 @@ class Connection:
         raise Lost("offline", HUNG_UP)
 
     def _packets(self) -> Iterator[Packet[Any]]:
+        asked_s = self._now()
         try:
             for packet in self._container.demux():
-                # Sound alone must not keep a camera online: it is read as well, and left.
+                # When FFmpeg has waited in vain it first gives what its parser still held.
+                if self._now() - asked_s >= self._settings.read_s:
+                    raise Lost("offline", silent(self._settings.read_s))
+                # Sound is read as well, and left, so that it alone keeps no camera online.
                 if packet.stream is self._stream:
                     self._learn_clock(packet)
                     yield packet
+                    asked_s = self._now()
         except av.FFmpegError as error:
             raise broken(error, self._settings.read_s) from None
 
@@ -175,12 +176,12 @@ class Connection:
         options = {
             "protocol_whitelist": self._scheme.protocols,
             "probesize": str(PROBE_BYTES),
-            # FFmpeg's own limit, microseconds, guards what `timeout` below does not, as its good-
-            # bye; it is longer, because RTSP turns it into "invalid data".
+            # FFmpeg's own limit, microseconds: the other one, below, does not hold for good-byes.
             "timeout": str(round(2e6 * max(open_s, read_s))),
             **self._scheme.options,
         }
         listens = self._address.scheme == "listen"
+        began_s = self._now()
         address = self._address._replace(scheme="rtsp") if listens else self._address
         try:
             return av.open(
@@ -194,7 +195,8 @@ class Connection:
         except av.FFmpegError as error:
             if listens:
                 raise not_heard(error) from None
-            raise not_called(error, open_s, self._scheme.format is None) from None
+            after_s, is_http = self._now() - began_s, self._scheme.format is None
+            raise not_called(error, after_s, open_s, is_http) from None
 
 
 def _address(url: str) -> SplitResult:

@@ -20,10 +20,10 @@ from pipeline.frames import ClockName, Frame, FrameHeader, Link
 from pipeline.redact import redacted
 from pipeline.settings import SourceSettings
 from pipeline.stages.connection import Connection, Shot
+from pipeline.stages.live_time import LiveTime
 from pipeline.stages.lost import Lost
-from pipeline.stages.media_time import MediaTime
 from pipeline.stages.pace import Pace
-from pipeline.stages.picture import DEFAULT_FPS, ToRgb
+from pipeline.stages.picture import ToRgb
 
 LINK_S = 0.5
 """How often the link is told while no frame comes, seconds."""
@@ -57,9 +57,9 @@ class LiveSource:
     of `shed`, always: "newer" were replaced by a newer one before they were taken, "stale" waited
     longer than `settings.stale_s`, "stopped" waited at the end.
 
-    `index` and media time go on from one connection to the next, media time by the wall time in
-    between. `captured_ms` is the camera's own word where its RTCP reports tell it and it can be
-    true (clock "rtcp"), else the time of arrival (clock "arrival").
+    `index` and media time (see LiveTime) go on from one connection to the next. `captured_ms` is
+    the camera's own word where its RTCP reports tell it and it can be true (clock "rtcp"), else the
+    time of arrival (clock "arrival").
 
     Raises InputError for an address that is none of a live camera.
     """
@@ -91,11 +91,10 @@ class LiveSource:
         }
         self._connection = self._new_connection()
         self._pace = Pace(analyse_fps)
-        self._media_time = MediaTime(1 / DEFAULT_FPS)
+        self._time = LiveTime()
         self._to_rgb = ToRgb()
         self._index = 0
         self._given = 0
-        self._last_s: float | None = None
         self._waiting: _Waiting | None = None
         self._fault: Exception | None = None
         self._news = Condition()
@@ -211,27 +210,24 @@ class LiveSource:
                 arrived_s = self._now()
                 if first_s is None:
                     first_s = arrived_s
-                    self._begin(connection.period_s, arrived_s)
+                    self._begin()
                 elif arrived_s - first_s > STEADY_S:
                     for again in self._again.values():
                         again.succeeded()
                 self._bring(shot, arrived_s)
 
-    def _begin(self, period_s: float, arrived_s: float) -> None:
+    def _begin(self) -> None:
         self._set_link("online", "")
-        if self._last_s is None:
-            self._media_time = MediaTime(period_s)
-        else:
-            self.reconnects += 1
-            self._media_time.splice(arrived_s - self._last_s)
+        self._time.connected()
+        self.reconnects += self._index > 0
 
     def _bring(self, shot: Shot, arrived_s: float) -> None:
         """Count a picture, and let it wait in place of an older one where it is due."""
-        self._last_s = arrived_s
-        pts_s = self._media_time.of(shot.stamp_s)
+        pts_s = self._time.of(shot.stamp_s, arrived_s)
         index, self._index = self._index, self._index + 1
         received_ms = self._clock()
-        captured_ms, clock = _captured(shot.camera_ms, received_ms)
+        camera_ms = shot.camera_ms if self._time.believed else None
+        captured_ms, clock = _captured(camera_ms, received_ms)
         waiting = _Waiting(shot.picture, index, pts_s, captured_ms, received_ms, clock, arrived_s)
         with self._news:
             if self._closed.is_set():

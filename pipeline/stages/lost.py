@@ -35,7 +35,11 @@ ANSWERS: tuple[tuple[type[FFmpegError], Literal["offline", "refused"], str], ...
     ),
     (error.HTTPForbiddenError, "refused", "the camera forbids it: allow this user to watch"),
     (error.HTTPNotFoundError, "refused", "nothing at this path: correct the camera's url"),
-    (error.HTTPClientError, "refused", "the camera refuses what is asked: correct its url"),
+    (
+        error.HTTPClientError,
+        "refused",
+        "the camera has no video there, or refuses to show it: correct its url",
+    ),
     (
         error.HTTPServerError,
         "offline",
@@ -50,19 +54,21 @@ ANSWERS: tuple[tuple[type[FFmpegError], Literal["offline", "refused"], str], ...
 """What a camera, or its host, answers."""
 
 
-def not_called(fault: FFmpegError, open_s: float, is_http: bool) -> Lost:
-    """A camera that we called could not be opened."""
+def not_called(fault: FFmpegError, after_s: float, open_s: float, is_http: bool) -> Lost:
+    """A camera that we called could not be opened, as it turned out after so many seconds."""
     for kind, state, reason in ANSWERS:
         if isinstance(fault, kind):
             return Lost(state, reason)
-    if _is_late(fault):
+    # RTSP turns a time-out into "invalid data".
+    if _is_late(fault) or after_s >= open_s:
         return Lost("offline", f"no answer within {open_s:g} s: check the camera and the network")
     if isinstance(fault, OSError) and fault.errno not in (errno.EIO, errno.EPERM):
         return Lost("offline", f"cannot be reached ({fault.strerror}): check the network")
     if not is_http:
         return Lost("offline", "it hung up, or speaks no RTSP: check address and port")
     if isinstance(fault, error.ArgumentError):
-        return Lost("refused", "it leads to a protocol that is not allowed: give its own url")
+        # By the white lists of protocols and formats.
+        return Lost("refused", "it leads elsewhere, as a playlist does: give the stream's own url")
     return Lost("refused", "not a video: give the url of an MJPEG, MPEG-TS, mp4 or mkv stream")
 
 
@@ -78,8 +84,13 @@ def not_heard(fault: FFmpegError) -> Lost:
 def broken(fault: FFmpegError, read_s: float) -> Lost:
     """Nothing more comes over a connection that was good."""
     if _is_late(fault):
-        return Lost("offline", f"no picture for {read_s:g} s: check the camera and the network")
+        return Lost("offline", silent(read_s))
     return Lost("offline", f"the connection broke ({fault.strerror}): check the network")
+
+
+def silent(read_s: float) -> str:
+    """Nothing came for so long."""
+    return f"no picture for {read_s:g} s: check the camera and the network"
 
 
 def _is_late(fault: FFmpegError) -> bool:

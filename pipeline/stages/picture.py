@@ -10,9 +10,6 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-DEFAULT_FPS = 25.0
-"""Assumed where a file or a camera does not tell its rate."""
-
 
 class ToRgb:
     """Converts decoded pictures of any format and size to (h, w, 3) uint8 RGB, turned and mirrored

@@ -26,8 +26,10 @@ from pipeline.frames import Frame, FrameHeader
 from pipeline.redact import redacted
 from pipeline.stages.address import open_local, webcam_device
 from pipeline.stages.media_time import MediaTime
-from pipeline.stages.picture import DEFAULT_FPS, ToRgb
+from pipeline.stages.picture import ToRgb
 
+DEFAULT_FPS = 25.0
+"""Assumed where a file does not tell its rate."""
 SHORT_S, SHORT_SHARE = 1.0, 0.05
 """A file whose pictures end earlier than it says, by more than both, is called damaged: the lengths
 of sound and pictures, which many files state as one, differ by less."""

@@ -18,8 +18,10 @@ def test_waits_double_up_to_the_most(failures: int, chance: float) -> None:
     full = min(0.5 * 2 ** (failures - 1), 15.0)
     now += full * (0.5 + chance / 2) - 1e-6
     assert backoff.waits
+    assert 0 < backoff.left_s < 2e-6
     now += 2e-6
     assert not backoff.waits
+    assert backoff.left_s == 0
     backoff.succeeded()
     backoff.failed()
     now += 0.5

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.stages.address import local_path, open_local, run_id, webcam_device
+from pipeline.stages.address import kind_of, local_path, open_local, run_id, webcam_device
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,29 @@ from pipeline.stages.address import local_path, open_local, run_id, webcam_devic
 )
 def test_webcams(url: str, device: str | None) -> None:
     assert webcam_device(url) == device
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("clip.mp4", "file"),
+        ("FILE:///clip.mp4", "file"),
+        ("webcam:0", "webcam"),
+        ("/dev/video1", "webcam"),
+        ("rtsp://10.0.0.7/live", "stream"),
+        ("RTSPS://10.0.0.7/live", "stream"),
+        ("https://10.0.0.7/video", "stream"),
+        ("listen://0.0.0.0:8554/door", "listen"),
+    ],
+)
+def test_kinds(url: str, kind: str) -> None:
+    assert kind_of(url) == kind
+
+
+def test_a_kind_that_is_none_is_refused_without_its_secrets() -> None:
+    with pytest.raises(InputError, match="cannot read from rtmp://.*rtsp") as caught:
+        kind_of("rtmp://ann:s3cret@host/live")
+    assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -44,3 +44,12 @@ def test_rising_stamps_are_kept(steps_ms: list[int], origin_s: float) -> None:
 def test_table(stamps: list[float | None], expected: list[float]) -> None:
     clock = MediaTime(period_s=0.5)
     assert [clock.of(stamp) for stamp in stamps] == pytest.approx(expected)
+
+
+def test_a_splice_begins_a_new_time_line_after_the_gap() -> None:
+    times = MediaTime(period_s=0.04)
+    assert [times.of(7.0), times.of(7.04)] == [0.0, pytest.approx(0.04)]
+    times.splice(3.0)
+    assert [times.of(900.0), times.of(900.5)] == [pytest.approx(3.04), pytest.approx(3.54)]
+    times.splice(-1.0)
+    assert times.of(0.0) == pytest.approx(3.58)
