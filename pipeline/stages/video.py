@@ -64,12 +64,9 @@ class VideoWriter:
             self._part.touch()
         except OSError as error:
             raise self._unwritable(error) from error
-        self._container = av.open(
-            str(self._part),
-            "w",
-            format=FORMATS[self._path.suffix.lower()],
-            options={"movflags": "+faststart"},
-        )
+        kind = FORMATS[self._path.suffix.lower()]
+        options = {"movflags": "+faststart"} if kind != "matroska" else {}
+        self._container = av.open(str(self._part), "w", format=kind, options=options)
         self._stream = self._new_stream(self._container)
         return self
 

@@ -4,6 +4,8 @@
 /live   a moving test picture; each time one is taken, its number and the milliseconds UTC are said
 /stuck  H.264 whose time stamps do not move (--raw FILE)
 /sound  no pictures at all
+
+With --hang-up SECONDS it hangs up on everyone that often.
 """
 
 import argparse
@@ -63,6 +65,11 @@ def access(given: argparse.Namespace) -> GstRtspServer.RTSPAuth:
     return made
 
 
+def hang_up(server: GstRtspServer.RTSPServer) -> bool:
+    server.client_filter(lambda _server, _client: GstRtspServer.RTSPFilterResult.REMOVE)
+    return GLib.SOURCE_CONTINUE
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("clip")
@@ -71,6 +78,7 @@ def main() -> None:
     parser.add_argument("--user", default="")
     parser.add_argument("--password", default="")
     parser.add_argument("--digest", action="store_true")
+    parser.add_argument("--hang-up", type=float, default=0)
     given = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
@@ -94,6 +102,8 @@ def main() -> None:
     sound = "audiotestsrc is-live=true ! alawenc ! rtppcmapay name=pay0"
     mounts.add_factory("/sound", factory(sound, given))
     server.attach(None)
+    if given.hang_up:
+        GLib.timeout_add(round(given.hang_up * 1000), hang_up, server)
     say(str(server.get_bound_port()))
     GLib.MainLoop().run()
 
