@@ -70,15 +70,16 @@ def figures(used: list[tuple[float, int, int]]) -> dict[str, Any]:
     later = slice(len(used) // 10, None)
     count = np.arange(len(used))[later]
     fit = stats.linregress(count, memory[later])
+    slope = float(fit.slope)
     reach = float(stats.t.ppf(0.975, len(count) - 2) * fit.stderr)
     return {
         "reconnects": len(used),
         "memory_mb": [round(float(memory[i]) / 1024, 1) for i in (0, -1)],
-        "slope_kb": round(fit.slope, 2),
-        "slope_kb_interval": [round(fit.slope - reach, 2), round(fit.slope + reach, 2)],
+        "slope_kb": round(slope, 2),
+        "slope_kb_interval": [round(slope - reach, 2), round(slope + reach, 2)],
         "files": [int(files[later].min()), int(files[later].max())],
         "threads": [int(threads[later].min()), int(threads[later].max())],
-        "ok": bool(fit.slope - reach < MOST_KB and np.ptp(files[later]) <= 2),
+        "ok": bool(slope - reach < MOST_KB and np.ptp(files[later]) <= 2),
     }
 
 
