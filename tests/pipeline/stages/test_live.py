@@ -256,6 +256,18 @@ def test_closing(camera: RtspCamera, state: str) -> None:
         until(lambda: (open_files(), threads()) == before, 1)
 
 
+@pytest.mark.slow
+@pytest.mark.needs("rtsp")
+def test_reconnects_leave_nothing_behind(clip: Path) -> None:
+    hasty = QUICK.model_copy(update={"retry_least_s": 0.01, "retry_most_s": 0.05})
+    with RtspCamera(clip, "--hang-up", "0.5") as camera, watch(camera.url("clip"), hasty) as viewer:
+        until(lambda: viewer.source.reconnects >= 2)
+        viewer.finds("online")
+        before = open_files(), threads()
+        until(lambda: viewer.source.reconnects >= 20, 60)
+        until(lambda: (open_files(), threads()) == before, 2)
+
+
 def until_closed(viewer: Viewer) -> float:
     """Close; how long it takes until both threads have ended, seconds."""
     viewer.source.close()
