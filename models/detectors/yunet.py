@@ -13,6 +13,9 @@ from models.faces import Faces, from_ltwh
 
 OVERLAP = 0.3
 MOST_FACES = 5000
+LEAST_PX = 64
+"""In a picture of fewer rows or columns OpenCV reads memory that is not its own, and finds
+faces in it."""
 
 
 class YuNet:
@@ -35,6 +38,9 @@ class YuNet:
         return look(image, self._frame_px, 0, self._detect)
 
     def _detect(self, small: Picture) -> Faces:
+        height, width = small.shape[:2]
+        more = max(LEAST_PX - height, 0), max(LEAST_PX - width, 0)
+        small = cv2.copyMakeBorder(small, 0, more[0], 0, more[1], cv2.BORDER_REPLICATE)
         self._network.setInputSize((small.shape[1], small.shape[0]))
         _, rows = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         if rows is None:

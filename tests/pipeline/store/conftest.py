@@ -52,8 +52,13 @@ class Server:
             connection.execute(statement)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def free_port() -> int:
+    """A port that nobody listens on, another one for each test."""
+    return _free_port()
+
+
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -61,7 +66,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def server(free_port: int) -> Iterator[Server]:
+def server() -> Iterator[Server]:
     """Started once; PostgreSQL refuses root, so it then runs as user postgres."""
     programs = _programs()
     home = Path(tempfile.mkdtemp(prefix="undercam-postgres-"))
@@ -74,11 +79,12 @@ def server(free_port: int) -> Iterator[Server]:
     rules = home / "data/pg_hba.conf"
     rules.write_text(GUARDED + rules.read_text())
     options = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-k", str(home)]
-    start = [str(programs / "postgres"), "-D", str(home / "data"), "-p", str(free_port), *options]
+    port = _free_port()
+    start = [str(programs / "postgres"), "-D", str(home / "data"), "-p", str(port), *options]
     with (home / "log").open("w") as log:
         process = subprocess.Popen(start, stdout=log, stderr=log, cwd=home, **as_user)
     try:
-        made = Server(free_port)
+        made = Server(port)
         _wait_for(made, process, home / "log")
         made.sql(f"CREATE ROLE guarded LOGIN PASSWORD '{PASSWORD}'")
         yield made

@@ -69,7 +69,11 @@ def explained(objective: LRDifObjective, batch: Batch) -> float:
 
 
 @pytest.mark.parametrize(
-    "name", ["small", pytest.param("cpu", marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
+    "name",
+    [
+        pytest.param("small", marks=pytest.mark.slow),
+        pytest.param("cpu", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
+    ],
 )
 def test_sixty_four_faces_by_heart(
     make_lrdif: Callable[..., Made], make_faces: Callable[..., FaceSet], name: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Any
 
@@ -61,7 +62,9 @@ def played(
             reader.go.set()
             pool.close()
 
-    return asyncio.run(play()), reader
+    # On a thread of its own: Playwright's tests leave a loop running on this one.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, play()).result(), reader
 
 
 @given(st.lists(st.integers(0, 7), max_size=12), st.integers(1, 9))
