@@ -45,14 +45,14 @@ def run(
     With `bus.url` set, `undercam store` brings the events from there into the database.
     """
     settings = load(config, **given({"cluster": {"address": address}}))
-    _seed(settings)
+    is_seeded = _seed(settings)
     prepare(settings.cluster.address)
     from pipeline.runners.ray.running import running
 
     with ExitStack() as stack:
         if dashboard:
             stack.enter_context(_pages(settings))
-        everything = stack.enter_context(running(settings, data_folders()))
+        everything = stack.enter_context(running(settings, data_folders(), is_seeded))
         # Now, because Ray has set handlers of its own.
         stack.enter_context(_terminated_as_interrupted())
         until_s = time.monotonic() + seconds if seconds else math.inf
@@ -85,14 +85,17 @@ def faults(state: State) -> list[str]:
     return sorted({fault for fault in (*outboxes, *relays, state.trouble) if fault})
 
 
-def _seed(settings: Settings) -> None:
+def _seed(settings: Settings) -> bool:
+    """Whether the roster knows the cameras of the settings now."""
     for camera, wanted in settings.cameras.items():
         check_address(camera, wanted)
     try:
         with using_store(resolve(settings.store.url), settings.store.busy_timeout_s) as engine:
             seed(engine, settings.cameras)
+        return True
     except ServiceError as error:
         _say(f"{error}; cameras of the settings are read meanwhile, and their events wait")
+        return False
 
 
 @contextmanager

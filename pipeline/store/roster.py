@@ -7,6 +7,7 @@ second. An address that holds a credential is refused: a reference to it goes in
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import Event, Thread
 from typing import Literal
 
 from pydantic import ValidationError
@@ -16,11 +17,13 @@ from pipeline.clock import Clock, wall_clock
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.redact import redacted
 from pipeline.settings import CameraSettings
-from pipeline.store.engine import open_store, writing
+from pipeline.store.engine import using_store, writing
 from pipeline.store.faults import explained, place, reading
 from pipeline.store.schema import cameras
 from pipeline.store.upserts import put_camera
 
+EVERY_S = 1.0
+"""Between two looks at the roster."""
 Origin = Literal["settings", "command"]
 """Who put a camera on the roster: the configuration file, or `undercam cameras`."""
 
@@ -33,18 +36,53 @@ def roster(engine: Engine) -> dict[str, CameraSettings]:
     return {camera: _parsed(camera, settings, engine) for camera, settings in rows}
 
 
-class RosterReader:
-    """Reads the roster again and again; the database is opened when it is first asked."""
+class RosterWatch:
+    """Reads the roster again and again, on a thread of its own: a database that does not answer
+    keeps nobody waiting. `first`, where given, is seeded before it is read."""
 
-    def __init__(self, url: str, busy_timeout_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        busy_timeout_s: float,
+        first: Mapping[str, CameraSettings] | None = None,
+        every_s: float = EVERY_S,
+    ) -> None:
         self._url, self._busy_timeout_s = url, busy_timeout_s
-        self._engine: Engine | None = None
+        self._first, self._every_s = first, every_s
+        self._found: dict[str, CameraSettings] | ServiceError = ServiceError(
+            "the roster has not been read yet", "store.url", "wait"
+        )
+        self._stop = Event()
+        self._thread = Thread(target=self._main, name="roster", daemon=True)
+        self._thread.start()
 
     def __call__(self) -> dict[str, CameraSettings]:
-        """As `roster`."""
-        if self._engine is None:
-            self._engine = open_store(self._url, self._busy_timeout_s)
-        return roster(self._engine)
+        """What was read last; raises ServiceError where it could not be read then."""
+        if isinstance(self._found, ServiceError):
+            raise self._found
+        return self._found
+
+    def close(self) -> None:
+        """Read no more."""
+        self._stop.set()
+        self._thread.join()
+
+    def _main(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with using_store(self._url, self._busy_timeout_s) as engine:
+                    self._read(engine)
+            except ServiceError as error:
+                self._found = error
+                self._stop.wait(self._every_s)
+
+    def _read(self, engine: Engine) -> None:
+        if self._first is not None:
+            seed(engine, self._first)
+            self._first = None
+        while not self._stop.is_set():
+            self._found = roster(engine)
+            self._stop.wait(self._every_s)
 
 
 def enrol(

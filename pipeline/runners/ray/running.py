@@ -63,16 +63,19 @@ class Running:
 
 
 @contextmanager
-def running(settings: Settings, folders: Sequence[Path] = ()) -> Iterator[Running]:
+def running(
+    settings: Settings, folders: Sequence[Path] = (), is_seeded: bool = False
+) -> Iterator[Running]:
     """Ray, pool, supervisor and all that it starts; at the end of the block all of it ends.
 
-    `folders` are searched for networks that are not bundled. Raises ServiceError where there is no
+    `folders` are searched for networks that are not bundled; `is_seeded` says that the roster knows
+    the cameras of the settings. Raises ServiceError where there is no
     Ray, ModelError for weights that cannot serve, before any camera is read.
     """
     with engine(settings.cluster.address):
         _begin_pool(settings)
         supervisor = SupervisorOf.options(name=SUPERVISOR, num_cpus=0, **LASTING)
-        all_of_it = Running(supervisor.remote(settings, list(folders)))
+        all_of_it = Running(supervisor.remote(settings, list(folders), is_seeded))
         try:
             yield all_of_it
         finally:

@@ -24,7 +24,7 @@ from pipeline.runners.ray.fleet import RayFleet
 from pipeline.runners.stream.lease import Report
 from pipeline.runners.stream.relaying import RelayReport
 from pipeline.runners.stream.supervisor import Supervisor
-from pipeline.store.roster import RosterReader
+from pipeline.store.roster import RosterWatch
 
 STEP_S, ANSWER_S, CLOSE_S = 0.5, 1.0, 15.0
 
@@ -44,15 +44,17 @@ class State:
 class SupervisorActor:
     """Steps twice a second, for as long as it lives; Ray starts it again when it does not."""
 
-    def __init__(self, settings: Settings, folders: Sequence[Path]) -> None:
+    def __init__(self, settings: Settings, folders: Sequence[Path], is_seeded: bool) -> None:
+        """`is_seeded`: the roster knows the cameras of the settings already."""
         self._settings = settings
         self._metrics = SupervisorMetrics()
         self._pools = start_pool(settings)
         self._relays: dict[str, ActorHandle] = {}
         self._fleet = RayFleet(settings, folders)
-        first = {name: camera for name, camera in settings.cameras.items() if camera.enabled}
-        read = RosterReader(resolve(settings.store.url), settings.store.busy_timeout_s)
-        self._supervisor = Supervisor(settings.workers, read, self._fleet, first)
+        first = None if is_seeded else settings.cameras
+        url, busy_s = resolve(settings.store.url), settings.store.busy_timeout_s
+        watch = RosterWatch(url, busy_s, first)
+        self._supervisor = Supervisor(settings.workers, watch, self._fleet, first)
         self._state = State()
         self._metrics_url = self._serve_metrics()
         self._stepping = threading.Lock()

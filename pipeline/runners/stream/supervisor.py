@@ -76,7 +76,7 @@ class Supervisor:
         """`first` are the cameras to read until the roster has answered once."""
         self._settings, self._roster, self._fleet = settings, roster, fleet
         self._clock, self._monotonic = clock, monotonic
-        self._wanted = dict(first or {})
+        self._wanted = {camera: s for camera, s in (first or {}).items() if s.enabled}
         self._leases: dict[str, dict[str, Lease]] = {}
         self._answered: dict[str, float] = {}
         self._deaths: defaultdict[str, list[float]] = defaultdict(list)

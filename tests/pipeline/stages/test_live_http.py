@@ -157,8 +157,10 @@ def test_a_camera_that_calls(free_port: int) -> None:
 
 def test_one_port_takes_one_listener(free_port: int) -> None:
     url = f"listen://127.0.0.1:{free_port}/door"
-    with watch(url), watch(url) as viewer:
-        viewer.finds("offline", "cannot listen there (Address already in use)")
+    with watch(url) as one, watch(url) as other:
+        links = [viewer.source for viewer in (one, other)]
+        taken = "cannot listen there (Address already in use)"
+        until(lambda: any(taken in source.link.reason for source in links))
 
 
 def test_closing_while_nobody_calls(free_port: int) -> None:

@@ -23,5 +23,6 @@ def no_collection() -> Iterator[None]:
 def test_pictures_are_let_go_at_once(encode: Callable[..., Path], rotation: float) -> None:
     """Each is megabytes, and must not wait for the garbage collector."""
     with VideoSource(encode("c.mp4", 60, rotation=rotation), "door", "0123456789ab") as source:
-        most = max(sum(isinstance(o, VideoFrame) for o in gc.get_objects()) for _ in source)
+        # Not isinstance: some objects answer that with a warning.
+        most = max(sum(type(o) is VideoFrame for o in gc.get_objects()) for _ in source)
     assert 1 <= most < 20

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +12,9 @@ from sqlalchemy import Engine, text
 
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.settings import CameraSettings
-from pipeline.store.engine import writing
+from pipeline.store.engine import using_store, writing
 from pipeline.store.queries import camera_overview
-from pipeline.store.roster import dismiss, enrol, roster, seed
+from pipeline.store.roster import RosterWatch, dismiss, enrol, roster, seed
 from pipeline.store.writer import StoreWriter
 
 DOOR = CameraSettings(url="rtsp://10.0.0.7/live")
@@ -75,3 +78,33 @@ def test_settings_of_another_version_are_named(engine: Engine) -> None:
         connection.execute(text(f"INSERT INTO cameras VALUES {row}".replace(":", r"\:")))
     with pytest.raises(ServiceError, match="settings of camera door not readable"):
         roster(engine)
+
+
+def test_a_database_that_is_away_keeps_nobody_waiting_and_is_read_when_it_is_there(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "later"
+    folder.write_text("a file where the folder is to be")
+    url = f"sqlite:///{folder}/undercam.db"
+    watch = RosterWatch(url, 0.1, {"door": DOOR}, every_s=0.01)
+
+    def said() -> str | dict[str, CameraSettings]:
+        try:
+            return watch()
+        except ServiceError as error:
+            return str(error)
+
+    until(lambda: "cannot create the folder" in said())
+    folder.unlink()
+    until(lambda: said() == {"door": DOOR})
+    with using_store(url) as engine:
+        enrol(engine, "hall", HALL)
+        until(lambda: said() == {"door": DOOR, "hall": HALL})
+    watch.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)

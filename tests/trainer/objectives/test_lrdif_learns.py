@@ -68,12 +68,10 @@ def explained(objective: LRDifObjective, batch: Batch) -> float:
     return 1 - float(rest / whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param("small", marks=pytest.mark.slow),
-        pytest.param("cpu", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
-    ],
+    ["small", pytest.param("cpu", marks=pytest.mark.timeout(1200))],
 )
 def test_sixty_four_faces_by_heart(
     make_lrdif: Callable[..., Made], make_faces: Callable[..., FaceSet], name: str
