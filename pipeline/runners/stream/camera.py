@@ -46,7 +46,7 @@ class CameraRun:
         self._settings = settings_for(lease, parts.settings)
         self._stop = Flag()
         self._state, self._reason = "connecting", ""
-        self._trouble, self._waiting = "", 0
+        self._trouble, self._waiting, self._analysed = "", 0, 0
         self._tally = Tally()
         self.renew()
         self._thread = Thread(target=self._main, name=f"camera {lease.camera}", daemon=True)
@@ -110,7 +110,7 @@ class CameraRun:
         def detect(image: Picture) -> Faces:
             with metrics.stage_seconds.labels("detect").time():
                 faces = self._parts.detect(image)
-            metrics.analysed.labels(source.camera).inc()
+            self._analysed += 1
             return faces
 
         def seen(frame: Frame, events: Sequence[Event]) -> None:
@@ -159,6 +159,7 @@ class CameraRun:
         looks = sum(isinstance(event, FaceObserved) for event in events)
         metrics.looks.labels(camera).inc(looks)
         self._tally.bring(metrics.decoded.labels(camera), source.decoded)
+        self._tally.bring(metrics.analysed.labels(camera), self._analysed)
         self._tally.bring(metrics.undue.labels(camera), opened.undue())
         self._tally.bring(metrics.reconnects.labels(camera), source.reconnects)
         for cause, frames in source.shed.items():
