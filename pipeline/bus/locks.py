@@ -9,10 +9,11 @@ import fcntl
 import os
 import time
 from pathlib import Path
-from types import TracebackType
+
+from pipeline.closing import Closing
 
 
-class FileLock:
+class FileLock(Closing):
     """A lock on a file, held until `close`; the kernel frees it when the process is killed."""
 
     def __init__(self, path: Path, handle: int) -> None:
@@ -37,17 +38,6 @@ class FileLock:
         if remove:
             self._path.unlink(missing_ok=True)
         os.close(self._handle)
-
-    def __enter__(self) -> FileLock:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _locked(handle: int, path: Path) -> bool:

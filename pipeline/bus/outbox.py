@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 from pipeline.bus import runfile
 from pipeline.bus.locks import FileLock
+from pipeline.closing import Closing
 from pipeline.errors import ServiceError
 from pipeline.records import CameraStatus, Event, EventsLost, FaceObserved
 
@@ -37,7 +37,7 @@ class _Loss(NamedTuple):
     events: int
 
 
-class Outbox:
+class Outbox(Closing):
     """The events of one camera run, appended by the one process that reads the camera.
 
     `most_rows` bounds what waits. Past it a live camera (`sheds`) loses the oldest, counted, but
@@ -111,17 +111,6 @@ class Outbox:
         if self._memory:
             left = f"{len(self._memory)} events could not be written and are lost"
             raise ServiceError(left, str(self.path), self.trouble)
-
-    def __enter__(self) -> Outbox:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _opened(self) -> sqlite3.Connection:
         try:

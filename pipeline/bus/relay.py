@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 
 from pipeline.backoff import BackOff
 from pipeline.bus import runfile
 from pipeline.bus.drain import Drain
 from pipeline.bus.locks import FileLock
+from pipeline.closing import Closing
 from pipeline.errors import ServiceError
 from pipeline.records import DeadLetter, EventsLost, Mail
 
@@ -24,7 +24,7 @@ LEAST_S, MOST_S = 0.5, 15.0
 IDLE_S = 0.1
 
 
-class Relay:
+class Relay(Closing):
     """The one relay of a folder; raises ServiceError where another is at work there.
 
     Each step delivers up to `batch_rows` records, the files in turn, each from its oldest on. What
@@ -98,17 +98,6 @@ class Relay:
         for path in list(self._drains):
             self._drop(path)
         self._lock.close()
-
-    def __enter__(self) -> Relay:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _take(self) -> list[tuple[Path, list[Mail]]]:
         taken: list[tuple[Path, list[Mail]]] = []

@@ -8,13 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import Condition, Event, Thread
-from types import TracebackType
-from typing import Self
 
 from av.video.frame import VideoFrame
 
 from pipeline.backoff import BackOff
 from pipeline.clock import Clock, wall_clock
+from pipeline.closing import Closing
 from pipeline.errors import StageFailed
 from pipeline.frames import ClockName, Frame, FrameHeader, Link
 from pipeline.redact import redacted
@@ -48,7 +47,7 @@ class _Waiting:
     arrived_s: float
 
 
-class LiveSource:
+class LiveSource(Closing):
     """Frames of an `rtsp(s)://`, `http(s)://` or `listen://` camera. Iterate it once, close it
     afterwards. It connects when it is made; nothing that happens to the camera ends it or raises.
 
@@ -101,17 +100,6 @@ class LiveSource:
         self._closed = Event()
         self._reader = Thread(target=self._read, name=f"live {camera}", daemon=True)
         self._reader.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Hang up, from any thread; the iteration ends. May be called twice.

@@ -6,15 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from pipeline.clock import Clock, wall_clock
+from pipeline.closing import Closing
 from pipeline.frames import Frame
 from pipeline.stages.source import VideoSource
 
 
-class LoopedFile:
+class LoopedFile(Closing):
     """Frames without end, stamped with the wall time at which they are due.
 
     Whoever is slow misses frames, as with a camera: one that comes later than its successor is due
@@ -33,17 +32,6 @@ class LoopedFile:
         self.shed: Counter[str] = Counter()
         self._url, self._clock = url, clock
         self._round = self._opened()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give the file back."""

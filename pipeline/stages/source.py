@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import av
 from av.container import InputContainer
@@ -21,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.clock import Clock, wall_clock
+from pipeline.closing import Closing
 from pipeline.errors import InputError
 from pipeline.frames import Frame, FrameHeader
 from pipeline.redact import redacted
@@ -35,7 +34,7 @@ SHORT_S, SHORT_SHARE = 1.0, 0.05
 of sound and pictures, which many files state as one, differ by less."""
 
 
-class VideoSource:
+class VideoSource(Closing):
     """The decoded frames of one file or webcam, in order. Iterate it once, close it afterwards.
 
     By the file's own word: `fps`, pictures in a second on average; `duration_s`, seconds, and
@@ -88,17 +87,6 @@ class VideoSource:
         self._end_s = 0.0
         self._damaged_packets = 0
         self._ended_early = ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give the file or the device back. May be called twice."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 from kafka import KafkaConsumer
@@ -13,6 +12,7 @@ from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 
 from pipeline.bus.kafka.faults import REBALANCED, explained, trouble
 from pipeline.bus.kafka.link import DEAD, Link
+from pipeline.closing import Closing
 from pipeline.errors import ServiceError
 from pipeline.records import DeadLetter, Event, read_record
 from pipeline.settings import BusSettings
@@ -33,7 +33,7 @@ class Batch:
         return len(self.events) + len(self.unreadable) + len(self.dead)
 
 
-class KafkaFeed:
+class KafkaFeed(Closing):
     """Reads the topics from the last commit of the group `bus.group`, at first from their start.
 
     Connects when it is made; raises ServiceError. Only `commit` moves on for good: what was polled
@@ -103,17 +103,6 @@ class KafkaFeed:
     def close(self) -> None:
         """Leave the group; what is not committed is for others."""
         self._consumer.close(autocommit=False, timeout_ms=self._link.timeout_ms)
-
-    def __enter__(self) -> KafkaFeed:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _fetch(self, wait_s: float) -> list[Any]:
         with explained(self._link.settings, self._link.where):

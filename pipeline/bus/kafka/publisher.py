@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
@@ -11,6 +10,7 @@ from kafka.errors import KafkaError
 
 from pipeline.bus.kafka.faults import TOO_LARGE, explained
 from pipeline.bus.kafka.link import DEAD, TOPICS, Link
+from pipeline.closing import Closing
 from pipeline.errors import ServiceError
 from pipeline.records import DeadLetter, Mail
 from pipeline.settings import BusSettings
@@ -26,7 +26,7 @@ class _Message(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
-class KafkaPublisher:
+class KafkaPublisher(Closing):
     """Sends records to the topics of `bus.topic_prefix`, a camera's always in order.
 
     It connects with the first `send`, or with `open`, and anew after any fault: what was under way
@@ -84,17 +84,6 @@ class KafkaPublisher:
             except KafkaError:
                 # Its `close` gives up on what is under way before it ends its own thread.
                 producer._sender.force_close()
-
-    def __enter__(self) -> KafkaPublisher:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _produce(self, messages: Sequence[_Message]) -> None:
         sent = [self._producer.send(**message._asdict()) for message in messages]
