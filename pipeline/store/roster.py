@@ -49,15 +49,13 @@ class RosterWatch:
     ) -> None:
         self._url, self._busy_timeout_s = url, busy_timeout_s
         self._first, self._every_s = first, every_s
-        self._found: dict[str, CameraSettings] | ServiceError = ServiceError(
-            "the roster has not been read yet", "store.url", "wait"
-        )
+        self._found: dict[str, CameraSettings] | ServiceError | None = None
         self._stop = Event()
         self._thread = Thread(target=self._main, name="roster", daemon=True)
         self._thread.start()
 
-    def __call__(self) -> dict[str, CameraSettings]:
-        """What was read last; raises ServiceError where it could not be read then."""
+    def __call__(self) -> dict[str, CameraSettings] | None:
+        """What was read last, None at first; raises ServiceError where it could not be read."""
         if isinstance(self._found, ServiceError):
             raise self._found
         return self._found

@@ -55,7 +55,7 @@ class SupervisorActor:
         url, busy_s = resolve(settings.store.url), settings.store.busy_timeout_s
         watch = RosterWatch(url, busy_s, first)
         self._supervisor = Supervisor(settings.workers, watch, self._fleet, first)
-        self._state = State()
+        self._state = State(self._supervisor.reports())
         self._metrics_url = self._serve_metrics()
         self._stepping = threading.Lock()
         self._is_closed = False

@@ -66,14 +66,15 @@ class Supervisor:
     def __init__(
         self,
         settings: WorkersSettings,
-        roster: Callable[[], Mapping[str, CameraSettings]],
+        roster: Callable[[], Mapping[str, CameraSettings] | None],
         fleet: Fleet,
         first: Mapping[str, CameraSettings] | None = None,
         *,
         clock: Clock = wall_clock,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`first` are the cameras to read until the roster has answered once."""
+        """`first` are the cameras to read until the roster, None as long as nobody knows it, has
+        answered once."""
         self._settings, self._roster, self._fleet = settings, roster, fleet
         self._clock, self._monotonic = clock, monotonic
         self._wanted = {camera: s for camera, s in (first or {}).items() if s.enabled}
@@ -115,7 +116,7 @@ class Supervisor:
         return {name: list(leases.values()) for name, leases in self._leases.items()}
 
     def _adopt(self) -> None:
-        """Leases that stand when we begin stay as they are."""
+        """Leases that stand when we begin stay as they are, also while nobody knows the roster."""
         now = self._monotonic()
         self._leases = {name: {} for name in self._fleet.names()}
         self._answered = dict.fromkeys(self._leases, now)
@@ -125,6 +126,8 @@ class Supervisor:
                 self._epoch = max(self._epoch, lease.epoch)
                 if report.state not in (FAILED, STOPPED):
                     self._leases[name][lease.camera] = lease
+                    self._wanted[lease.camera] = lease.settings
+                    self._reports[lease.camera] = report
 
     def _read_roster(self) -> None:
         try:
@@ -133,7 +136,8 @@ class Supervisor:
             self.trouble = str(error)
             return
         self.trouble = ""
-        self._wanted = {camera: s for camera, s in roster.items() if s.enabled}
+        if roster is not None:
+            self._wanted = {camera: s for camera, s in roster.items() if s.enabled}
 
     def _drop_unwanted(self) -> None:
         for leases in self._leases.values():

@@ -29,7 +29,7 @@ class World:
         self.states: dict[str, str] = {}
         self.dead: set[str] = set()
         self.deaf: set[str] = set()
-        self.database_is_away = False
+        self.database_is_away = self.nobody_knows = False
         self.epochs: list[int] = []
         self.supervisor = self.supervise()
 
@@ -43,7 +43,9 @@ class World:
             monotonic=lambda: self.now_s,
         )
 
-    def roster(self) -> Mapping[str, CameraSettings]:
+    def roster(self) -> Mapping[str, CameraSettings] | None:
+        if self.nobody_knows:
+            return None
         if self.database_is_away:
             raise ServiceError("database cannot be reached", "there", "start it")
         return dict(self.wanted)
@@ -205,9 +207,13 @@ def test_the_next_supervisor_leaves_everything_as_it_is() -> None:
     world = World("abc")
     world.step()
     held = {name: dict(leases) for name, leases in world.held.items()}
-    world.supervisor = world.supervise()
-    world.step(3)
-    assert world.held == held
+    for said in ("roster", "nothing", "fault"):
+        world.nobody_knows, world.database_is_away = said == "nothing", said == "fault"
+        world.supervisor = world.supervise()
+        assert world.supervisor.reports().keys() == {"a", "b", "c"}
+        world.step(3)
+        assert world.held == held
+    world.database_is_away = False
     assert world.supervisor.reports().keys() == {"a", "b", "c"}
     world.now_s -= 100  # the clock was set back
     world.wanted["d"] = URL
