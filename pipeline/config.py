@@ -70,12 +70,13 @@ class Settings(BaseSettings):
     cluster: ClusterSettings = ClusterSettings()
     cameras: dict[CameraId, CameraSettings] = {}
 
-    def of_looks(self) -> str:
-        """As JSON, the settings that decide what is said of a picture: a file's run is named after
-        them, wherever its rows go and however they get there."""
+    def of_looks(self, under_display: bool | None = None) -> str:
+        """As JSON, the settings that decide what is said of a picture, and the camera's own word: a
+        file's run is named after them, wherever its rows go and however they get there."""
         said = {"detector", "tracker", "crop", "emotion", "smoother"}
         fps = self.source.analyse_fps
-        return f"{fps:g} {self.model_dump_json(include=said)}"
+        word = "" if under_display is None else f" under_display {under_display}"
+        return f"{fps:g}{word} {self.model_dump_json(include=said)}"
 
 
 def load(path: str | Path | None = None, **overrides: Any) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from threading import Event as Flag
 from threading import Thread
@@ -88,7 +89,8 @@ class CameraRun:
         except UndercamError as error:
             self._refuse(str(error))
             raise
-        with opened.source as source, self._outbox_of(source.run, opened.is_live) as outbox:
+        source = opened.source
+        with closing(source), self._outbox_of(source.run, opened.is_live) as outbox:
             self._run(opened, outbox)
         if self._is_over():
             self._now(STOPPED, "")

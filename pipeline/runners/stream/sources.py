@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from pipeline.clock import Clock, wall_clock
 from pipeline.config import Settings, resolve
@@ -19,7 +18,7 @@ from pipeline.stages.source import VideoSource
 
 
 class CameraSource(Source, Protocol):
-    """A source that counts, and gives back what it holds."""
+    """A source that counts, and can be closed."""
 
     @property
     def decoded(self) -> int:
@@ -31,15 +30,9 @@ class CameraSource(Source, Protocol):
         """Connections made after the first."""
         ...
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None: ...
+    def close(self) -> None:
+        """Give back what it holds."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -68,7 +61,7 @@ def open_source(lease: Lease, settings: Settings, clock: Clock = wall_clock) -> 
 
     match kind_of(url), lease.settings.play:
         case "file", "once":
-            run = run_id(url, settings.of_looks())
+            run = run_id(url, settings.of_looks(lease.settings.under_display))
             return Opened(VideoSource(url, camera, run, clock=clock), pace, undue, False)
         case "file", _:
             return Opened(LoopedFile(url, camera, run, clock=clock), pace, undue, True)
