@@ -21,7 +21,7 @@ from pipeline.stages.classify import open_classify
 from pipeline.stages.detect import open_detect
 from pipeline.stages.sample import write_sample
 from pipeline.stages.source import VideoSource
-from pipeline.store.engine import open_store
+from pipeline.store.engine import using_store
 from pipeline.store.writer import StoreWriter
 
 CAMERA = "sample"
@@ -50,8 +50,7 @@ def demo(
         state.mkdir(parents=True, exist_ok=True)
         write_sample(clip)
     with ExitStack() as stack:
-        engine = open_store(url, settings.store.busy_timeout_s)
-        stack.callback(engine.dispose)
+        engine = stack.enter_context(using_store(url, settings.store.busy_timeout_s))
         server = stack.enter_context(serve(settings, url))
         until = f"for {seconds:g} s" if seconds else "until Ctrl-C"
         ERRORS.print(f"dashboard at [bold]{server.url}[/], {until}", highlight=False)

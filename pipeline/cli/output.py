@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 OUT = Console()
-ERRORS = Console(stderr=True)
+ERRORS = Console(stderr=True, soft_wrap=True)
+"""Its lines are lines, however narrow the terminal."""
 
 
 def print_json(values: Mapping[str, Any]) -> None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+from pipeline.cli.longrun import asked_to_stop
 from pipeline.cli.output import ERRORS, data_folders, given, print_json
 from pipeline.config import Settings, load, resolve
-from pipeline.errors import ServiceError
-from pipeline.runners.environment import prepare
+from pipeline.errors import InputError, ServiceError
 from pipeline.store.engine import using_store
 from pipeline.store.roster import check_address, seed
 
@@ -25,7 +23,8 @@ if TYPE_CHECKING:
     from pipeline.runners.ray.supervising import State
 
 LOOK_S = 0.5
-AT_REST = ("ended", "failed", "refused", "stopped")
+UNREAD = ("failed", "refused")
+AT_REST = ("ended", "stopped", *UNREAD)
 """States after which nothing more comes of a file."""
 
 
@@ -46,6 +45,8 @@ def run(
     """
     settings = load(config, **given({"cluster": {"address": address}}))
     is_seeded = _seed(settings)
+    from pipeline.runners.ray.environment import prepare
+
     prepare(settings.cluster.address)
     from pipeline.runners.ray.running import running
 
@@ -54,14 +55,15 @@ def run(
             stack.enter_context(_pages(settings))
         everything = stack.enter_context(running(settings, data_folders(), is_seeded))
         # Now, because Ray has set handlers of its own.
-        stack.enter_context(_terminated_as_interrupted())
+        stop = stack.enter_context(asked_to_stop())
         until_s = time.monotonic() + seconds if seconds else math.inf
-        try:
-            _watch(everything, until_s, until_ended)
-        except KeyboardInterrupt:
-            _say("stopping: what was seen goes to bus or store first")
+        _watch(everything, lambda: stop() or time.monotonic() >= until_s, until_ended)
+        _say("stopping: what was seen goes to bus or store first")
     if as_json:
         print_json(as_dict(everything.last))
+    unread = [name for name, report in everything.last.cameras.items() if report.state in UNREAD]
+    if until_ended and unread:
+        raise InputError("not read to their end", ", ".join(sorted(unread)), "see what was said")
 
 
 def as_dict(state: State) -> dict[str, Any]:
@@ -75,7 +77,8 @@ def as_dict(state: State) -> dict[str, Any]:
         camera: {"state": report.state, "reason": report.reason}
         for camera, report in sorted(state.cameras.items())
     }
-    return {"cameras": cameras, "events": counted, "deaths": state.deaths, "ok": not faults(state)}
+    ok = not faults(state) and not any(r.state in UNREAD for r in state.cameras.values())
+    return {"cameras": cameras, "events": counted, "deaths": state.deaths, "ok": ok}
 
 
 def faults(state: State) -> list[str]:
@@ -107,16 +110,20 @@ def _pages(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _watch(everything: Running, until_s: float, until_ended: bool) -> None:
+def _watch(everything: Running, stop: Callable[[], bool], until_ended: bool) -> None:
     """Say what changes, until it is time."""
     said: dict[str, str] = {}
-    while time.monotonic() < until_s:
+    while not stop():
         state = everything.state()
         _say_news(said, _lines(state, said))
-        ended = state.cameras and all(r.state in AT_REST for r in state.cameras.values())
-        if until_ended and ended:
+        if until_ended and _has_ended(state):
             return
         time.sleep(LOOK_S)
+
+
+def _has_ended(state: State) -> bool:
+    ended = bool(state.cameras) and all(r.state in AT_REST for r in state.cameras.values())
+    return ended and not any(relay.waiting for relay in state.relays.values())
 
 
 def _lines(state: State, said: dict[str, str]) -> dict[str, str]:
@@ -145,17 +152,3 @@ def _say_news(said: dict[str, str], lines: dict[str, str]) -> None:
 
 def _say(line: str) -> None:
     ERRORS.print(f"{time.strftime('%H:%M:%S')} {line}", highlight=False, markup=False)
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends the command as Ctrl-C does: with everything stored."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -15,7 +15,7 @@ from pipeline.cli.output import OUT, print_json
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import ConfigError
 from pipeline.runners.delivery import open_publisher
-from pipeline.store.engine import open_store
+from pipeline.store.engine import using_store
 from pipeline.store.writer import StoreWriter
 
 
@@ -48,8 +48,8 @@ def _consume(settings: Settings, until_idle_s: float) -> dict[str, float]:
         from pipeline.bus.kafka.feed import KafkaFeed
         from pipeline.runners.store import StoreConsumer
 
-        engine = open_store(resolve(settings.store.url), settings.store.busy_timeout_s)
-        stack.callback(engine.dispose)
+        url, busy_s = resolve(settings.store.url), settings.store.busy_timeout_s
+        engine = stack.enter_context(using_store(url, busy_s))
         writer = StoreWriter(engine, batch_rows=settings.store.batch_rows)
         feed = stack.enter_context(KafkaFeed(settings.bus, settings.store.batch_rows))
         stop = stack.enter_context(asked_to_stop())

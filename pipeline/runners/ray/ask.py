@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -65,12 +66,13 @@ class RemoteAsk:
             return Looks(tracked, _no_idea(0), cropped.quality)
         weights = tuple(choice.weights for choice in cropped.choices)
         by = tuple(
-            ScoredBy(self._by[choice.weights].model, self._by[choice.weights].mode, choice.reason)
-            for choice in cropped.choices
+            replace(self._by[choice.weights], reason=choice.reason) for choice in cropped.choices
         )
         try:
             with self._seconds.time():
-                scores = self._asked("predict", cropped.crops, tracked.track_ids, weights)
+                scores = self._asked(
+                    "predict", self._patience_s, cropped.crops, tracked.track_ids, weights
+                )
         except ServiceError as error:
             if self._patient:
                 raise
@@ -81,14 +83,10 @@ class RemoteAsk:
 
     @cached_property
     def _by(self) -> dict[str, ScoredBy]:
-        patience_s, self._patience_s = self._patience_s, START_S
-        try:
-            return self._asked("by")
-        finally:
-            self._patience_s = patience_s
+        return self._asked("by", START_S)
 
-    def _asked(self, method: str, *arguments: Any) -> Any:
-        until = time.monotonic() + self._patience_s
+    def _asked(self, method: str, patience_s: float, *arguments: Any) -> Any:
+        until = time.monotonic() + patience_s
         reason = ""
         while (left_s := until - time.monotonic()) > 0:
             try:
@@ -99,7 +97,7 @@ class RemoteAsk:
                 reason = f" ({type(error).__name__})"
                 self._turn += 1
                 time.sleep(AGAIN_S)
-        what = f"no answer from the emotion pool in {self._patience_s:g} s{reason}"
+        what = f"no answer from the emotion pool in {patience_s:g} s{reason}"
         raise ServiceError(what, "emotion pool", "raise pool.replicas, or see `undercam doctor`")
 
     def _pool(self) -> ActorHandle:

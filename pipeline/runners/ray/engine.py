@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 from pipeline.errors import ServiceError
-from pipeline.runners.environment import LOCAL
+from pipeline.runners.ray.environment import LOCAL
 
 NAMESPACE = "undercam"
 LOOPBACK = "127.0.0.1"

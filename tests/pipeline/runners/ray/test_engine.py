@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[4]
 LOOK = """
 import json, os, pathlib, sys
-from pipeline.runners.environment import prepare
+from pipeline.runners.ray.environment import prepare
 prepare("local")
 import numpy, ray
 import psutil  # Ray carries it
@@ -94,7 +94,7 @@ def test_a_cluster_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
 
 PLACED = """
 import os, sys
-from pipeline.runners.environment import prepare
+from pipeline.runners.ray.environment import prepare
 prepare("local")
 import ray
 from pipeline.config import load
