@@ -69,9 +69,9 @@ class Live:
                 found.append(int(process.name))
         return found
 
-    def kill(self, name: str) -> None:
-        """kill -9 of every actor of a class."""
-        killed = self.actors(name)
+    def kill(self, name: str, most: int | None = None) -> None:
+        """kill -9 of the actors of a class, of so many at most."""
+        killed = self.actors(name)[:most]
         assert killed, f"no {name} runs"
         for process in killed:
             os.kill(process, signal.SIGKILL)

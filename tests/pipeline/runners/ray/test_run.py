@@ -10,8 +10,10 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from pipeline.clock import wall_clock
 from pipeline.stages.sample import write_sample
 
 ROOT = Path(__file__).parents[4]
@@ -121,20 +123,37 @@ def test_live_cameras_are_back_soon_and_neighbours_keep_their_pace(start: Any, c
     fives = config(clip, *names, play="loop", fps=2.0)
     live = start(fives + "[workers]\ncameras_per_worker = 3\n")
 
-    def newest(camera: str) -> int:
-        newest = live.rows(f"SELECT max(stored_ms) FROM observations WHERE camera = '{camera}'")
-        return newest[0][0] or 0 if newest else 0
+    def told(query: str) -> dict[str, int]:
+        return dict(live.rows(f"SELECT camera, {query} GROUP BY camera"))
 
-    def all_have(since: dict[str, int]) -> bool:
-        return all(newest(camera) > since[camera] for camera in names)
+    def all_go_on() -> float:
+        """Until every camera has told its state anew; how long the last one took."""
+        now_ms = wall_clock()
 
-    live.until(lambda: all_have(dict.fromkeys(names, 0)))
-    for victim in ("SupervisorActor", "PoolActor", "RelayActor", "CamerasActor"):
+        def newest() -> dict[str, int]:
+            return told("max(stored_ms) FROM camera_status")
+
+        return live.until(
+            lambda: all(newest().get(name, 0) > now_ms for name in names), BACK_S + 20
+        )
+
+    all_go_on()
+    for victim in ("SupervisorActor", "PoolActor", "RelayActor"):
         live.kill(victim)
-        since = {camera: newest(camera) for camera in names}
-        assert live.until(lambda since=since: all_have(since), BACK_S + 20) < BACK_S, victim
+        assert all_go_on() < BACK_S, victim
+    assert set(told("count(DISTINCT run) FROM camera_status").values()) == {1}  # none began anew
+    live.kill("CamerasActor", 1)
+    assert all_go_on() < BACK_S
+    runs = told("count(DISTINCT run) FROM camera_status")
     result = live.stop()
-    assert result["deaths"] >= 2
+    assert result["deaths"] == 1
+    assert 2 <= sum(count == 2 for count in runs.values()) <= 3  # those of one process
+    paces = live.rows(
+        "SELECT camera, fps FROM camera_status WHERE state = 'online' AND fps > 0 ORDER BY seq"
+    )
+    kept = {name: [fps for camera, fps in paces if camera == name] for name in names}
+    for name in (name for name, count in runs.items() if count == 1):
+        assert np.median(kept[name]) == pytest.approx(2.0, rel=0.05)
     duplicated = "SELECT count(*) - count(DISTINCT camera || run || track || frame)"
     assert live.rows(f"{duplicated} FROM observations") == [(0,)]
 

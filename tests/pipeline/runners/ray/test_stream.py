@@ -19,7 +19,7 @@ from tests.pipeline.runners.ray.test_run import config, undercam
 from tests.pipeline.stages.cameras import RtspCamera
 
 pytestmark = [*NEEDS_KAFKA, pytest.mark.needs("rtsp"), pytest.mark.slow, pytest.mark.timeout(600)]
-FPS, SECONDS = 2.0, 12
+FPS, SECONDS = 2.0, 60
 STATE_S = 5.0
 
 
