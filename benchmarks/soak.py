@@ -23,10 +23,10 @@ from scipy import stats
 from benchmarks.kept import keep
 from pipeline.frames import Link
 from pipeline.settings import SourceSettings
-from pipeline.stages.live import LiveSource
+from pipeline.stages.source.live import LiveSource
 from pipeline.stages.video import VideoWriter
 
-SERVER = Path(__file__).parents[1] / "tests" / "pipeline" / "stages" / "rtsp_server.py"
+SERVER = Path(__file__).parents[1] / "tests" / "pipeline" / "stages" / "source" / "rtsp_server.py"
 WIDTH, HEIGHT, FPS = 1280, 720, 25
 HANG_UP_S = 0.5
 HASTY = SourceSettings(retry_least_s=0.01, retry_most_s=0.05)

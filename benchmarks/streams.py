@@ -28,11 +28,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.kept import keep
 from pipeline.stages.sample import SCRIPT_S, write_sample
-from pipeline.stages.source import VideoSource
+from pipeline.stages.source.file import VideoSource
 from pipeline.stages.video import VideoWriter
 
 ROOT = Path(__file__).parents[1]
-SERVER = ROOT / "tests" / "pipeline" / "stages" / "rtsp_server.py"
+SERVER = ROOT / "tests" / "pipeline" / "stages" / "source" / "rtsp_server.py"
 WIDTH, HEIGHT, FPS = 1280, 720, 25
 WARM_S = 60.0
 """What the processes may take to start."""

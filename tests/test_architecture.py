@@ -50,10 +50,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "sqlalchemy": ("pipeline.store",),
     "alembic": ("pipeline.store",),
     "psycopg": ("pipeline.store",),
-    "av": (
-        *("pipeline.stages.source", "pipeline.stages.live", "pipeline.stages.connection"),
-        *("pipeline.stages.lost", "pipeline.stages.picture", "pipeline.stages.video"),
-    ),
+    "av": ("pipeline.stages.source", "pipeline.stages.video"),
     "streamlit": ("dashboard",),
     "insightface": ("models.detectors",),
     "onnxruntime": ("models.detectors", "models.export"),

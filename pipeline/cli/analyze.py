@@ -18,12 +18,12 @@ from pipeline.frames import Frame
 from pipeline.records import Event
 from pipeline.runners.film import Film
 from pipeline.runners.inline import RunSummary, run_camera
-from pipeline.stages.address import run_id
 from pipeline.stages.classify import open_classify
 from pipeline.stages.detect import open_detect
 from pipeline.stages.display import open_display
 from pipeline.stages.sample import write_sample
-from pipeline.stages.source import VideoSource
+from pipeline.stages.source.address import run_id
+from pipeline.stages.source.file import VideoSource
 
 SAMPLE = "sample"
 

@@ -20,7 +20,7 @@ from pipeline.runners.inline import RunSummary, run_camera
 from pipeline.stages.classify import open_classify
 from pipeline.stages.detect import open_detect
 from pipeline.stages.sample import write_sample
-from pipeline.stages.source import VideoSource
+from pipeline.stages.source.file import VideoSource
 from pipeline.store.engine import using_store
 from pipeline.store.writer import StoreWriter
 

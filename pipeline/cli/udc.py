@@ -13,7 +13,7 @@ from pipeline.cli.output import OUT, print_json, progress_bar, warn
 from pipeline.errors import ConfigError
 from pipeline.frames import Frame
 from pipeline.stages.display import FRAME_FACE_PX, Display, cell_of, open_display
-from pipeline.stages.source import VideoSource
+from pipeline.stages.source.file import VideoSource
 from pipeline.stages.video import VideoWriter
 
 

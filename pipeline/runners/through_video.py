@@ -23,7 +23,7 @@ from models.faces import Float32, iou
 from models.udc.suites import CLEAN
 from pipeline.stages.detect import Detect
 from pipeline.stages.display import Display
-from pipeline.stages.source import VideoSource
+from pipeline.stages.source.file import VideoSource
 from pipeline.stages.video import VideoWriter
 
 WIDTH, HEIGHT, GREY, FPS = 640, 480, 128, 25.0

@@ -10,11 +10,11 @@ from pipeline.clock import Clock, wall_clock
 from pipeline.config import Settings, resolve
 from pipeline.runners.inline import Source
 from pipeline.runners.stream.lease import Lease
-from pipeline.stages.address import kind_of, run_id
-from pipeline.stages.live import LiveSource
-from pipeline.stages.looped import LoopedFile
 from pipeline.stages.pace import Pace
-from pipeline.stages.source import VideoSource
+from pipeline.stages.source.address import kind_of, run_id
+from pipeline.stages.source.file import VideoSource
+from pipeline.stages.source.live import LiveSource
+from pipeline.stages.source.looped import LoopedFile
 
 
 class CameraSource(Source, Protocol):

@@ -13,7 +13,7 @@ import pytest
 from models.udc.panel import through
 from models.udc.suites import noise_of, panel_of
 from pipeline.cli.app import run
-from pipeline.stages.source import VideoSource
+from pipeline.stages.source.file import VideoSource
 from pipeline.stages.video import VideoWriter
 from trainer.data.pictures import read_picture, write_picture
 

@@ -16,7 +16,7 @@ from pipeline.records import CameraStatus, Event, FaceObserved, TrackUpdated
 from pipeline.runners.inline import RunSummary, run_camera
 from pipeline.stages.classify import Classify
 from pipeline.stages.detect import Detect
-from pipeline.stages.source import VideoSource
+from pipeline.stages.source.file import VideoSource
 
 RUN = "0123456789ab"
 

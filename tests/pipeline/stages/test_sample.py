@@ -12,7 +12,7 @@ from models.detectors.centerface import CenterFace
 from pipeline.errors import InputError
 from pipeline.stages import sample as sample_module
 from pipeline.stages.sample import PEOPLE, SCRIPT_S, sample_pictures, write_sample
-from pipeline.stages.source import VideoSource
+from pipeline.stages.source.file import VideoSource
 
 Picture = NDArray[np.uint8]
 SIZE = (1280, 720)

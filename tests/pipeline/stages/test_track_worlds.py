@@ -12,7 +12,7 @@ import pytest
 from pipeline.frames import TrackedFaces
 from pipeline.settings import DetectorSettings
 from pipeline.stages.detect import open_detect
-from pipeline.stages.source import VideoSource
+from pipeline.stages.source.file import VideoSource
 from pipeline.stages.track import Tracker
 from tests.pipeline.stages.worlds import SECONDS, SETTINGS, WORLDS, Look, all_ids, looks_at, times
 

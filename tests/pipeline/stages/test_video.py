@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, UndercamError
-from pipeline.stages.source import VideoSource
+from pipeline.stages.source.file import VideoSource
 from pipeline.stages.video import VideoWriter
 
 Picture = NDArray[np.uint8]

@@ -16,7 +16,7 @@ from pipeline.settings import BusSettings
 from pipeline.stages.sample import write_sample
 from tests.pipeline.broker import NEEDS_KAFKA, Broker
 from tests.pipeline.runners.ray.test_run import config, undercam
-from tests.pipeline.stages.cameras import RtspCamera
+from tests.pipeline.stages.source.cameras import RtspCamera
 
 pytestmark = [*NEEDS_KAFKA, pytest.mark.needs("rtsp"), pytest.mark.slow, pytest.mark.timeout(600)]
 FPS, SECONDS = 2.0, 60

@@ -17,10 +17,10 @@ from pipeline.runners.inline import run_camera
 from pipeline.runners.stream.lease import Heard, Lease, Report
 from pipeline.runners.stream.worker import CameraWorker
 from pipeline.settings import CameraSettings
-from pipeline.stages.address import run_id
 from pipeline.stages.classify import Classify
 from pipeline.stages.detect import Detect
-from pipeline.stages.source import VideoSource
+from pipeline.stages.source.address import run_id
+from pipeline.stages.source.file import VideoSource
 
 Said = Callable[[], list[Event]]
 

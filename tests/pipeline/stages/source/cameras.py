@@ -18,7 +18,7 @@ import cv2
 
 from pipeline.frames import FrameHeader, Link
 from pipeline.settings import SourceSettings
-from pipeline.stages.live import LiveSource
+from pipeline.stages.source.live import LiveSource
 from tests.pipeline.stages.conftest import number_of, numbered
 
 HERE = Path(__file__).parent
@@ -204,8 +204,8 @@ def replies(status: int, body: bytes = b"", **headers: str) -> Answer:
 @contextmanager
 def pushing(url: str, pictures: int = 250) -> Iterator[subprocess.Popen[bytes]]:
     """A camera that calls, in a process of its own; it calls again until it is heard."""
-    command = [sys.executable, "-m", "tests.pipeline.stages.pusher", url, str(pictures)]
-    with subprocess.Popen(command, cwd=HERE.parents[2]) as process:
+    command = [sys.executable, "-m", "tests.pipeline.stages.source.pusher", url, str(pictures)]
+    with subprocess.Popen(command, cwd=HERE.parents[3]) as process:
         try:
             yield process
         finally:

@@ -24,9 +24,9 @@ from av.video.stream import VideoStream
 from pipeline.errors import InputError
 from pipeline.redact import redacted
 from pipeline.settings import SourceSettings
-from pipeline.stages.address import kind_of
-from pipeline.stages.line import Line
-from pipeline.stages.lost import (
+from pipeline.stages.source.address import kind_of
+from pipeline.stages.source.line import Line
+from pipeline.stages.source.lost import (
     HUNG_UP,
     NO_VIDEO,
     NOT_DECODED,

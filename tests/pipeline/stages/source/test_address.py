@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.stages.address import kind_of, local_path, open_local, run_id, webcam_device
+from pipeline.stages.source.address import kind_of, local_path, open_local, run_id, webcam_device
 
 
 @pytest.mark.parametrize(

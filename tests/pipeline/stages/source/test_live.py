@@ -12,9 +12,9 @@ import pytest
 from pipeline.errors import InputError, StageFailed
 from pipeline.frames import Frame, Link
 from pipeline.settings import SourceSettings
-from pipeline.stages.live import LiveSource
-from pipeline.stages.live_time import LiveTime
-from tests.pipeline.stages.cameras import (
+from pipeline.stages.source.live import LiveSource
+from pipeline.stages.source.live_time import LiveTime
+from tests.pipeline.stages.source.cameras import (
     QUICK,
     RtspCamera,
     Viewer,
@@ -292,7 +292,7 @@ def test_a_fault_of_our_own_reaches_whoever_looks(monkeypatch: pytest.MonkeyPatc
     def broken(*_: object) -> None:
         raise RuntimeError("lost rtsp://ann:s3cret@host/")
 
-    monkeypatch.setattr("pipeline.stages.connection.Connection.__enter__", broken)
+    monkeypatch.setattr("pipeline.stages.source.connection.Connection.__enter__", broken)
     source = LiveSource("rtsp://127.0.0.1:9/x", "door", "e1", QUICK, 0)
     with source, pytest.raises(StageFailed, match=r"RuntimeError: lost rtsp://\*\*\*@host/.*door"):
         list(source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.stages.media_time import MediaTime
+from pipeline.stages.source.media_time import MediaTime
 
 PERIOD_S = 0.04
 """What passes at a picture without a stamp, seconds."""

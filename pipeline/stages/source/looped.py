@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.clock import Clock, wall_clock
 from pipeline.closing import Closing
 from pipeline.frames import Frame
-from pipeline.stages.source import VideoSource
+from pipeline.stages.source.file import VideoSource
 
 
 class LoopedFile(Closing):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.stages.looped import LoopedFile
+from pipeline.stages.source.looped import LoopedFile
 from pipeline.stages.video import VideoWriter
 
 FRAMES, FPS = 10, 50

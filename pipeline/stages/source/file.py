@@ -23,9 +23,9 @@ from pipeline.closing import Closing
 from pipeline.errors import InputError
 from pipeline.frames import Frame, FrameHeader
 from pipeline.redact import redacted
-from pipeline.stages.address import open_local, webcam_device
-from pipeline.stages.media_time import MediaTime
-from pipeline.stages.picture import ToRgb
+from pipeline.stages.source.address import open_local, webcam_device
+from pipeline.stages.source.media_time import MediaTime
+from pipeline.stages.source.picture import ToRgb
 
 DEFAULT_FPS = 25.0
 """Assumed where a file does not tell its rate."""

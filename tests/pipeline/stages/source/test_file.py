@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.frames import Frame
-from pipeline.stages import source as source_module
-from pipeline.stages.source import VideoSource
+from pipeline.stages.source import file as source_module
+from pipeline.stages.source.file import VideoSource
 from pipeline.stages.video import VideoWriter
 
 Picture = NDArray[np.uint8]

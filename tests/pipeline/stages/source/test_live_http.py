@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.pipeline.stages.cameras import (
+from tests.pipeline.stages.source.cameras import (
     QUICK,
     http_camera,
     mjpeg,

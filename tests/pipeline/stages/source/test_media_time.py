@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.stages.media_time import LEAST_STEP_S, MediaTime
+from pipeline.stages.source.media_time import LEAST_STEP_S, MediaTime
 
 STAMPS = st.lists(st.none() | st.floats(-1e6, 1e6), max_size=40)
 

@@ -18,11 +18,11 @@ from pipeline.errors import StageFailed
 from pipeline.frames import ClockName, Frame, FrameHeader, Link
 from pipeline.redact import redacted
 from pipeline.settings import SourceSettings
-from pipeline.stages.connection import Connection, Shot
-from pipeline.stages.live_time import LiveTime
-from pipeline.stages.lost import Lost
 from pipeline.stages.pace import Pace
-from pipeline.stages.picture import ToRgb
+from pipeline.stages.source.connection import Connection, Shot
+from pipeline.stages.source.live_time import LiveTime
+from pipeline.stages.source.lost import Lost
+from pipeline.stages.source.picture import ToRgb
 
 LINK_S = 0.5
 """How often the link is told while no frame comes, seconds."""
