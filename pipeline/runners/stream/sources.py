@@ -37,8 +37,9 @@ class CameraSource(Source, Protocol):
 
 @dataclass(frozen=True)
 class Opened:
-    """A camera's source; the pace at which its frames are analysed, and how many that leaves out;
-    whether it is live: then frames and events may be shed, and counted; of a file none are."""
+    """A camera's source; the pace at which its frames are analysed, where the source does not pick
+    them itself, and how many are left out; whether it is live: then frames and events may be shed,
+    and counted; of a file none are."""
 
     source: CameraSource
     pace: Pace
@@ -64,10 +65,10 @@ def open_source(lease: Lease, settings: Settings, clock: Clock = wall_clock) -> 
             run = run_id(url, settings.of_looks(lease.settings.under_display))
             return Opened(VideoSource(url, camera, run, clock=clock), pace, undue, False)
         case "file", _:
-            return Opened(LoopedFile(url, camera, run, clock=clock), pace, undue, True)
+            looped = LoopedFile(url, camera, run, fps, clock=clock)
+            return Opened(looped, Pace(0), lambda: looped.undue, True)
         case "webcam", _:
             return Opened(VideoSource(url, camera, run, clock=clock), pace, undue, True)
         case _:
-            # A stream decodes on a thread of its own and picks the due frames there.
             live = LiveSource(url, camera, run, settings.source, fps, clock=clock)
             return Opened(live, Pace(0), lambda: live.undue, True)

@@ -10,27 +10,39 @@ from pathlib import Path
 from pipeline.clock import Clock, wall_clock
 from pipeline.closing import Closing
 from pipeline.frames import Frame
+from pipeline.stages.pace import Pace
 from pipeline.stages.source.file import VideoSource
 
 
 class LoopedFile(Closing):
     """Frames without end, stamped with the wall time at which they are due.
 
-    Whoever is slow misses frames, as with a camera: one that comes later than its successor is due
-    is shed, counted as "newer". Media time goes on from one round to the next. Raises InputError
-    for a file that cannot be opened, also when it is gone at a later round.
+    `analyse_fps` frames a second of media time are given, the others are `undue`. Whoever is slow
+    misses frames, as with a camera: one that comes later than its successor is due is shed, counted
+    as "newer". `decoded` = frames given + `undue` + all of `shed`. Media time goes on from one
+    round to the next. Raises InputError for a file that cannot be opened, also when it is gone at a
+    later round.
     """
 
     reconnects = 0
     ending = "stopped"
 
     def __init__(
-        self, url: str | Path, camera: str, run: str, *, clock: Clock = wall_clock
+        self,
+        url: str | Path,
+        camera: str,
+        run: str,
+        analyse_fps: float,
+        *,
+        clock: Clock = wall_clock,
     ) -> None:
         self.camera, self.run = camera, run
         self.decoded = 0
+        self.undue = 0
         self.shed: Counter[str] = Counter()
         self._url, self._clock = url, clock
+        self._pace = Pace(analyse_fps)
+        self._successor_s = 1 / analyse_fps if analyse_fps else 0.0
         self._round = self._opened()
 
     def close(self) -> None:
@@ -41,12 +53,15 @@ class LoopedFile(Closing):
         begins_s = 0.0
         while True:
             period_s = 1 / self._round.fps
+            late_ms = 1000 * max(period_s, self._successor_s)
             pts_s = begins_s
             for frame in self._round:
                 header = frame.header
                 pts_s = begins_s + header.pts_s
                 index, self.decoded = self.decoded, self.decoded + 1
-                if header.received_ms - header.captured_ms > 1000 * period_s:
+                if not self._pace.is_due(pts_s):
+                    self.undue += 1
+                elif header.received_ms - header.captured_ms > late_ms:
                     self.shed["newer"] += 1
                 else:
                     yield Frame(replace(header, index=index, pts_s=pts_s), frame.image)

