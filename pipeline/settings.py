@@ -32,6 +32,12 @@ class SourceSettings(Section):
         0.5, gt=0, description="Seconds before the first try to reconnect, doubled at each try."
     )
     retry_most_s: float = Field(30.0, gt=0, description="Most seconds between two tries.")
+    tls_verify: bool = Field(
+        True, description="Whether the certificate of an rtsps:// or https:// camera is checked."
+    )
+    ca_file: str = Field(
+        "", description="PEM file of the authority for cameras; unset: the system's."
+    )
 
 
 class DetectorSettings(Section):

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipeline.certificate import self_signed
+
 NEEDS_KAFKA = [
     pytest.mark.needs("kafka"),
     # Its client leaves sockets that could not connect to the garbage collector.
@@ -32,7 +34,7 @@ class Broker:
         self._program = program
         self._folder = folder
         self._port = _free_ports(4)
-        self._certificate = _certificate(folder)
+        self._certificate = self_signed(folder)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -135,14 +137,3 @@ def _free_ports(count: int) -> int:
         except OSError:
             continue
         return first
-
-
-def _certificate(folder: Path) -> Path:
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
-    made = [*make.split(), "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(
-        [*made, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True
-    )
-    (folder / "both.pem").write_text(key.read_text() + certificate.read_text())
-    return certificate

@@ -37,6 +37,7 @@ from pipeline.stages.source.lost import (
     not_heard,
     silent,
 )
+from pipeline.stages.source.trust import check_tls, trust_options
 
 PROBE_BYTES = 32_000
 """Read before the first picture; FFmpeg's own 5 MB make opening twelve times slower."""
@@ -90,6 +91,7 @@ class Connection:
     ) -> None:
         self._address = _address(url)
         self._scheme = _SCHEMES[self._address.scheme]
+        self._port = self._address.port or self._scheme.port
         self._settings, self._now = settings, now
         self._line: Line | None = None
         self._camera_ahead_ms: float | None = None
@@ -162,11 +164,10 @@ class Connection:
         return Shot(picture, stamp_s, stamp_s * 1000 + self._camera_ahead_ms)
 
     def _new_line(self) -> Line:
-        port = self._address.port or self._scheme.port
         if self._address.scheme == "listen":
-            return Line(port=port)
+            return Line(port=self._port)
         try:
-            places = socket.getaddrinfo(self._address.hostname, port, type=socket.SOCK_STREAM)
+            places = socket.getaddrinfo(self._address.hostname, self._port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
             raise Lost("offline", UNKNOWN_HOST) from None
         return Line(frozenset((str(place[0]), int(place[1])) for *_, place in places))
@@ -179,6 +180,7 @@ class Connection:
             # FFmpeg's own limit, microseconds: the other one, below, does not hold for good-byes.
             "timeout": str(round(2e6 * max(open_s, read_s))),
             **self._scheme.options,
+            **(trust_options(self._settings) if "tls" in self._scheme.protocols else {}),
         }
         listens = self._address.scheme == "listen"
         began_s = self._now()
@@ -196,6 +198,8 @@ class Connection:
             if listens:
                 raise not_heard(error) from None
             after_s, is_http = self._now() - began_s, self._scheme.format is None
+            if self._address.scheme in ("rtsps", "https"):
+                check_tls(str(self._address.hostname), self._port, self._settings)
             raise not_called(error, after_s, open_s, is_http) from None
 
 

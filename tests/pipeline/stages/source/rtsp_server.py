@@ -5,7 +5,8 @@
 /stuck  H.264 whose time stamps do not move (--raw FILE)
 /sound  no pictures at all
 
-With --hang-up SECONDS it hangs up on everyone that often.
+With --hang-up SECONDS it hangs up on everyone that often; with --tls FOLDER it speaks RTSPS, by the
+certificate.pem and key.pem in there.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import gi
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
+from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 ROLE = "viewer"
 
@@ -31,7 +32,7 @@ def factory(elements: str, given: argparse.Namespace) -> GstRtspServer.RTSPMedia
     made = GstRtspServer.RTSPMediaFactory()
     made.set_shared(True)
     made.set_launch(f"( {elements} )")
-    if given.user:
+    if given.user or given.tls:
         allowed = GstRtspServer.RTSPPermissions()
         for what in ("access", "construct"):
             allowed.add_permission_for_role(ROLE, f"media.factory.{what}", True)
@@ -56,7 +57,12 @@ def access(given: argparse.Namespace) -> GstRtspServer.RTSPAuth:
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", ROLE)
     made = GstRtspServer.RTSPAuth()
-    if given.digest:
+    if given.tls:
+        names = (f"{given.tls}/{name}.pem" for name in ("certificate", "key"))
+        made.set_tls_certificate(Gio.TlsCertificate.new_from_files(*names))
+    if not given.user:
+        made.set_default_token(token)
+    elif given.digest:
         made.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
         made.add_digest(given.user, given.password, token)
     else:
@@ -78,13 +84,14 @@ def main() -> None:
     parser.add_argument("--user", default="")
     parser.add_argument("--password", default="")
     parser.add_argument("--digest", action="store_true")
+    parser.add_argument("--tls", default="")
     parser.add_argument("--hang-up", type=float, default=0)
     given = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(given.port)
-    if given.user:
+    if given.user or given.tls:
         server.set_auth(access(given))
     pay = "rtph264pay name=pay0 pt=96 config-interval=-1"
     mounts = server.get_mount_points()

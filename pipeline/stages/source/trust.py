@@ -1,0 +1,44 @@
+"""Whether the camera at the other end of a TLS connection is the one it says it is."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from pipeline.settings import SourceSettings
+from pipeline.stages.source.lost import Lost
+
+REMEDY = "set source.ca_file to the authority's PEM file, or source.tls_verify = false"
+
+
+def trust_options(settings: SourceSettings) -> dict[str, str]:
+    """FFmpeg's options: certificates are checked, host names with them, unless told otherwise."""
+    if not settings.tls_verify:
+        return {"tls_verify": "0"}
+    authority = settings.ca_file or ssl.get_default_verify_paths().cafile
+    return {"tls_verify": "1"} | ({"ca_file": authority} if authority else {})
+
+
+def check_tls(host: str, port: int, settings: SourceSettings) -> None:
+    """Raises Lost where TLS is why a connection failed: FFmpeg does not say."""
+    if not settings.tls_verify:
+        return
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file or None)
+    except OSError as error:
+        reason = f"the authority's certificate cannot be read ({error.strerror})"
+        raise Lost("refused", f"{reason}: correct source.ca_file") from None
+    try:
+        with (
+            socket.create_connection((host, port), timeout=settings.open_s) as line,
+            context.wrap_socket(line, server_hostname=host),
+        ):
+            pass
+    except ssl.SSLCertVerificationError as error:
+        reason = f"its certificate is not trusted ({error.verify_message.rstrip('.')})"
+        raise Lost("refused", f"{reason}: {REMEDY}") from None
+    except ssl.SSLError:
+        reason = "it speaks no TLS"
+        raise Lost("refused", f"{reason}: write http:// or rtsp:// if that is meant") from None
+    except OSError:
+        return
