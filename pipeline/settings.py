@@ -220,6 +220,9 @@ class ClusterSettings(Section):
     address: str = Field(
         "local", description="`local` starts Ray here; else the address of a Ray cluster, or auto."
     )
+    namespace: str = Field(
+        "undercam", min_length=1, description="Its own for each `undercam run` on one cluster."
+    )
 
 
 class CameraSettings(Section):

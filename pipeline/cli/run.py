@@ -48,12 +48,14 @@ def run(
     from pipeline.runners.ray.environment import prepare
 
     prepare(settings.cluster.address)
+    from pipeline.runners.ray.job import Job
     from pipeline.runners.ray.running import running
 
+    job = Job(settings, tuple(data_folders()), is_seeded)
     with ExitStack() as stack:
         if dashboard:
             stack.enter_context(_pages(settings))
-        everything = stack.enter_context(running(settings, data_folders(), is_seeded))
+        everything = stack.enter_context(running(job))
         # Now, because Ray has set handlers of its own.
         stop = stack.enter_context(asked_to_stop())
         until_s = time.monotonic() + seconds if seconds else math.inf

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,10 @@ from ray.actor import ActorHandle
 
 from models.crops import Crops
 from models.scores import EmotionScores
-from pipeline.config import Settings
 from pipeline.frames import Choice, ScoredBy
 from pipeline.metrics import CameraMetrics, Families
 from pipeline.runners.ray.ask import RemoteAsk
+from pipeline.runners.ray.job import Job
 from pipeline.runners.stream.lease import Heard, Lease
 from pipeline.runners.stream.relaying import Relaying, RelayReport
 from pipeline.runners.stream.worker import CameraWorker
@@ -29,14 +28,15 @@ LASTING: dict[str, Any] = {"lifetime": "detached", "max_restarts": -1, "get_if_e
 class PoolActor:
     """A replica of the emotion pool."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, job: Job) -> None:
         # torch, here alone: whoever reads cameras does without.
         from pipeline.runners.stream.pool import EmotionPool
         from pipeline.stages.classify import open_classify
 
-        classify = open_classify(settings.emotion)
-        self._pool = EmotionPool(classify, settings.pool)
-        names = {"", settings.emotion.weights_bad}
+        job.settle()
+        classify = open_classify(job.settings.emotion)
+        self._pool = EmotionPool(classify, job.settings.pool)
+        names = {"", job.settings.emotion.weights_bad}
         self._by = {name: classify.scored_by(Choice(name)) for name in names}
 
     async def by(self) -> dict[str, ScoredBy]:
@@ -57,14 +57,16 @@ class PoolActor:
 class CamerasActor:
     """A camera process."""
 
-    def __init__(self, settings: Settings, folders: Sequence[Path]) -> None:
+    def __init__(self, job: Job) -> None:
+        job.settle()
+        settings = job.settings
         pools = [f"{POOL}{n}" for n in range(settings.pool.replicas)]
 
         def ask_for(lease: Lease, metrics: CameraMetrics) -> RemoteAsk:
             patient = lease.settings.play == "once"
             return RemoteAsk(pools, lease.camera, patient, settings.pool, metrics)
 
-        self._worker = CameraWorker(settings, ask_for, folders)
+        self._worker = CameraWorker(settings, ask_for, job.folders)
 
     def renew(self, birth: str, leases: Sequence[Lease]) -> Heard:
         """See CameraWorker."""
@@ -82,8 +84,9 @@ class CamerasActor:
 class RelayActor:
     """The relay of one machine."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._relaying = Relaying(settings)
+    def __init__(self, job: Job) -> None:
+        job.settle()
+        self._relaying = Relaying(job.settings)
 
     def report(self) -> RelayReport:
         """How it fares."""
@@ -101,13 +104,14 @@ Cameras = ray.remote(CamerasActor)
 RelayOf = ray.remote(RelayActor)
 
 
-def start_pool(settings: Settings) -> dict[str, ActorHandle]:
+def start_pool(job: Job) -> dict[str, ActorHandle]:
     """The replicas of the emotion pool by name, those that are not there yet begun."""
+    pool = job.settings.pool
     options = {
         **LASTING,
         "num_cpus": 0,
-        "num_gpus": settings.pool.gpus_per_replica,
+        "num_gpus": pool.gpus_per_replica,
         "max_concurrency": MOST_CALLS,
     }
-    names = [f"{POOL}{n}" for n in range(settings.pool.replicas)]
-    return {name: Pool.options(name=name, **options).remote(settings) for name in names}
+    names = [f"{POOL}{n}" for n in range(pool.replicas)]
+    return {name: Pool.options(name=name, **options).remote(job) for name in names}

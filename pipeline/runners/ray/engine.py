@@ -13,7 +13,6 @@ import ray
 from pipeline.errors import ServiceError
 from pipeline.runners.ray.environment import LOCAL
 
-NAMESPACE = "undercam"
 LOOPBACK = "127.0.0.1"
 KNOCK_S = 5.0
 STORE_BYTES = 128 * 1024 * 1024
@@ -32,8 +31,9 @@ if MEMORY.is_dir():
 
 
 @contextmanager
-def engine(address: str) -> Iterator[None]:
-    """Ray, for as long as the block lasts; one that we started ends with it.
+def engine(address: str, namespace: str = "undercam") -> Iterator[None]:
+    """Ray, for as long as the block lasts; one that we started ends with it. Actors' names are
+    known within `namespace`.
 
     Raises ServiceError when a cluster cannot be reached, or a local Ray would be open to others.
     """
@@ -42,7 +42,7 @@ def engine(address: str) -> Iterator[None]:
         _knock(address)
         ray.init(
             address=address,
-            namespace=NAMESPACE,
+            namespace=namespace,
             log_to_driver=False,
             logging_level="error",
             **(LOCAL_OPTIONS if local else {}),

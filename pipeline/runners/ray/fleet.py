@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
-from pipeline.config import Settings
 from pipeline.runners.ray.actors import CAMERAS, LASTING, Cameras
+from pipeline.runners.ray.job import Job
 from pipeline.runners.stream.lease import Heard, Lease, Report
 from pipeline.runners.stream.supervisor import Answers
 
@@ -21,8 +20,8 @@ ANSWER_S = 1.0
 class RayFleet:
     """Named, detached actors: another supervisor finds them again."""
 
-    def __init__(self, settings: Settings, folders: Sequence[Path] = ()) -> None:
-        self._settings, self._folders = settings, folders
+    def __init__(self, job: Job) -> None:
+        self._job = job
         self._births: dict[str, str] = {}
         self._asked: dict[str, ray.ObjectRef[Heard]] = {}
         self.handles: dict[str, ActorHandle] = {
@@ -37,9 +36,9 @@ class RayFleet:
 
     def start(self, name: str) -> None:
         """One more, on the machine that has most room."""
-        options = {**LASTING, "num_cpus": self._settings.workers.cpus}
+        options = {**LASTING, "num_cpus": self._job.settings.workers.cpus}
         actor = Cameras.options(name=name, scheduling_strategy="SPREAD", **options)
-        self.handles[name] = actor.remote(self._settings, self._folders)
+        self.handles[name] = actor.remote(self._job)
 
     def stop(self, name: str) -> None:
         """End one, whatever it does; what it had appended stays in its outboxes."""

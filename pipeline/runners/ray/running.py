@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayError
 
-from pipeline.config import Settings
 from pipeline.errors import ServiceError, UndercamError
 from pipeline.runners.ray.actors import LASTING, SUPERVISOR, start_pool
 from pipeline.runners.ray.engine import engine
+from pipeline.runners.ray.job import Job
 from pipeline.runners.ray.supervising import State, SupervisorOf
 
 START_S, GONE_S, DRAIN_S = 120.0, 30.0, 10.0
 """A pool may take so long to load its weights; a supervisor so long to come back; outboxes so long
 to be emptied at the end."""
+ATTENDED_S = 5.0
+"""A supervisor that nobody asked for so long has lost the command that began it."""
 TOLD_S = 1.5
 """After so long, what a supervisor says of outboxes is news."""
 
@@ -63,29 +64,57 @@ class Running:
 
 
 @contextmanager
-def running(
-    settings: Settings, folders: Sequence[Path] = (), is_seeded: bool = False
-) -> Iterator[Running]:
+def running(job: Job) -> Iterator[Running]:
     """Ray, pool, supervisor and all that it starts; at the end of the block all of it ends.
 
-    `folders` are searched for networks that are not bundled; `is_seeded` says that the roster knows
-    the cameras of the settings. Raises ServiceError where there is no
-    Ray, ModelError for weights that cannot serve, before any camera is read.
+    What a command that was killed left behind on the cluster is taken up, or ended where its
+    settings were others. Raises ServiceError where there is no Ray, or a command at work there;
+    ModelError for weights that cannot serve, before any camera is read.
     """
-    with engine(settings.cluster.address):
-        _begin_pool(settings)
-        supervisor = SupervisorOf.options(name=SUPERVISOR, num_cpus=0, **LASTING)
-        all_of_it = Running(supervisor.remote(settings, list(folders), is_seeded))
-        try:
+    cluster = job.settings.cluster
+    with engine(cluster.address, cluster.namespace):
+        _clear(job)
+        with ExitStack() as stack:
+            stack.callback(_end)
+            _begin_pool(job)
+            supervisor = SupervisorOf.options(name=SUPERVISOR, num_cpus=0, **LASTING)
+            all_of_it = Running(supervisor.remote(job))
+            stack.callback(all_of_it.close)
             yield all_of_it
-        finally:
-            all_of_it.close()
-            _end()
 
 
-def _begin_pool(settings: Settings) -> None:
+def _clear(job: Job) -> None:
+    """Two jobs under the same names would take each other's actors for their own."""
+    try:
+        supervisor = ray.get_actor(SUPERVISOR)
+        other = _left_behind(supervisor, job)
+    except (ValueError, GetTimeoutError, RayError):  # nobody of that name, or nobody in there
+        _end()
+        return
+    if not job.is_like(other):
+        Running(supervisor).close()
+        _end()
+
+
+def _left_behind(supervisor: ActorHandle, job: Job) -> Job:
+    """What a supervisor runs that nobody attends to; raises ServiceError where somebody does."""
+    until_s = time.monotonic() + 2 * ATTENDED_S
+    while time.monotonic() < until_s:
+        other, unasked_s = ray.get(supervisor.job.remote(), timeout=GONE_S)
+        if unasked_s >= ATTENDED_S:
+            return other
+        time.sleep(0.5)
+    cluster = job.settings.cluster
+    raise ServiceError(
+        "another `undercam run` is at work there",
+        f"{cluster.address}, namespace {cluster.namespace}",
+        "stop it, or set cluster.namespace",
+    )
+
+
+def _begin_pool(job: Job) -> None:
     """Weights are tried once before anything relies on them."""
-    for name, pool in start_pool(settings).items():
+    for name, pool in start_pool(job).items():
         try:
             ray.get(pool.by.remote(), timeout=START_S)
         except (RayError, GetTimeoutError) as error:
@@ -98,7 +127,10 @@ def _begin_pool(settings: Settings) -> None:
 
 
 def _end() -> None:
-    """Named actors outlive their cluster's visitors: end ours."""
-    for name in ray.util.list_named_actors():
-        with suppress(ValueError):
-            ray.kill(ray.get_actor(name))
+    """Named actors outlive their cluster's visitors: end ours, until their names are free."""
+    until_s = time.monotonic() + GONE_S
+    while (names := ray.util.list_named_actors()) and time.monotonic() < until_s:
+        for name in names:
+            with suppress(ValueError):
+                ray.kill(ray.get_actor(name))
+        time.sleep(0.1)

@@ -7,9 +7,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,10 +16,11 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipeline.config import Settings, resolve
+from pipeline.config import resolve
 from pipeline.metrics import Families, SupervisorMetrics, serve
 from pipeline.runners.ray.actors import LASTING, RELAY, RelayOf, start_pool
 from pipeline.runners.ray.fleet import RayFleet
+from pipeline.runners.ray.job import Job
 from pipeline.runners.stream.lease import Report
 from pipeline.runners.stream.relaying import RelayReport
 from pipeline.runners.stream.supervisor import Supervisor
@@ -44,14 +44,16 @@ class State:
 class SupervisorActor:
     """Steps twice a second, for as long as it lives; Ray starts it again when it does not."""
 
-    def __init__(self, settings: Settings, folders: Sequence[Path], is_seeded: bool) -> None:
-        """`is_seeded`: the roster knows the cameras of the settings already."""
-        self._settings = settings
+    def __init__(self, job: Job) -> None:
+        job.settle()
+        self._job = job
+        self._asked_s = time.monotonic()
+        settings = job.settings
         self._metrics = SupervisorMetrics()
-        self._pools = start_pool(settings)
+        self._pools = start_pool(job)
         self._relays: dict[str, ActorHandle] = {}
-        self._fleet = RayFleet(settings, folders)
-        first = None if is_seeded else settings.cameras
+        self._fleet = RayFleet(job)
+        first = None if job.is_seeded else settings.cameras
         url, busy_s = resolve(settings.store.url), settings.store.busy_timeout_s
         watch = RosterWatch(url, busy_s, first)
         self._supervisor = Supervisor(settings.workers, watch, self._fleet, first)
@@ -61,8 +63,13 @@ class SupervisorActor:
         self._is_closed = False
         threading.Thread(target=self._main, name="supervise", daemon=True).start()
 
+    def job(self) -> tuple[Job, float]:
+        """What it was told to run; and how many seconds ago somebody last asked for its state."""
+        return self._job, time.monotonic() - self._asked_s
+
     def state(self) -> State:
         """How everything fared at the last step."""
+        self._asked_s = time.monotonic()
         return self._state
 
     def close(self) -> None:
@@ -105,10 +112,10 @@ class SupervisorActor:
             if name not in self._relays:
                 here = NodeAffinitySchedulingStrategy(node, soft=False)
                 actor = RelayOf.options(name=name, scheduling_strategy=here, **LASTING)
-                self._relays[name] = actor.remote(self._settings)
+                self._relays[name] = actor.remote(self._job)
 
     def _serve_metrics(self) -> str:
-        where = self._settings.metrics
+        where = self._job.settings.metrics
         if where.port is None:
             return ""
         return serve(where.host, where.port, self._families)

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.stages.sample import write_sample
+
 PATIENCE_S = 90.0
 
 
@@ -92,24 +94,34 @@ class Live:
 Start = Callable[..., Live]
 
 
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real faces, from photographs in the installed packages."""
+    path = tmp_path_factory.mktemp("clips") / "sample.mp4"
+    write_sample(path)
+    return path
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts `undercam run` on a configuration, in a folder of its own."""
+    """Starts `undercam run` on a configuration, in the test's folder or one inside it."""
     begun: list[Live] = []
 
-    def started(config: str, *options: str) -> Live:
-        (tmp_path / "undercam.toml").write_text(config, encoding="utf-8")
+    def started(config: str, *options: str, inside: str = "") -> Live:
+        folder = tmp_path / inside
+        folder.mkdir(exist_ok=True)
+        (folder / "undercam.toml").write_text(config, encoding="utf-8")
         command = [sys.executable, "-m", "pipeline", "run", "-c", "undercam.toml", "--json"]
-        with (tmp_path / "stderr").open("a") as errors:
+        with (folder / "stderr").open("a") as errors:
             process = subprocess.Popen(
                 [*command, *options],
-                cwd=tmp_path,
+                cwd=folder,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
                 env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])},
             )
-        begun.append(Live(tmp_path, process))
+        begun.append(Live(folder, process))
         return begun[-1]
 
     yield started

@@ -100,10 +100,11 @@ import ray
 from pipeline.config import load
 from pipeline.runners.ray import engine as engines
 from pipeline.runners.ray.actors import start_pool
+from pipeline.runners.ray.job import Job
 engines.LOCAL_OPTIONS["num_gpus"] = 2
 settings = load(pool={"replicas": 2, "gpus_per_replica": 1.0})
 with engines.engine("local"):
-    pools = start_pool(settings)
+    pools = start_pool(Job(settings))
     for pool in pools.values():
         ray.get(pool.by.remote())
     print(ray.available_resources().get("GPU", 0.0), ray.cluster_resources()["GPU"])

@@ -14,19 +14,10 @@ import numpy as np
 import pytest
 
 from pipeline.clock import wall_clock
-from pipeline.stages.sample import write_sample
 
 ROOT = Path(__file__).parents[4]
 WALL_CLOCK = {"classified_ms", "published_ms", "received_ms", "stored_ms"}
 BACK_S = 10.0
-
-
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real faces, from photographs in the installed packages."""
-    path = tmp_path_factory.mktemp("clips") / "sample.mp4"
-    write_sample(path)
-    return path
 
 
 def undercam(folder: Path, *arguments: str, code: int = 0) -> dict[str, Any]:
