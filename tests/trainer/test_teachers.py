@@ -103,6 +103,7 @@ def test_settings_that_teach_nothing(teachers: tuple[str, ...], share: float) ->
         Distil(teachers, tuple("0" for _ in teachers), share)
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_teachers_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

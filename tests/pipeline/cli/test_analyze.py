@@ -41,7 +41,7 @@ def test_a_name_for_any_file() -> None:
     assert camera_name("...") == "clip"
 
 
-@pytest.mark.parametrize("detector", ["centerface", "scrfd"])
+@pytest.mark.parametrize("detector", ["centerface", pytest.param("scrfd", marks=pytest.mark.slow)])
 def test_a_face_that_goes_ends_its_track_within_a_second(
     capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path, detector: str
 ) -> None:
@@ -58,7 +58,7 @@ def test_a_face_that_goes_ends_its_track_within_a_second(
     assert later == []
 
 
-@pytest.mark.parametrize("detector", ["centerface", "scrfd"])
+@pytest.mark.parametrize("detector", ["centerface", pytest.param("scrfd", marks=pytest.mark.slow)])
 def test_a_clip_without_a_face_has_no_track(
     capsys: pytest.CaptureFixture[str], data: Path, detector: str
 ) -> None:

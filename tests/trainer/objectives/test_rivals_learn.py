@@ -59,6 +59,7 @@ def test_a_stopped_run_goes_on_bitwise(
     assert all(torch.equal(whole.state[name], resumed.state[name]) for name in whole.state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rival", RIVALS)
 def test_toy_faces_are_learnt_and_the_weights_serve(
     rival: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
