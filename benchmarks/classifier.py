@@ -26,7 +26,6 @@ from models.emotions import EMOTIONS
 from models.loading import as_classifier, build_network, load_classifier, zoo_names
 from models.precision import bfloat16_lives
 from models.weights import ModelCard
-from trainer.data.ferplus import validation_cut
 from trainer.data.readers import open_faces
 from trainer.evaluate import correctness, predict
 
@@ -76,8 +75,7 @@ def faces_a_second(
 def agreement(weights: str, dtype: torch.dtype, device: str) -> dict[str, Any]:
     """Of the first faces of the validation cut: how often both formats name them alike, how right
     each is, and how far apart the probabilities are at most."""
-    faces = open_faces("ferplus:training", "ms_majority", split="train")
-    faces = faces[validation_cut(faces)][:FACES]
+    faces = open_faces("ferplus:cut")[:FACES]
     said = [
         predict(load_classifier(weights, device=device, dtype=each), faces)
         for each in (torch.float32, dtype)

@@ -1,11 +1,12 @@
 """Drawings of what `trainer.tables` says in numbers, and of features in the plane.
 
-Every function gives a matplotlib Figure; none looks at a screen. Weights that learned behind
-displays and weights that did not never stand in one drawing, nor do those asked in different ways.
+Every function gives a matplotlib Figure; none looks at a screen. Figures of accuracy never hold
+weights that learned behind displays beside weights that did not, nor any asked in different ways.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from models.udc.suites import CLEAN, CORRUPTIONS, SEVERITIES
 from trainer import metrics
+from trainer.budgets import PLAIN
 from trainer.evaluate import Predictions, correctness
 from trainer.tables import GROUPED_BY, Evaluated, saw_displays, suites
 
@@ -29,11 +31,11 @@ CLASS_COLOURS = (
     *("#56B4E9", "#F0E442", "#7B3FA0"),
 )
 """Of classes, in their order: eleven, as many as any data set here has."""
+LINES = ("-", "--", ":", "-.")
+"""Where there are more than colours."""
 GREY = "#888888"
 SURE = 1.96
 """Standard errors either way that hold 95 % of repetitions."""
-LRDIF_STEPS = 4
-"""Where a card does not say how many steps."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,17 @@ def of_kept(every: Iterable[Evaluated]) -> Iterator[tuple[str, Figure]]:
     for group in comparable(every).values():
         first = group[0].about
         trained = "displays" if saw_displays(group[0]) else "clean-trained"
-        asked = [first["data"], trained, first["averaging"], first["way"]]
+        facts = (first["data"], first["protocol"], trained, first["averaging"], first["way"])
+        asked = [*facts, str(first["n"])]
         for one in group:
             if CLEAN in one.said:
-                yield slug("confusion", one.about["weights"], *asked), confusion(one)
-        for name, drawn in (("severity", severity(group)), ("steps", steps(group))):
-            if drawn is not None:
-                yield slug(name, *asked), drawn
+                name = f"{one.about['weights']} {one.about['sha256'][:8]}"
+                yield slug("confusion", name, *asked), confusion(one)
+        drawn = severity(group)
+        if drawn is not None:
+            yield slug("severity", *asked), drawn
+        for sweep in _sweeps(group):
+            yield slug("steps", sweep[0].about["weights"], *asked), steps(sweep)
 
 
 def slug(*words: str) -> str:
@@ -116,7 +122,7 @@ def severity(group: Sequence[Evaluated]) -> Figure | None:
         for number, one in enumerate(group):
             levels = _levels(one, name)
             if levels:
-                _curve(axes, levels, one, COLOURS[number % len(COLOURS)], one.about["weights"])
+                _curve(axes, levels, one, number)
         axes.set(title=name, xlabel="severity (0: clean)", xticks=(0, *SEVERITIES))
     guess = 100 * float(np.bincount(group[0].faces.labels).max() / len(group[0].faces))
     for axes in panels:
@@ -125,11 +131,8 @@ def severity(group: Sequence[Evaluated]) -> Figure | None:
     return figure
 
 
-def steps(group: Sequence[Evaluated]) -> Figure | None:
-    """Accuracy of LRDif over its number of steps; None where there are no two numbers of steps."""
-    sweep = sorted((one for one in group if one.about["card"]["model"] == "lrdif"), key=_steps)
-    if len({_steps(one) for one in sweep}) < 2:
-        return None
+def steps(sweep: Sequence[Evaluated]) -> Figure:
+    """Accuracy of LRDif over its number of steps, of networks that differ in nothing else."""
     figure, (axes,) = _row_of(1, width=4.6, height=3.4)
     said = [dict(suites(one)) for one in sweep]
     names = [name for name in said[0] if all(name in each for each in said)]
@@ -174,15 +177,27 @@ def _levels(one: Evaluated, corruption: str) -> dict[int, Predictions]:
     return {0: one.said[CLEAN], **found} if found and CLEAN in one.said else found
 
 
-def _curve(
-    axes: Axes, levels: dict[int, Predictions], one: Evaluated, colour: str, label: str
-) -> None:
+def _sweeps(group: Sequence[Evaluated]) -> list[list[Evaluated]]:
+    """LRDifs that were trained alike and differ in their number of steps alone, fewest first."""
+    sweeps: dict[str, dict[int, Evaluated]] = {}
+    for one in group:
+        card = one.about["card"]
+        if card["model"] == "lrdif":
+            told = [card["network"] | {"steps": 0}, card["recipe"] | {"network": 0}]
+            sweeps.setdefault(json.dumps(told, sort_keys=True), {})[_steps(one)] = one
+    return [
+        [one for _, one in sorted(sweep.items())] for sweep in sweeps.values() if len(sweep) > 1
+    ]
+
+
+def _curve(axes: Axes, levels: dict[int, Predictions], one: Evaluated, number: int) -> None:
     """A line of accuracies, and a band of their sampling error."""
+    colour, line = COLOURS[number % len(COLOURS)], LINES[number // len(COLOURS) % len(LINES)]
     shares = np.array([correctness(said, one.faces).mean() for said in levels.values()])
     error = SURE * np.sqrt(shares * (1 - shares) / len(one.faces))
     x = list(levels)
     axes.fill_between(x, 100 * (shares - error), 100 * (shares + error), color=colour, alpha=0.15)
-    axes.plot(x, 100 * shares, color=colour, marker="o", ms=4, label=label)
+    axes.plot(x, 100 * shares, line, color=colour, marker="o", ms=4, label=one.about["weights"])
 
 
 def _row_of(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
@@ -209,4 +224,4 @@ def _finish(figure: Figure, panels: Sequence[Axes]) -> None:
 
 
 def _steps(one: Evaluated) -> int:
-    return int(one.about["card"]["network"].get("steps", LRDIF_STEPS))
+    return int(one.about["card"]["network"].get("steps", PLAIN["steps"]))

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,14 @@ from trainer.ema import MovingAverage
 from trainer.errors import DataError
 from trainer.objectives import MIX_FACES, objective_for
 from trainer.objectives.base import Batch, Objective
-from trainer.recipes import Recipe, Stage
+from trainer.recipes import PanelDraws, Recipe, Stage
 from trainer.teachers import open_teachers
 from trainer.team import ALONE, Team
-from trainer.views import CHUNK, Views, model_inputs
+from trainer.views import CHUNK, Views, inputs_behind, model_inputs
 
 Report = Callable[[dict[str, Any]], None]
-"""Told after every epoch: stage, epoch, epochs, px, loss, lr, accuracy on what is held out."""
+"""Told after every epoch: stage, epoch, epochs, px, loss, lr, accuracy on what is held out, and
+there behind displays where the recipe has some."""
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 ELSEWHERE = "train in another run directory, or delete this one"
 
@@ -74,7 +75,7 @@ def train(
     objective.prepare(faces, run_dir)
     views = Views(faces, card, recipe)
     taught = open_teachers(recipe.distil, card, team.device) if recipe.distil else _untaught
-    held = None if validation is None else Held.of(validation, card)
+    held = None if validation is None else Held.of(validation, card, recipe.panel)
     history: list[dict[str, Any]] = []
     state: State = {}
     for stage in recipe.stages:
@@ -195,36 +196,47 @@ class _StageRun:
 
 @dataclass(frozen=True)
 class Held:
-    """The faces that are held out, as a network takes them."""
+    """The faces that are held out, as a network takes them: by the name of what is measured, all
+    of them (n, c, px, px)."""
 
-    inputs: Tensor
+    inputs: dict[str, Tensor]
     labels: Tensor
     ids: NDArray[np.int64]
 
     @classmethod
-    def of(cls, faces: FaceSet, card: ModelCard) -> Held:
-        """All of them, unchanged."""
-        return cls(model_inputs(faces, card), torch.from_numpy(faces.labels), faces.ids)
+    def of(cls, faces: FaceSet, card: ModelCard, panel: PanelDraws | None = None) -> Held:
+        """All of them unchanged, and once more behind displays where training has some."""
+        inputs = {"accuracy": model_inputs(faces, card)}
+        if panel:
+            inputs["accuracy_behind_displays"] = inputs_behind(faces, card, panel)
+        return cls(inputs, torch.from_numpy(faces.labels), faces.ids)
 
     @torch.no_grad()
     def measured(self, objective: Objective, stage: str, state: State) -> dict[str, float]:
-        """{"accuracy": share of right answers of the averaged weights}, or nothing in a stage that
+        """The share of right answers of the averaged weights, by name, or nothing in a stage that
         has no answers; the network gets its own weights back."""
         network = objective.network
-        device = next(network.parameters()).device
         own = {name: value.clone() for name, value in network.state_dict().items()}
         network.load_state_dict(state)
         network.eval()
-        answers: list[Tensor] = []
-        for start in range(0, len(self.inputs), CHUNK):
-            part = slice(start, start + CHUNK)
-            logits = objective.logits(stage, self.inputs[part].to(device), self.ids[part])
-            if logits is not None:
-                answers.append(logits.argmax(dim=1).cpu())
+        said = {name: self._answers(objective, stage, x) for name, x in self.inputs.items()}
         network.load_state_dict(own)
-        if not answers:
-            return {}
-        return {"accuracy": round(float((torch.cat(answers) == self.labels).float().mean()), 5)}
+        return {
+            name: round(float((answers == self.labels).float().mean()), 5)
+            for name, answers in said.items()
+            if answers is not None
+        }
+
+    def _answers(self, objective: Objective, stage: str, inputs: Tensor) -> Tensor | None:
+        device = next(objective.network.parameters()).device
+        answers: list[Tensor] = []
+        for start in range(0, len(inputs), CHUNK):
+            part = slice(start, start + CHUNK)
+            logits = objective.logits(stage, inputs[part].to(device), self.ids[part])
+            if logits is None:
+                return None
+            answers.append(logits.argmax(dim=1).cpu())
+        return torch.cat(answers)
 
 
 def rate(stage: Stage, done: float) -> float:
@@ -281,8 +293,20 @@ def _seed_of(seed: int, stage: str, epoch: int) -> int:
 
 def digest(recipe: Recipe, seed: int) -> str:
     """What a checkpoint is known by: hex, of all that a run depends on but its faces."""
-    said = asdict(recipe)
-    for one in fields(recipe):
-        if one.metadata.get("since_default") and getattr(recipe, one.name) == one.default:
-            del said[one.name]
-    return hashlib.sha256(json.dumps([said, seed], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([_said(recipe), seed], sort_keys=True).encode()).hexdigest()
+
+
+def _said(value: Any) -> Any:
+    """A recipe as JSON has it, without the fields that change nothing (`recipes.SINCE_DEFAULT`)."""
+    if isinstance(value, tuple | list):
+        return [_said(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _said(each) for name, each in value.items()}
+    if not is_dataclass(value):
+        return value
+    told = ((one, getattr(value, one.name)) for one in fields(value))
+    return {
+        one.name: _said(each)
+        for one, each in told
+        if not (one.metadata.get("since_default") and each == one.default)
+    }

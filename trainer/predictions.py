@@ -47,7 +47,8 @@ class Kept:
 
 
 def facts(weights: Path, faces: FaceSet, averaging: str, way: str) -> dict[str, Any]:
-    """What is written beside predictions; `way` is "tiles", or the detector after a video."""
+    """What is written beside predictions; `way` is "tiles", or after a video the detector, and
+    how pictures were conditioned for it where that is not the default."""
     told = dataclasses.asdict(read_card(weights))
     return {
         "version": VERSION,

@@ -151,7 +151,8 @@ POSTER = replace(
     LRDIF, model="poster", stages=(LRDIF.stages[0], Stage("fit", epochs=40, lr=1.5e-3))
 )
 RESNET = Recipe("resnet18", W32, (Stage("fit", epochs=40),), with_dropped=True)
-"""The equal-compute rival of the lean LRDif: as many passes over the faces as its s1 and s2."""
+"""A plain rival of the lean LRDif, 0.8 of its multiply-adds: as many passes over the faces as its
+s1 and s2."""
 
 ERASED = Augment(erase_px=(7, 24))
 """A blanked square of 0.02 to 0.25 of the face, as EAC has it."""
@@ -177,46 +178,74 @@ PRESETS: dict[tuple[str, str], Recipe] = {
     ),
     ("poster", "cpu"): POSTER,
     ("poster", "cpu-udc"): replace(POSTER, panel=PanelDraws()),
-    ("lrdif", "s"): LRDIF_S,
-    ("lrdif", "s-udc"): replace(LRDIF_S, panel=PanelDraws()),
-    ("lrdif", "paper"): LRDIF_PAPER,
 }
+SEEN: dict[str, PanelDraws | None] = {"": None, "-udc": PanelDraws()}
+"""The two conditions, by the end of a preset's name."""
+
+
+def _wide(width: int, epochs: int, ema: float = 0.998) -> Recipe:
+    network = {"width": width, "stem_stride": 1, "dropout": 0.3}
+    return replace(RESNET, network=network, stages=(Stage("fit", epochs, ema=ema),))
 
 
 RIVALS: dict[str, Recipe] = {
-    **{
-        f"w{width}": replace(RESNET, network={"width": width, "stem_stride": 1, "dropout": 0.3})
-        for width in (35, 48, 64)
-    },
-    "eac": replace(RESNET, augment=ERASED, objective={"rival": "eac"}),
-    "scn": replace(RESNET, objective={"rival": "scn"}),
-    "rul": replace(RESNET, network=W32 | {"dropout": 0.4}, objective={"rival": "rul"}),
+    "w36-40": replace(RESNET, network=W32 | {"width": 36}),
+    **{f"w{width}-40": _wide(width, 40) for width in (35, 48, 64)},
+    "eac-40": replace(RESNET, augment=ERASED, objective={"rival": "eac"}),
+    "scn-40": replace(RESNET, objective={"rival": "scn"}),
+    "rul-40": replace(RESNET, network=W32 | {"dropout": 0.4}, objective={"rival": "rul"}),
+    **{f"w{width}-120": _wide(width, 120, ema=0.999) for width in (35, 48)},
 }
-"""LRDif's rivals over the same steps: wider, and trained in other ways. w35 has the multiply-adds
-of LRDif-S, w48 is the widest that can ship."""
+"""Rivals by the passes over the faces that their name ends with: 40 as the lean LRDif, 120 as
+LRDif-S. w36 has the multiply-adds of the one, 0.1 GMAC, w35 those of the other, 0.37; w48 is the
+widest that can ship."""
 PRESETS |= {
-    ("resnet18", f"{name}-40{seen}"): replace(recipe, panel=panel)
+    ("resnet18", f"{name}{seen}"): replace(recipe, panel=panel)
     for name, recipe in RIVALS.items()
-    for seen, panel in (("", None), ("-udc", PanelDraws()))
+    for seen, panel in SEEN.items()
+}
+POSTER_S = replace(
+    POSTER,
+    network=LRDIF_S.network,
+    stages=(LRDIF.stages[0], Stage("fit", epochs=120, lr=5e-4, ema=0.999)),
+)
+PRESETS |= {
+    (recipe.model, f"s{seen}"): replace(recipe, panel=panel)
+    for recipe in (LRDIF_S, POSTER_S)
+    for seen, panel in SEEN.items()
 }
 CONTROLS: dict[str, dict[str, Any]] = {
     **{restorer: {"restorer": restorer} for restorer in ("mlp", "none")},
     **{f"t{steps}": {"steps": steps} for steps in (1, 2, 4, 8, 16, 32)},
+    "noise": {"insert_noise": True},
 }
-"""What else may restore Z, and in how many steps: changes of the lean LRDif."""
+"""What else may restore Z, in how many steps, and with noise inserted: changes of the network."""
+CE_ALONE = {"kl": 0.0, "tau": 1.0, "l1": 0.0}
+ABLATIONS: dict[str, Recipe] = {
+    **{
+        f"cpu-{name}": replace(LRDIF, network=LRDIF.network | changes)
+        for name, changes in CONTROLS.items()
+    },
+    "cpu-ce": replace(LRDIF, objective=CE_ALONE),
+    "paper": LRDIF_PAPER,
+    **{
+        f"paper-{name}": replace(LRDIF_PAPER, network=LRDIF_PAPER.network | changes)
+        for name, changes in (
+            ("r1", {"restorer": "mlp"}),
+            ("v1", {"restorer": "none"}),
+            ("v4", {"insert_noise": False}),
+        )
+    },
+    "paper-v2": replace(LRDIF_PAPER, objective=CE_ALONE),
+    "paper-v3": LRDIF_PAPER,
+}
+"""The lean LRDif and the paper's, something taken from each. v1 to v4 are the rows of the paper's
+table 5: no diffusion, cross-entropy alone, all of it, no noise inserted; r1 stands beside v1."""
 PRESETS |= {
-    ("lrdif", f"cpu-{name}{seen}"): replace(LRDIF, network=LRDIF.network | changes, panel=panel)
-    for name, changes in CONTROLS.items()
-    for seen, panel in (("", None), ("-udc", PanelDraws()))
+    ("lrdif", f"{name}{seen}"): replace(recipe, panel=panel)
+    for name, recipe in ABLATIONS.items()
+    for seen, panel in SEEN.items()
 }
-PAPER = LRDIF_PAPER.network
-PRESETS |= {
-    ("lrdif", "paper-v1"): replace(LRDIF_PAPER, network=PAPER | {"restorer": "none"}),
-    ("lrdif", "paper-v2"): replace(LRDIF_PAPER, objective={"kl": 0.0, "tau": 1.0, "l1": 0.0}),
-    ("lrdif", "paper-v3"): LRDIF_PAPER,
-    ("lrdif", "paper-v4"): replace(LRDIF_PAPER, network=PAPER | {"insert_noise": False}),
-}
-"""Rows of the paper's table 5: no diffusion, cross-entropy alone, all of it, no noise inserted."""
 
 
 def preset(model: str, name: str) -> Recipe:

@@ -43,9 +43,9 @@ def report(
         "averaging": averaging,
         "n": len(faces),
         "conditions": tables,
-        "mean": _mean(list(tables.values())),
+        "mean": mean_table(list(tables.values())),
         "means": {
-            name: _mean([tables[cell] for cell in cells])
+            name: mean_table([tables[cell] for cell in cells])
             for name, cells in complete(tables).items()
         },
         "coverage": coverage_table(next(iter(looks.values())), faces),
@@ -58,7 +58,7 @@ def sha256_of(weights: Path) -> str:
     return hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
-def _mean(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def mean_table(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means of the figures that every table has; `retained` over the harmed conditions."""
     means: dict[str, Any] = {}
     for key in AVERAGED:
@@ -66,7 +66,7 @@ def _mean(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if values:
             means[key] = round(float(np.mean(values)), 5)
     if all("deduplicated" in table for table in tables):
-        means["deduplicated"] = _mean([table["deduplicated"] for table in tables])
+        means["deduplicated"] = mean_table([table["deduplicated"] for table in tables])
     return means
 
 

@@ -13,16 +13,18 @@ from models.crops import GEOMETRY
 from models.emotions import EMOTIONS
 from models.loading import as_classifier, build_network
 from models.precision import faster_dtype
+from models.udc.suites import CLEAN, conditions
 from models.weights import ModelCard, as_stored, read_card, restore, save
 from trainer.calibration import fit_temperature
 from trainer.data.faceset import FaceSet
 from trainer.data.ferplus import validation_cut
 from trainer.data.readers import open_faces
-from trainer.evaluate import condition_table, predict
+from trainer.evaluate import condition_table, predict, under
 from trainer.landmarks import keep_points
 from trainer.loop import Report, train
 from trainer.memory import keep_freed_memory
 from trainer.recipes import Recipe
+from trainer.report import mean_table
 from trainer.team import ALONE, Team
 from trainer.views import CHUNK, model_inputs
 
@@ -100,15 +102,31 @@ def train_weights(
 
 
 def _calibrated(network: torch.nn.Module, card: ModelCard, validation: FaceSet) -> ModelCard:
+    """Under what it learned for: displays of every severity, or clean faces."""
+    seen = {CLEAN: validation}
+    if card.recipe["panel"]:
+        seen |= {cell: under(validation, cell) for cell in conditions("udc")}
+    learned = {cell: faces for cell, faces in seen.items() if cell != CLEAN} or seen
+    logits = torch.cat([_logits(network, card, faces) for faces in learned.values()])
+    labels = torch.from_numpy(validation.labels).repeat(len(learned))
+    card = replace(card, temperature=round(fit_temperature(logits, labels), 4))
+    classifier = as_classifier(network, card)
+    tables = {
+        cell: condition_table(predict(classifier, faces), faces) for cell, faces in seen.items()
+    }
+    metrics = {"validation cut, flip-averaged": tables.pop(CLEAN)}
+    if tables:
+        behind = mean_table(list(tables.values()))
+        metrics["validation cut behind displays, flip-averaged"] = behind
+    return replace(card, metrics=metrics)
+
+
+def _logits(network: torch.nn.Module, card: ModelCard, faces: FaceSet) -> torch.Tensor:
     classifier = as_classifier(network, card, flip=True)
-    parts = [slice(start, start + CHUNK) for start in range(0, len(validation), CHUNK)]
-    inputs = model_inputs(validation, card)
+    parts = [slice(start, start + CHUNK) for start in range(0, len(faces), CHUNK)]
+    inputs = model_inputs(faces, card)
     with torch.inference_mode():
-        logits = torch.cat([classifier.logits(inputs[p], validation.ids[p]) for p in parts])
-    temperature = fit_temperature(logits, torch.from_numpy(validation.labels))
-    card = replace(card, temperature=round(temperature, 4))
-    table = condition_table(predict(as_classifier(network, card), validation), validation)
-    return replace(card, metrics={"validation cut, flip-averaged": table})
+        return torch.cat([classifier.logits(inputs[p], faces.ids[p]) for p in parts])
 
 
 def toy_faces(n: int = 640, seed: int = 0) -> FaceSet:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.udc.suites import CLEAN, complete
 from trainer import metrics
+from trainer.budgets import is_control, learned_alike, passes, teachers
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 from trainer.evaluate import Predictions, correctness
@@ -57,8 +59,9 @@ def _row(one: Evaluated) -> dict[str, Any]:
     row: dict[str, Any] = {
         key: one.about[key] for key in ("weights", "data", "protocol", "averaging", "way", "n")
     }
-    row["panel"] = saw_displays(one)
-    row["seed"] = one.about["card"]["recipe"].get("seed")
+    card = one.about["card"]
+    row |= {"panel": saw_displays(one), "seed": card["recipe"].get("seed")}
+    row |= {"passes": passes(card), "teachers": list(teachers(card))}
     for name, rights in suites(one):
         fresh = ~one.faces.seen_in_training
         row[name] = round(float(rights.mean()), 5)
@@ -67,7 +70,7 @@ def _row(one: Evaluated) -> dict[str, Any]:
     return row
 
 
-def suites(one: Evaluated) -> Iterator[tuple[str, np.ndarray[Any, np.dtype[np.float64]]]]:
+def suites(one: Evaluated) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Of `clean` and of each whole suite: its name and (n,) how often each face was named right."""
     right = {cell: correctness(said, one.faces) for cell, said in one.said.items()}
     if CLEAN in right:
@@ -77,30 +80,36 @@ def suites(one: Evaluated) -> Iterator[tuple[str, np.ndarray[Any, np.dtype[np.fl
 
 
 def differences(evaluated: Iterable[Evaluated], model: str, suite: str) -> list[dict[str, Any]]:
-    """How much more often weights of `model` are right than each of another model that learned
-    under the same condition, on the same faces: the face is the unit, 95 % interval (see
-    `metrics.paired_difference`)."""
+    """How much more often weights of `model` are right than each of another model, or than their
+    own controls, that learned under the same condition, on the same faces: the face is the unit,
+    95 % interval (see `metrics.paired_difference`); once more without those seen in training.
+
+    `learned_alike` says whether both were given as much (see `trainer.budgets`).
+    """
     every = [(one, rights) for one in evaluated for name, rights in suites(one) if name == suite]
     found: list[dict[str, Any]] = []
     for ours, a in every:
         for theirs, b in every:
-            if _model(ours) != model or _model(theirs) == model or not _comparable(ours, theirs):
+            mine, other = ours.about["card"], theirs.about["card"]
+            is_rival = other["model"] != model or is_control(other, mine)
+            if mine["model"] != model or not is_rival or not _comparable(ours, theirs):
                 continue
-            gain = metrics.paired_difference(a, b)
-            found.append(
-                {
-                    "weights": ours.about["weights"],
-                    "against": theirs.about["weights"],
-                    "suite": suite,
-                    "delta": round(gain.delta, 5),
-                    "interval": [round(gain.low, 5), round(gain.high, 5)],
-                }
-            )
+            told = {key: ours.about[key] for key in GROUPED_BY[2:]}
+            told |= {"panel": saw_displays(ours), "learned_alike": learned_alike(mine, other)}
+            names = {"weights": ours.about["weights"], "against": theirs.about["weights"]}
+            found.append(names | {"suite": suite} | told | _gain(a, b))
+            fresh = ~ours.faces.seen_in_training
+            if fresh.any() and not fresh.all():
+                found[-1]["deduplicated"] = _gain(a[fresh], b[fresh])
     return found
 
 
-def _model(one: Evaluated) -> str:
-    return str(one.about["card"]["model"])
+def _gain(a: NDArray[np.float64], b: NDArray[np.float64]) -> dict[str, Any]:
+    gain = metrics.paired_difference(a, b)
+    return {
+        "delta": round(gain.delta, 5),
+        "interval": [round(gain.low, 5), round(gain.high, 5)],
+    }
 
 
 def _comparable(one: Evaluated, other: Evaluated) -> bool:

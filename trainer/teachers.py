@@ -69,8 +69,8 @@ def distil(names: Sequence[str], share: float) -> Distil:
 def open_teachers(how: Distil, card: ModelCard, device: str = "cpu") -> Teachers:
     """The teachers of a student with this card, on its device, each averaged with the mirror image.
 
-    Raises DataError for weights that have changed since, or that are asked in another way than the
-    student: other classes, size or normalisation.
+    Raises DataError for weights that have changed since, that are asked in another way than the
+    student (other classes, size or normalisation), or of which one alone learned behind displays.
     """
     return Teachers(
         [_opened(*each, card, device) for each in zip(how.teachers, how.sha256, strict=True)],
@@ -88,4 +88,7 @@ def _opened(name: str, sha256: str, student: ModelCard, device: str) -> Asked:
         if ours != theirs:
             what = f"a teacher with {fact} {theirs!r}, the student has {ours!r}"
             raise DataError(what, str(path), "give teachers that were trained like the student")
+    if bool(card.recipe.get("panel")) != bool(student.recipe.get("panel")):
+        what = "of teacher and student one learned behind displays, the other did not"
+        raise DataError(what, str(path), "give teachers that were trained like the student")
     return as_classifier(network, card, device=device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -29,6 +30,19 @@ def model_inputs(faces: FaceSet, card: ModelCard) -> Tensor:
         for start in range(0, len(faces), CHUNK)
     ]
     return torch.cat(chunks)
+
+
+def inputs_behind(faces: FaceSet, card: ModelCard, how: PanelDraws, seed: int = 0) -> Tensor:
+    """All faces, each behind a display drawn as in training: (n, c, px, px) float32, always the
+    same for a seed."""
+    pictures = _as_pictures(faces, card.channels)
+    resample = tile_to_input(pictures.shape[-1], card.input_px)
+    draws = torch.Generator().manual_seed(seed)
+    chunks = []
+    for start in range(0, len(pictures), CHUNK):
+        seen = _through_some(pictures[start : start + CHUNK], replace(how, share=1.0), draws)
+        chunks.append(resample @ seen @ resample.T)
+    return (torch.cat(chunks) - card.mean) / card.std
 
 
 class Views:

@@ -68,7 +68,7 @@ def evaluate(
     faces = open_faces(data, protocol)[: limit or None]
     settings = load(detector={"name": detector, "model": detector_model}).detector
     chosen = settings if through_video else None
-    averaging, way = "flip" if flip else "none", detector if through_video else "tiles"
+    averaging, way = "flip" if flip else "none", _way(chosen)
     looks: list[dict[str, Predictions]] = []
     for file in files:
         about = facts(file, faces, averaging, way)
@@ -97,6 +97,14 @@ def _cells(spec: str, through_video: bool) -> tuple[str, ...]:
     except ValueError as error:
         raise ConfigError(str(error), "--conditions", f"give {KNOWN}") from error
     return cells
+
+
+def _way(detector: DetectorSettings | None) -> str:
+    """How faces got to the classifier, in a word or two."""
+    if detector is None:
+        return "tiles"
+    usual = detector.condition == "auto"
+    return detector.name if usual else f"{detector.name}, condition {detector.condition}"
 
 
 def _looks(

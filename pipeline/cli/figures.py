@@ -59,6 +59,8 @@ def _save(figure: Figure, file: Path) -> Path:
 
 def _features(names: list[str], data: str, spec: str, limit: int, quiet: bool) -> Figure:
     """The same faces, a row for each of the weights, a column for each condition."""
+    from models.loading import find_weights
+    from models.weights import read_card
     from trainer.data.readers import open_faces
     from trainer.evaluate import under
     from trainer.features import laid_out, penultimate
@@ -73,9 +75,10 @@ def _features(names: list[str], data: str, spec: str, limit: int, quiet: bool) -
     with progress_bar(quiet) as bar:
         task = bar.add_task("features", total=len(names) * len(cells))
         for name in names:
+            learned = " (displays)" * bool(read_card(find_weights(name)).recipe.get("panel"))
             for cell in cells:
                 places = laid_out(penultimate(name, under(faces, cell)))
-                title = f"{Path(name).stem}, {cell}"
+                title = f"{Path(name).stem}{learned}, {cell}"
                 panels.append(Panel(title, places, faces.labels, faces.classes))
                 bar.advance(task)
     return scatter(panels, columns=len(cells) if len(cells) > 1 else 3)

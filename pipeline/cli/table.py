@@ -72,28 +72,38 @@ def _again(one: Evaluated, limit: int, quiet: bool) -> dict[str, Any]:
 
 
 def _show(result: dict[str, Any]) -> None:
-    shown = Table(title="Accuracy on aligned faces; below, on those that are new")
+    shown = Table(title="Accuracy; below, on faces that do not also stand in the training data")
     shown.add_column("weights", no_wrap=True)
     for heading in ("averaging", "faces", *SHOWN):
         shown.add_column(heading, justify="right")
     for row in result["rows"]:
-        trained = f"seed {row['seed']}" + (", displays" if row["panel"] else "")
+        trained = f"seed {row['seed']}, {row['passes']} passes"
+        trained += ", displays" * row["panel"] + ", taught" * bool(row["teachers"])
         way = row["averaging"] + ("" if row["way"] == "tiles" else f", {row['way']}")
         shown.add_row(row["weights"], way, str(row["n"]), *_shares(row, "{}"))
         shown.add_row(f"  {trained}", "", "", *_shares(row, "{}, new faces"), end_section=True)
     OUT.print(shown)
     for gain in result["differences"]:
-        low, high = (100 * edge for edge in gain["interval"])
-        OUT.print(
-            f"{gain['suite']}: {gain['weights']} {100 * gain['delta']:+.2f} points against "
-            f"{gain['against']} (95 %: {low:+.2f} .. {high:+.2f}, by face)"
-        )
+        OUT.print(_sentence(gain))
     for one in result.get("recomputed", []):
         if "why_not" in one:
             warn("not asked again", one["weights"], one["why_not"])
             continue
         least = min(one["same_answers"].values())
         OUT.print(f"{one['weights']}: {one['n']} faces again, at least {least:.2%} same answers")
+
+
+def _sentence(gain: dict[str, Any]) -> str:
+    """All that a difference is about: a number without its conditions says nothing."""
+    new = gain.get("deduplicated", gain)
+    low, high = (100 * edge for edge in new["interval"])
+    given = "" if gain["learned_alike"] else ", NOT trained alike"
+    return (
+        f"{gain['suite']}, {gain['averaging']}, {gain['way']}: {gain['weights']} "
+        f"{100 * new['delta']:+.2f} points against {gain['against']} "
+        f"(95 %: {low:+.2f} .. {high:+.2f}, new faces; all {gain['n']}: "
+        f"{100 * gain['delta']:+.2f}{given})"
+    )
 
 
 def _shares(row: dict[str, Any], key: str) -> list[str]:

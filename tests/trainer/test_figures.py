@@ -21,7 +21,7 @@ from models.weights import ModelCard, save
 from trainer.data.faceset import FaceSet
 from trainer.evaluate import Predictions, condition_table
 from trainer.features import laid_out, penultimate
-from trainer.figures import Panel, comparable, confusion, of_kept, scatter, severity, steps
+from trainer.figures import Panel, comparable, confusion, of_kept, scatter, severity
 from trainer.predictions import facts, write
 from trainer.recipes import PanelDraws
 from trainer.tables import Evaluated, kept_in, rows
@@ -38,7 +38,11 @@ def keep(
     faces, folder = make_faces(N), tmp_path / "kept"
 
     def write_all(
-        name: str, model: str = "resnet18", share: float = 0.9, panel: bool = False, **network: int
+        name: str,
+        model: str = "resnet18",
+        share: float = 0.9,
+        panel: bool = False,
+        **network: int | str,
     ) -> Path:
         weights = tmp_path / f"{name}.safetensors"
         recipe: dict[str, Any] = {"panel": asdict(PanelDraws()) if panel else None}
@@ -107,14 +111,16 @@ def test_curves_are_those_of_the_table(keep: Callable[..., Path]) -> None:
 
 def test_who_saw_displays_stands_apart(keep: Callable[..., Path]) -> None:
     keep("a")
-    groups = comparable(kept_in(keep("b", panel=True)))
+    folder = keep("b", panel=True)
+    groups = comparable(kept_in(folder))
     assert [[one.about["weights"] for one in group] for group in groups.values()] == [["a"], ["b"]]
-    names = dict(of_kept(kept_in(keep("b", panel=True))))
+    names = dict(of_kept(kept_in(folder)))
+    digests = {one.about["weights"]: one.about["sha256"][:8] for one in kept_in(folder)}
     assert set(names) == {
-        "confusion-a-made-clean-trained-flip-tiles",
-        "severity-made-clean-trained-flip-tiles",
-        "confusion-b-made-displays-flip-tiles",
-        "severity-made-displays-flip-tiles",
+        f"confusion-a-{digests['a']}-made-labels-clean-trained-flip-tiles-200",
+        "severity-made-labels-clean-trained-flip-tiles-200",
+        f"confusion-b-{digests['b']}-made-labels-displays-flip-tiles-200",
+        "severity-made-labels-displays-flip-tiles-200",
     }
 
 
@@ -122,16 +128,17 @@ def test_nothing_to_compare_nothing_drawn(keep: Callable[..., Path]) -> None:
     one = only(keep("a"))
     clean = Evaluated(one.about, one.faces, {CLEAN: one.said[CLEAN]})
     assert severity([clean]) is None
-    assert steps([one]) is None
-    assert steps(kept_in(keep("l4", "lrdif", steps=4))) is None
+    assert [
+        name for name, _ in of_kept(kept_in(keep("l4", "lrdif", steps=4))) if "steps" in name
+    ] == []
 
 
 def test_accuracy_over_steps_is_that_of_the_table(keep: Callable[..., Path]) -> None:
     for t, share in ((8, 0.85), (1, 0.6), (2, 0.7)):
         keep(f"t{t}", "lrdif", share, steps=t)
+    keep("none", "lrdif", 0.1, restorer="none")  # of the same step count, and another network
     every = kept_in(keep("plain", "lrdif", 0.8))  # a card without a word on steps: four of them
-    drawn = steps(every)
-    assert drawn is not None
+    (drawn,) = [figure for name, figure in of_kept(every) if name.startswith("steps-")]
     table = {row["weights"]: row for row in rows(every)}
     (axes,) = drawn.axes
     for container in axes.containers:

@@ -21,7 +21,7 @@ from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 from trainer.loop import Held, Trained, digest, one_cycle, resolution_at, train
 from trainer.objectives.softmax import SoftmaxObjective
-from trainer.recipes import Augment, Distil, Recipe, Stage, preset
+from trainer.recipes import Augment, Distil, PanelDraws, Recipe, Stage, preset
 from trainer.views import model_inputs
 
 MakeFaces = Callable[..., FaceSet]
@@ -290,3 +290,17 @@ def test_what_is_held_out_measures_the_average_and_leaves_the_weights(
     assert same(before, network.state_dict())
     network.train()(model_inputs(faces[:8], tiny_card)).sum().backward()  # and it can still learn
     assert network.get_parameter("head.weight").grad is not None
+
+
+def test_what_is_held_out_is_seen_behind_displays_too(
+    tiny_card: ModelCard, make_recipe: Callable[..., Recipe], make_faces: Callable[..., FaceSet]
+) -> None:
+    held = Held.of(make_faces(30), tiny_card, PanelDraws(transmission=(0.03, 0.03)))
+    clean, behind = held.inputs.values()
+    assert behind.shape == clean.shape
+    assert (clean - behind).abs().mean() > 0.1
+    again = Held.of(make_faces(30), tiny_card, PanelDraws(transmission=(0.03, 0.03)))
+    torch.testing.assert_close(again.inputs["accuracy_behind_displays"], behind, rtol=0, atol=0)
+    objective = SoftmaxObjective(make_recipe(), tiny_card)
+    found = held.measured(objective, "fit", objective.network.state_dict())
+    assert found.keys() == {"accuracy", "accuracy_behind_displays"}

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from models.baselines.resnet import ResNet18
 from models.crops import GEOMETRY
 from models.emotions import EMOTIONS
 from models.loading import build_network
@@ -16,7 +18,7 @@ from models.lrdif.network import LRDif
 from models.weights import ModelCard
 from trainer.errors import DataError
 from trainer.loop import resolution_at
-from trainer.recipes import PRESETS, preset
+from trainer.recipes import PRESETS, PanelDraws, preset
 
 
 @pytest.mark.parametrize(("model", "name"), PRESETS)
@@ -56,11 +58,16 @@ def test_rows_of_table_5_differ_by_one_thing_from_the_third() -> None:
     assert one == replace(paper, network=paper.network | {"restorer": "none"})
     assert two == replace(paper, objective={"kl": 0, "tau": 1, "l1": 0})
     assert four == replace(paper, network=paper.network | {"insert_noise": False})
+    beside = preset("lrdif", "paper-r1")
+    assert beside == replace(paper, network=paper.network | {"restorer": "mlp"})
 
 
 @pytest.mark.parametrize("seen", ["", "-udc"])
 def test_controls_differ_in_the_restorer_alone(seen: str) -> None:
     lean = preset("lrdif", f"cpu{seen}")
+    assert preset("lrdif", f"cpu-ce{seen}") == replace(lean, objective={"kl": 0, "tau": 1, "l1": 0})
+    noisy = replace(lean, network=lean.network | {"insert_noise": True})
+    assert preset("lrdif", f"cpu-noise{seen}") == noisy
     for restorer in ("mlp", "none"):
         control = preset("lrdif", f"cpu-{restorer}{seen}")
         assert control == replace(lean, network=lean.network | {"restorer": restorer})
@@ -87,13 +94,36 @@ def test_rivals_take_the_same_steps_of_the_same_faces(seen: str) -> None:
         assert preset("resnet18", f"{name}-40{seen}") == rival
 
 
+@pytest.mark.parametrize("seen", ["", "-udc"])
+def test_every_model_is_there_with_displays_and_without(seen: str) -> None:
+    for model, name in PRESETS:
+        if "smoke" not in name and name not in ("w32", "w32-plain") and "-udc" not in name:
+            recipe = preset(model, f"{name}{seen}")
+            assert recipe == replace(preset(model, name), panel=PanelDraws() if seen else None)
+
+
+def gmac(network: nn.Module, *inputs: Tensor) -> float:
+    counter = FlopCounterMode(display=False)
+    with counter:
+        network(*inputs)
+    return counter.get_total_flops() / 2e9
+
+
+@pytest.mark.parametrize(("size", "rival"), [("cpu", "w36-40"), ("s", "w35-120")])
+def test_a_rival_of_as_many_multiply_adds(size: str, rival: str) -> None:
+    with torch.device("meta"):
+        face = torch.empty(1, 1, 48, 48)
+        ours = gmac(LRDif(8, **sizes(size)), face, torch.empty(1, 128))
+        theirs = gmac(ResNet18(8, **preset("resnet18", rival).network), face)
+    assert theirs == pytest.approx(ours, rel=0.04)
+
+
 def test_lrdif_s_is_of_the_stated_size() -> None:
     with torch.device("meta"):  # shapes alone: nothing is computed
-        network, counter = LRDif(8, **sizes("s")), FlopCounterMode(display=False)
-        with counter:
-            network(torch.empty(1, 1, 48, 48), torch.empty(1, 128))
+        network = LRDif(8, **sizes("s"))
+        cost = gmac(network, torch.empty(1, 1, 48, 48), torch.empty(1, 128))
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(5.25e6, rel=0.04)
-    assert counter.get_total_flops() / 2e9 == pytest.approx(0.375, rel=0.04)
+    assert cost == pytest.approx(0.375, rel=0.04)
 
 
 def test_an_unknown_preset() -> None:

@@ -14,15 +14,16 @@ import torch
 
 from models.crops import GEOMETRY
 from models.emotions import BASIC_SEVEN, EMOTIONS
-from models.loading import load_classifier
+from models.loading import as_classifier, load_classifier, load_network
+from models.udc.suites import conditions
 from models.weights import ModelCard, read_card, read_state
 from trainer import run
 from trainer.data.faceset import FaceSet
 from trainer.data.ferplus import validation_cut
 from trainer.errors import DataError
-from trainer.evaluate import condition_table, correctness, predict
+from trainer.evaluate import condition_table, correctness, predict, under
 from trainer.loop import Trained, train
-from trainer.recipes import Recipe, preset
+from trainer.recipes import PanelDraws, Recipe, preset
 from trainer.run import toy_faces, train_weights
 
 
@@ -141,6 +142,27 @@ def test_the_card_is_measured_on_the_weights_as_stored(
     again = condition_table(predict(load_classifier(str(tmp_path / "w.safetensors")), held), held)
     assert card.metrics == {"validation cut, flip-averaged": again}
     assert again["n"] == len(held) > 20
+
+
+def test_weights_for_displays_are_calibrated_and_measured_behind_them(
+    make_recipe: Callable[..., Recipe], make_faces: Callable[..., FaceSet], tmp_path: Path
+) -> None:
+    faces, out = make_faces(300), tmp_path / "w.safetensors"
+    recipe = replace(make_recipe(), panel=PanelDraws())
+    card = train_weights("w", recipe, faces, 0, out, tmp_path / "run", threads=1)
+    classifier, held = load_classifier(str(out)), faces[validation_cut(faces)]
+    seen = [under(held, cell) for cell in conditions("udc")]
+    tables = [condition_table(predict(classifier, each), each) for each in seen]
+    behind = card.metrics["validation cut behind displays, flip-averaged"]
+    for figure in ("accuracy", "nll"):
+        assert behind[figure] == pytest.approx(np.mean([t[figure] for t in tables]), abs=1e-4)
+    clean = card.metrics["validation cut, flip-averaged"]
+    assert clean == condition_table(predict(classifier, held), held)
+    for temperature in (0.9 * card.temperature, 1.1 * card.temperature):
+        network, told = load_network(str(out))
+        other = as_classifier(network, replace(told, temperature=temperature))
+        likelihoods = [condition_table(predict(other, each), each)["nll"] for each in seen]
+        assert np.mean(likelihoods) > behind["nll"] - 1e-4
 
 
 def test_what_is_held_out_is_not_trained_on(

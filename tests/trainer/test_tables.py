@@ -17,7 +17,7 @@ from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 from trainer.evaluate import Predictions
 from trainer.predictions import facts, write
-from trainer.recipes import PanelDraws
+from trainer.recipes import PanelDraws, Stage
 from trainer.tables import UDC, agreement, differences, kept_in, rows
 
 CELLS = (CLEAN, *conditions("udc_t,udc_p"))
@@ -33,10 +33,20 @@ def keep(
     faces = replace(faces, seen_in_training=np.arange(N) % 10 == 0)
     folder = tmp_path / "kept"
 
-    def write_all(name: str, model: str, share: float, panel: bool = True, n: int = N) -> Path:
+    def write_all(
+        name: str,
+        model: str,
+        share: float,
+        panel: bool = True,
+        n: int = N,
+        epochs: int = 5,
+        **network: Any,
+    ) -> Path:
+        stages = [asdict(Stage("points", 9)), asdict(Stage("fit", epochs))]
         recipe: dict[str, Any] = {"seed": 1, "panel": asdict(PanelDraws()) if panel else None}
+        recipe["stages"] = stages
         weights = tmp_path / f"{name}.safetensors"
-        card = replace(tiny_card, name=name, model=model, recipe=recipe)
+        card = replace(tiny_card, name=name, model=model, recipe=recipe, network=network)
         save(weights, card, {"a": torch.full((1,), share)})
         about = facts(weights, faces[:n], "flip", "tiles")
         right = np.arange(n) < share * n
@@ -52,6 +62,7 @@ def keep(
 def test_a_row_says_each_suite_with_and_without_duplicates(keep: Callable[..., Path]) -> None:
     (row,) = rows(kept_in(keep("lrdif-cpu", "lrdif", 0.75)))
     assert (row["weights"], row["n"], row["seed"], row["panel"]) == ("lrdif-cpu", N, 1, True)
+    assert (row["passes"], row["teachers"]) == (5, [])
     for name in (CLEAN, "udc_t", "udc_p", UDC):
         assert row[name] == 0.75
         assert row[f"{name}, new faces"] == pytest.approx(0.75, abs=0.001)
@@ -74,6 +85,27 @@ def test_weights_are_compared_on_the_same_faces_by_face(keep: Callable[..., Path
     assert gain["delta"] == pytest.approx(0.1)
     low, high = gain["interval"]
     assert 0 < low < 0.1 < high < 0.2
+    assert gain["deduplicated"]["delta"] == pytest.approx(0.1, abs=0.001)
+    assert (gain["data"], gain["averaging"], gain["way"], gain["n"]) == ("made", "flip", "tiles", N)
+    assert gain["panel"]
+    assert gain["learned_alike"]
+
+
+def test_who_was_given_more_is_said_to_be(keep: Callable[..., Path]) -> None:
+    keep("lrdif-cpu", "lrdif", 0.8)
+    (gain,) = differences(kept_in(keep("w32", "resnet18", 0.7, epochs=4)), "lrdif", UDC)
+    assert not gain["learned_alike"]
+
+
+def test_diffusion_is_compared_with_what_stands_in_its_place(keep: Callable[..., Path]) -> None:
+    keep("lrdif-cpu", "lrdif", 0.8)
+    keep("mlp", "lrdif", 0.7, restorer="mlp")
+    keep("t1", "lrdif", 0.7, steps=1)
+    keep("t8", "lrdif", 0.7, steps=8)  # a point of the sweep, and no control
+    folder = keep("wide", "lrdif", 0.7, restorer="mlp", width=200)  # of another network
+    gains = differences(kept_in(folder), "lrdif", CLEAN)
+    pairs = [(gain["weights"], gain["against"]) for gain in gains]
+    assert pairs == [("lrdif-cpu", "mlp"), ("lrdif-cpu", "t1")]
 
 
 def test_what_learned_otherwise_or_saw_other_faces_is_never_compared(

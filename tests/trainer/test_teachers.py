@@ -80,6 +80,7 @@ def made_teacher(tiny_card: ModelCard, tmp_path: Path) -> Path:
         ({"input_px": 48}, "a teacher with input_px 24, the student has 48: .*: give teachers"),
         ({"mean": 0.4}, "a teacher with mean 0.5"),
         ({"labels": ("a", "b")}, "a teacher with labels"),
+        ({"recipe": {"panel": {"share": 0.75}}}, "one learned behind displays, the other did not"),
     ],
     ids=str,
 )

@@ -1,6 +1,7 @@
 """Opens labelled faces by one short address, `kind:place`.
 
 ferplus:training|public        the FER+ sheets under $UNDERCAM_DATA
+ferplus:cut                    of training, the faces that are held out for choosing
 sheet:PICTURE,LABELS.npz       a sheet of 48x48 tiles, 340 a row, with FER+ votes
 csv:fer2013.csv,fer2013new.csv FER2013's pixels with FER+'s votes; csv:fer2013.csv alone: 7 classes
 npz:FILE                       arrays `image` (n, h, w[, 3]) and `label` (n,), optional `classes`
@@ -21,11 +22,11 @@ import numpy as np
 from models.emotions import BASIC_SEVEN, EMOTIONS
 from trainer.data.faceset import FaceSet
 from trainer.data.fer2013 import read_csv
-from trainer.data.ferplus import PROTOCOLS, from_votes
+from trainer.data.ferplus import PROTOCOLS, from_votes, validation_cut
 from trainer.data.folders import read_folder
 from trainer.errors import DataError
 
-SPLITS = {"training": "training", "public": "public_test"}
+SPLITS = {"training": "training", "public": "public_test", "cut": "training"}
 TILE_PX, TILES_A_ROW = 48, 340
 NPZ = "give image (n, h, w) or (n, h, w, 3) uint8 and label (n,) of whole numbers"
 KINDS = "ferplus:, sheet:, csv:, npz: or folder:"
@@ -81,9 +82,14 @@ def _ferplus(split: str, protocol: str) -> FaceSet:
         )
     stem = Path(root) / "data" / "ferplus" / SPLITS[split]
     labels = stem.with_name(f"{stem.name}_labels.npz")
-    return _sheet(
+    faces = _sheet(
         f"ferplus:{split}", _file(str(stem.with_suffix(".webp"))), _file(str(labels)), protocol
     )
+    if split != "cut":
+        return faces
+    if protocol != "ms_majority":
+        raise DataError("the cut has faces with a majority", protocol, "give ms_majority")
+    return faces[validation_cut(faces)]
 
 
 def _sheet(name: str, picture: Path, labels: Path, protocol: str) -> FaceSet:

@@ -22,6 +22,7 @@ from trainer.data.ferplus import (
     without_outliers,
 )
 from trainer.data.readers import open_faces
+from trainer.errors import DataError
 
 Votes = NDArray[np.int64]
 UNKNOWN, NO_FACE = 8, 9
@@ -161,6 +162,10 @@ def test_the_real_validation_cut(training: FaceSet) -> None:
     assert counts(training[held]) == [872, 726, 316, 297, 212, 11, 49, 11]
     assert len(set(hashes[held])) == 2_395
     assert not set(hashes[held]) & set(hashes[~held])
+    cut = open_faces("ferplus:cut")
+    np.testing.assert_array_equal(cut.ids, training.ids[held])
+    with pytest.raises(DataError, match="the cut has faces with a majority: no_drop"):
+        open_faces("ferplus:cut", "no_drop")
 
 
 @pytest.mark.parametrize(
