@@ -79,7 +79,9 @@ def figures(used: list[tuple[float, int, int]]) -> dict[str, Any]:
         "slope_kb_interval": [round(slope - reach, 2), round(slope + reach, 2)],
         "files": [int(files[later].min()), int(files[later].max())],
         "threads": [int(threads[later].min()), int(threads[later].max())],
-        "ok": bool(slope - reach < MOST_KB and np.ptp(files[later]) <= 2),
+        "ok": bool(
+            slope + reach < MOST_KB and np.ptp(files[later]) <= 2 and np.ptp(threads[later]) <= 2
+        ),
     }
 
 

@@ -3,6 +3,7 @@ their crops, and what is said of them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,6 +63,16 @@ class Frame:
                 f"image: expected {shape} uint8, got {self.image.shape} {self.image.dtype}"
             )
         self.image.setflags(write=False)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of a source's frames, at one moment: all `decoded`, those that were not due to be
+    analysed, and those given up, by cause. The rest was given to whoever asked."""
+
+    decoded: int
+    undue: int
+    shed: Mapping[str, int]
 
 
 @dataclass(frozen=True)

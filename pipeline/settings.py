@@ -135,9 +135,6 @@ class PoolSettings(Section):
         5.0, ge=0, le=1000, description="Milliseconds a crop may wait for others to share a pass."
     )
     max_pending: int = Field(256, ge=1, description="Most crops that wait, over all cameras.")
-    in_flight: int = Field(
-        2, ge=0, le=16, description="Most frames of one camera whose crops are on their way."
-    )
     timeout_s: float = Field(
         5.0, gt=0, description="Seconds after which a look is given up and called `unknown`."
     )
@@ -149,7 +146,7 @@ class WorkersSettings(Section):
     cameras_per_worker: int = Field(4, ge=1, le=64, description="Most cameras in one process.")
     cpus: float = Field(0.5, ge=0, description="Cores that Ray sets aside for one such process.")
     lease_s: float = Field(
-        3.0, ge=1, description="Seconds after which a worker that nobody renewed stops itself."
+        3.0, ge=2, description="Seconds after which a worker that nobody renewed stops itself."
     )
 
 

@@ -87,7 +87,15 @@ def faults(state: State) -> list[str]:
     """Everything that keeps events from their rows, each as one sentence."""
     outboxes = (report.trouble for report in state.cameras.values())
     relays = (relay.fault for relay in state.relays.values())
-    return sorted({fault for fault in (*outboxes, *relays, state.trouble) if fault})
+    return sorted(
+        {fault for fault in (*outboxes, *relays, *_damage(state), state.trouble) if fault}
+    )
+
+
+def _damage(state: State) -> list[str]:
+    """Of each outbox that was set aside, what became of it."""
+    names = sorted(name for relay in state.relays.values() for name in relay.damaged)
+    return [f"{name} is damaged and was set aside: its events are not delivered" for name in names]
 
 
 def _seed(settings: Settings) -> bool:
@@ -125,19 +133,23 @@ def _watch(everything: Running, stop: Callable[[], bool], until_ended: bool) -> 
 
 def _has_ended(state: State) -> bool:
     ended = bool(state.cameras) and all(r.state in AT_REST for r in state.cameras.values())
-    return ended and not any(relay.waiting for relay in state.relays.values())
+    relays = state.relays.values()
+    return ended and bool(relays) and not any(relay.waiting or relay.fault for relay in relays)
 
 
 def _lines(state: State, said: dict[str, str]) -> dict[str, str]:
     """What to say of each thing, by its name; of a camera that is tried again, what was said."""
     lines = {"metrics": f"at {state.metrics_url}"} if state.metrics_url else {}
     for camera, report in state.cameras.items():
-        if report.state == "connecting" and camera in said:
+        if report.state == "connecting" and not report.reason and camera in said:
             lines[camera] = said[camera]
             continue
         lines[camera] = ": ".join(filter(None, (report.state, report.reason, report.trouble)))
-    for relay in state.relays.values():
-        lines["events"] = relay.fault or "on their way"
+    if state.relays:
+        faulty = sorted({relay.fault for relay in state.relays.values() if relay.fault})
+        lines["events"] = "; ".join(faulty) or "on their way"
+    if _damage(state):
+        lines["outbox"] = "; ".join(_damage(state))
     lines["roster"] = state.trouble or "read"
     return lines
 

@@ -106,7 +106,7 @@ def run_camera(
     watch = watch or Watch(source.camera, source.run, clock)
     pace = pace or Pace(settings.source.analyse_fps)
     stages = _Stages(source, detect, classify, settings, clock, under_display)
-    summary = RunSummary()
+    summary, ending = RunSummary(), ""
     try:
         for frame in source:
             if isinstance(frame, Link):
@@ -121,11 +121,12 @@ def run_camera(
                 summary.frames += 1
                 summary.analysed += is_due
             if stop():
+                ending = "stopped"
                 break
     except UndercamError as error:
         sink([*stages.finish(), *watch.end(str(error))])
         raise
-    sink([*stages.finish(), *watch.end(source.ending)])
+    sink([*stages.finish(), *watch.end(ending or source.ending)])
     summary.tracks, summary.shed = stages.observe.ended, dict(source.shed)
     return summary
 

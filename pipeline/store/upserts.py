@@ -15,12 +15,12 @@ from sqlalchemy import (
     Executable,
     Result,
     Table,
-    and_,
     bindparam,
     case,
     func,
     or_,
     select,
+    tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -159,7 +159,7 @@ def _minute_row(camera: str, minute_ms: int, run: str, rows: list[Row]) -> Row:
 def advance_tracks(connection: Connection, rows: Iterable[Row]) -> int:
     """Stores the newest word on each track; returns how many tracks are new or changed."""
     newest: dict[str, Row] = {}
-    for row in sorted(rows, key=lambda row: (row["phase"] == "end", row["seq"])):
+    for row in sorted(rows, key=_lateness):
         newest[row["id"]] = row
     if not newest:
         return 0
@@ -170,9 +170,15 @@ def advance_tracks(connection: Connection, rows: Iterable[Row]) -> int:
         index_elements=[old.id],
         set_=dict(new.items()),
         # An end is the last word, whatever arrives after it: rows depend on the set of events only.
-        where=or_(new_ended > old_ended, and_(new_ended == old_ended, new.seq > old.seq)),
+        # A file that was stopped ends its tracks early, and again when it is read to its end.
+        where=tuple_(new_ended, new.seq, new.observations)
+        > tuple_(old_ended, old.seq, old.observations),
     )
     return len(_run(connection, advance.returning(old.id), _sorted(newest)).all())
+
+
+def _lateness(track: Row) -> tuple[Any, ...]:
+    return track["phase"] == "end", track["seq"], track["observations"]
 
 
 def grow_gaps(connection: Connection, rows: Iterable[Row]) -> int:

@@ -8,7 +8,9 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
+from pipeline.errors import UndercamError
 from pipeline.runners.ray.actors import CAMERAS, LASTING, Cameras
+from pipeline.runners.ray.causes import cause_of
 from pipeline.runners.ray.job import Job
 from pipeline.runners.stream.lease import Heard, Lease, Report
 from pipeline.runners.stream.supervisor import Answers
@@ -64,11 +66,16 @@ class RayFleet:
         ready, _ = ray.wait(list(names), num_returns=len(names), timeout=ANSWER_S)
         reports: dict[str, list[Report]] = {}
         died: set[str] = set()
+        failed: dict[str, str] = {}
         for name in (names[ref] for ref in ready):
             before = self._births.get(name, "")
             try:
                 heard = ray.get(self._asked.pop(name))
-            except RayActorError:
+            except RayActorError as error:
+                cause = cause_of(error)
+                if isinstance(cause, UndercamError):
+                    failed[name] = str(cause)
+                    continue
                 # Dead, or on its way back: told once, then known as one never heard of.
                 heard = Heard("", [])
             self._births[name] = heard.birth
@@ -76,4 +83,4 @@ class RayFleet:
                 died.add(name)
             elif heard.birth:
                 reports[name] = heard.reports
-        return Answers(reports, frozenset(died))
+        return Answers(reports, frozenset(died), failed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 import ray
 from ray.actor import ActorHandle
@@ -12,6 +13,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from pipeline.errors import ServiceError, UndercamError
 from pipeline.runners.ray.actors import LASTING, SUPERVISOR, start_pool
+from pipeline.runners.ray.causes import cause_of
 from pipeline.runners.ray.engine import engine
 from pipeline.runners.ray.job import Job
 from pipeline.runners.ray.supervising import State, SupervisorOf
@@ -77,8 +79,10 @@ def running(job: Job) -> Iterator[Running]:
         with ExitStack() as stack:
             stack.callback(_end)
             _begin_pool(job)
-            supervisor = SupervisorOf.options(name=SUPERVISOR, num_cpus=0, **LASTING)
-            all_of_it = Running(supervisor.remote(job))
+            options = SupervisorOf.options(name=SUPERVISOR, num_cpus=0, **LASTING)
+            supervisor = options.remote(job)
+            _begun(supervisor.state.remote(), "the supervisor")
+            all_of_it = Running(supervisor)
             stack.callback(all_of_it.close)
             yield all_of_it
 
@@ -115,15 +119,19 @@ def _left_behind(supervisor: ActorHandle, job: Job) -> Job:
 def _begin_pool(job: Job) -> None:
     """Weights are tried once before anything relies on them."""
     for name, pool in start_pool(job).items():
-        try:
-            ray.get(pool.by.remote(), timeout=START_S)
-        except (RayError, GetTimeoutError) as error:
-            # An actor whose beginning failed carries what was raised there.
-            cause = getattr(error.args[0] if error.args else error, "cause", error)
-            if isinstance(cause, UndercamError):
-                raise cause from None
-            reason = str(cause).splitlines()[0]
-            raise ServiceError("the emotion pool does not start", name, reason) from error
+        _begun(pool.by.remote(), f"the emotion pool's {name}")
+
+
+def _begun(answer: ray.ObjectRef[Any], who: str) -> None:
+    """Wait for an actor's first answer; raises what kept it from beginning."""
+    try:
+        ray.get(answer, timeout=START_S)
+    except (RayError, GetTimeoutError) as error:
+        cause = cause_of(error)
+        if isinstance(cause, UndercamError):
+            raise cause from None
+        reason = str(cause).splitlines()[0]
+        raise ServiceError(f"{who} does not start", "Ray", reason) from error
 
 
 def _end() -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -17,6 +17,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.config import resolve
+from pipeline.errors import ServiceError
 from pipeline.metrics import Families, SupervisorMetrics, serve
 from pipeline.runners.ray.actors import LASTING, RELAY, RelayOf, start_pool
 from pipeline.runners.ray.fleet import RayFleet
@@ -98,7 +99,7 @@ class SupervisorActor:
         self._metrics.deaths.inc(self._supervisor.deaths - deaths)
         self._state = State(
             self._supervisor.reports(),
-            answers({name: relay.report.remote() for name, relay in self._relays.items()}),
+            self._relay_reports(),
             self._supervisor.trouble,
             self._metrics_url,
             self._supervisor.deaths,
@@ -111,14 +112,30 @@ class SupervisorActor:
             name = f"{RELAY}{node[:12]}"
             if name not in self._relays:
                 here = NodeAffinitySchedulingStrategy(node, soft=False)
-                actor = RelayOf.options(name=name, scheduling_strategy=here, **LASTING)
+                options = {**LASTING, "num_cpus": 0}  # it begins also where every core is taken
+                actor = RelayOf.options(name=name, scheduling_strategy=here, **options)
                 self._relays[name] = actor.remote(self._job)
+
+    def _relay_reports(self) -> dict[str, RelayReport]:
+        """Of every relay; what one that does not answer said last."""
+        last = self._state.relays
+        heard = answers({name: relay.report.remote() for name, relay in self._relays.items()})
+        silent = {
+            name: replace(last.get(name, RelayReport()), fault="the relay does not answer")
+            for name in self._relays.keys() - heard.keys()
+        }
+        return heard | silent
 
     def _serve_metrics(self) -> str:
         where = self._job.settings.metrics
         if where.port is None:
             return ""
-        return serve(where.host, where.port, self._families)
+        try:
+            return serve(where.host, where.port, self._families)
+        except OSError as error:
+            what = f"the numbers cannot be shown ({error.strerror})"
+            place = f"{where.host}:{where.port}"
+            raise ServiceError(what, place, "choose another metrics.port") from error
 
     def _families(self) -> Iterator[tuple[str, Families]]:
         actors = {**self._pools, **self._relays, **self._fleet.handles}

@@ -19,7 +19,7 @@ from pipeline.frames import Frame
 from pipeline.metrics import STATES, CameraMetrics, Tally
 from pipeline.records import CameraStatus, Event, FaceObserved
 from pipeline.runners.inline import Ask, run_camera
-from pipeline.runners.stream.lease import ENDED, FAILED, STOPPED, Lease, Report
+from pipeline.runners.stream.lease import CONNECTING, ENDED, FAILED, STOPPED, Lease, Report
 from pipeline.runners.stream.sources import Opened, open_source
 from pipeline.stages.watch import Watch
 
@@ -46,7 +46,7 @@ class CameraRun:
         self._parts, self._ask = parts, ask
         self._settings = settings_for(lease, parts.settings)
         self._stop = Flag()
-        self._state, self._reason = "connecting", ""
+        self._now(CONNECTING, "")
         self._trouble, self._waiting, self._analysed = "", 0, 0
         self._tally = Tally()
         self.renew()
@@ -92,6 +92,7 @@ class CameraRun:
         source = opened.source
         with closing(source), self._outbox_of(source.run, opened.is_live) as outbox:
             self._run(opened, outbox)
+        self._count(opened, [])  # what waited when it was closed
         if self._is_over():
             self._now(STOPPED, "")
         else:
@@ -160,11 +161,12 @@ class CameraRun:
         source, metrics, camera = opened.source, self._parts.metrics, self.lease.camera
         looks = sum(isinstance(event, FaceObserved) for event in events)
         metrics.looks.labels(camera).inc(looks)
-        self._tally.bring(metrics.decoded.labels(camera), source.decoded)
+        counts = opened.counts()
+        self._tally.bring(metrics.decoded.labels(camera), counts.decoded)
         self._tally.bring(metrics.analysed.labels(camera), self._analysed)
-        self._tally.bring(metrics.undue.labels(camera), opened.undue())
+        self._tally.bring(metrics.undue.labels(camera), counts.undue)
         self._tally.bring(metrics.reconnects.labels(camera), source.reconnects)
-        for cause, frames in source.shed.items():
+        for cause, frames in counts.shed.items():
             self._tally.bring(metrics.shed.labels(camera, cause), frames)
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from pipeline.settings import CameraSettings
 
-ENDED, FAILED, STOPPED = "ended", "failed", "stopped"
-"""A file was read to its end; a stage or a source raised; told to, or nobody renewed the lease."""
+CONNECTING, ENDED, FAILED, STOPPED = "connecting", "ended", "failed", "stopped"
+"""Nothing is known of it yet; a file was read to its end; a stage or a source raised; told to, or
+nobody renewed the lease."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Lease:
 class Report:
     """How a lease fares.
 
-    `state` as in camera_status, "connecting" before the first of these, or one of the above; and
+    `state` as in camera_status, or one of the above; and
     `trouble` is what its outbox suffers from. Both sentences are "" as long as all is well.
     `waiting` counts the events in the outbox.
     """

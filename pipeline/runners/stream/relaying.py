@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.bus.relay import Relay
 from pipeline.config import Settings
-from pipeline.errors import UndercamError
+from pipeline.errors import ServiceError, UndercamError
 from pipeline.metrics import RelayMetrics
 from pipeline.runners.delivery import delivery
 
@@ -19,13 +19,14 @@ IDLE_S, COUNT_S, AGAIN_S = 0.05, 0.5, 1.0
 @dataclass(frozen=True)
 class RelayReport:
     """Events that wait, arrived, were lost, and were unreadable; `fault` is what keeps the relay
-    from delivering, "" while nothing does."""
+    from delivering, "" while nothing does; `damaged` are the outboxes that were set aside."""
 
     waiting: int = 0
     sent: int = 0
     lost: int = 0
     dead: int = 0
     fault: str = ""
+    damaged: tuple[str, ...] = ()
 
 
 class Relaying:
@@ -33,7 +34,7 @@ class Relaying:
 
     def __init__(self, settings: Settings) -> None:
         self.metrics = RelayMetrics()
-        self.report = RelayReport(fault="it has not begun")
+        self.report = self._before = RelayReport(fault="it has not begun")
         self._settings = settings
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._main, name="relay", daemon=True)
@@ -48,8 +49,8 @@ class Relaying:
         while not self._stop.is_set():
             try:
                 self._relay()
-            except UndercamError as error:
-                self.report = RelayReport(fault=str(error))
+            except Exception as error:  # noqa: BLE001 - one that ends in silence looks as if all were well
+                self._fail(error)
                 self._stop.wait(AGAIN_S)
 
     def _relay(self) -> None:
@@ -68,12 +69,28 @@ class Relaying:
                     self._stop.wait(IDLE_S)
             self._tell(relay)
 
+    def _fail(self, error: Exception) -> None:
+        """What was counted stands; the next relay counts on from there."""
+        if isinstance(error, OSError):
+            folder = self._settings.outbox.folder
+            error = ServiceError("outbox cannot be used", folder, error.strerror or str(error))
+        elif not isinstance(error, UndercamError):
+            error = ServiceError("the relay failed", type(error).__name__, str(error))
+        self.report = self._before = replace(self.report, fault=str(error))
+        self.metrics.up.set(0)
+
     def _tell(self, relay: Relay) -> None:
-        before, metrics = self.report, self.metrics
-        fault = str(relay.fault) if relay.fault else ""
-        self.report = RelayReport(relay.waiting, relay.sent, relay.lost, relay.dead, fault)
+        last, before, metrics = self.report, self._before, self.metrics
+        self.report = RelayReport(
+            relay.waiting,
+            before.sent + relay.sent,
+            before.lost + relay.lost,
+            before.dead + relay.dead,
+            str(relay.fault) if relay.fault else "",
+            (*before.damaged, *(path.name for path in relay.damaged)),
+        )
         metrics.waiting.set(self.report.waiting)
-        metrics.lost.inc(max(self.report.lost - before.lost, 0))
-        metrics.dead.inc(max(self.report.dead - before.dead, 0))
-        metrics.delivered.inc(max(self.report.sent - before.sent, 0))
-        metrics.up.set(not fault)
+        metrics.lost.inc(self.report.lost - last.lost)
+        metrics.dead.inc(self.report.dead - last.dead)
+        metrics.delivered.inc(self.report.sent - last.sent)
+        metrics.up.set(not self.report.fault)

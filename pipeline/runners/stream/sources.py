@@ -8,6 +8,7 @@ from typing import Protocol
 
 from pipeline.clock import Clock, wall_clock
 from pipeline.config import Settings, resolve
+from pipeline.frames import Counts
 from pipeline.runners.inline import Source
 from pipeline.runners.stream.lease import Lease
 from pipeline.stages.pace import Pace
@@ -19,11 +20,6 @@ from pipeline.stages.source.looped import LoopedFile
 
 class CameraSource(Source, Protocol):
     """A source that counts, and can be closed."""
-
-    @property
-    def decoded(self) -> int:
-        """Frames decoded so far, shed ones included."""
-        ...
 
     @property
     def reconnects(self) -> int:
@@ -38,12 +34,12 @@ class CameraSource(Source, Protocol):
 @dataclass(frozen=True)
 class Opened:
     """A camera's source; the pace at which its frames are analysed, where the source does not pick
-    them itself, and how many are left out; whether it is live: then frames and events may be shed,
-    and counted; of a file none are."""
+    them itself, and what became of all; whether it is live: then frames and events may be shed, and
+    counted; of a file none are."""
 
     source: CameraSource
     pace: Pace
-    undue: Callable[[], int]
+    counts: Callable[[], Counts]
     is_live: bool
 
 
@@ -57,18 +53,24 @@ def open_source(lease: Lease, settings: Settings, clock: Clock = wall_clock) -> 
     fps = settings.source.analyse_fps
     pace = Pace(fps)
 
-    def undue() -> int:
-        return pace.undue
-
     match kind_of(url), lease.settings.play:
         case "file", "once":
             run = run_id(url, settings.of_looks(lease.settings.under_display))
-            return Opened(VideoSource(url, camera, run, clock=clock), pace, undue, False)
+            return _opened(VideoSource(url, camera, run, clock=clock), pace, is_live=False)
         case "file", _:
             looped = LoopedFile(url, camera, run, fps, clock=clock)
-            return Opened(looped, Pace(0), lambda: looped.undue, True)
+            return Opened(
+                looped,
+                Pace(0),
+                lambda: Counts(looped.decoded, looped.undue, dict(looped.shed)),
+                is_live=True,
+            )
         case "webcam", _:
-            return Opened(VideoSource(url, camera, run, clock=clock), pace, undue, True)
+            return _opened(VideoSource(url, camera, run, clock=clock), pace, is_live=True)
         case _:
             live = LiveSource(url, camera, run, settings.source, fps, clock=clock)
-            return Opened(live, Pace(0), lambda: live.undue, True)
+            return Opened(live, Pace(0), live.counts, is_live=True)
+
+
+def _opened(video: VideoSource, pace: Pace, is_live: bool) -> Opened:
+    return Opened(video, pace, lambda: Counts(video.decoded, pace.undue, {}), is_live)

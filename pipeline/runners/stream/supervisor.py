@@ -16,7 +16,7 @@ from typing import Protocol
 from pipeline.backoff import BackOff
 from pipeline.clock import Clock, wall_clock
 from pipeline.errors import ServiceError
-from pipeline.runners.stream.lease import FAILED, STOPPED, Lease, Report
+from pipeline.runners.stream.lease import CONNECTING, FAILED, STOPPED, Lease, Report
 from pipeline.settings import CameraSettings, WorkersSettings
 
 DEATHS, DEATHS_WITHIN_S = 2, 300.0
@@ -26,14 +26,18 @@ RETRY_LEAST_S, RETRY_MOST_S = 1.0, 60.0
 time without another failure the next one counts as the first."""
 START_S = 60.0
 """A process that begins may take so long to answer."""
+DIED = "its process died: another one takes it"
+LATE = "its process does not answer: are all cores taken (workers.cpus)?"
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What camera processes say, by name; one that neither answered nor died is late."""
+    """What camera processes say, by name; one that neither answered nor died is late. `failed`:
+    why some could not even begin."""
 
     reports: Mapping[str, Sequence[Report]] = field(default_factory=dict)
     died: frozenset[str] = frozenset()
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 class Fleet(Protocol):
@@ -101,10 +105,12 @@ class Supervisor:
             self._answered[name] = now
             self._heed(name, reports)
         for name in answers.died & self._leases.keys():
-            self._bury(name, now)
+            self._bury(name, now, DIED)
+        for name in answers.failed.keys() & self._leases.keys():
+            self._give_up(name, answers.failed[name])
         for name in self._late(now):
             self._fleet.stop(name)
-            self._bury(name, now)
+            self._bury(name, now, LATE)
             del self._leases[name]
 
     def reports(self) -> dict[str, Report]:
@@ -156,6 +162,9 @@ class Supervisor:
             alone = self._deaths_of(camera) >= DEATHS
             lease = Lease(camera, self._next_epoch(), self._wanted[camera], alone)
             self._leases[self._room(alone)][camera] = lease
+            last = self._reports.get(camera)
+            reason = last.reason if last and last.state == CONNECTING else ""
+            self._reports[camera] = Report(lease, CONNECTING, reason)
         self._retire()
 
     def _room(self, alone: bool) -> str:
@@ -198,11 +207,19 @@ class Supervisor:
                 if report.state == FAILED:
                     self._retry_later(camera)
 
-    def _bury(self, name: str, now: float) -> None:
+    def _give_up(self, name: str, reason: str) -> None:
+        """A process that could not begin: its cameras have failed, and are tried again later."""
+        self._fleet.stop(name)
+        for camera, lease in self._leases.pop(name).items():
+            self._reports[camera] = Report(lease, FAILED, reason)
+            self._retry_later(camera)
+
+    def _bury(self, name: str, now: float, reason: str) -> None:
         self.deaths += 1
         self._answered[name] = now + START_S
-        for camera in self._leases[name]:
+        for camera, lease in self._leases[name].items():
             if not self._has_ended(camera):
+                self._reports[camera] = Report(lease, CONNECTING, reason)
                 self._deaths[camera].append(now)
                 if self._deaths_of(camera) > DEATHS:
                     self._retry_later(camera)

@@ -15,7 +15,7 @@ from pipeline.backoff import BackOff
 from pipeline.clock import Clock, wall_clock
 from pipeline.closing import Closing
 from pipeline.errors import StageFailed
-from pipeline.frames import ClockName, Frame, FrameHeader, Link
+from pipeline.frames import ClockName, Counts, Frame, FrameHeader, Link
 from pipeline.redact import redacted
 from pipeline.settings import SourceSettings
 from pipeline.stages.pace import Pace
@@ -123,6 +123,12 @@ class LiveSource(Closing):
         """Frames decoded whose lot is known: given, not due, or shed."""
         with self._news:
             return self._given + self.undue + self.shed.total()
+
+    def counts(self) -> Counts:
+        """All of them at one moment, though the reader goes on."""
+        with self._news:
+            shed = dict(self.shed)
+            return Counts(self._given + self.undue + sum(shed.values()), self.undue, shed)
 
     def __iter__(self) -> Iterator[Frame | Link]:
         """Frames; and every LINK_S in which none came, how the link stands."""

@@ -153,4 +153,5 @@ def test_stop_ends_the_run_and_its_tracks(
         )
     assert summary.frames == 20
     ends = [event for event in events if isinstance(event, TrackUpdated) and event.phase == "end"]
+    assert [event.reason for event in events if isinstance(event, CameraStatus)][-1] == "stopped"
     assert len(ends) == len(summary.tracks) == 1

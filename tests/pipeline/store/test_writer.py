@@ -53,6 +53,10 @@ def emptied(engine: Engine) -> Engine:
     return engine
 
 
+def lateness(track: TrackUpdated) -> tuple[bool, int, int]:
+    return track.phase == "end", track.seq, track.observations
+
+
 def expected(events: Sequence[Event]) -> Contents:
     """What the tables must hold, from the set of events and plain Python."""
     looks = {e.id: e for e in events if isinstance(e, FaceObserved)}
@@ -60,7 +64,7 @@ def expected(events: Sequence[Event]) -> Contents:
     tracks: dict[str, TrackUpdated] = {}
     for told_track in (e for e in events if isinstance(e, TrackUpdated)):
         known = tracks.get(told_track.id, told_track)
-        tracks[known.id] = max(known, told_track, key=lambda e: (e.phase == "end", e.seq))
+        tracks[known.id] = max(known, told_track, key=lateness)
     largest: dict[str, EventsLost] = {}
     for loss in (e for e in events if isinstance(e, EventsLost)):
         largest[loss.id] = max(largest.get(loss.id, loss), loss, key=lambda e: e.events)
@@ -184,6 +188,21 @@ def test_late_update_does_not_reopen(engine: Engine, make: Any, together: bool) 
         writer.write(write)
     (track,) = contents(engine)["tracks"]
     assert (track["phase"], track["seq"]) == ("end", 7)
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("late_first", [True, False])
+def test_a_file_that_was_stopped_ends_its_tracks_once_more(
+    engine: Engine, make: Any, together: bool, late_first: bool
+) -> None:
+    """The first end came early, under the number that the true one has."""
+    events = [make.track(3, "end", observations=count) for count in (7, 10)]
+    writer = writer_on(engine)
+    events = events[::-1] if late_first else events
+    for write in [events] if together else [[one] for one in events]:
+        writer.write(write)
+    (track,) = contents(engine)["tracks"]
+    assert (track["phase"], track["observations"]) == ("end", 10)
 
 
 def test_minutes_equal_a_recount_of_the_rows(engine: Engine, make: Any) -> None:

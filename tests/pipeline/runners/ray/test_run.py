@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -34,21 +35,21 @@ def undercam(folder: Path, *arguments: str, code: int = 0) -> dict[str, Any]:
     return json.loads(ended.stdout) if ended.stdout else {"stderr": ended.stderr}
 
 
-def expected(folder: Path, clip: Path, camera: str) -> dict[str, dict[str, Any]]:
-    """The looks that `analyze` finds in a clip, by their ids."""
+def expected(folder: Path, clip: Path, camera: str) -> list[dict[str, Any]]:
+    """The events that `analyze` makes of a clip."""
     undercam(
         folder,
         *("analyze", str(clip), "--camera", camera, "-c", "undercam.toml"),
         *("--events", f"{camera}.jsonl"),
     )
     lines = (folder / f"{camera}.jsonl").read_text(encoding="utf-8").splitlines()
-    events = [json.loads(line) for line in lines]
-    return {event["id"]: event for event in events if "face_observed" in event["schema"]}
+    return [json.loads(line) for line in lines]
 
 
 def check_rows(live: Any, clip: Path, camera: str) -> None:
     """Rows are what `analyze` says, each once, nothing missing."""
-    wanted = expected(live.folder, clip, camera)
+    events = expected(live.folder, clip, camera)
+    wanted = {event["id"]: event for event in events if "face_observed" in event["schema"]}
     columns = "id, track, frame, pts_ms, captured_ms, x0, y1, label, smoothed_label, p_happiness"
     rows = live.rows(f"SELECT {columns} FROM observations WHERE camera = '{camera}'")
     assert {row[0] for row in rows} == wanted.keys()
@@ -60,8 +61,13 @@ def check_rows(live: Any, clip: Path, camera: str) -> None:
         ]
         # A pass that others share may round otherwise in the last digit.
         assert happiness == pytest.approx(look["probabilities"]["happiness"], abs=2e-6)
-    open_tracks = live.rows(f"SELECT id FROM tracks WHERE camera = '{camera}' AND phase <> 'end'")
-    assert open_tracks == []
+    told = live.rows(
+        f"SELECT id, phase, ended_ms, observations FROM tracks WHERE camera = '{camera}'"
+    )
+    ends = (event for event in events if event.get("phase") == "end")
+    assert sorted(told) == sorted(
+        (end["id"], "end", end["ended_ms"], end["observations"]) for end in ends
+    )
 
 
 def config(clip: Path | str, *cameras: str, play: str = "once", fps: float = 2.0) -> str:
@@ -87,6 +93,30 @@ def test_weights_that_are_not_there_end_it_at_once(start: Any, clip: Path) -> No
     assert live.process.returncode == 5
     (line,) = live.said.splitlines()
     assert line.startswith("undercam: no such weights")
+
+
+def test_a_detector_that_cannot_be_used_is_said_and_the_file_is_not_called_read(
+    start: Any, clip: Path
+) -> None:
+    live = start(
+        config(clip, "door") + '[detector]\nname = "yunet"\nmodel = "none.onnx"\n', "--until-ended"
+    )
+    out, _ = live.process.communicate(timeout=90)
+    assert live.process.returncode == 3
+    assert not json.loads(out.splitlines()[-1])["ok"]
+    assert "door: failed: " in live.said
+    assert "none.onnx" in live.said
+    assert live.said.splitlines()[-1].startswith("undercam: not read to their end: door")
+
+
+def test_a_port_that_is_taken_is_one_clear_line(start: Any, clip: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        live = start(config(clip, "door").replace("port = 0", f"port = {port}"))
+        live.process.communicate(timeout=90)
+    assert live.process.returncode == 4
+    (line,) = live.said.splitlines()
+    assert line.startswith("undercam: the numbers cannot be shown (Address already in use): 127.")
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ class World:
         self.states: dict[str, str] = {}
         self.dead: set[str] = set()
         self.deaf: set[str] = set()
+        self.fault = ""
         self.database_is_away = self.nobody_knows = False
         self.epochs: list[int] = []
         self.supervisor = self.supervise()
@@ -66,6 +67,8 @@ class World:
         return Answers({name: self._told(name) for name in self.held if name not in self.deaf})
 
     def renew(self, leases: Mapping[str, Sequence[Lease]]) -> Answers:
+        if self.fault:
+            return Answers(failed=dict.fromkeys(leases, self.fault))
         died = frozenset(self.dead & leases.keys())
         for name in died:
             self.held[name] = {}
@@ -134,6 +137,9 @@ def test_a_process_that_dies_is_filled_again_and_the_others_are_left_alone() -> 
     world.step()
     other = world.held[world.place_of("c")]["c"]
     world.kill("a")
+    told = world.supervisor.reports()
+    assert (told["a"].state, told["c"].state) == ("connecting", "online")
+    assert "its process died" in told["a"].reason
     world.step()
     assert world.read == list("abcd")
     assert world.held[world.place_of("c")]["c"] == other
@@ -175,6 +181,38 @@ def test_a_process_that_begins_may_take_its_time() -> None:
     before = world.supervisor.deaths
     world.step(round(START_S))
     assert world.supervisor.deaths == before
+
+
+def test_cameras_whose_process_cannot_begin_have_failed_and_are_tried_again() -> None:
+    world = World("ab")
+    world.fault = "undercam: no such network"
+    world.step()
+    told = world.supervisor.reports()
+    assert {(report.state, report.reason) for report in told.values()} == {("failed", world.fault)}
+    assert world.held == {}
+    world.fault = ""
+    world.step(6)
+    assert world.read == ["a", "b"]
+    assert {report.state for report in world.supervisor.reports().values()} == {"online"}
+
+
+def test_a_camera_is_known_from_the_moment_it_has_a_lease() -> None:
+    world = World("ab")
+    world.deaf = {"cameras-1"}  # it has not begun yet
+    world.supervisor.step()
+    world.wanted["c"] = URL
+    world.supervisor.step()
+    assert world.supervisor.reports()["c"].state == "connecting"
+
+
+def test_a_process_that_never_answers_says_what_may_be_wrong() -> None:
+    world = World("a")
+    for _ in range(round(2 * (START_S + 2 * SETTINGS.lease_s)) + 4):
+        world.deaf = {"cameras-0"}
+        world.step()
+    report = world.supervisor.reports()["a"]
+    assert report.state == "connecting"
+    assert "are all cores taken" in report.reason
 
 
 def test_a_camera_that_fails_is_tried_again_later_and_later() -> None:

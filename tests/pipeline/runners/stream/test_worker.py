@@ -210,6 +210,15 @@ def test_everything_is_counted(worker: CameraWorker, square_clip: Path) -> None:
     assert sample("undercam_camera_state", {**door, "state": "online"}) == 0
 
 
+def test_a_camera_that_is_not_there_yet_connects(
+    worker: CameraWorker, square_clip: Path, free_port: int
+) -> None:
+    settings = CameraSettings(url=f"listen://127.0.0.1:{free_port}/door")
+    renewed(worker, Lease("door", 7, settings))
+    door = {"camera": "door", "state": "connecting"}
+    assert worker.metrics.registry.get_sample_value("undercam_camera_state", door) == 1
+
+
 @pytest.mark.parametrize("times", [20])
 def test_leases_come_and_go_and_leave_no_thread_and_no_descriptor(
     worker: CameraWorker, square_clip: Path, times: int
