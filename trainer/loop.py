@@ -14,10 +14,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from models.errors import ModelError
 from models.weights import ModelCard, State
@@ -25,12 +22,13 @@ from trainer import checkpoint
 from trainer.data.faceset import FaceSet
 from trainer.ema import MovingAverage
 from trainer.errors import DataError
+from trainer.held import Held
 from trainer.objectives import MIX_FACES, objective_for
 from trainer.objectives.base import Batch, Objective
-from trainer.recipes import PanelDraws, Recipe, Stage
+from trainer.recipes import Recipe, Stage
 from trainer.teachers import open_teachers
 from trainer.team import ALONE, Team
-from trainer.views import CHUNK, Views, inputs_behind, model_inputs
+from trainer.views import Views
 
 Report = Callable[[dict[str, Any]], None]
 """Told after every epoch: stage, epoch, epochs, px, loss, lr, accuracy on what is held out, and
@@ -192,51 +190,6 @@ class _StageRun:
         if lost:
             where = f"stage {self.stage.name}"
             raise ModelError(f"no gradient for {lost[0]}", where, "leave it out of the stage")
-
-
-@dataclass(frozen=True)
-class Held:
-    """The faces that are held out, as a network takes them: by the name of what is measured, all
-    of them (n, c, px, px)."""
-
-    inputs: dict[str, Tensor]
-    labels: Tensor
-    ids: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, faces: FaceSet, card: ModelCard, panel: PanelDraws | None = None) -> Held:
-        """All of them unchanged, and once more behind displays where training has some."""
-        inputs = {"accuracy": model_inputs(faces, card)}
-        if panel:
-            inputs["accuracy_behind_displays"] = inputs_behind(faces, card, panel)
-        return cls(inputs, torch.from_numpy(faces.labels), faces.ids)
-
-    @torch.no_grad()
-    def measured(self, objective: Objective, stage: str, state: State) -> dict[str, float]:
-        """The share of right answers of the averaged weights, by name, or nothing in a stage that
-        has no answers; the network gets its own weights back."""
-        network = objective.network
-        own = {name: value.clone() for name, value in network.state_dict().items()}
-        network.load_state_dict(state)
-        network.eval()
-        said = {name: self._answers(objective, stage, x) for name, x in self.inputs.items()}
-        network.load_state_dict(own)
-        return {
-            name: round(float((answers == self.labels).float().mean()), 5)
-            for name, answers in said.items()
-            if answers is not None
-        }
-
-    def _answers(self, objective: Objective, stage: str, inputs: Tensor) -> Tensor | None:
-        device = next(objective.network.parameters()).device
-        answers: list[Tensor] = []
-        for start in range(0, len(inputs), CHUNK):
-            part = slice(start, start + CHUNK)
-            logits = objective.logits(stage, inputs[part].to(device), self.ids[part])
-            if logits is None:
-                return None
-            answers.append(logits.argmax(dim=1).cpu())
-        return torch.cat(answers)
 
 
 def rate(stage: Stage, done: float) -> float:

@@ -15,14 +15,11 @@ import torch
 from torch import nn
 
 from models.errors import ModelError
-from models.loading import build_network
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
-from trainer.loop import Held, Trained, digest, one_cycle, resolution_at, train
-from trainer.objectives.softmax import SoftmaxObjective
-from trainer.recipes import Augment, Distil, PanelDraws, Recipe, Stage, preset
-from trainer.views import model_inputs
+from trainer.loop import Trained, digest, one_cycle, resolution_at, train
+from trainer.recipes import Augment, Distil, Recipe, Stage, preset
 
 MakeFaces = Callable[..., FaceSet]
 MakeRecipe = Callable[..., Recipe]
@@ -273,34 +270,3 @@ def test_faces_are_shrunk_as_the_stage_says(
     lines = go(recipe=recipe, validation=None).history
     assert seen.sizes == [12] * 4 + [24] * 4  # 40 faces: two batches of 16 an epoch
     assert [line["px"] for line in lines] == [12, 12, 24, 24]
-
-
-def test_what_is_held_out_measures_the_average_and_leaves_the_weights(
-    tiny_card: ModelCard, make_faces: MakeFaces, make_recipe: MakeRecipe
-) -> None:
-    faces = make_faces(30)
-    objective = SoftmaxObjective(make_recipe(), tiny_card)
-    network, average = objective.network, build_network(tiny_card).state_dict()
-    for name, value in average.items():
-        average[name] = torch.zeros_like(value)
-    average["head.bias"][3] = 1.0  # answers 3, always
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    found = Held.of(faces, tiny_card).measured(objective, "fit", average)
-    assert found == {"accuracy": pytest.approx((faces.labels == 3).mean(), abs=1e-5)}
-    assert same(before, network.state_dict())
-    network.train()(model_inputs(faces[:8], tiny_card)).sum().backward()  # and it can still learn
-    assert network.get_parameter("head.weight").grad is not None
-
-
-def test_what_is_held_out_is_seen_behind_displays_too(
-    tiny_card: ModelCard, make_recipe: Callable[..., Recipe], make_faces: Callable[..., FaceSet]
-) -> None:
-    held = Held.of(make_faces(30), tiny_card, PanelDraws(transmission=(0.03, 0.03)))
-    clean, behind = held.inputs.values()
-    assert behind.shape == clean.shape
-    assert (clean - behind).abs().mean() > 0.1
-    again = Held.of(make_faces(30), tiny_card, PanelDraws(transmission=(0.03, 0.03)))
-    torch.testing.assert_close(again.inputs["accuracy_behind_displays"], behind, rtol=0, atol=0)
-    objective = SoftmaxObjective(make_recipe(), tiny_card)
-    found = held.measured(objective, "fit", objective.network.state_dict())
-    assert found.keys() == {"accuracy", "accuracy_behind_displays"}
