@@ -204,7 +204,7 @@ class EventsLost(Record):
     @staticmethod
     def make_id(camera: str, run: str, number: int) -> str:
         """The loss's id. An outbox numbers its losses by the time they began, in milliseconds; 0 is
-        what lies on a lost machine."""
+        kept for what lies on a lost machine, which nobody tells yet."""
         return f"gap:{camera}:{run}:{number}"
 
 
