@@ -24,8 +24,12 @@ LEAST_S, MOST_S = 0.5, 15.0
 IDLE_S = 0.1
 
 
+class DrainedElsewhere(ServiceError):
+    """Another relay is at work in the folder."""
+
+
 class Relay(Closing):
-    """The one relay of a folder; raises ServiceError where another is at work there.
+    """The one relay of a folder; raises DrainedElsewhere where another is at work there.
 
     Each step delivers up to `batch_rows` records, the files in turn, each from its oldest on. What
     `deliver` refuses with a ServiceError stays where it is: `fault` says why, and steps do nothing
@@ -187,5 +191,5 @@ def _locked(folder: Path) -> FileLock:
         raise ServiceError("outbox cannot be read", str(folder), str(error.strerror)) from error
     if lock is None:
         remedy = "`undercam run` drains it already; or end the other one"
-        raise ServiceError("another relay drains this outbox", str(folder), remedy)
+        raise DrainedElsewhere("another relay drains this outbox", str(folder), remedy)
     return lock

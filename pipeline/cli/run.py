@@ -86,10 +86,17 @@ def as_dict(state: State) -> dict[str, Any]:
 def faults(state: State) -> list[str]:
     """Everything that keeps events from their rows, each as one sentence."""
     outboxes = (report.trouble for report in state.cameras.values())
-    relays = (relay.fault for relay in state.relays.values())
-    return sorted(
-        {fault for fault in (*outboxes, *relays, *_damage(state), state.trouble) if fault}
-    )
+    found = (*outboxes, *_undelivered(state), *_damage(state), state.trouble)
+    return sorted({fault for fault in found if fault})
+
+
+def _undelivered(state: State) -> list[str]:
+    """What keeps relays from delivering. One that finds another of ours in its folder, as two nodes
+    on one machine do, has nothing to deliver."""
+    relays = state.relays.values()
+    one_is_well = any(not relay.fault for relay in relays)
+    faulty = (relay for relay in relays if relay.fault and not (relay.elsewhere and one_is_well))
+    return sorted({relay.fault for relay in faulty})
 
 
 def _damage(state: State) -> list[str]:
@@ -126,15 +133,16 @@ def _watch(everything: Running, stop: Callable[[], bool], until_ended: bool) -> 
     while not stop():
         state = everything.state()
         _say_news(said, _lines(state, said))
-        if until_ended and _has_ended(state):
+        if until_ended and has_ended(state):
             return
         time.sleep(LOOK_S)
 
 
-def _has_ended(state: State) -> bool:
+def has_ended(state: State) -> bool:
+    """Whether every file is at rest, and all that was seen in it has arrived."""
     ended = bool(state.cameras) and all(r.state in AT_REST for r in state.cameras.values())
-    relays = state.relays.values()
-    return ended and bool(relays) and not any(relay.waiting or relay.fault for relay in relays)
+    waiting = any(relay.waiting for relay in state.relays.values())
+    return ended and bool(state.relays) and not waiting and not _undelivered(state)
 
 
 def _lines(state: State, said: dict[str, str]) -> dict[str, str]:
@@ -146,8 +154,7 @@ def _lines(state: State, said: dict[str, str]) -> dict[str, str]:
             continue
         lines[camera] = ": ".join(filter(None, (report.state, report.reason, report.trouble)))
     if state.relays:
-        faulty = sorted({relay.fault for relay in state.relays.values() if relay.fault})
-        lines["events"] = "; ".join(faulty) or "on their way"
+        lines["events"] = "; ".join(_undelivered(state)) or "on their way"
     if _damage(state):
         lines["outbox"] = "; ".join(_damage(state))
     lines["roster"] = state.trouble or "read"

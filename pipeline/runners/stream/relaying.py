@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import dataclass, replace
 
-from pipeline.bus.relay import Relay
+from pipeline.bus.relay import DrainedElsewhere, Relay
 from pipeline.config import Settings
 from pipeline.errors import ServiceError, UndercamError
 from pipeline.metrics import RelayMetrics
@@ -19,7 +19,8 @@ IDLE_S, COUNT_S, AGAIN_S = 0.05, 0.5, 1.0
 @dataclass(frozen=True)
 class RelayReport:
     """Events that wait, arrived, were lost, and were unreadable; `fault` is what keeps the relay
-    from delivering, "" while nothing does; `damaged` are the outboxes that were set aside."""
+    from delivering, "" while nothing does; `damaged` are the outboxes that were set aside.
+    `elsewhere`: the fault is that another relay drains them."""
 
     waiting: int = 0
     sent: int = 0
@@ -27,6 +28,7 @@ class RelayReport:
     dead: int = 0
     fault: str = ""
     damaged: tuple[str, ...] = ()
+    elsewhere: bool = False
 
 
 class Relaying:
@@ -76,7 +78,8 @@ class Relaying:
             error = ServiceError("outbox cannot be used", folder, error.strerror or str(error))
         elif not isinstance(error, UndercamError):
             error = ServiceError("the relay failed", type(error).__name__, str(error))
-        self.report = self._before = replace(self.report, fault=str(error))
+        elsewhere = isinstance(error, DrainedElsewhere)
+        self.report = self._before = replace(self.report, fault=str(error), elsewhere=elsewhere)
         self.metrics.up.set(0)
 
     def _tell(self, relay: Relay) -> None:

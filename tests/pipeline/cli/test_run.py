@@ -1,0 +1,55 @@
+"""What `undercam run` makes of what it hears."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.cli.run import as_dict, faults, has_ended
+from pipeline.runners.ray.supervising import State
+from pipeline.runners.stream.lease import Lease, Report
+from pipeline.runners.stream.relaying import RelayReport
+from pipeline.settings import CameraSettings
+
+WELL = RelayReport(sent=5)
+SILENT = RelayReport(sent=5, fault="the relay does not answer")
+ELSEWHERE = RelayReport(fault="another relay drains this outbox", elsewhere=True)
+
+
+def state(*relays: RelayReport, camera: str = "ended") -> State:
+    lease = Lease("door", 1, CameraSettings(url="clip.mp4"))
+    named = {f"relay-{number}": relay for number, relay in enumerate(relays)}
+    return State({"door": Report(lease, camera)}, named)
+
+
+@pytest.mark.parametrize(
+    ("heard", "ended"),
+    [
+        (state(WELL), True),
+        (state(WELL, ELSEWHERE), True),
+        (state(), False),
+        (state(SILENT), False),
+        (state(WELL, SILENT), False),
+        (state(ELSEWHERE), False),
+        (state(RelayReport(waiting=1)), False),
+        (state(WELL, camera="connecting"), False),
+        (state(WELL, camera="failed"), True),
+        (State(relays={"relay-0": WELL}), False),
+    ],
+)
+def test_it_has_ended_when_every_file_is_read_and_every_row_stored(
+    heard: State, ended: bool
+) -> None:
+    assert has_ended(heard) == ended
+
+
+def test_every_fault_is_told() -> None:
+    damaged = RelayReport(damaged=("door.e1",))
+    assert faults(state(WELL)) == []
+    assert faults(state(WELL, ELSEWHERE)) == []
+    assert faults(state(WELL, SILENT)) == [SILENT.fault]
+    assert faults(state(damaged)) == [
+        "door.e1 is damaged and was set aside: its events are not delivered"
+    ]
+    assert as_dict(state(WELL))["ok"]
+    for heard in (state(SILENT), state(damaged), state(WELL, camera="failed")):
+        assert not as_dict(heard)["ok"]
