@@ -20,7 +20,7 @@ from pipeline.store.roster import check_address, seed
 
 if TYPE_CHECKING:
     from pipeline.runners.ray.running import Running
-    from pipeline.runners.ray.supervising import State
+    from pipeline.runners.stream.state import State
 
 LOOK_S = 0.5
 UNREAD = ("failed", "refused")

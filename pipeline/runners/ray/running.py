@@ -16,7 +16,8 @@ from pipeline.runners.ray.actors import LASTING, SUPERVISOR, start_pool
 from pipeline.runners.ray.causes import cause_of
 from pipeline.runners.ray.engine import engine
 from pipeline.runners.ray.job import Job
-from pipeline.runners.ray.supervising import State, SupervisorOf
+from pipeline.runners.ray.supervising import SupervisorOf
+from pipeline.runners.stream.state import State
 
 START_S, GONE_S, DRAIN_S = 120.0, 30.0, 10.0
 """A pool may take so long to load its weights; a supervisor so long to come back; outboxes so long

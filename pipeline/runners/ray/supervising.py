@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -22,24 +22,12 @@ from pipeline.metrics import Families, SupervisorMetrics, serve
 from pipeline.runners.ray.actors import LASTING, RELAY, RelayOf, start_pool
 from pipeline.runners.ray.fleet import RayFleet
 from pipeline.runners.ray.job import Job
-from pipeline.runners.stream.lease import Report
 from pipeline.runners.stream.relaying import RelayReport
+from pipeline.runners.stream.state import State
 from pipeline.runners.stream.supervisor import Supervisor
 from pipeline.store.roster import RosterWatch
 
 STEP_S, ANSWER_S, CLOSE_S = 0.5, 1.0, 15.0
-
-
-@dataclass(frozen=True)
-class State:
-    """How cameras and relays fare, by name; what keeps the roster from being read; where the
-    numbers are, and how often a camera process died."""
-
-    cameras: Mapping[str, Report] = field(default_factory=dict)
-    relays: Mapping[str, RelayReport] = field(default_factory=dict)
-    trouble: str = ""
-    metrics_url: str = ""
-    deaths: int = 0
 
 
 class SupervisorActor:

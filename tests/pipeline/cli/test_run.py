@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pipeline.cli.run import as_dict, faults, has_ended
-from pipeline.runners.ray.supervising import State
 from pipeline.runners.stream.lease import Lease, Report
 from pipeline.runners.stream.relaying import RelayReport
+from pipeline.runners.stream.state import State
 from pipeline.settings import CameraSettings
 
 WELL = RelayReport(sent=5)
