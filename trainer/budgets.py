@@ -24,6 +24,11 @@ def teachers(card: Card) -> tuple[str, ...]:
     return tuple((card["recipe"].get("distil") or {}).get("teachers", ()))
 
 
+def saw_displays(card: Card) -> bool:
+    """Whether it learned from faces behind simulated displays too."""
+    return bool(card["recipe"].get("panel"))
+
+
 def learned_alike(one: Card, other: Card) -> bool:
     """Whether both had as many passes over faces as large, and the same teachers."""
     return _given(one) == _given(other)

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from models.udc.suites import CLEAN, CORRUPTIONS, SEVERITIES
 from trainer import metrics
-from trainer.budgets import PLAIN
+from trainer.budgets import PLAIN, saw_displays
 from trainer.evaluate import Predictions, correctness
-from trainer.tables import GROUPED_BY, Evaluated, saw_displays, suites
+from trainer.tables import GROUPED_BY, Evaluated, suites
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
 """Of weights and suites: told apart by eyes that see few colours, too (Okabe & Ito 2008)."""
@@ -53,7 +53,7 @@ def comparable(every: Iterable[Evaluated]) -> dict[tuple[Any, ...], list[Evaluat
     groups: dict[tuple[Any, ...], list[Evaluated]] = {}
     for one in every:
         asked = tuple(one.about[key] for key in GROUPED_BY[2:])
-        groups.setdefault((*asked, saw_displays(one)), []).append(one)
+        groups.setdefault((*asked, saw_displays(one.about["card"])), []).append(one)
     return groups
 
 
@@ -61,7 +61,7 @@ def of_kept(every: Iterable[Evaluated]) -> Iterator[tuple[str, Figure]]:
     """A name and a drawing, one after the other: confusions, severities, and steps."""
     for group in comparable(every).values():
         first = group[0].about
-        trained = "displays" if saw_displays(group[0]) else "clean-trained"
+        trained = "displays" if saw_displays(first["card"]) else "clean-trained"
         facts = (first["data"], first["protocol"], trained, first["averaging"], first["way"])
         asked = [*facts, str(first["n"])]
         for one in group:

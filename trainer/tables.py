@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.udc.suites import CLEAN, complete
 from trainer import metrics
-from trainer.budgets import is_control, learned_alike, passes, teachers
+from trainer.budgets import is_control, learned_alike, passes, saw_displays, teachers
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 from trainer.evaluate import Predictions, correctness
@@ -60,7 +60,7 @@ def _row(one: Evaluated) -> dict[str, Any]:
         key: one.about[key] for key in ("weights", "data", "protocol", "averaging", "way", "n")
     }
     card = one.about["card"]
-    row |= {"panel": saw_displays(one), "seed": card["recipe"].get("seed")}
+    row |= {"panel": saw_displays(card), "seed": card["recipe"].get("seed")}
     row |= {"passes": passes(card), "teachers": list(teachers(card))}
     for name, rights in suites(one):
         fresh = ~one.faces.seen_in_training
@@ -95,7 +95,7 @@ def differences(evaluated: Iterable[Evaluated], model: str, suite: str) -> list[
             if mine["model"] != model or not is_rival or not _comparable(ours, theirs):
                 continue
             told = {key: ours.about[key] for key in GROUPED_BY[2:]}
-            told |= {"panel": saw_displays(ours), "learned_alike": learned_alike(mine, other)}
+            told |= {"panel": saw_displays(mine), "learned_alike": learned_alike(mine, other)}
             names = {"weights": ours.about["weights"], "against": theirs.about["weights"]}
             found.append(names | {"suite": suite} | told | _gain(a, b))
             fresh = ~ours.faces.seen_in_training
@@ -115,12 +115,7 @@ def _gain(a: NDArray[np.float64], b: NDArray[np.float64]) -> dict[str, Any]:
 def _comparable(one: Evaluated, other: Evaluated) -> bool:
     """The same faces asked in the same way, and displays in the training of both or of neither."""
     asked = all(one.about[key] == other.about[key] for key in GROUPED_BY[2:])
-    return asked and saw_displays(one) == saw_displays(other)
-
-
-def saw_displays(one: Evaluated) -> bool:
-    """Whether the weights learned behind simulated displays."""
-    return bool(one.about["card"]["recipe"].get("panel"))
+    return asked and saw_displays(one.about["card"]) == saw_displays(other.about["card"])
 
 
 def agreement(kept: Evaluated, again: Mapping[str, Predictions]) -> dict[str, float]:

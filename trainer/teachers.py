@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from models.loading import as_classifier, find_weights, load_network
 from models.weights import ModelCard
+from trainer.budgets import saw_displays
 from trainer.errors import DataError
 from trainer.objectives.base import Batch
 from trainer.recipes import Distil
@@ -88,7 +89,7 @@ def _opened(name: str, sha256: str, student: ModelCard, device: str) -> Asked:
         if ours != theirs:
             what = f"a teacher with {fact} {theirs!r}, the student has {ours!r}"
             raise DataError(what, str(path), "give teachers that were trained like the student")
-    if bool(card.recipe.get("panel")) != bool(student.recipe.get("panel")):
+    if saw_displays(vars(card)) != saw_displays(vars(student)):
         what = "of teacher and student one learned behind displays, the other did not"
         raise DataError(what, str(path), "give teachers that were trained like the student")
     return as_classifier(network, card, device=device)

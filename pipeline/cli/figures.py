@@ -61,6 +61,7 @@ def _features(names: list[str], data: str, spec: str, limit: int, quiet: bool) -
     """The same faces, a row for each of the weights, a column for each condition."""
     from models.loading import find_weights
     from models.weights import read_card
+    from trainer.budgets import saw_displays
     from trainer.data.readers import open_faces
     from trainer.evaluate import under
     from trainer.features import laid_out, penultimate
@@ -75,7 +76,7 @@ def _features(names: list[str], data: str, spec: str, limit: int, quiet: bool) -
     with progress_bar(quiet) as bar:
         task = bar.add_task("features", total=len(names) * len(cells))
         for name in names:
-            learned = " (displays)" * bool(read_card(find_weights(name)).recipe.get("panel"))
+            learned = " (displays)" * saw_displays(vars(read_card(find_weights(name))))
             for cell in cells:
                 places = laid_out(penultimate(name, under(faces, cell)))
                 title = f"{Path(name).stem}{learned}, {cell}"

@@ -40,7 +40,7 @@ def train(
 
     An interrupted run goes on where it stopped: give the same command again.
     """
-    from trainer.recipes import preset as find_preset
+    from trainer.presets import preset as find_preset
     from trainer.run import load_faces, train_weights
     from trainer.team import Team, device_for
 

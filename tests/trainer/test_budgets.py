@@ -6,7 +6,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from trainer.budgets import learned_alike, passes, teachers
-from trainer.recipes import Distil, Recipe, preset
+from trainer.presets import preset
+from trainer.recipes import Distil, Recipe
 
 
 def card(recipe: Recipe) -> dict[str, Any]:

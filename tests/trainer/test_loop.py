@@ -19,7 +19,8 @@ from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 from trainer.loop import Trained, digest, one_cycle, resolution_at, train
-from trainer.recipes import Augment, Distil, Recipe, Stage, preset
+from trainer.presets import preset
+from trainer.recipes import Augment, Distil, Recipe, Stage
 
 MakeFaces = Callable[..., FaceSet]
 MakeRecipe = Callable[..., Recipe]

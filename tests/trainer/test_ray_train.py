@@ -11,8 +11,8 @@ import pytest
 from models.loading import load_classifier
 from trainer.errors import DataError
 from trainer.evaluate import correctness, predict
+from trainer.presets import preset
 from trainer.ray_train import Job, _check_room, train_on_workers
-from trainer.recipes import preset
 from trainer.run import toy_faces
 
 

@@ -23,7 +23,8 @@ from trainer.data.ferplus import validation_cut
 from trainer.errors import DataError
 from trainer.evaluate import condition_table, correctness, predict, under
 from trainer.loop import Trained, train
-from trainer.recipes import PanelDraws, Recipe, preset
+from trainer.presets import preset
+from trainer.recipes import PanelDraws, Recipe
 from trainer.run import toy_faces, train_weights
 
 

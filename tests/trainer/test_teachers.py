@@ -21,7 +21,8 @@ from trainer.errors import DataError
 from trainer.evaluate import correctness, predict
 from trainer.loop import train
 from trainer.objectives.base import Batch
-from trainer.recipes import Distil, Recipe, Stage, preset
+from trainer.presets import preset
+from trainer.recipes import Distil, Recipe, Stage
 from trainer.run import toy_faces, train_weights
 from trainer.teachers import Teachers, distil, open_teachers
 

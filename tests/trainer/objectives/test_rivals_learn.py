@@ -18,7 +18,8 @@ from trainer.errors import DataError
 from trainer.evaluate import correctness, predict
 from trainer.loop import Trained, train
 from trainer.objectives import MIX_FACES
-from trainer.recipes import Recipe, Stage, preset
+from trainer.presets import preset
+from trainer.recipes import Recipe, Stage
 from trainer.run import toy_faces, train_weights
 from trainer.team import Team
 

@@ -18,7 +18,8 @@ from models.lrdif.network import LRDif
 from models.weights import ModelCard
 from trainer.errors import DataError
 from trainer.loop import resolution_at
-from trainer.recipes import PRESETS, PanelDraws, preset
+from trainer.presets import PRESETS, preset
+from trainer.recipes import PanelDraws
 
 
 @pytest.mark.parametrize(("model", "name"), PRESETS)
