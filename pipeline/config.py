@@ -118,7 +118,7 @@ def load(path: str | Path | None = None, **overrides: Any) -> Settings:
 
 
 def resolve(reference: str) -> str:
-    """What `env:NAME` or `file:PATH` refers to; any other text is itself.
+    """What `env:NAME` or `file:PATH` refers to; any other text, `file://PATH` too, is itself.
 
     Raises ConfigError when the variable is not set or the file cannot be read.
     """
@@ -127,7 +127,7 @@ def resolve(reference: str) -> str:
         if name not in os.environ:
             raise ConfigError("secret not set", reference, f"set the environment variable {name}")
         return os.environ[name]
-    if kind == "file":
+    if kind == "file" and not name.startswith("//"):
         try:
             return Path(name).read_text(encoding="utf-8").strip()
         except OSError as error:

@@ -149,7 +149,7 @@ def test_a_secret_is_what_its_reference_names(
     path.write_text("rtsp://lobby\n", encoding="utf-8")
     assert resolve("env:DOOR_URL") == "rtsp://door"
     assert resolve(f"file:{path}") == "rtsp://lobby"
-    for plain in ("rtsp://me:pw@host", "clip.mp4", "sqlite:///a.db", ""):
+    for plain in ("rtsp://me:pw@host", "clip.mp4", "sqlite:///a.db", "file:///clips/a.mp4", ""):
         assert resolve(plain) == plain
 
 

@@ -23,7 +23,15 @@ WORD = st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1, max_siz
             "lost rtsp://u:p@host/a and rtsp://u:p@host/b",
             "lost rtsp://***@host/a and rtsp://***@host/b",
         ),
+        ("rtsp:/admin:pw@10.0.0.7/live", "rtsp:/***@10.0.0.7/live"),
+        ("rtsp://admin:my pw@10.0.0.7/live", "rtsp://***@10.0.0.7/live"),
+        ("admin:pw@10.0.0.7/live", "***@10.0.0.7/live"),
+        ("no such file: admin:p/w@host/live: check", "no such file: ***@host/live: check"),
         ("clips/me@home.mp4", "clips/me@home.mp4"),
+        ("C:/clips/me@home.mp4", "C:/clips/me@home.mp4"),
+        ("file:///clips/me@home.mp4", "file:///clips/me@home.mp4"),
+        ("file:/run/secrets/door@home", "file:/run/secrets/door@home"),
+        ("kafka://a:9092,b:9092", "kafka://a:9092,b:9092"),
         ("", ""),
     ],
 )
@@ -35,3 +43,10 @@ def test_table(text: str, shown: str) -> None:
 @given(WORD, WORD)
 def test_no_password_survives(user: str, password: str) -> None:
     assert redacted(f"rtsp://{user}:{password}@host/live") == "rtsp://***@host/live"
+
+
+@given(
+    st.from_regex(r"[a-z]{5,8}", fullmatch=True), WORD.filter(lambda word: not word.startswith("/"))
+)
+def test_nor_one_without_a_scheme(user: str, password: str) -> None:
+    assert redacted(f"{user}:{password}@host/live") == "***@host/live"

@@ -58,7 +58,14 @@ def test_a_camera_that_was_only_heard_of_is_not_on_it_and_stays_known(
 
 
 @pytest.mark.parametrize(
-    "url", ["rtsp://admin:s3cret@10.0.0.7/live", "http://10.0.0.7/video?token=s3cret"]
+    "url",
+    [
+        "rtsp://admin:s3cret@10.0.0.7/live",
+        "rtsp://admin:my s3cret@10.0.0.7/live",
+        "rtsp:/admin:s3cret@10.0.0.7/live",
+        "admin:s3cret@10.0.0.7/live",
+        "http://10.0.0.7/video?token=s3cret",
+    ],
 )
 def test_a_credential_never_reaches_the_database(engine: Engine, url: str) -> None:
     bad = CameraSettings(url=url)
