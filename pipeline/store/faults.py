@@ -32,6 +32,8 @@ _CONNECTING = {
     "does not exist": ("no such database or user", "create it or correct the store's URL"),
     "too many clients": ("database has no connection left", "raise max_connections"),
 }
+TOO_LARGE = "54"
+"""PostgreSQL's class of values that do not fit, as a key that no index holds."""
 _UNREACHABLE = (
     "database cannot be reached",
     "start it, or correct host and port in the store's URL",
@@ -58,6 +60,9 @@ def explained(url: URL) -> Iterator[None]:
         said = str(error.orig).splitlines()[0]
         raise RecordRefused("database refuses a value", place(url), said) from error
     except DBAPIError as error:
+        if str(getattr(error.orig, "sqlstate", "")).startswith(TOO_LARGE):
+            said = str(error.orig).splitlines()[0]
+            raise RecordRefused("database refuses a value", place(url), said) from error
         what, remedy = _reason(error)
         raise ServiceError(what, place(url), remedy) from error
 

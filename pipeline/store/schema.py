@@ -145,7 +145,7 @@ camera_status = Table(
     _integer("lag_ms"),
     Column("shed", JSON, nullable=False),
     _integer("stored_ms"),
-    Index("camera_status_latest", "camera", "since_ms", "seq"),
+    Index("camera_status_newest", "camera", "stored_ms", "since_ms", "seq"),
 )
 """Every state that a camera told; `shed` maps a cause to a count."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from pipeline.clock import Clock, wall_clock
 from pipeline.records import CameraStatus, DeadLetter, Event, EventsLost, FaceObserved, TrackUpdated
@@ -67,16 +67,19 @@ class StoreWriter:
             insert_new(connection, dead_letters, {row["origin"]: row for row in rows})
 
     def _write_batch(self, events: Sequence[Event]) -> Written:
-        now = self._clock()
+        with explained(self._engine.url), self._engine.begin() as connection:
+            # After the wait for the lock: what the database keeps us waiting is part of the way.
+            return self._write_all(connection, events, self._clock())
+
+    def _write_all(self, connection: Connection, events: Sequence[Event], now: int) -> Written:
         looks = {e.id: observation_row(e, now) for e in events if isinstance(e, FaceObserved)}
         tracks = [track_row(e, now) for e in events if isinstance(e, TrackUpdated)]
         states = {e.id: status_row(e, now) for e in events if isinstance(e, CameraStatus)}
         losses = [loss_row(e, now) for e in events if isinstance(e, EventsLost)]
-        with explained(self._engine.url), self._engine.begin() as connection:
-            write_origins(connection, events, now)
-            new = insert_new(connection, observations, looks)
-            grow_minutes(connection, [looks[key] for key in new])
-            advanced = advance_tracks(connection, tracks)
-            told = insert_new(connection, camera_status, states)
-            grown = grow_gaps(connection, losses)
+        write_origins(connection, events, now)
+        new = insert_new(connection, observations, looks)
+        grow_minutes(connection, [looks[key] for key in new])
+        advanced = advance_tracks(connection, tracks)
+        told = insert_new(connection, camera_status, states)
+        grown = grow_gaps(connection, losses)
         return Written(len(new), advanced, len(told), grown)

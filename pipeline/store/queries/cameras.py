@@ -87,7 +87,8 @@ def list_runs(engine: Engine, camera: str | None = None, limit: int = 50) -> lis
 def _latest_status() -> ScalarSelect[str]:
     status = camera_status.alias().c
     query = select(status.id).where(status.camera == cameras.c.camera)
-    newest = query.order_by(status.since_ms.desc(), status.seq.desc()).limit(1)
+    latest_first = (status.stored_ms.desc(), status.since_ms.desc(), status.seq.desc())
+    newest = query.order_by(*latest_first).limit(1)
     return newest.correlate(cameras).scalar_subquery()
 
 

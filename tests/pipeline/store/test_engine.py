@@ -26,12 +26,13 @@ from pipeline.store.schema import metadata
 
 PIPES: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
 MIGRATIONS = Path(engine_module.__file__).with_name("migrations")
-SECOND = """
+HEAD = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+LATER = f"""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "later"
+down_revision = "{HEAD}"
 
 
 def upgrade():
@@ -97,9 +98,9 @@ def test_threads_open_empty_databases_at_once(tmp_path: Path) -> None:
             engine.dispose()
 
 
-def two_versions(folder: Path) -> ScriptDirectory:
+def with_later(folder: Path) -> ScriptDirectory:
     shutil.copytree(MIGRATIONS, folder / "migrations")
-    (folder / "migrations/versions/0003_later.py").write_text(SECOND)
+    (folder / "migrations/versions/later.py").write_text(LATER)
     return ScriptDirectory(str(folder / "migrations"))
 
 
@@ -108,24 +109,24 @@ def test_old_schema_is_migrated_and_new_one_refused(
 ) -> None:
     open_store(url).dispose()
     with monkeypatch.context() as later:
-        newer = two_versions(tmp_path)
+        newer = with_later(tmp_path)
         later.setattr(engine_module, "_scripts", lambda: newer)
-        with pytest.raises(ServiceError, match=r"schema 0002 is older .* migrates the database"):
+        with pytest.raises(ServiceError, match=rf"schema {HEAD} is older .* migrates the database"):
             open_store(url, read_only=True)
         migrated = open_store(url)
         assert inspect(migrated).has_table("later")
         migrated.dispose()
     for read_only in (False, True):
-        with pytest.raises(ServiceError, match=r"schema 0003 is newer .* upgrade undercam"):
+        with pytest.raises(ServiceError, match=r"schema later is newer .* upgrade undercam"):
             open_store(url, read_only=read_only)
 
 
 def test_failed_migration_leaves_nothing(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = two_versions(tmp_path)
-    script = tmp_path / "migrations/versions/0003_later.py"
-    script.write_text(SECOND + '    op.execute("SELECT nonsense")\n')
+    broken = with_later(tmp_path)
+    script = tmp_path / "migrations/versions/later.py"
+    script.write_text(LATER + '    op.execute("SELECT nonsense")\n')
     with monkeypatch.context() as later:
         later.setattr(engine_module, "_scripts", lambda: broken)
         with pytest.raises(ServiceError, match=r"database refuses.*nonsense"):

@@ -121,6 +121,15 @@ def test_shares_of_a_long_window_begin_and_end_with_a_minute(
     assert only == ("hall", shares_of(within(looks, T0, T0 + HOUR, camera="hall", run="e2")))
 
 
+def test_a_file_that_was_refused_and_then_played_is_online(engine: Engine, make: Any) -> None:
+    """The refusal has today's time, and the file its own, which begins with 0."""
+    refused = make.status(0, "refused", since_ms=T0, run="e1")
+    stored(engine, [refused], now_ms=T0)
+    stored(engine, [make.status(0, "online", since_ms=40, run="0123456789ab")], now_ms=T0 + 1)
+    (door,) = ask.camera_overview(engine, T0, T0 + 1)
+    assert door.state == "online"
+
+
 def test_cameras_at_a_glance(engine: Engine, make: Any) -> None:
     now = T0 + 10_000
     stored(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,9 +18,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, event, select, text
 
 from models.emotions import EMOTIONS, UNKNOWN
-from pipeline.errors import ServiceError
+from pipeline.errors import RecordRefused, ServiceError
 from pipeline.records import CameraStatus, DeadLetter, Event, EventsLost, FaceObserved, TrackUpdated
-from pipeline.store.engine import open_store, writing
+from pipeline.store.engine import open_store, using_store, writing
 from pipeline.store.rows import loss_row, observation_row, status_row, track_row
 from pipeline.store.schema import SUMS, metadata
 from pipeline.store.writer import StoreWriter, Written
@@ -203,6 +204,37 @@ def test_a_file_that_was_stopped_ends_its_tracks_once_more(
         writer.write(write)
     (track,) = contents(engine)["tracks"]
     assert (track["phase"], track["observations"]) == ("end", 10)
+
+
+def test_the_wait_for_the_database_is_part_of_the_way(tmp_path: Path, make: Any) -> None:
+    """Rows are stamped when nobody else can write any more."""
+    path = tmp_path / "rows.db"
+    held: list[str] = []
+
+    def clock() -> int:
+        other = sqlite3.connect(path, timeout=0)
+        try:
+            with pytest.raises(sqlite3.OperationalError, match="locked") as refused:
+                other.execute("BEGIN IMMEDIATE")
+            held.append(str(refused.value))
+        finally:
+            other.close()
+        return NOW
+
+    with using_store(f"sqlite:///{path}", 5.0) as engine:
+        StoreWriter(engine, clock).write([make.look(1)])
+    assert len(held) == 1
+
+
+def test_an_id_that_no_index_holds_is_refused_and_not_tried_for_ever(
+    postgres_url: str, make: Any
+) -> None:
+    huge = make.look(1).model_copy(update={"id": random.Random(0).randbytes(20_000).hex()})
+    with (
+        using_store(postgres_url, 5.0) as engine,
+        pytest.raises(RecordRefused, match="database refuses a value"),
+    ):
+        writer_on(engine).write([huge])
 
 
 def test_minutes_equal_a_recount_of_the_rows(engine: Engine, make: Any) -> None:

@@ -1,0 +1,19 @@
+"""The newest status of a camera is the one stored last: a file's own times say nothing of today."""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    """Find it by when it was stored."""
+    columns = ["camera", "stored_ms", "since_ms", "seq"]
+    op.create_index("camera_status_newest", "camera_status", columns)
+    op.drop_index("camera_status_latest", "camera_status")
+
+
+def downgrade() -> None:
+    """Find it by since when it holds."""
+    op.create_index("camera_status_latest", "camera_status", ["camera", "since_ms", "seq"])
+    op.drop_index("camera_status_newest", "camera_status")
