@@ -59,12 +59,7 @@ def open_source(lease: Lease, settings: Settings, clock: Clock = wall_clock) -> 
             return _opened(VideoSource(url, camera, run, clock=clock), pace, is_live=False)
         case "file", _:
             looped = LoopedFile(url, camera, run, fps, clock=clock)
-            return Opened(
-                looped,
-                Pace(0),
-                lambda: Counts(looped.decoded, looped.undue, dict(looped.shed)),
-                is_live=True,
-            )
+            return Opened(looped, Pace(0), looped.counts, is_live=True)
         case "webcam", _:
             return _opened(VideoSource(url, camera, run, clock=clock), pace, is_live=True)
         case _:

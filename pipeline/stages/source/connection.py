@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import SplitResult, urlsplit
 
@@ -21,6 +20,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from pipeline.closing import Closing
 from pipeline.errors import InputError
 from pipeline.redact import redacted
 from pipeline.settings import SourceSettings
@@ -79,7 +79,7 @@ class Shot:
     camera_ms: float | None = None
 
 
-class Connection:
+class Connection(Closing):
     """A context manager that connects; `shots` then gives the pictures. Both raise Lost.
 
     `url`: `rtsp(s)://` and `http(s)://` call the camera; `listen://HOST:PORT/NAME` waits until one
@@ -107,12 +107,8 @@ class Connection:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Hang up."""
         self._container.close()
 
     def hang_up(self) -> None:

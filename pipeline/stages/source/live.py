@@ -28,9 +28,9 @@ LINK_S = 0.5
 """How often the link is told while no frame comes, seconds."""
 STEADY_S = 5.0
 """A connection that gave pictures for so long was a good one: its loss is the first again."""
-BEHIND_MS, AHEAD_MS = 60_000, 2_000
+BEHIND_MS, AHEAD_MS = 5_000, 2_000
 """A camera's clock that is further behind ours, or further ahead, is wrong, and not believed: no
-picture takes a minute to come, or comes before it is taken."""
+picture that is still of use takes longer to come, or comes before it is taken."""
 CLOSE_S = 1.0
 
 
@@ -93,6 +93,7 @@ class LiveSource(Closing):
         self._time = LiveTime()
         self._to_rgb = ToRgb()
         self._index = 0
+        self._captured_ms = 0
         self._given = 0
         self._waiting: _Waiting | None = None
         self._fault: Exception | None = None
@@ -121,8 +122,7 @@ class LiveSource(Closing):
     @property
     def decoded(self) -> int:
         """Frames decoded whose lot is known: given, not due, or shed."""
-        with self._news:
-            return self._given + self.undue + self.shed.total()
+        return self.counts().decoded
 
     def counts(self) -> Counts:
         """All of them at one moment, though the reader goes on."""
@@ -222,6 +222,8 @@ class LiveSource(Closing):
         received_ms = self._clock()
         camera_ms = shot.camera_ms if self._time.believed else None
         captured_ms, clock = _captured(camera_ms, received_ms)
+        # Where the word passes from our clock to the camera's, no picture is older than the last.
+        captured_ms = self._captured_ms = max(captured_ms, self._captured_ms)
         waiting = _Waiting(shot.picture, index, pts_s, captured_ms, received_ms, clock, arrived_s)
         with self._news:
             if self._closed.is_set():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.clock import Clock, wall_clock
 from pipeline.closing import Closing
-from pipeline.frames import Frame
+from pipeline.frames import Counts, Frame
 from pipeline.stages.pace import Pace
 from pipeline.stages.source.file import VideoSource
 
@@ -48,6 +48,10 @@ class LoopedFile(Closing):
     def close(self) -> None:
         """Give the file back."""
         self._round.close()
+
+    def counts(self) -> Counts:
+        """What became of its frames so far."""
+        return Counts(self.decoded, self.undue, dict(self.shed))
 
     def __iter__(self) -> Iterator[Frame]:
         begins_s = 0.0
