@@ -129,9 +129,11 @@ class CroppedFaces:
 @dataclass(frozen=True)
 class Looks:
     """One frame's tracked faces, what is said of each, how good each look was, and who said it: one
-    entry a face, or none at all where all is said by the same."""
+    entry a face, or none at all where all is said by the same. `answered`: whether anybody did say
+    something; if not, the scores are a mere guess."""
 
     tracked: TrackedFaces
     scores: EmotionScores
     quality: QualityMeasures
     by: tuple[ScoredBy, ...] = ()
+    answered: bool = True

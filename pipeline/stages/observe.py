@@ -15,6 +15,7 @@ from pipeline.records import Event, FaceObserved, Label, Probabilities, Quality,
 from pipeline.settings import SmootherSettings
 from pipeline.stages.smooth import Smoother
 
+GUESS = 1 / len(EMOTIONS)
 UPDATE_S = 1.0
 """Media seconds between two updates of a track that goes on."""
 
@@ -29,8 +30,14 @@ class _Track:
     ended_s: float
     told_s: float
     total: np.ndarray[tuple[int], np.dtype[np.float64]]
+    answers: int = 0
     observations: int = 0
     seq: int = 0
+
+    @property
+    def mean(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """Of the looks that somebody answered; a mere guess where nobody did."""
+        return self.total / self.answers if self.answers else np.full_like(self.total, GUESS)
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,10 @@ class Observe:
         header = looks.tracked.header
         classified_ms = self._clock()
         for row, number in enumerate(looks.tracked.track_ids.tolist()):
-            track = self._noted(number, header, looks.scores.probabilities[row])
+            track = self._noted(number, header)
+            if looks.answered:
+                track.total += looks.scores.probabilities[row]
+                track.answers += 1
             events.append(self._observed(looks, row, number, classified_ms))
             if track.observations == 1:
                 events.append(self._updated(number, track, "start"))
@@ -87,12 +97,7 @@ class Observe:
         """The run is over: the ends of the tracks that were still open."""
         return list(self._ends(open_tracks))
 
-    def _noted(
-        self,
-        number: int,
-        header: FrameHeader,
-        probabilities: np.ndarray[tuple[int], np.dtype[np.float32]],
-    ) -> _Track:
+    def _noted(self, number: int, header: FrameHeader) -> _Track:
         if number not in self._tracks:
             self._tracks[number] = _Track(
                 header.captured_ms,
@@ -104,7 +109,6 @@ class Observe:
             )
         track = self._tracks[number]
         track.ended_ms, track.ended_s = header.captured_ms, header.pts_s
-        track.total += probabilities
         track.observations += 1
         return track
 
@@ -112,12 +116,12 @@ class Observe:
         header, faces = looks.tracked.header, looks.tracked.faces
         probabilities = looks.scores.probabilities[row]
         confidence = float(probabilities.max())
-        sure = confidence >= self._threshold
+        sure = looks.answered and confidence >= self._threshold
         label: Label = EMOTIONS[int(probabilities.argmax())] if sure else UNKNOWN  # type: ignore[assignment]
-        doubt = "" if sure else f"confidence below {self._threshold}"
+        doubt = f"confidence below {self._threshold}" if looks.answered and not sure else ""
         by = looks.by[row] if looks.by else self._by
         quality = looks.quality
-        weight = quality.weights(faces.scores)[row]
+        weight = quality.weights(faces.scores)[row] if looks.answered else 0.0
         box = to_unit(faces.boxes[row : row + 1], header.width, header.height)[0]
         return FaceObserved(
             id=FaceObserved.make_id(self._camera, self._run, number, header.index),
@@ -159,7 +163,7 @@ class Observe:
             started_ms=track.started_ms,
             ended_ms=track.ended_ms,
             observations=track.observations,
-            mean=Probabilities.of((track.total / track.observations).tolist()),
+            mean=Probabilities.of(track.mean.tolist()),
         )
         track.seq += 1
         track.told_s = track.ended_s

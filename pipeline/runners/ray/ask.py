@@ -78,7 +78,8 @@ class RemoteAsk:
                 raise
             n = len(cropped.crops)
             self._unanswered.inc(n)
-            scores, by = _no_idea(n), (ScoredBy(self.model, self.mode, error.what),) * n
+            by = (ScoredBy(self.model, self.mode, error.what),) * n
+            return Looks(tracked, _no_idea(n), cropped.quality, by, answered=False)
         return Looks(tracked, scores, cropped.quality, by)
 
     @cached_property
