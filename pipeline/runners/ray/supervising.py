@@ -106,10 +106,10 @@ class SupervisorActor:
 
     def _relay_reports(self) -> dict[str, RelayReport]:
         """Of every relay; what one that does not answer said last."""
-        last = self._state.relays
+        last, never = self._state.relays, RelayReport(fault="the relay has not begun")
         heard = answers({name: relay.report.remote() for name, relay in self._relays.items()})
         silent = {
-            name: replace(last.get(name, RelayReport()), fault="the relay does not answer")
+            name: replace(last[name], fault="the relay does not answer") if name in last else never
             for name in self._relays.keys() - heard.keys()
         }
         return heard | silent

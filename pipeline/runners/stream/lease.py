@@ -30,9 +30,8 @@ class Lease:
 class Report:
     """How a lease fares.
 
-    `state` as in camera_status, or one of the above; and
-    `trouble` is what its outbox suffers from. Both sentences are "" as long as all is well.
-    `waiting` counts the events in the outbox.
+    `state` as in camera_status, or one of the above; `trouble` is what its outbox suffers from.
+    Both sentences are "" as long as all is well. `waiting` counts the events in the outbox.
     """
 
     lease: Lease

@@ -36,7 +36,7 @@ class Relaying:
 
     def __init__(self, settings: Settings) -> None:
         self.metrics = RelayMetrics()
-        self.report = self._before = RelayReport(fault="it has not begun")
+        self.report = self._before = RelayReport(fault="the relay has not begun")
         self._settings = settings
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._main, name="relay", daemon=True)
@@ -51,7 +51,7 @@ class Relaying:
         while not self._stop.is_set():
             try:
                 self._relay()
-            except Exception as error:  # noqa: BLE001 - one that ends in silence looks as if all were well
+            except Exception as error:  # noqa: BLE001 - if it ended in silence, all would look well
                 self._fail(error)
                 self._stop.wait(AGAIN_S)
 
