@@ -95,6 +95,7 @@ def test_weights_that_are_not_there_end_it_at_once(start: Any, clip: Path) -> No
     assert line.startswith("undercam: no such weights")
 
 
+@pytest.mark.slow
 def test_a_detector_that_cannot_be_used_is_said_and_the_file_is_not_called_read(
     start: Any, clip: Path
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_detector_that_cannot_be_used_is_said_and_the_file_is_not_called_read(
     assert live.said.splitlines()[-1].startswith("undercam: not read to their end: door")
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_one_clear_line(start: Any, clip: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
