@@ -226,8 +226,9 @@ class CameraSettings(Section):
     """One camera."""
 
     url: str = Field(
+        min_length=1,
         description="rtsp(s)://, http(s)://, listen://HOST:PORT/NAME, a file or a device; with a "
-        "password in it, a reference."
+        "password in it, a reference.",
     )
     enabled: bool = Field(True, description="Whether it is read.")
     under_display: bool | None = Field(

@@ -54,10 +54,11 @@ def test_cameras_come_from_file_and_environment(
     [
         ("[detectr]", "unknown key 'detectr'", "did you mean 'detector'?"),
         ("[detector]\ntreshold = 0.5", "unknown key 'detector.treshold'", "'threshold'?"),
-        ("[cameras.door]\nulr = ''\nurl = ''", "unknown key 'cameras.door.ulr'", "'url'?"),
+        ("[cameras.door]\nulr = ''\nurl = 'a'", "unknown key 'cameras.door.ulr'", "'url'?"),
         ("[store]\nqqq = 1", "unknown key 'store.qqq'", "see undercam.example.toml"),
-        ("[cameras.'Front Door']\nurl = ''", "'cameras.Front Door'", "match pattern"),
+        ("[cameras.'Front Door']\nurl = 'a'", "'cameras.Front Door'", "match pattern"),
         ("[cameras.door]", "'cameras.door.url'", "required"),
+        ("[cameras.door]\nurl = ''", "cameras.door.url", "at least 1 character"),
         ("detector = 3", "'detector'", "valid dictionary"),
         ("[detector]\nthreshold = 1.5", "'detector.threshold'", "less than or equal to 1"),
         ("[detector]\nname = 'haar'", "'detector.name'", "'centerface', 'scrfd' or 'yunet'"),
