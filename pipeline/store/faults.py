@@ -32,7 +32,7 @@ _CONNECTING = {
     "does not exist": ("no such database or user", "create it or correct the store's URL"),
     "too many clients": ("database has no connection left", "raise max_connections"),
 }
-TOO_LARGE = "54"
+_TOO_LARGE = "54"
 """PostgreSQL's class of values that do not fit, as a key that no index holds."""
 _UNREACHABLE = (
     "database cannot be reached",
@@ -56,15 +56,17 @@ def explained(url: URL) -> Iterator[None]:
     """
     try:
         yield
-    except (DataError, IntegrityError) as error:
-        said = str(error.orig).splitlines()[0]
-        raise RecordRefused("database refuses a value", place(url), said) from error
     except DBAPIError as error:
-        if str(getattr(error.orig, "sqlstate", "")).startswith(TOO_LARGE):
+        if _lies_in_values(error):
             said = str(error.orig).splitlines()[0]
             raise RecordRefused("database refuses a value", place(url), said) from error
         what, remedy = _reason(error)
         raise ServiceError(what, place(url), remedy) from error
+
+
+def _lies_in_values(error: DBAPIError) -> bool:
+    is_too_large = str(getattr(error.orig, "sqlstate", "")).startswith(_TOO_LARGE)
+    return is_too_large or isinstance(error, (DataError, IntegrityError))
 
 
 @contextmanager

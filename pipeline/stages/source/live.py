@@ -223,7 +223,10 @@ class LiveSource(Closing):
         camera_ms = shot.camera_ms if self._time.believed else None
         captured_ms, clock = _captured(camera_ms, received_ms)
         # Where the word passes from our clock to the camera's, no picture is older than the last.
-        captured_ms = self._captured_ms = max(captured_ms, self._captured_ms)
+        # One that seems older by more than that tells of our own clock, which was set back.
+        if self._captured_ms - captured_ms <= BEHIND_MS:
+            captured_ms = max(captured_ms, self._captured_ms)
+        self._captured_ms = captured_ms
         waiting = _Waiting(shot.picture, index, pts_s, captured_ms, received_ms, clock, arrived_s)
         with self._news:
             if self._closed.is_set():

@@ -228,6 +228,19 @@ def test_no_picture_is_older_than_the_last_when_the_cameras_word_begins_to_count
     assert np.all(np.diff([frame.captured_ms for frame in viewer.frames]) >= 0)
 
 
+@pytest.mark.needs("rtsp")
+def test_our_own_clock_is_set_back(camera: RtspCamera) -> None:
+    from pipeline.clock import wall_clock
+
+    behind_ms = 0
+    with watch(camera.url("live"), clock=lambda: wall_clock() - behind_ms) as viewer:
+        until(lambda: any(frame.clock == "arrival" for frame in viewer.frames))
+        behind_ms = 3_600_000
+        viewer.sees(3)
+    last = viewer.frames[-1]
+    assert last.captured_ms == last.received_ms < viewer.frames[0].captured_ms - 3_000_000
+
+
 @pytest.mark.slow
 @pytest.mark.needs("rtsp")
 def test_a_camera_whose_stamps_stand_still(encode: Encode, clip: Path) -> None:
