@@ -24,8 +24,8 @@ LRDIF_S = replace(
     LRDIF,
     network={
         "widths": [48, 96, 192],
+        "dt_widths": [48, 96, 192],
         "dt_blocks": 2,
-        "dil_blocks": 2,
         "width": 192,
         "fusion_blocks": 2,
     },
@@ -74,7 +74,7 @@ PRESETS: dict[tuple[str, str], Recipe] = {
     ("lrdif", "cpu-udc"): replace(LRDIF, panel=PanelDraws()),
     ("lrdif", "smoke"): replace(
         LRDIF,
-        network={"prior": 16, "widths": [8, 16, 32], "width": 16},
+        network={"prior": 16, "widths": [8, 16, 32], "dt_widths": [8, 16, 32], "width": 16},
         stages=tuple(Stage(name, epochs=3, batch=32) for name in ("points", "s1", "s2")),
     ),
     ("poster", "cpu"): POSTER,

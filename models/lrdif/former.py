@@ -72,6 +72,7 @@ class UDCFormer(nn.Module):
         channels: int,
         input_px: int,
         widths: tuple[int, int, int],
+        dt_widths: tuple[int, int, int],
         dt_blocks: int,
         dil_blocks: int,
         width: int,
@@ -81,9 +82,10 @@ class UDCFormer(nn.Module):
         prior: int,
     ) -> None:
         super().__init__()
-        self.dt = DTNetwork(channels, widths, dt_blocks, prior, dt_decoder) if prior else None
+        self.dt = DTNetwork(channels, dt_widths, dt_blocks, prior, dt_decoder) if prior else None
         self.dil = DILNetwork(channels, input_px, widths, dil_blocks)
-        maps = tuple(c * (2 if prior else 1) for c in widths)
+        seen = zip(widths, dt_widths if prior else (0, 0, 0), strict=True)
+        maps = tuple(ours + restored for ours, restored in seen)
         self.fusion = Fusion(maps, width, fusion_blocks, input_px)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, classes)

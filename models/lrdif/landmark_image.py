@@ -103,11 +103,18 @@ class DILNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.landmarks = LandmarkNet(channels, input_px).requires_grad_(False)
+        # A stem of its own: torch 2.13 overwrites memory in the backward pass of the 1x1
+        # convolution that a residual block on so few channels would have.
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, widths[0], 3, 2, 1, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(inplace=True),
+        )
         self.stages, self.cross = nn.ModuleList(), nn.ModuleList()
         for c_in, c_out, heads, asked in zip(
-            (channels, *widths), widths, HEADS, LANDMARK_WIDTHS, strict=False
+            (widths[0], *widths), widths, HEADS, LANDMARK_WIDTHS, strict=False
         ):
-            first = ResidualBlock(c_in, c_out, 2)
+            first = ResidualBlock(c_in, c_out, 1 if c_in == c_out else 2)
             rest = [ResidualBlock(c_out, c_out, 1) for _ in range(blocks - 1)]
             self.stages.append(nn.Sequential(first, *rest))
             self.cross.append(CrossBlock(c_out, heads, input_px // 8, asked))
@@ -120,6 +127,7 @@ class DILNetwork(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         with torch.no_grad():
             landmarks = self.landmarks(x)
+        x = self.stem(x)
         maps: list[Tensor] = []
         for stage, cross, asked in zip(self.stages, self.cross, landmarks, strict=True):
             x = stage(x)

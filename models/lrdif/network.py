@@ -22,15 +22,17 @@ from models.lrdif.prior import FPEN, PriorRestorer, epr_norm
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a UDCformer. `widths`: channels of its three levels; `width`: of its tokens;
-    `dt_decoder`: whether DTnetwork also goes back up, as the paper's does to draw pictures."""
+    """Sizes of a UDCformer. `widths`: channels of the image network's three levels, `dt_widths` of
+    DTnetwork's; `width`: of its tokens; `dt_decoder`: whether DTnetwork also goes back up, as the
+    paper's does to draw pictures."""
 
     channels: int = 1
     input_px: int = 48
-    widths: tuple[int, int, int] = (32, 64, 128)
+    widths: tuple[int, int, int] = (28, 56, 112)
+    dt_widths: tuple[int, int, int] = (16, 32, 64)
     dt_blocks: int = 1
-    dil_blocks: int = 1
-    width: int = 120
+    dil_blocks: int = 2
+    width: int = 112
     fusion_blocks: int = 1
     dropout: float = 0.1
     dt_decoder: bool = False
@@ -38,10 +40,11 @@ class Shape:
     def __post_init__(self) -> None:
         if self.input_px % 8:
             raise ValueError(f"input_px {self.input_px}: give a multiple of 8")
-        first, *others = self.widths
-        if others != [2 * first, 4 * first]:
-            raise ValueError(f"widths {self.widths}: give three, each twice the one before")
-        object.__setattr__(self, "widths", tuple(self.widths))
+        for name in ("widths", "dt_widths"):
+            first, *others = given = getattr(self, name)
+            if list(others) != [2 * first, 4 * first]:
+                raise ValueError(f"{name} {given}: give three, each twice the one before")
+            object.__setattr__(self, name, tuple(given))
 
 
 class LRDif(nn.Module):

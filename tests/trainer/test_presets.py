@@ -36,6 +36,20 @@ def test_a_preset_builds_its_network_and_ends_at_full_size(model: str, name: str
         assert recipe.augment.erase_px[1] < recipe.input_px
 
 
+@pytest.mark.parametrize(("model", "name"), PRESETS)
+def test_no_1x1_convolution_of_few_channels_is_trained(model: str, name: str) -> None:
+    """The backward pass of one overwrites memory (torch 2.13): nothing said, now and then a
+    crash."""
+    recipe = preset(model, name)
+    card = ModelCard(
+        *(name, recipe.model, recipe.network, EMOTIONS, recipe.input_px, recipe.channels),
+        *(recipe.mean, recipe.std, GEOMETRY, "", ""),
+    )
+    found = [part for part in build_network(card).modules() if isinstance(part, nn.Conv2d)]
+    assert found
+    assert [part for part in found if part.kernel_size == (1, 1) and part.in_channels < 8] == []
+
+
 def sizes(name: str) -> dict[str, Any]:
     return dict(preset("lrdif", name).network)
 

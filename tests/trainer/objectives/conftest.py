@@ -23,6 +23,7 @@ SMALL: dict[str, Any] = {
     "prior": 12,
     "input_px": 16,
     "widths": [8, 16, 32],
+    "dt_widths": [8, 16, 32],
     "width": 16,
     "dropout": 0.0,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
 
 from models.lrdif.diffusion import Diffusion
+from models.lrdif.network import Shape
 from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
 from trainer.objectives.base import Batch
@@ -78,7 +79,7 @@ def test_sixty_four_faces_by_heart(
 ) -> None:
     made = make_lrdif(prior=32, width=32)
     if name == "cpu":
-        made = make_lrdif(prior=128, input_px=48, widths=[32, 64, 128], width=120)
+        made = make_lrdif(prior=128, input_px=48, **asdict(Shape(dropout=0.0)))
     torch.manual_seed(0)
     objective, faces = LRDifObjective(*made), make_faces(64)
     batch = batch_of(faces, made[1])
