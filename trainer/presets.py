@@ -24,6 +24,7 @@ LRDIF_S = replace(
     LRDIF,
     network={
         "widths": [48, 96, 192],
+        "dil_blocks": [2, 2, 2],
         "dt_widths": [48, 96, 192],
         "dt_blocks": 2,
         "width": 192,

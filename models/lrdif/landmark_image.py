@@ -99,7 +99,11 @@ class DILNetwork(nn.Module):
     """
 
     def __init__(
-        self, channels: int, input_px: int, widths: tuple[int, int, int], blocks: int
+        self,
+        channels: int,
+        input_px: int,
+        widths: tuple[int, int, int],
+        blocks: tuple[int, int, int],
     ) -> None:
         super().__init__()
         self.landmarks = LandmarkNet(channels, input_px).requires_grad_(False)
@@ -111,11 +115,11 @@ class DILNetwork(nn.Module):
             nn.ReLU(inplace=True),
         )
         self.stages, self.cross = nn.ModuleList(), nn.ModuleList()
-        for c_in, c_out, heads, asked in zip(
-            (widths[0], *widths), widths, HEADS, LANDMARK_WIDTHS, strict=False
+        for c_in, c_out, depth, heads, asked in zip(
+            (widths[0], *widths), widths, blocks, HEADS, LANDMARK_WIDTHS, strict=False
         ):
             first = ResidualBlock(c_in, c_out, 1 if c_in == c_out else 2)
-            rest = [ResidualBlock(c_out, c_out, 1) for _ in range(blocks - 1)]
+            rest = [ResidualBlock(c_out, c_out, 1) for _ in range(depth - 1)]
             self.stages.append(nn.Sequential(first, *rest))
             self.cross.append(CrossBlock(c_out, heads, input_px // 8, asked))
 

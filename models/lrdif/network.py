@@ -22,17 +22,18 @@ from models.lrdif.prior import FPEN, PriorRestorer, epr_norm
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a UDCformer. `widths`: channels of the image network's three levels, `dt_widths` of
-    DTnetwork's; `width`: of its tokens; `dt_decoder`: whether DTnetwork also goes back up, as the
-    paper's does to draw pictures."""
+    """Sizes of a UDCformer. `widths`: channels of the image network's three levels, `dil_blocks`:
+    residual blocks of each; `dt_widths`: channels of DTnetwork's, each of `dt_blocks` blocks;
+    `width`: of its tokens; `dt_decoder`: whether DTnetwork also goes back up, as the paper's does
+    to draw pictures."""
 
     channels: int = 1
     input_px: int = 48
-    widths: tuple[int, int, int] = (28, 56, 112)
+    widths: tuple[int, int, int] = (32, 64, 128)
+    dil_blocks: tuple[int, int, int] = (1, 2, 2)
     dt_widths: tuple[int, int, int] = (16, 32, 64)
     dt_blocks: int = 1
-    dil_blocks: int = 2
-    width: int = 112
+    width: int = 96
     fusion_blocks: int = 1
     dropout: float = 0.1
     dt_decoder: bool = False
@@ -45,6 +46,9 @@ class Shape:
             if list(others) != [2 * first, 4 * first]:
                 raise ValueError(f"{name} {given}: give three, each twice the one before")
             object.__setattr__(self, name, tuple(given))
+        if len(self.dil_blocks) != 3 or min(self.dil_blocks) < 1:
+            raise ValueError(f"dil_blocks {self.dil_blocks}: give three, each 1 or more")
+        object.__setattr__(self, "dil_blocks", tuple(self.dil_blocks))
 
 
 class LRDif(nn.Module):

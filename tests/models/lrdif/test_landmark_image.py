@@ -95,7 +95,7 @@ def test_residuals_and_norms_of_the_block() -> None:
 @pytest.mark.parametrize(("px", "side"), [(48, 6), (64, 8), (112, 14)])
 def test_windows_of_each_size(px: int, side: int) -> None:
     """16, 4 and 1 windows at the three levels."""
-    network = DILNetwork(1, px, (8, 16, 32), 1)
+    network = DILNetwork(1, px, (8, 16, 32), (1, 1, 1))
     maps = network(torch.zeros(1, 1, px, px))
     assert [tuple(o.shape[1:]) for o in maps] == [
         (px // by, px // by, c) for by, c in ((2, 8), (4, 16), (8, 32))
@@ -106,7 +106,7 @@ def test_windows_of_each_size(px: int, side: int) -> None:
 def test_the_landmark_network_stays_as_it_is() -> None:
     """No gradient, no running statistics, whatever mode the network is put into."""
     torch.manual_seed(0)
-    network = DILNetwork(1, 16, (8, 16, 16), 1).train()
+    network = DILNetwork(1, 16, (8, 16, 16), (1, 1, 1)).train()
     before = {name: value.clone() for name, value in network.landmarks.state_dict().items()}
     network.requires_grad_(True)  # even so
     sum(o.square().sum() for o in network(randn(4, 1, 16, 16))).backward()
@@ -120,7 +120,7 @@ def test_the_landmark_network_stays_as_it_is() -> None:
 def test_landmarks_ask_the_picture() -> None:
     """Another landmark network, another answer, of the same picture."""
     torch.manual_seed(0)
-    network, x = DILNetwork(1, 16, (8, 16, 16), 1).eval(), randn(2, 1, 16, 16)
+    network, x = DILNetwork(1, 16, (8, 16, 16), (1, 1, 1)).eval(), randn(2, 1, 16, 16)
     before = network(x)
     network.landmarks.load_state_dict(LandmarkNet(1, 16).state_dict())
     for o, other in zip(before, network(x), strict=True):

@@ -118,6 +118,7 @@ def test_poster_knows_no_z() -> None:
         ({"param": "eps"}, "zero_snr with param 'eps'"),
         ({"input_px": 50}, "input_px 50: give a multiple of 8"),
         ({"widths": [8, 16, 16]}, r"widths \[8, 16, 16\]: give three, each twice the one before"),
+        ({"dil_blocks": [2, 2]}, r"dil_blocks \[2, 2\]: give three, each 1 or more"),
         ({"restorer": "gan"}, "restorer 'gan'"),
         ({"steps": 0}, "0 steps"),
         ({"depth": 3}, "unexpected keyword argument 'depth'"),
