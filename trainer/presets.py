@@ -11,11 +11,11 @@ from trainer.recipes import Augment, PanelDraws, Recipe, Stage
 W32 = {"width": 32, "stem_stride": 2, "dropout": 0.3}
 LRDIF = Recipe(
     "lrdif",
-    {},
+    {"widths": [32, 64, 128], "dil_blocks": [1, 2, 2], "dt_widths": [16, 32, 64], "width": 96},
     (
         Stage("points", epochs=5),
-        Stage("s1", epochs=5, lr=1.5e-3),
-        Stage("s2", epochs=35, lr=1.5e-3),
+        Stage("s1", epochs=3, lr=2e-3),
+        Stage("s2", epochs=37, lr=2e-3),
     ),
     with_dropped=True,
 )
@@ -38,7 +38,7 @@ LRDIF_S = replace(
 LRDIF_PAPER = replace(
     LRDIF_S,
     network=LRDIF_S.network
-    | {"norm": False, "zero_snr": False, "param": "eps", "insert_noise": True},
+    | {"norm": False, "zero_snr": False, "param": "eps", "insert_noise": True, "class_alone": True},
     stages=(
         LRDIF.stages[0],
         *(
@@ -49,9 +49,7 @@ LRDIF_PAPER = replace(
     objective={"kl": 1.0, "tau": 1.0, "l1": 0.0},
 )
 """As printed, but for its misprints (eq. 14 and 16) and its pretrained weights."""
-POSTER = replace(
-    LRDIF, model="poster", stages=(LRDIF.stages[0], Stage("fit", epochs=40, lr=1.5e-3))
-)
+POSTER = replace(LRDIF, model="poster", stages=(LRDIF.stages[0], Stage("fit", epochs=40, lr=2e-3)))
 RESNET = Recipe("resnet18", W32, (Stage("fit", epochs=40),), with_dropped=True)
 """A plain rival of the lean LRDif, 0.8 of its multiply-adds: as many passes over the faces as its
 s1 and s2."""
@@ -75,7 +73,13 @@ PRESETS: dict[tuple[str, str], Recipe] = {
     ("lrdif", "cpu-udc"): replace(LRDIF, panel=PanelDraws()),
     ("lrdif", "smoke"): replace(
         LRDIF,
-        network={"prior": 16, "widths": [8, 16, 32], "dt_widths": [8, 16, 32], "width": 16},
+        network={
+            "prior": 16,
+            "widths": [8, 16, 32],
+            "dil_blocks": [1, 1, 1],
+            "dt_widths": [8, 16, 32],
+            "width": 16,
+        },
         stages=tuple(Stage(name, epochs=3, batch=32) for name in ("points", "s1", "s2")),
     ),
     ("poster", "cpu"): POSTER,

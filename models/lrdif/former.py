@@ -38,10 +38,22 @@ class FusionBlock(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Three maps (n, h, w, c) -> the class token (n, width), after `blocks` transformer blocks."""
+    """Three maps (n, h, w, c) -> a summary (n, width), after `blocks` transformer blocks.
 
-    def __init__(self, channels: tuple[int, ...], width: int, blocks: int, input_px: int) -> None:
+    It is the class token, as the paper has it, and unless `class_alone` the mean of all other
+    tokens on top, which learns much faster from few faces.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, ...],
+        width: int,
+        blocks: int,
+        input_px: int,
+        class_alone: bool = False,
+    ) -> None:
         super().__init__()
+        self._class_alone = class_alone
         self.embed = nn.ModuleList(
             nn.Conv2d(c, width, side, side) for c, side in zip(channels, PATCHES, strict=True)
         )
@@ -56,7 +68,8 @@ class Fusion(nn.Module):
         for embed, found in zip(self.embed, maps, strict=True):
             tokens.append(embed(found.permute(0, 3, 1, 2)).flatten(2).transpose(1, 2))
         x = self.blocks(torch.cat(tokens, dim=1) + self.place)
-        summary: Tensor = self.norm(x[:, 0])
+        read = x[:, 0] if self._class_alone else x[:, 0] + x[:, 1:].mean(dim=1)
+        summary: Tensor = self.norm(read)
         return summary
 
 
@@ -79,6 +92,7 @@ class UDCFormer(nn.Module):
         fusion_blocks: int,
         dropout: float,
         dt_decoder: bool,
+        class_alone: bool,
         prior: int,
     ) -> None:
         super().__init__()
@@ -86,12 +100,12 @@ class UDCFormer(nn.Module):
         self.dil = DILNetwork(channels, input_px, widths, dil_blocks)
         seen = zip(widths, dt_widths if prior else (0, 0, 0), strict=True)
         maps = tuple(ours + restored for ours, restored in seen)
-        self.fusion = Fusion(maps, width, fusion_blocks, input_px)
+        self.fusion = Fusion(maps, width, fusion_blocks, input_px, class_alone)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, classes)
 
     def features(self, x: Tensor, z: Tensor | None) -> Tensor:
-        """The class token before the head: (n, width)."""
+        """The summary before the head: (n, width)."""
         maps = self.dil(x)
         if self.dt is not None and z is not None:
             maps = [torch.cat(pair, dim=-1) for pair in zip(self.dt(x, z), maps, strict=True)]

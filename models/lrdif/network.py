@@ -25,7 +25,8 @@ class Shape:
     """Sizes of a UDCformer. `widths`: channels of the image network's three levels, `dil_blocks`:
     residual blocks of each; `dt_widths`: channels of DTnetwork's, each of `dt_blocks` blocks;
     `width`: of its tokens; `dt_decoder`: whether DTnetwork also goes back up, as the paper's does
-    to draw pictures."""
+    to draw pictures; `class_alone`: whether the head reads the class token alone, as the paper's,
+    or the mean of all tokens too."""
 
     channels: int = 1
     input_px: int = 48
@@ -37,6 +38,7 @@ class Shape:
     fusion_blocks: int = 1
     dropout: float = 0.1
     dt_decoder: bool = False
+    class_alone: bool = False
 
     def __post_init__(self) -> None:
         if self.input_px % 8:

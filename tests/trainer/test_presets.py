@@ -62,6 +62,7 @@ def test_the_papers_recipe() -> None:
         assert (stage.optimizer, stage.lr, stage.weight_decay) == ("adam", 3.5e-4, 1e-4)
         assert (stage.batch, stage.epochs) == (64, 100)
     own = {"norm": False, "zero_snr": False, "param": "eps", "insert_noise": True}
+    own["class_alone"] = True
     assert sizes("paper") == sizes("s") | own
     assert recipe.objective == {"kl": 1, "tau": 1, "l1": 0}
 

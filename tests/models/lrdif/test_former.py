@@ -69,7 +69,11 @@ def test_tokens_by_hand() -> None:
                 patch = found[:, row * side : (row + 1) * side, column * side : (column + 1) * side]
                 tokens.append(embed(patch.permute(0, 3, 1, 2)).flatten(1)[:, None])
     mixed = fusion.blocks(torch.cat(tokens, dim=1) + fusion.place)
-    torch.testing.assert_close(fusion(maps), fusion.norm(mixed)[:, 0], atol=1e-5, rtol=1e-5)
+    both = fusion.norm(mixed[:, 0] + mixed[:, 1:].mean(dim=1))
+    torch.testing.assert_close(fusion(maps), both, atol=1e-5, rtol=1e-5)
+    alone = Fusion((4, 8, 8), 8, 1, 16, class_alone=True)
+    alone.load_state_dict(fusion.state_dict())
+    torch.testing.assert_close(alone(maps), fusion.norm(mixed)[:, 0], atol=1e-5, rtol=1e-5)
 
 
 def cost(network: nn.Module, *inputs: Tensor) -> tuple[float, float]:
