@@ -79,7 +79,7 @@ def test_sixty_four_faces_by_heart(
 ) -> None:
     made = make_lrdif(prior=32, width=32)
     if name == "cpu":
-        made = make_lrdif(prior=128, input_px=48, **asdict(Shape(dropout=0.0)))
+        made = make_lrdif(prior=128, **asdict(Shape(dropout=0.0)))
     torch.manual_seed(0)
     objective, faces = LRDifObjective(*made), make_faces(64)
     batch = batch_of(faces, made[1])
