@@ -91,12 +91,18 @@ class CropSettings(Section):
     )
 
 
+WEIGHTS, WEIGHTS_BAD = "resnet18-w32", "resnet18-w32-udc"
+"""The weights in models/zoo that serve unless others are asked for."""
+
+
 class EmotionSettings(Section):
     """How faces are classified."""
 
-    weights: str = Field("resnet18-w32", description="A name in models/zoo or a safetensors file.")
-    weights_bad: str = Field(
-        "", description="Other weights for faces in bad pictures, as behind a display; empty: none."
+    weights: str = Field(WEIGHTS, description="A name in models/zoo or a safetensors file.")
+    weights_bad: str | None = Field(
+        None,
+        description="Other weights for faces in bad pictures, as behind a display; empty: none; "
+        f"unset: `{WEIGHTS_BAD}` beside the default weights, none beside others.",
     )
     bad_noise: Share = Field(
         0.024, description="Noise of a track's looks, a share of full light, above which it is bad."
@@ -111,6 +117,13 @@ class EmotionSettings(Section):
     )
     device: str = Field("cpu", description="Where the network runs: cpu or cuda[:N].")
     threads: int = Field(1, ge=0, description="CPU threads of the network; 0: all cores.")
+
+    @property
+    def bad(self) -> str:
+        """The weights for bad pictures; empty: none."""
+        if self.weights_bad is None:
+            return WEIGHTS_BAD if self.weights == WEIGHTS else ""
+        return self.weights_bad
 
 
 class SmootherSettings(Section):

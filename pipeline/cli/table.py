@@ -73,15 +73,15 @@ def _again(one: Evaluated, limit: int, quiet: bool) -> dict[str, Any]:
 
 def _show(result: dict[str, Any]) -> None:
     shown = Table(title="Accuracy; below, on faces that do not also stand in the training data")
-    shown.add_column("weights", no_wrap=True)
-    for heading in ("averaging", "faces", *SHOWN):
-        shown.add_column(heading, justify="right")
+    shown.add_column("weights, averaging")
+    for heading in ("faces", *SHOWN):
+        shown.add_column(heading, justify="right", no_wrap=True)
     for row in result["rows"]:
         trained = f"seed {row['seed']}, {row['passes']} passes"
         trained += ", displays" * row["panel"] + ", taught" * bool(row["teachers"])
         way = row["averaging"] + ("" if row["way"] == "tiles" else f", {row['way']}")
-        shown.add_row(row["weights"], way, str(row["n"]), *_shares(row, "{}"))
-        shown.add_row(f"  {trained}", "", "", *_shares(row, "{}, new faces"), end_section=True)
+        shown.add_row(f"{row['weights']}, {way}", str(row["n"]), *_shares(row, "{}"))
+        shown.add_row(f"  {trained}", "", *_shares(row, "{}, new faces"), end_section=True)
     OUT.print(shown)
     for gain in result["differences"]:
         OUT.print(_sentence(gain))

@@ -27,11 +27,11 @@ class Choose:
 
     A camera says by its settings whether it is `under_display`; where it does not, the noise of a
     track's looks decides, averaged over about a second (see `models.quality`). Without
-    `settings.weights_bad` there is nothing to choose.
+    weights for bad pictures there is nothing to choose.
     """
 
     def __init__(self, settings: EmotionSettings, under_display: bool | None = None) -> None:
-        self._weights, self._threshold = settings.weights_bad, settings.bad_noise
+        self._weights, self._threshold = settings.bad, settings.bad_noise
         self._always = under_display
         self._tracks: dict[int, _Track] = {}
 

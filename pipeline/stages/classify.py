@@ -89,5 +89,5 @@ def open_classify(settings: EmotionSettings) -> Classify:
         asked = {"flip": settings.flip, "device": settings.device, "draws": settings.draws}
         return load_classifier(weights, dtype=dtype, **asked)
 
-    bad = settings.weights_bad
+    bad = settings.bad
     return Classify(opened(settings.weights), {bad: opened(bad)} if bad else {})

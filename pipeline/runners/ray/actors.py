@@ -36,7 +36,7 @@ class PoolActor:
         job.settle()
         classify = open_classify(job.settings.emotion)
         self._pool = EmotionPool(classify, job.settings.pool)
-        names = {"", job.settings.emotion.weights_bad}
+        names = {"", job.settings.emotion.bad}
         self._by = {name: classify.scored_by(Choice(name)) for name in names}
 
     async def by(self) -> dict[str, ScoredBy]:

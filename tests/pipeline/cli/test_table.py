@@ -29,7 +29,8 @@ def test_every_name_is_whole_on_a_narrow_terminal(
     monkeypatch.setenv("COLUMNS", "80")
     assert run(["table", "--folder", str(KEPT)]) == 0
     shown = capsys.readouterr().out
-    assert "resnet18-w32" in shown
+    assert "resnet18-w32-udc, flip" in shown
+    assert "seed 1, 40 passes, displays" in shown
     assert "…" not in shown
 
 

@@ -45,10 +45,26 @@ def weights_of(choose: Choose, noises: Sequence[float]) -> list[str]:
     return [choose(frame(i, [noise])).choices[0].weights for i, noise in enumerate(noises)]
 
 
+@pytest.mark.parametrize(
+    ("given", "bad"),
+    [
+        ({}, "resnet18-w32-udc"),
+        ({"weights": "own.safetensors"}, ""),
+        ({"weights": "own.safetensors", "weights_bad": "other"}, "other"),
+        ({"weights_bad": ""}, ""),
+    ],
+)
+def test_weights_for_bad_pictures_stand_beside_the_default_ones(
+    given: dict[str, str], bad: str
+) -> None:
+    """Who brings weights of their own is not answered by others, unless they say so."""
+    assert EmotionSettings(**given).bad == bad
+
+
 def test_without_other_weights_nothing_is_chosen() -> None:
     cropped = frame(0, [0.5])
     for under_display in (None, True, False):
-        assert Choose(EmotionSettings(), under_display)(cropped) is cropped
+        assert Choose(EmotionSettings(weights_bad=""), under_display)(cropped) is cropped
 
 
 def test_a_noisy_track_gets_the_other_weights_and_the_reason() -> None:

@@ -127,9 +127,9 @@ def test_each_face_is_scored_by_the_weights_chosen_for_it(two_weights: EmotionSe
     boxes = ((120, 20, 170, 70), (20, 20, 70, 70), (60, 10, 130, 80))
     tracked = TrackedFaces(HEADER, faces(*boxes), np.array([7, 2, 5]))
     cropped = Crop(CropSettings(gather_s=0))(Frame(HEADER, image), tracked)
-    bad = Choice(two_weights.weights_bad, "noise 0.050")
+    bad = Choice(two_weights.bad, "noise 0.050")
     looks = classify(replace(cropped, choices=(bad, Choice(), bad)))
-    by = [load_classifier(path) for path in (two_weights.weights_bad, two_weights.weights)]
+    by = [load_classifier(path) for path in (two_weights.bad, two_weights.weights)]
     for row, asked in enumerate((by[0], by[1], by[0])):
         alone = asked.predict(cropped.crops[row : row + 1])
         assert looks.scores.probabilities[row] == pytest.approx(alone.probabilities[0], abs=1e-6)
