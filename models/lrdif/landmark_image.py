@@ -115,13 +115,14 @@ class DILNetwork(nn.Module):
             nn.ReLU(inplace=True),
         )
         self.stages, self.cross = nn.ModuleList(), nn.ModuleList()
-        for c_in, c_out, depth, heads, asked in zip(
-            (widths[0], *widths), widths, blocks, HEADS, LANDMARK_WIDTHS, strict=False
-        ):
-            first = ResidualBlock(c_in, c_out, 1 if c_in == c_out else 2)
+        levels = zip(widths, blocks, (1, 2, 2), HEADS, LANDMARK_WIDTHS, strict=True)
+        c_in = widths[0]
+        for c_out, depth, stride, heads, asked in levels:
+            first = ResidualBlock(c_in, c_out, stride)
             rest = [ResidualBlock(c_out, c_out, 1) for _ in range(depth - 1)]
             self.stages.append(nn.Sequential(first, *rest))
             self.cross.append(CrossBlock(c_out, heads, input_px // 8, asked))
+            c_in = c_out
 
     def train(self, mode: bool = True) -> DILNetwork:
         super().train(mode)
