@@ -106,7 +106,7 @@ def test_windows_of_each_size(px: int, side: int) -> None:
 def test_the_landmark_network_stays_as_it_is() -> None:
     """No gradient, no running statistics, whatever mode the network is put into."""
     torch.manual_seed(0)
-    network = DILNetwork(1, 16, (8, 16, 16), (1, 1, 1)).train()
+    network = DILNetwork(1, 16, (8, 16, 32), (1, 1, 1)).train()
     before = {name: value.clone() for name, value in network.landmarks.state_dict().items()}
     network.requires_grad_(True)  # even so
     sum(o.square().sum() for o in network(randn(4, 1, 16, 16))).backward()
@@ -120,7 +120,10 @@ def test_the_landmark_network_stays_as_it_is() -> None:
 def test_landmarks_ask_the_picture() -> None:
     """Another landmark network, another answer, of the same picture."""
     torch.manual_seed(0)
-    network, x = DILNetwork(1, 16, (8, 16, 16), (1, 1, 1)).eval(), randn(2, 1, 16, 16)
+    network, x = DILNetwork(1, 16, (8, 16, 32), (1, 1, 1)).eval(), randn(2, 1, 16, 16)
+    with torch.no_grad():
+        for cross in network.cross:
+            cross.ask.weight.mul_(20)  # type: ignore[operator, union-attr]
     before = network(x)
     network.landmarks.load_state_dict(LandmarkNet(1, 16).state_dict())
     for o, other in zip(before, network(x), strict=True):
