@@ -42,6 +42,11 @@ class Broker:
         return f"kafka://127.0.0.1:{self._port}"
 
     @property
+    def controller_url(self) -> str:
+        """Where brokers speak among themselves."""
+        return f"kafka://127.0.0.1:{self._port + 1}"
+
+    @property
     def login_url(self) -> str:
         return f"kafka://127.0.0.1:{self._port + 2}"
 

@@ -201,7 +201,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_checkpoint(
 
 
 OLD_RUNS = {
-    ("lrdif", "cpu-udc"): "238f5bb643729215d8448e91ddf25bdb113c77d599dba7ff809e37aaa1952e3e",
+    ("lrdif", "cpu-udc"): "19f545b4dde1f64042c7b1229f14c04c3a19eac7e0f3063913ca9007be67475e",
     ("resnet18", "w32"): "fe0cf00139a5bd3673c18ce78fa2e3be33e406cbbadcbebb1d432128d49c778a",
     ("resnet18", "w32-40-udc"): "8297601abe9c28876829b894c7c8163f82614d7da693489750f19f55e30e63ee",
 }

@@ -26,7 +26,7 @@ def send(bus: BusSettings, broker: Broker, make: Any, where: str, changes: dict[
         "open": broker.url,
         "login": broker.login_url,
         "tls": broker.tls_url,
-        "controller": broker.url[:-1] + str(int(broker.url[-1]) + 1),
+        "controller": broker.controller_url,
         "nobody": "kafka://127.0.0.1:9",
     }
     changes = changes | {"url": urls[where], "timeout_s": 1.0}
