@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from benchmarks.kept import keep
 from models.classifier import EmotionClassifier
+from models.light import to_light, to_srgb
 from models.loading import load_classifier
-from models.looks import to_crop, to_light
 from models.udc.suites import conditions, degrade
 from trainer.data.faceset import FaceSet
 from trainer.data.readers import open_faces
@@ -43,7 +43,7 @@ def measured(classifier: EmotionClassifier, faces: FaceSet, cell: str) -> dict[s
         fused += predict(classifier, replace(faces, tiles=tiles)).probabilities
         light += to_light(tiles if tiles.ndim == 4 else tiles[..., None].repeat(3, axis=3))
         if look + 1 in LOOKS:
-            mean = to_crop((light / (look + 1)).astype(np.float32))
+            mean = to_srgb((light / (look + 1)).astype(np.float32))
             once = predict(classifier, replace(faces, tiles=mean))
             both = Predictions((fused / (look + 1)).astype(np.float32), once.found)
             found["fused"].append(round(float(correctness(both, faces).mean()), 5))

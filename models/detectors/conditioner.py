@@ -1,7 +1,8 @@
 """Makes a bad picture fit for a face detector: less noise, full contrast in each colour.
 
 Behind a display it is noise and haze, not blur, that hide faces from a detector. What is wrong with
-a picture is measured on the picture itself, so a good one passes untouched.
+a picture is measured on the picture itself, so a good one passes untouched; a noisy one is left to
+detectors that know what to do with noise.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from models.detectors.base import FaceDetector, Picture
+from models.detectors.base import FaceDetector, NoiseDetector, Picture
+from models.detectors.levels import span, stretched
 from models.faces import Faces
 from models.quality import noise_of
 
@@ -46,24 +47,15 @@ def measure(image: Picture) -> Condition:
     top, left = max(height - SAMPLE_PX, 0) // 2, max(width - SAMPLE_PX, 0) // 2
     middle = image[top : top + SAMPLE_PX, left : left + SAMPLE_PX]
     sparse = cv2.cvtColor(np.ascontiguousarray(image[::4, ::4]), cv2.COLOR_RGB2GRAY)
-    low, high = np.percentile(sparse, (1, 99))
     noise = noise_of(cv2.cvtColor(middle, cv2.COLOR_RGB2GRAY).astype(np.float32))
-    return Condition(noise, float(high - low))
+    return Condition(noise, span(sparse.astype(np.uint8)))
 
 
 def conditioned(image: Picture, noise: float) -> Picture:
     """An (h, w, 3) uint8 RGB picture smoothed as its noise wants it, then each channel stretched
     from its 1st to its 99th percentile over 0..255."""
     smooth = cv2.GaussianBlur(image, (0, 0), max(noise / NOISE_A_PX, LEAST_PX))
-    table = np.stack([_stretch(smooth[..., channel]) for channel in range(3)], axis=1)
-    return cv2.LUT(smooth, table[None]).astype(np.uint8)
-
-
-def _stretch(channel: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The levels (256,) that a channel's levels become."""
-    low, high = np.percentile(channel[::4, ::4], (1, 99))
-    levels = (np.arange(256) - low) * (255 / max(high - low, 1))
-    return np.clip(levels, 0, 255).round().astype(np.uint8)
+    return stretched(smooth.astype(np.uint8))
 
 
 class Conditioned:
@@ -79,6 +71,8 @@ class Conditioned:
         """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first."""
         if self._when != "never":
             found = measure(image)
+            if found.noise > NOISY and isinstance(self._detector, NoiseDetector):
+                return self._detector.detect_in_noise(image, found.noise)
             if self._when == "always" or found.is_bad:
                 image = conditioned(image, found.noise)
         return self._detector.detect(image)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.crops import crop_faces
-from models.looks import Float32, alignment, is_still, laid, to_crop, to_light
+from models.light import to_light, to_srgb
+from models.looks import Float32, alignment, is_still, laid
 from models.quality import measure
 from pipeline.frames import CroppedFaces, Frame, TrackedFaces
 from pipeline.settings import CropSettings
@@ -43,7 +44,7 @@ class Crop:
         for row, number in enumerate(tracked.track_ids.tolist()):
             if self._settings.gather_s and quality.noise[row] > self._settings.gather_noise:
                 kept = self._gathered(number, frame.header.pts_s, crops[row])
-                crops[row] = to_crop(np.mean([look.light for look in kept], axis=0))
+                crops[row] = to_srgb(np.mean([look.light for look in kept], axis=0))
                 looks[row] = len(kept)
             else:
                 self._tracks.pop(number, None)

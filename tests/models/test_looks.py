@@ -9,8 +9,8 @@ import skimage.data
 from numpy.typing import NDArray
 
 from models.crops import CROP_PX
-from models.looks import Float32, alignment, is_still, laid, to_crop, to_light
-from models.udc.panel import to_linear, to_srgb
+from models.light import to_light
+from models.looks import Float32, alignment, is_still, laid
 
 SHIFTS = [(0.0, 0.0), (1.5, -0.75), (-4.25, 2.5), (0.3, 6.6)]
 
@@ -31,19 +31,6 @@ def cut(picture: Float32, dx: float = 0.0, dy: float = 0.0) -> Float32:
 
 def noisy(light: Float32, sigma: float, seed: int) -> Float32:
     return light + np.random.default_rng(seed).normal(0, sigma, light.shape).astype(np.float32)
-
-
-def test_light_is_the_panels_light_and_back() -> None:
-    import torch
-
-    levels = np.arange(256, dtype=np.uint8).reshape(1, 256, 1).repeat(3, axis=2)
-    light = to_light(levels)
-    wanted = to_linear(torch.arange(256).double() / 255).numpy()
-    assert light[0, :, 0] == pytest.approx(wanted, abs=1e-6)
-    assert np.array_equal(to_crop(light), levels)
-    assert (to_srgb(torch.tensor([0.5])) * 255).round().item() == to_crop(
-        np.full((1, 1, 3), 0.5, np.float32)
-    ).max()
 
 
 @pytest.mark.parametrize(("dx", "dy"), SHIFTS)

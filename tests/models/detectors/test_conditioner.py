@@ -56,6 +56,30 @@ def test_when_a_picture_is_conditioned(
     assert tuple(changed) == touched
 
 
+class KnowsNoise(Remembers):
+    """One that looks at noisy pictures in its own way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise: list[float] = []
+
+    def detect_in_noise(self, image: Picture, noise: float) -> Faces:
+        self.noise.append(noise)
+        return super().detect(image)
+
+
+@pytest.mark.parametrize(("when", "asked"), [("auto", 1), ("always", 1), ("never", 0)])
+def test_who_knows_noise_is_left_to_it(clean: Picture, when: str, asked: int) -> None:
+    noise = np.random.default_rng(1).normal(0, 20, clean.shape)
+    noisy = np.clip(clean + noise, 0, 255).astype(np.uint8)
+    detector = KnowsNoise()
+    Conditioned(detector, when).detect(noisy)
+    Conditioned(detector, when).detect(clean)
+    assert len(detector.shown) == 2
+    assert np.array_equal(detector.shown[0], noisy)
+    assert detector.noise == pytest.approx([measure(noisy).noise] * asked)
+
+
 @pytest.mark.parametrize("sigma", [3.0, 8.0, 20.0])
 def test_noise_is_measured(clean: Picture, sigma: float) -> None:
     noise = np.random.default_rng(1).normal(0, sigma, clean.shape[:2])[..., None]
