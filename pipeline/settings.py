@@ -59,7 +59,7 @@ class DetectorSettings(Section):
     threads: int = Field(0, ge=0, description="CPU threads of the network; 0: all cores.")
     condition: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Smooth and stretch pictures before detection: auto, where they need it.",
+        description="Take noise and haze off pictures before detection: auto, where they need it.",
     )
     least_px: int = Field(16, ge=4, description="A face whose shorter side is less is left out.")
 

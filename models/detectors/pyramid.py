@@ -24,9 +24,9 @@ CUT = 3.0
 """Per cent of a small picture's levels that are cut off at either end."""
 SAME_FACE = 0.4
 """IoU from which on boxes of two sizes are one face."""
-GAIN = 2.5
-"""A face's mean score over the sizes, so multiplied, is worth a score of a clear picture: at the
-same threshold both have as few false boxes."""
+NOISES, GAINS = (2.5, 25.0), (1.3, 2.2)
+"""The noisier a picture, the more a face's mean score over the sizes is worth: so multiplied, faces
+are found at the threshold of clear pictures (docs/LOG.md: which, and the false boxes it costs)."""
 
 
 def find_in_noise(
@@ -42,7 +42,7 @@ def find_in_noise(
     for px in sizes(max(picture.shape[:2]), noise, most_px):
         small, scale = scaled(light, px)
         found.append(look(stretched(to_srgb(small), CUT)).moved(1 / scale))
-    return agreed(found)
+    return agreed(found, float(np.interp(noise, NOISES, GAINS)))
 
 
 def sizes(longer_px: int, noise: float, most_px: int) -> list[int]:
@@ -58,18 +58,18 @@ def sizes(longer_px: int, noise: float, most_px: int) -> list[int]:
     return sorted({int(np.clip(px, LEAST_PX, most_px)) for px in wanted})
 
 
-def agreed(looks: Sequence[Faces]) -> Faces:
+def agreed(looks: Sequence[Faces], gain: float = 1.0) -> Faces:
     """Faces of several looks at one picture made one: boxes and landmarks averaged by their scores
     (weighted boxes fusion, Solovyev et al. 2021, arXiv 1910.13302), best score first.
 
-    The score of a face is its mean over all looks, 0 where one did not show it, times GAIN, at
+    The score of a face is its mean over all looks, 0 where one did not show it, times `gain`, at
     most 1.
     """
     boxes = np.concatenate([faces.boxes for faces in looks])
     scores = np.concatenate([faces.scores for faces in looks])
     points = np.concatenate([faces.landmarks for faces in looks])
     fused = [
-        _one(boxes[rows], scores[rows], points[rows], len(looks))
+        _one(boxes[rows], scores[rows], points[rows], gain / len(looks))
         for rows in _groups(boxes, scores, [len(faces) for faces in looks])
     ]
     if not fused:
@@ -92,9 +92,9 @@ def _groups(boxes: Float32, scores: Float32, counts: Sequence[int]) -> Iterator[
 
 
 def _one(
-    boxes: Float32, scores: Float32, points: Float32, looks: int
+    boxes: Float32, scores: Float32, points: Float32, share: float
 ) -> tuple[Float32, np.float32, Float32]:
-    sure = min(GAIN * float(scores.sum()) / looks, 1.0)
+    sure = min(share * float(scores.sum()), 1.0)
     weights = scores / scores.sum()
     box, landmarks = np.tensordot(weights, boxes, 1), np.tensordot(weights, points, 1)
     return box, np.float32(sure), landmarks

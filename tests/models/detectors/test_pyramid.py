@@ -8,7 +8,7 @@ import skimage.data
 from numpy.typing import NDArray
 
 from models.detectors.centerface import CenterFace
-from models.detectors.pyramid import GAIN, agreed, find_in_noise, sizes
+from models.detectors.pyramid import agreed, find_in_noise, sizes
 from models.faces import Faces, iou
 from models.udc.panel import through
 from models.udc.suites import panel_of
@@ -29,25 +29,25 @@ def test_boxes_are_averaged_by_their_scores() -> None:
     one = agreed([faces(([0, 0, 10, 10], 0.3)), faces(([2, 0, 12, 10], 0.1)), faces()])
     assert one.boxes[0] == pytest.approx([0.5, 0, 10.5, 10])
     assert one.landmarks[0] == pytest.approx(np.tile([5.5, 5.0], (5, 1)))
-    assert one.scores[0] == pytest.approx(GAIN * 0.4 / 3)
+    assert one.scores[0] == pytest.approx(0.4 / 3)
 
 
 def test_two_people_stay_two_best_first() -> None:
     left, right = [0.0, 0, 10, 10], [20.0, 0, 30, 10]
     both = agreed([faces((left, 0.1), (right, 0.2)), faces((right, 0.2), (left, 0.05))])
     assert both.boxes == pytest.approx(np.float32([right, left]))
-    assert both.scores == pytest.approx([GAIN * 0.2, GAIN * 0.075])
+    assert both.scores == pytest.approx([0.2, 0.075])
 
 
 def test_a_look_counts_once_for_a_face() -> None:
     twice = agreed([faces(([0, 0, 10, 10], 0.3), ([1, 0, 11, 10], 0.2))])
     assert len(twice) == 1
     assert twice.boxes[0].tolist() == [0, 0, 10, 10]
-    assert twice.scores[0] == pytest.approx(GAIN * 0.3)
+    assert twice.scores[0] == pytest.approx(0.3)
 
 
 def test_the_surest_are_no_surer_than_one() -> None:
-    assert agreed([faces(([0, 0, 9, 9], 0.9))] * 3).scores.tolist() == [1.0]
+    assert agreed([faces(([0, 0, 9, 9], 0.9))] * 3, 2.0).scores.tolist() == [1.0]
 
 
 def test_boxes_without_area_and_nobody() -> None:
