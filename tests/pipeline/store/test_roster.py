@@ -95,13 +95,13 @@ def test_a_database_that_is_away_keeps_nobody_waiting_and_is_read_when_it_is_the
     url = f"sqlite:///{folder}/undercam.db"
     watch = RosterWatch(url, 0.1, {"door": DOOR}, every_s=0.01)
 
-    def said() -> str | dict[str, CameraSettings]:
+    def said() -> str | dict[str, CameraSettings] | None:
         try:
             return watch()
         except ServiceError as error:
             return str(error)
 
-    until(lambda: "cannot create the folder" in said())
+    until(lambda: "cannot create the folder" in str(said()))
     folder.unlink()
     until(lambda: said() == {"door": DOOR})
     with using_store(url) as engine:
