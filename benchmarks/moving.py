@@ -1,8 +1,8 @@
 """What gathered looks buy on a moving face: python -m benchmarks.moving [CLIP] [--severities 3,5]
 
 A clip is played as `undercam analyze --panel` plays it, with single looks (`crop.gather_s` 0) and
-with looks gathered along the track. What is said of every look is held against what is
-said of the same clip without a display.
+with looks gathered along the track. What is said of every look is held against what is said of
+the same clip without a display.
 
     seen        share of the clear picture's looks that have one on the same place
     same_label  share of those that are called the same
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def play(clip: str, fps: float, gather_s: float, panel: str, severity: int) -> S
     settings = load(source={"analyse_fps": fps}, crop={"gather_s": gather_s})
     looks: list[FaceObserved] = []
 
-    def sink(records: list[Event]) -> None:
+    def sink(records: Sequence[Event]) -> None:
         looks.extend(record for record in records if isinstance(record, FaceObserved))
 
     display = open_display(panel, severity) if panel else None

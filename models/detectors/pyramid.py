@@ -18,7 +18,8 @@ from models.light import to_light, to_srgb
 SHRINK = 0.7
 """Pixels that become one, along each axis, for a noise of one level; they grow with its root."""
 SIZES = (0.7, 0.81, 0.93, 1.07, 1.23, 1.42)
-"""The sizes looked at, of the one so given."""
+FEW, STRONG = (0.81, 1.23), 16.0
+"""The sizes looked at, of the one so given: many where the noise is strong, else few."""
 LEAST_PX, STEP_PX = 32, 8
 CUT = 3.0
 """Per cent of a small picture's levels that are cut off at either end."""
@@ -50,11 +51,12 @@ def sizes(longer_px: int, noise: float, most_px: int) -> list[int]:
 
     >>> sizes(640, 46.0, 448)
     [96, 112, 128, 144, 168, 192]
-    >>> sizes(640, 4.0, 448)
-    [320, 368, 424, 448]
+    >>> sizes(640, 10.0, 448)
+    [232, 352]
     """
     middle = longer_px / (SHRINK * noise**0.5)
-    wanted = (STEP_PX * round(share * middle / STEP_PX) for share in SIZES)
+    shares = SIZES if noise > STRONG else FEW
+    wanted = (STEP_PX * round(share * middle / STEP_PX) for share in shares)
     return sorted({int(np.clip(px, LEAST_PX, most_px)) for px in wanted})
 
 

@@ -74,6 +74,9 @@ def test_every_look_is_told_in_the_pictures_own_pixels() -> None:
 
     found = find_in_noise(look, np.zeros((240, 320, 3), np.uint8), 40.0, 448)
     assert len(shown) == len(set(shown)) > 3
+    shown.clear()
+    find_in_noise(look, np.zeros((240, 320, 3), np.uint8), 4.0, 448)
+    assert len(shown) == 2
     assert found.boxes[0] == pytest.approx([80, 60, 160, 120], abs=1)
 
 
