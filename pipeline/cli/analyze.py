@@ -6,14 +6,14 @@ import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 from rich.table import Table
 from typer import Argument, Option
 
+from pipeline.cli.lines import Lines
 from pipeline.cli.output import OUT, data_folders, given, print_json, progress_bar, warn
 from pipeline.config import load
-from pipeline.errors import InputError
 from pipeline.frames import Frame
 from pipeline.records import Event
 from pipeline.runners.film import Film
@@ -61,14 +61,14 @@ def analyze(
         source = stack.enter_context(VideoSource(url, name, run))
         detect = open_detect(settings.detector, data_folders())
         classify = open_classify(settings.emotion)
-        lines = stack.enter_context(_writer(events)) if events else None
+        lines = stack.enter_context(Lines(events)) if events else None
         film = stack.enter_context(Film(annotate, source.fps)) if annotate else None
         bar = stack.enter_context(progress_bar(as_json))
         task = bar.add_task(name, total=source.frame_count)
 
         def sink(records: Sequence[Event]) -> None:
             if lines:
-                lines.writelines(record.to_json() + "\n" for record in records)
+                lines(records)
 
         def seen(frame: Frame, records: Sequence[Event]) -> None:
             bar.advance(task)
@@ -125,14 +125,6 @@ def _clip(name: str) -> str:
         path.parent.mkdir(exist_ok=True)
         write_sample(path)
     return str(path)
-
-
-def _writer(path: Path) -> TextIO:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise InputError("cannot write there", str(path), str(error.strerror)) from error
 
 
 def _show(result: dict[str, Any]) -> None:

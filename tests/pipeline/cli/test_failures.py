@@ -130,6 +130,7 @@ def test_events_that_cannot_be_written(
     folder = tmp_path / "events"
     folder.mkdir()
     fails(capsys, INPUT, "cannot write there", "analyze", clip, "--events", folder)
+    fails(capsys, INPUT, "No space left", "analyze", clip, "--events", "/dev/full")
 
 
 def test_database_unreachable(
