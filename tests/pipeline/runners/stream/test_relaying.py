@@ -87,7 +87,9 @@ def test_a_fault_that_nobody_foresaw_is_said(
 def test_a_damaged_outbox_stays_told(relaying: Relaying, placed: Settings, make: Any) -> None:
     path = runfile.file_of(Path(placed.outbox.folder), "door", "e1")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"not a database" * 1000)
+    whole = path.with_suffix(".part")  # an empty outbox would be taken for one that is done with
+    whole.write_bytes(b"not a database" * 1000)
+    whole.rename(path)
     until(lambda: relaying.report.damaged)
     (name,) = relaying.report.damaged
     assert name.startswith(path.stem)
