@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from models.lrdif.attention import attention
 from models.lrdif.dynamic import DTNetwork
 from models.lrdif.landmark_image import DILNetwork
 
@@ -31,7 +31,7 @@ class FusionBlock(nn.Module):
         n, tokens, width = x.shape
         qkv = self.qkv(self.norm1(x)).view(n, tokens, 3, HEADS, width // HEADS)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = functional.scaled_dot_product_attention(q, k, v)
+        mixed = attention(q, k, v)
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
         fused: Tensor = x + self.mlp(self.norm2(x))
         return fused
@@ -53,7 +53,6 @@ class Fusion(nn.Module):
         class_alone: bool = False,
     ) -> None:
         super().__init__()
-        self._class_alone = class_alone
         self.embed = nn.ModuleList(
             nn.Conv2d(c, width, side, side) for c, side in zip(channels, PATCHES, strict=True)
         )
@@ -62,14 +61,16 @@ class Fusion(nn.Module):
         self.place = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, tokens, width), std=0.02))
         self.blocks = nn.Sequential(*(FusionBlock(width) for _ in range(blocks)))
         self.norm = nn.LayerNorm(width)
+        read = torch.full((1, tokens), 0.0 if class_alone else 1 / (tokens - 1))
+        read[0, 0] = 1
+        self.register_buffer("read", read, persistent=False)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         tokens = [self.start.expand(maps[0].shape[0], -1, -1)]
         for embed, found in zip(self.embed, maps, strict=True):
             tokens.append(embed(found.permute(0, 3, 1, 2)).flatten(2).transpose(1, 2))
         x = self.blocks(torch.cat(tokens, dim=1) + self.place)
-        read = x[:, 0] if self._class_alone else x[:, 0] + x[:, 1:].mean(dim=1)
-        summary: Tensor = self.norm(read)
+        summary: Tensor = self.norm((self.read @ x).squeeze(1))
         return summary
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.baselines.resnet import ResidualBlock
+from models.lrdif.attention import attention
 from models.lrdif.landmarks import WIDTHS as LANDMARK_WIDTHS
 from models.lrdif.landmarks import LandmarkNet
 
@@ -52,12 +53,7 @@ class WindowCrossAttention(nn.Module):
         q = self.q(queries).view(n, 1, -1, self._heads, c // self._heads).transpose(2, 3)
         kv = self.kv(windows).view(n, windows.shape[1], -1, 2, self._heads, c // self._heads)
         k, v = kv.permute(3, 0, 1, 4, 2, 5).unbind(0)
-        bias = self.bias[:, self.place]  # type: ignore[index]
-        q = q.expand_as(k)
-        out = functional.scaled_dot_product_attention(
-            q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), attn_mask=bias.to(q.dtype)
-        )
-        out = out.view(n, -1, self._heads, self._side**2, c // self._heads)
+        out = attention(q, k, v, self.bias[:, self.place])  # type: ignore[index]
         projected: Tensor = self.out(out.transpose(2, 3).flatten(3))
         return from_windows(projected, h, w)
 
