@@ -31,8 +31,8 @@ from trainer.team import ALONE, Team
 from trainer.views import Views
 
 Report = Callable[[dict[str, Any]], None]
-"""Told after every epoch: stage, epoch, epochs, px, loss, lr, accuracy on what is held out, and
-there behind displays where the recipe has some."""
+"""Told after every epoch: stage, epoch, epochs, px, loss, lr, and where `is_measured` accuracy on
+what is held out, and there behind displays where the recipe has some."""
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 ELSEWHERE = "train in another run directory, or delete this one"
 
@@ -83,7 +83,7 @@ def train(
         while run.epochs_done < stage.epochs:
             measured = run.epoch(views)
             if team.is_first:
-                if held is not None:
+                if held is not None and is_measured(stage, run.epochs_done):
                     measured |= held.measured(objective, stage.name, run.average.state)
                 run.save(measured)
             report(measured)
@@ -211,6 +211,11 @@ def one_cycle(done: float, peak: float, warm_up: float = 0.25) -> float:
 def resolution_at(stage: Stage, epoch: int) -> int:
     """Pixels that epoch number `epoch` (from 0) is trained at."""
     return [px for share, px in stage.resolution if epoch >= share * stage.epochs][-1]
+
+
+def is_measured(stage: Stage, epochs_done: int) -> bool:
+    """Whether what is held out is asked now: some ten times a stage, its end among them."""
+    return (stage.epochs - epochs_done) % max(1, stage.epochs // 10) == 0
 
 
 def _check_batches(recipe: Recipe, faces: FaceSet, team: Team) -> None:

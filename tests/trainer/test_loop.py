@@ -18,7 +18,7 @@ from models.errors import ModelError
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
-from trainer.loop import Trained, digest, one_cycle, resolution_at, train
+from trainer.loop import Trained, digest, is_measured, one_cycle, resolution_at, train
 from trainer.presets import preset
 from trainer.recipes import Augment, Distil, Recipe, Stage
 
@@ -126,6 +126,14 @@ def test_what_is_reported(go: Callable[..., Trained]) -> None:
         assert line.keys() == {"stage", "epoch", "epochs", "px", "loss", "lr", "accuracy"}
         assert 0 <= line["accuracy"] <= 1
         assert 1.0 < line["loss"] < 4.0  # noise: near log 8
+
+
+@pytest.mark.parametrize("epochs", [1, 8, 19, 20, 37, 120])
+def test_a_long_stage_is_measured_about_ten_times_and_at_its_end(epochs: int) -> None:
+    measured = [done for done in range(1, epochs + 1) if is_measured(Stage("fit", epochs), done)]
+    assert measured[-1] == epochs
+    assert len({later - done for done, later in pairwise(measured)}) <= 1
+    assert min(epochs, 10) <= len(measured) < 20
 
 
 def test_nothing_held_out_nothing_measured(go: Callable[..., Trained]) -> None:
