@@ -55,6 +55,11 @@ def laid(light: Float32, warp: Float32) -> Float32:
     ).astype(np.float32)
 
 
+def after(earlier: Float32, later: Float32) -> Float32:
+    """One map (2, 3) for both: a crop moved once is sharper than one moved again and again."""
+    return (earlier @ np.vstack([later, (0, 0, 1)])).astype(np.float32)
+
+
 def is_still(light: Float32, mean: Float32) -> bool:
     """Whether a face looks as in the mean of others, but for the noise of both.
 

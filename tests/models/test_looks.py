@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.crops import CROP_PX
 from models.light import to_light
-from models.looks import Float32, alignment, is_still, laid
+from models.looks import Float32, after, alignment, is_still, laid
 
 SHIFTS = [(0.0, 0.0), (1.5, -0.75), (-4.25, 2.5), (0.3, 6.6)]
 
@@ -53,6 +53,15 @@ def test_what_is_laid_lies_where_the_other_is(picture: Float32) -> None:
     inner = slice(12, -12)
     assert np.abs(laid(first, warp) - second)[inner, inner].max() < 0.03
     assert np.abs(first - second)[inner, inner].max() > 0.2
+
+
+def test_two_maps_are_one(picture: Float32) -> None:
+    first = np.float32([[0.8, 0.1, 12], [-0.1, 0.8, 10]])
+    second = np.float32([[1, 0, -8], [0, 1, 5]])
+    twice, once = laid(laid(cut(picture), first), second), laid(cut(picture), after(first, second))
+    inner = slice(16, -16)
+    assert np.abs(twice - once)[inner, inner].max() < 0.02
+    assert np.abs(twice - laid(cut(picture), after(second, first)))[inner, inner].max() > 0.05
 
 
 def test_different_pictures_do_not_fit(picture: Float32) -> None:

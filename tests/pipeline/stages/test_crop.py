@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import skimage.data
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.crops import crop_faces
 from models.faces import Faces
+from models.light import to_light
 from pipeline.frames import CroppedFaces, Frame, FrameHeader, TrackedFaces
 from pipeline.settings import CropSettings
 from pipeline.stages.crop import Crop
@@ -61,11 +64,21 @@ def test_noise_falls_with_every_look_even_while_the_box_jitters(scene: NDArray[n
     errors = []
     for number in range(8):
         shift = float(np.random.default_rng(number).integers(-3, 4))
-        cropped = show(crop, noisy(scene, number), number / 10, shift=shift)
+        cropped = show(crop, noisy(scene, number), number / 25, shift=shift)
         assert cropped.looks.tolist() == [number + 1]
         errors.append(error(cropped, scene))
     assert errors[7] < 0.5 * errors[0]
     assert errors[3] < errors[1] < errors[0]
+
+
+def test_the_newest_look_counts_most(scene: NDArray[np.uint8]) -> None:
+    crop = Crop(CropSettings(gather_s=1.2))
+    dimmed = scene * 0.8
+    first, alone = show(crop, noisy(scene, 1), 0.0), show(Crop(CropSettings()), noisy(dimmed, 2), 0)
+    both = show(crop, noisy(dimmed, 2), 0.2)
+    assert both.looks.tolist() == [2]
+    older, newer, mean = (float(to_light(one.crops[0]).mean()) for one in (first, alone, both))
+    assert (mean - newer) / (older - newer) == pytest.approx(1 / (1 + math.e), abs=0.02)
 
 
 def test_looks_that_are_too_old_or_too_many_are_left_out(scene: NDArray[np.uint8]) -> None:
