@@ -32,7 +32,8 @@ class VideoWriter:
     """A context manager: the file appears, whole, when the block ends well, and not otherwise.
 
     Beside it grows `.NAME.PID.part`, which replaces it at the end or is removed. Without a frame no
-    file is made. One encoding thread, so that the same pictures give the same bytes everywhere.
+    file is made. One encoding thread, and no algorithm that a processor chooses, so that the same
+    pictures give the same bytes everywhere: x264's choice for AVX-512 differs from run to run.
 
     `width`, `height`: of the pictures that will come, pixels; odd ones are filled up to even by
     repeating the last row or column. `fps`: pictures in a second, where their times are not given.
@@ -102,7 +103,7 @@ class VideoWriter:
 
     def _new_stream(self, container: OutputContainer) -> VideoStream:
         height, width, _ = self._shape
-        options = {"crf": str(self._crf), "preset": PRESET}
+        options = {"crf": str(self._crf), "preset": PRESET, "x264-params": "cpu-independent=1"}
         rate = Fraction(self._fps).limit_denominator(1001)
         stream = container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height = width + width % 2, height + height % 2
