@@ -120,18 +120,30 @@ PRESETS |= {
     for recipe in (LRDIF_S, POSTER_S)
     for seen, panel in SEEN.items()
 }
+STEPS = (1, 2, 4, 8, 16, 32)
+"""Of the diffusion: the sweep of the paper's figure 6."""
 CONTROLS: dict[str, dict[str, Any]] = {
     **{restorer: {"restorer": restorer} for restorer in ("mlp", "none")},
-    **{f"t{steps}": {"steps": steps} for steps in (1, 2, 4, 8, 16, 32)},
+    **{f"t{steps}": {"steps": steps} for steps in STEPS},
     "noise": {"insert_noise": True},
 }
 """What else may restore Z, in how many steps, and with noise inserted: changes of the network."""
 CE_ALONE = {"kl": 0.0, "tau": 1.0, "l1": 0.0}
+
+
+def _brief(changes: dict[str, Any]) -> Recipe:
+    points, s1, s2 = LRDIF.stages
+    return replace(
+        LRDIF, network=LRDIF.network | changes, stages=(points, s1, replace(s2, epochs=8))
+    )
+
+
 ABLATIONS: dict[str, Recipe] = {
     **{
         f"cpu-{name}": replace(LRDIF, network=LRDIF.network | changes)
         for name, changes in CONTROLS.items()
     },
+    **{f"brief-t{steps}": _brief({"steps": steps}) for steps in STEPS},
     "cpu-ce": replace(LRDIF, objective=CE_ALONE),
     "paper": LRDIF_PAPER,
     **{
@@ -145,8 +157,9 @@ ABLATIONS: dict[str, Recipe] = {
     "paper-v2": replace(LRDIF_PAPER, objective=CE_ALONE),
     "paper-v3": LRDIF_PAPER,
 }
-"""The lean LRDif and the paper's, something taken from each. v1 to v4 are the rows of the paper's
-table 5: no diffusion, cross-entropy alone, all of it, no noise inserted; r1 stands beside v1."""
+"""The lean LRDif and the paper's, something taken from each; brief ones have 8 epochs of stage 2.
+v1 to v4 are the rows of the paper's table 5: no diffusion, cross-entropy alone, all of it, no noise
+inserted; r1 stands beside v1."""
 PRESETS |= {
     ("lrdif", f"{name}{seen}"): replace(recipe, panel=panel)
     for name, recipe in ABLATIONS.items()

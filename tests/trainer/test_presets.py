@@ -90,6 +90,9 @@ def test_controls_differ_in_the_restorer_alone(seen: str) -> None:
     for steps in (1, 2, 4, 8, 16, 32):
         swept = preset("lrdif", f"cpu-t{steps}{seen}")
         assert swept == replace(lean, network=lean.network | {"steps": steps})
+        points, s1, s2 = swept.stages
+        brief = replace(swept, stages=(points, s1, replace(s2, epochs=8)))
+        assert preset("lrdif", f"brief-t{steps}{seen}") == brief
         with torch.device("meta"):
             diffusion = LRDif(8, **swept.network).diffusion
         assert (diffusion.steps, diffusion.alpha_bars[-1]) == (steps, 0)
