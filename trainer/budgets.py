@@ -34,13 +34,18 @@ def learned_alike(one: Card, other: Card) -> bool:
     return _given(one) == _given(other)
 
 
+def is_plain(card: Card) -> bool:
+    """Whether a network is as its model stands in the paper, or of a model that has no controls."""
+    network = PLAIN | dict(card["network"])
+    return card["model"] != "lrdif" or all(network[name] == PLAIN[name] for name in PLAIN)
+
+
 def is_control(card: Card, plain: Card) -> bool:
     """Whether a network is `plain`'s without its diffusion over several steps."""
     ours, theirs = (PLAIN | dict(each["network"]) for each in (plain, card))
     less = theirs["restorer"] != PLAIN["restorer"] or theirs["steps"] == 1
     alike = all(ours.get(name) == theirs.get(name) for name in {*ours, *theirs} - PLAIN.keys())
-    same_model = card["model"] == plain["model"] == "lrdif"
-    return same_model and alike and less and all(ours[name] == PLAIN[name] for name in PLAIN)
+    return card["model"] == plain["model"] == "lrdif" and is_plain(plain) and alike and less
 
 
 def _stages(card: Card) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.udc.suites import CLEAN, complete
 from trainer import metrics
-from trainer.budgets import is_control, learned_alike, passes, saw_displays, teachers
+from trainer.budgets import is_control, is_plain, learned_alike, passes, saw_displays, teachers
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 from trainer.evaluate import Predictions, correctness
@@ -91,8 +91,9 @@ def differences(evaluated: Iterable[Evaluated], model: str, suite: str) -> list[
     for ours, a in every:
         for theirs, b in every:
             mine, other = ours.about["card"], theirs.about["card"]
+            is_ours = mine["model"] == model and is_plain(mine)
             is_rival = other["model"] != model or is_control(other, mine)
-            if mine["model"] != model or not is_rival or not _comparable(ours, theirs):
+            if not is_ours or not is_rival or not _comparable(ours, theirs):
                 continue
             told = {key: ours.about[key] for key in GROUPED_BY[2:]}
             told |= {"panel": saw_displays(mine), "learned_alike": learned_alike(mine, other)}

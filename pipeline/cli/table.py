@@ -83,8 +83,8 @@ def _show(result: dict[str, Any]) -> None:
         shown.add_row(f"{row['weights']}, {way}", str(row["n"]), *_shares(row, "{}"))
         shown.add_row(f"  {trained}", "", *_shares(row, "{}, new faces"), end_section=True)
     OUT.print(shown)
-    for gain in result["differences"]:
-        OUT.print(_sentence(gain))
+    if result["differences"]:
+        OUT.print(_gains(result["differences"]))
     for one in result.get("recomputed", []):
         if "why_not" in one:
             warn("not asked again", one["weights"], one["why_not"])
@@ -93,16 +93,30 @@ def _show(result: dict[str, Any]) -> None:
         OUT.print(f"{one['weights']}: {one['n']} faces again, at least {least:.2%} same answers")
 
 
-def _sentence(gain: dict[str, Any]) -> str:
-    """All that a difference is about: a number without its conditions says nothing."""
-    new = gain.get("deduplicated", gain)
-    low, high = (100 * edge for edge in new["interval"])
-    given = "" if gain["learned_alike"] else ", NOT trained alike"
-    return (
-        f"{gain['suite']}, {gain['averaging']}, {gain['way']}: {gain['weights']} "
-        f"{100 * new['delta']:+.2f} points against {gain['against']} "
-        f"(95 %: {low:+.2f} .. {high:+.2f}, new faces; all {gain['n']}: "
-        f"{100 * gain['delta']:+.2f}{given})"
+def _gains(differences: list[dict[str, Any]]) -> Table:
+    """A row for each pair that was asked in one way, a column for each suite."""
+    suites = list(dict.fromkeys(gain["suite"] for gain in differences))
+    pairs: dict[str, dict[str, dict[str, Any]]] = {}
+    for gain in differences:
+        way = gain["averaging"] + ("" if gain["way"] == "tiles" else f", {gain['way']}")
+        pair = f"{gain['weights']}, {way}, {gain['n']} faces\n  against {gain['against']}"
+        pair += "" if gain["learned_alike"] else "\n  NOT trained alike"
+        pairs.setdefault(pair, {})[gain["suite"]] = gain
+    shown = Table(title="Points ahead, 95 % interval; below, on new faces", show_lines=True)
+    shown.add_column("weights, averaging", overflow="fold")
+    for heading in suites:
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for pair, gains in pairs.items():
+        shown.add_row(pair, *(_points(gains.get(suite)) for suite in suites))
+    return shown
+
+
+def _points(gain: dict[str, Any] | None) -> str:
+    told = [gain, gain.get("deduplicated")] if gain else []
+    return "\n".join(
+        "{:+.1f} ({:+.1f} .. {:+.1f})".format(*(100 * x for x in (one["delta"], *one["interval"])))
+        for one in told
+        if one
     )
 
 

@@ -108,6 +108,11 @@ def test_diffusion_is_compared_with_what_stands_in_its_place(keep: Callable[...,
     assert pairs == [("lrdif-cpu", "mlp"), ("lrdif-cpu", "t1")]
 
 
+def test_a_control_is_compared_with_no_rival(keep: Callable[..., Path]) -> None:
+    keep("mlp", "lrdif", 0.8, restorer="mlp")
+    assert differences(kept_in(keep("w32", "resnet18", 0.7)), "lrdif", CLEAN) == []
+
+
 def test_what_learned_otherwise_or_saw_other_faces_is_never_compared(
     keep: Callable[..., Path],
 ) -> None:

@@ -34,6 +34,15 @@ def test_every_name_is_whole_on_a_narrow_terminal(
     assert "…" not in shown
 
 
+def test_a_pair_stands_in_one_row_with_all_suites(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["table", "--folder", str(KEPT)]) == 0
+    shown = capsys.readouterr().out.split("Points ahead")[1].splitlines()
+    assert ("clean" in shown[2], "udc" in shown[2]) == (True, True)
+    below = shown.index(next(line for line in shown if "against poster-cpu-udc" in line))
+    assert "lrdif-udc, flip, 3199 faces" in shown[below - 1]
+    assert (shown[below - 1].count(" .. "), shown[below].count(" .. ")) == (2, 2)
+
+
 def test_no_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["table", "--folder", str(tmp_path)]) == 3
     assert capsys.readouterr().err.startswith("undercam: no kept predictions: ")
