@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -48,26 +48,31 @@ class Panel:
     classes: tuple[str, ...]
 
 
-def comparable(every: Iterable[Evaluated]) -> dict[tuple[Any, ...], list[Evaluated]]:
+def comparable(every: Iterable[Evaluated]) -> dict[tuple[str, ...], list[Evaluated]]:
     """The evaluations that may stand in one drawing, by what they have in common."""
-    groups: dict[tuple[Any, ...], list[Evaluated]] = {}
+    groups: dict[tuple[str, ...], list[Evaluated]] = {}
     for one in every:
-        asked = tuple(one.about[key] for key in GROUPED_BY[2:])
-        groups.setdefault((*asked, saw_displays(one.about["card"])), []).append(one)
+        groups.setdefault(_facts(one), []).append(one)
     return groups
 
 
-def of_kept(every: Iterable[Evaluated]) -> Iterator[tuple[str, Figure]]:
-    """A name and a drawing, one after the other: confusions, severities, and steps."""
-    for group in comparable(every).values():
-        first = group[0].about
-        trained = "displays" if saw_displays(first["card"]) else "clean-trained"
-        facts = (first["data"], first["protocol"], trained, first["averaging"], first["way"])
-        asked = [*facts, str(first["n"])]
+def of_kept(every: Sequence[Evaluated]) -> Iterator[tuple[str, Figure]]:
+    """A name and a drawing, one after the other: confusions, severities, and steps. A name says
+    what not all of them have in common."""
+    groups = comparable(every)
+    telling = [len(set(values)) > 1 for values in zip(*map(_facts, every), strict=True)]
+    files = Counter((*_facts(one), one.about["weights"]) for one in every)
+    for group in groups.values():
+        facts = _facts(group[0])
+        asked = [fact for fact, tells in zip(facts, telling, strict=True) if tells]
         for one in group:
             if CLEAN in one.said:
-                name = f"{one.about['weights']} {one.about['sha256'][:8]}"
-                yield slug("confusion", name, *asked), confusion(one)
+                name = one.about["weights"]
+                twice = files[(*facts, name)] > 1
+                yield (
+                    slug("confusion", name, one.about["sha256"][:8] * twice, *asked),
+                    confusion(one),
+                )
         drawn = severity(group)
         if drawn is not None:
             yield slug("severity", *asked), drawn
@@ -168,6 +173,12 @@ def scatter(panels: Sequence[Panel], columns: int) -> Figure:
     ]
     figure.legend(handles=dots, loc="outside lower center", ncols=2 * columns, frameon=False)
     return figure
+
+
+def _facts(one: Evaluated) -> tuple[str, ...]:
+    """What was asked, how, and which condition it was trained under, as words."""
+    asked = (str(one.about[key]) for key in GROUPED_BY[2:])
+    return (*asked, "displays" if saw_displays(one.about["card"]) else "clean-trained")
 
 
 def _levels(one: Evaluated, corruption: str) -> dict[int, Predictions]:

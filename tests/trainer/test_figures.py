@@ -114,14 +114,19 @@ def test_who_saw_displays_stands_apart(keep: Callable[..., Path]) -> None:
     folder = keep("b", panel=True)
     groups = comparable(kept_in(folder))
     assert [[one.about["weights"] for one in group] for group in groups.values()] == [["a"], ["b"]]
-    names = dict(of_kept(kept_in(folder)))
-    digests = {one.about["weights"]: one.about["sha256"][:8] for one in kept_in(folder)}
-    assert set(names) == {
-        f"confusion-a-{digests['a']}-made-labels-clean-trained-flip-tiles-200",
-        "severity-made-labels-clean-trained-flip-tiles-200",
-        f"confusion-b-{digests['b']}-made-labels-displays-flip-tiles-200",
-        "severity-made-labels-displays-flip-tiles-200",
+    assert set(dict(of_kept(kept_in(folder)))) == {
+        *("confusion-a-clean-trained", "severity-clean-trained"),
+        *("confusion-b-displays", "severity-displays"),
     }
+
+
+def test_drawings_of_two_files_of_one_name_are_told_apart(keep: Callable[..., Path]) -> None:
+    one = only(keep("a"))
+    other = Evaluated(one.about | {"sha256": "f" * 64}, one.faces, one.said)
+    names = [name for name, _ in of_kept([one, other])]
+    assert names == [
+        *(f"confusion-a-{one.about['sha256'][:8]}", "confusion-a-ffffffff", "severity")
+    ]
 
 
 def test_nothing_to_compare_nothing_drawn(keep: Callable[..., Path]) -> None:

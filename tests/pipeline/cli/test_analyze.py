@@ -12,6 +12,7 @@ from models.loading import ZOO
 from pipeline.cli.analyze import camera_name
 from pipeline.cli.app import run
 from pipeline.records import EVENT_TYPES, Event, FaceObserved, TrackUpdated
+from pipeline.settings import WEIGHTS
 from pipeline.stages.video import VideoWriter
 
 WALL_CLOCK = ("classified_ms", "published_ms")
@@ -126,5 +127,7 @@ def test_crying_becomes_laughing(
     assert happiness(looks, end_s - 5, end_s) >= happiness(looks, 0, 5) + 0.2
 
 
-def test_what_is_shipped_serves() -> None:
-    assert (ZOO / "resnet18-w32.safetensors").is_file()
+def test_the_weights_that_have_a_name_are_shipped() -> None:
+    for name in WEIGHTS:
+        for learned in ("", "-udc"):
+            assert (ZOO / f"{name}{learned}.safetensors").is_file()

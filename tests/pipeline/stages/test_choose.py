@@ -48,13 +48,14 @@ def weights_of(choose: Choose, noises: Sequence[float]) -> list[str]:
 @pytest.mark.parametrize(
     ("given", "bad"),
     [
-        ({}, "resnet18-w32-udc"),
+        ({}, "resnet18-w36-udc"),
+        ({"weights": "lrdif"}, "lrdif-udc"),
         ({"weights": "own.safetensors"}, ""),
         ({"weights": "own.safetensors", "weights_bad": "other"}, "other"),
         ({"weights_bad": ""}, ""),
     ],
 )
-def test_weights_for_bad_pictures_stand_beside_the_default_ones(
+def test_weights_for_bad_pictures_stand_beside_the_shipped_ones(
     given: dict[str, str], bad: str
 ) -> None:
     """Who brings weights of their own is not answered by others, unless they say so."""
