@@ -34,6 +34,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "LRDif, T = 4": ("lrdif", {"steps": 4}),
     "LRDif, T = 1": ("lrdif", {"steps": 1}),
     "ResNet-18 w32, stem 2": ("resnet18", {"width": 32, "stem_stride": 2}),
+    "ResNet-18 w36, stem 2": ("resnet18", {"width": 36, "stem_stride": 2}),
     "ResNet-18 w48, stem 1": ("resnet18", {"width": 48, "stem_stride": 1}),
 }
 BATCHES, THREADS = (1, 8, 32), (1, 2)

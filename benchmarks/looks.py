@@ -20,6 +20,7 @@ from models.classifier import EmotionClassifier
 from models.light import to_light, to_srgb
 from models.loading import load_classifier
 from models.udc.suites import conditions, degrade
+from pipeline.settings import WEIGHTS
 from trainer.data.faceset import FaceSet
 from trainer.data.readers import open_faces
 from trainer.evaluate import Predictions, correctness, predict
@@ -54,7 +55,7 @@ def measured(classifier: EmotionClassifier, faces: FaceSet, cell: str) -> dict[s
 def main() -> None:
     """Measure, print a table, and write it as JSON beside the other results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", default="resnet18-w32")
+    parser.add_argument("--weights", default=WEIGHTS[0])
     parser.add_argument("--data", default="ferplus:public")
     parser.add_argument("--conditions", default="udc_t,udc_p")
     parser.add_argument("--limit", type=int, default=0, help="only the first N faces; 0: all")

@@ -132,7 +132,7 @@ def _observation_rows(rng: np.random.Generator, looks: Columns, now_ms: int) -> 
         yield (
             *(f"obs:{name}:{run}:{track}:{frame}", name, run, track, frame, *times),
             *(*where, 0.9, *p, LABELS[label], p[label], LABELS[smooth], 0.7, 0.3),
-            *(0.2, 0.5, 80.0, "resnet18-w32", "auto", "", ms + late),
+            *(0.2, 0.5, 80.0, "resnet18-w36", "auto", "", ms + late),
         )
 
 

@@ -91,18 +91,19 @@ class CropSettings(Section):
     )
 
 
-WEIGHTS, WEIGHTS_BAD = "resnet18-w32", "resnet18-w32-udc"
-"""The weights in models/zoo that serve unless others are asked for."""
+WEIGHTS = ("resnet18-w36", "resnet18-w32", "lrdif")
+"""The weights in models/zoo, the ones that serve unless others are asked for first; `-udc` behind a
+name: the same network's for bad pictures."""
 
 
 class EmotionSettings(Section):
     """How faces are classified."""
 
-    weights: str = Field(WEIGHTS, description="A name in models/zoo or a safetensors file.")
+    weights: str = Field(WEIGHTS[0], description="A name in models/zoo or a safetensors file.")
     weights_bad: str | None = Field(
         None,
         description="Other weights for faces in bad pictures, as behind a display; empty: none; "
-        f"unset: `{WEIGHTS_BAD}` beside the default weights, none beside others.",
+        "unset: NAME-udc beside a name in models/zoo, none beside a file.",
     )
     bad_noise: Share = Field(
         0.024, description="Noise of a track's looks, a share of full light, above which it is bad."
@@ -122,7 +123,7 @@ class EmotionSettings(Section):
     def bad(self) -> str:
         """The weights for bad pictures; empty: none."""
         if self.weights_bad is None:
-            return WEIGHTS_BAD if self.weights == WEIGHTS else ""
+            return f"{self.weights}-udc" if self.weights in WEIGHTS else ""
         return self.weights_bad
 
 

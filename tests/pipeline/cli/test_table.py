@@ -15,7 +15,7 @@ KEPT = Path(__file__).parents[3] / "docs" / "predictions"
 def test_the_shipped_weights_stand_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["table", "--folder", str(KEPT), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
-    ours = {row["averaging"]: row for row in rows if row["weights"] == "resnet18-w32"}
+    ours = {row["averaging"]: row for row in rows if row["weights"] == "resnet18-w36"}
     assert ours["flip"]["n"] == 3199
     assert 0.86 <= ours["none"]["clean"] <= ours["flip"]["clean"] < 0.9
     assert ours["flip"]["udc"] == pytest.approx(
@@ -29,7 +29,7 @@ def test_every_name_is_whole_on_a_narrow_terminal(
     monkeypatch.setenv("COLUMNS", "80")
     assert run(["table", "--folder", str(KEPT)]) == 0
     shown = capsys.readouterr().out
-    assert "resnet18-w32-udc, flip" in shown
+    assert "resnet18-w36-udc, flip" in shown
     assert "seed 1, 40 passes, displays" in shown
     assert "…" not in shown
 
