@@ -79,7 +79,7 @@ def _features(names: list[str], data: str, spec: str, limit: int, quiet: bool) -
             learned = " (displays)" * saw_displays(vars(read_card(find_weights(name))))
             for cell in cells:
                 places = laid_out(penultimate(name, under(faces, cell)))
-                title = f"{Path(name).stem}{learned}, {cell}"
+                title = f"{Path(name).stem}{learned}\n{cell}"
                 panels.append(Panel(title, places, faces.labels, faces.classes))
                 bar.advance(task)
     return scatter(panels, columns=len(cells) if len(cells) > 1 else 3)
