@@ -14,7 +14,7 @@ from pipeline.errors import ConfigError, UndercamError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI = 150
+DPI = 110
 
 
 def figures(
