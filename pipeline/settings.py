@@ -103,7 +103,7 @@ class EmotionSettings(Section):
     weights_bad: str | None = Field(
         None,
         description="Other weights for faces in bad pictures, as behind a display; empty: none; "
-        "unset: NAME-udc beside a name in models/zoo, none beside a file.",
+        f"unset: NAME-udc beside {', '.join(WEIGHTS)}; none beside others.",
     )
     bad_noise: Share = Field(
         0.024, description="Noise of a track's looks, a share of full light, above which it is bad."
