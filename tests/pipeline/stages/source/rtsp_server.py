@@ -5,8 +5,8 @@
 /stuck  H.264 whose time stamps do not move (--raw FILE)
 /sound  no pictures at all
 
-With --hang-up SECONDS it hangs up on everyone that often; with --tls FOLDER it speaks RTSPS, by the
-certificate.pem and key.pem in there.
+With --hang-up SECONDS it hangs up on each viewer so long after it began to play; with --tls FOLDER
+it speaks RTSPS, by the certificate.pem and key.pem in there.
 """
 
 import argparse
@@ -71,9 +71,14 @@ def access(given: argparse.Namespace) -> GstRtspServer.RTSPAuth:
     return made
 
 
-def hang_up(server: GstRtspServer.RTSPServer) -> bool:
-    server.client_filter(lambda _server, _client: GstRtspServer.RTSPFilterResult.REMOVE)
-    return GLib.SOURCE_CONTINUE
+def hang_up_after(server: GstRtspServer.RTSPServer, seconds: float) -> None:
+    def plays(client: GstRtspServer.RTSPClient, _context: GstRtspServer.RTSPContext) -> None:
+        GLib.timeout_add(round(seconds * 1000), client.close)
+
+    def comes(_server: GstRtspServer.RTSPServer, client: GstRtspServer.RTSPClient) -> None:
+        client.connect("play-request", plays)
+
+    server.connect("client-connected", comes)
 
 
 def main() -> None:
@@ -110,7 +115,7 @@ def main() -> None:
     mounts.add_factory("/sound", factory(sound, given))
     server.attach(None)
     if given.hang_up:
-        GLib.timeout_add(round(given.hang_up * 1000), hang_up, server)
+        hang_up_after(server, given.hang_up)
     say(str(server.get_bound_port()))
     GLib.MainLoop().run()
 
