@@ -7,7 +7,6 @@ steps unrolled. The card is JSON under `undercam.card` in the file's metadata.
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from models.loading import load_network
 from models.lrdif.network import LRDif
 from models.model_input import to_model_input
 from models.weights import CARD_KEY, ModelCard
+from models.writing import writing
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -49,7 +49,8 @@ class _Drawing(nn.Module):
 def export(name_or_path: str, out: Path) -> float:
     """Write weights as ONNX; returns the largest difference from torch's logits that was seen.
 
-    Raises ModelError for weights that cannot be exported, or whose graph answers otherwise.
+    Raises ModelError for weights that cannot be exported, or whose graph answers otherwise, and
+    UndercamError where nothing can be written.
     """
     return write(*load_network(name_or_path), out)
 
@@ -61,18 +62,13 @@ def write(network: nn.Module, card: ModelCard, out: Path) -> float:
         raise ModelError("CLIP is not part of the weights", card.name, remedy)
     inputs = _inputs(network, card)
     asked = (_Drawing(network) if isinstance(network, LRDif) else network).eval()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
+    with writing(out) as unfinished:
         _trace(asked, inputs, unfinished, card)
         _sign(unfinished, card)
         difference = _difference(asked, card, unfinished, inputs)
         if not difference <= TOLERANCE:
             what = f"the graph answers otherwise, by {difference:.2g}"
             raise ModelError(what, card.name, "use the weights themselves, and report it")
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return difference
 
 

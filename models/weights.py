@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from models.errors import ModelError
+from models.writing import writing
 
 CARD_KEY = "undercam.card"
 VERSION = 1
@@ -82,17 +83,16 @@ class ModelCard:
 def save(path: str | Path, card: ModelCard, state: State) -> None:
     """Write weights and card, floats as float16, so that a reader sees all of it or nothing.
 
-    Raises ModelError where a weight is not a number that float16 can hold.
+    Raises ModelError where a weight is not a number that float16 can hold, and UndercamError where
+    nothing can be written.
     """
     tensors = as_stored(state)
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise ModelError(f"not a number of float16 in {name}", str(path), "train it again")
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    save_file(tensors, unfinished, metadata={CARD_KEY: card.to_json()})
-    unfinished.replace(path)
+    with writing(path) as unfinished:
+        unfinished.write_bytes(to_bytes(tensors, metadata={CARD_KEY: card.to_json()}))
 
 
 def as_stored(state: State) -> State:

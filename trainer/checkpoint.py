@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from models.writing import writing
 from trainer.ema import MovingAverage
 from trainer.errors import DataError
 
@@ -40,10 +41,8 @@ def save(
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
     tensors = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    save_file(tensors, unfinished, metadata={"place": json.dumps(place.__dict__)})
-    unfinished.replace(path)
+    with writing(path) as unfinished:
+        unfinished.write_bytes(to_bytes(tensors, metadata={"place": json.dumps(place.__dict__)}))
 
 
 def read_place(path: Path) -> Place:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.detectors.opening import open_detector
 from models.lrdif.landmarks import POINTS
+from models.writing import writing
 from trainer.data.faceset import FaceSet
 from trainer.objectives.points import points_file
 
@@ -24,8 +25,8 @@ def keep_points(faces: FaceSet, run_dir: Path) -> None:
     path = points_file(faces, run_dir)
     if not path.is_file():
         points, found = find_points(faces)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, points=points, found=found)
+        with writing(path) as unfinished, unfinished.open("wb") as file:
+            np.savez(file, points=points, found=found)
 
 
 def find_points(faces: FaceSet) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -18,6 +18,7 @@ import torch
 
 from models.errors import ModelError
 from models.weights import ModelCard, State
+from models.writing import writing
 from trainer import checkpoint
 from trainer.data.faceset import FaceSet
 from trainer.ema import MovingAverage
@@ -236,8 +237,8 @@ def _claim(run_dir: Path, faces: FaceSet) -> None:
     note, own = run_dir / "faces.sha256", faces.fingerprint()
     if note.is_file() and note.read_text(encoding="ascii") != own:
         raise DataError("run on other faces", str(run_dir), ELSEWHERE)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    note.write_text(own, encoding="ascii")
+    with writing(note) as unfinished:
+        unfinished.write_text(own, encoding="ascii")
 
 
 def _untaught(batch: Batch) -> Batch:

@@ -10,10 +10,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import re
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import UndercamError
 from models.weights import read_card
+from models.writing import writing
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 from trainer.evaluate import Predictions
@@ -73,26 +71,16 @@ def write(
     """
     about = about | {"condition": condition}
     path = folder / _name(about)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
-            np.savez_compressed(
-                file,
-                about=np.array(json.dumps(about, sort_keys=True)),
-                probabilities=as_half(said.probabilities),
-                found=said.found,
-                labels=faces.labels.astype(np.uint8),
-                ids=faces.ids,
-                seen=faces.seen_in_training,
-            )
-        unfinished.replace(path)
-    except OSError as error:
-        remedy = "give a folder that this user may write to, with room left"
-        raise UndercamError(f"cannot write ({error.strerror})", str(path), remedy) from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+    with writing(path) as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(
+            file,
+            about=np.array(json.dumps(about, sort_keys=True)),
+            probabilities=as_half(said.probabilities),
+            found=said.found,
+            labels=faces.labels.astype(np.uint8),
+            ids=faces.ids,
+            seen=faces.seen_in_training,
+        )
     return path
 
 

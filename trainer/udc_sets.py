@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import UndercamError
 from models.udc.suites import DISPLAYS, degrade, noise_of
+from models.writing import unwritable
 from trainer.data.folders import listed
 from trainer.data.pictures import read_picture, write_picture
 from trainer.data.readers import open_faces
@@ -96,8 +96,7 @@ def write_set(
         _write_manifest(unfinished / MANIFEST, rows)
         unfinished.rename(out)
     except OSError as error:
-        remedy = "give a new folder where this user may write, with room left"
-        raise UndercamError(f"cannot write ({error.strerror})", str(out), remedy) from error
+        raise unwritable(out, error) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return {

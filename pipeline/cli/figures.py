@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from models.udc.suites import conditions
+from models.writing import writing
 from pipeline.cli.output import ERRORS, print_json, progress_bar
-from pipeline.errors import ConfigError, UndercamError
+from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,12 +49,8 @@ def figures(
 
 
 def _save(figure: Figure, file: Path) -> Path:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(file, dpi=DPI)
-    except OSError as error:
-        remedy = "give a folder that this user may write to, with room left"
-        raise UndercamError(f"cannot write ({error.strerror})", str(file), remedy) from error
+    with writing(file) as unfinished:
+        figure.savefig(unfinished, dpi=DPI, format="png")
     return file
 
 

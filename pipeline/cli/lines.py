@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import InputError
+from models.writing import unwritable
 from pipeline.records import Event
 
 
 class Lines:
-    """Writes records to `path`, each at once; raises InputError where there is no room or right."""
+    """Writes records to `path`, each at once; raises UndercamError where that cannot be."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -37,4 +37,4 @@ class Lines:
         try:
             yield
         except OSError as error:
-            raise InputError("cannot write there", str(self._path), str(error.strerror)) from error
+            raise unwritable(self._path, error) from error

@@ -40,6 +40,7 @@ def train(
 
     An interrupted run goes on where it stopped: give the same command again.
     """
+    from models.writing import check_writable
     from trainer.presets import preset as find_preset
     from trainer.run import load_faces, train_weights
     from trainer.team import Team, device_for
@@ -51,6 +52,7 @@ def train(
         recipe = replace(recipe, distil=distil(teachers.split(","), teach))
         name += "-taught"
     folder = run_dir or Path("runs") / f"{name}-seed{seed}"
+    check_writable(out)
 
     def report(line: dict[str, Any]) -> None:
         ERRORS.print(" ".join(f"{key} {value}" for key, value in line.items()), highlight=False)

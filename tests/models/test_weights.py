@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from models import weights
-from models.errors import ModelError
+from models.errors import ModelError, UndercamError
 from models.weights import CARD_KEY, ModelCard, State, read_card, read_state, restore, save
+from tests.disk import full_disk
 
 MakeCard = Callable[..., ModelCard]
 
@@ -176,18 +176,11 @@ def test_what_is_stored_fits_its_network(tmp_path: Path, make_card: MakeCard) ->
     assert again.state_dict()["num_batches_tracked"] == 1
 
 
-def test_a_crash_leaves_the_old_file(
-    file: Path, make_card: MakeCard, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_old_file(file: Path, make_card: MakeCard) -> None:
     old = file.read_bytes()
-
-    def half_written(tensors: State, path: Path, metadata: dict[str, str]) -> None:
-        path.write_bytes(old[:100])
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(weights, "save_file", half_written)
-    with pytest.raises(OSError, match="no space"):
+    with full_disk(100), pytest.raises(UndercamError, match="cannot write"):
         save(file, make_card(name="newer"), some_state())
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
     assert file.read_bytes() == old
 
 

@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from models.errors import UndercamError
+from tests.disk import full_disk
 from trainer import checkpoint
 from trainer.checkpoint import Place
 from trainer.ema import MovingAverage
@@ -52,17 +54,11 @@ def test_all_comes_back_and_goes_on_alike(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["fit.safetensors"]
 
 
-def test_a_crash_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "fit.safetensors"
     checkpoint.save(path, *parts(1), PLACE)
     old = path.read_bytes()
-
-    def half_written(tensors: object, to: Path, metadata: object) -> None:
-        to.write_bytes(old[:50])
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(checkpoint, "save_file", half_written)
-    with pytest.raises(OSError, match="no space"):
+    with full_disk(50), pytest.raises(UndercamError, match="cannot write"):
         checkpoint.save(path, *parts(2, steps=2), PLACE)
     assert path.read_bytes() == old
     assert checkpoint.load(path, *parts(3)) == PLACE

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import UndercamError
+from models.writing import writing
 from trainer.errors import DataError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
@@ -29,10 +29,5 @@ def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
     """
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
     _, encoded = cv2.imencode(path.suffix.lower(), bgr)
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
+    with writing(path) as unfinished:
         unfinished.write_bytes(encoded.tobytes())
-        unfinished.replace(path)
-    except OSError as error:
-        remedy = "give a path in a folder that this user may write to, with room left"
-        raise UndercamError(f"cannot write ({error.strerror})", str(path), remedy) from error

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import resource
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pipeline.bus.outbox import Outbox
 from pipeline.bus.relay import Relay
 from pipeline.errors import ServiceError
 from pipeline.records import Event, EventsLost, Mail
+from tests.disk import full_disk
 
 ROOT = Path(__file__).parents[3]
 
@@ -141,16 +141,9 @@ def test_a_camera_that_loses_nothing_is_told_to_wait(tmp_path: Path, make: Any) 
         assert outbox.has_room
 
 
-@contextmanager
-def full_disk(folder: Path) -> Iterator[None]:
+def full_now(folder: Path) -> AbstractContextManager[None]:
     """No file may grow beyond what the outbox's are now."""
-    size = max(path.stat().st_size for path in folder.iterdir())
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    return full_disk(max(path.stat().st_size for path in folder.iterdir()))
 
 
 @pytest.mark.parametrize("sheds", [True, False])
@@ -158,7 +151,7 @@ def test_full_disk_loses_and_reorders_nothing(tmp_path: Path, make: Any, sheds: 
     events = looks(make, 400)
     with Outbox(tmp_path, "door", "e1", sheds=sheds) as outbox:
         outbox.append(events[:200])
-        with full_disk(tmp_path):
+        with full_now(tmp_path):
             for event in events[200:300]:
                 outbox.append([event])
             assert "door.e1.outbox: check its disk" in outbox.trouble
@@ -173,7 +166,7 @@ def test_full_disk_loses_and_reorders_nothing(tmp_path: Path, make: Any, sheds: 
 def test_full_disk_has_its_limit_too(tmp_path: Path, make: Any) -> None:
     events = looks(make, 100)
     with Outbox(tmp_path, "door", "e1", most_rows=20) as outbox:
-        with full_disk(tmp_path):
+        with full_now(tmp_path):
             for event in events:
                 outbox.append([event])
             assert 20 <= outbox.waiting < 40
@@ -187,7 +180,7 @@ def test_full_disk_has_its_limit_too(tmp_path: Path, make: Any) -> None:
 
 def test_what_a_full_disk_takes_for_good_is_said_at_the_end(tmp_path: Path, make: Any) -> None:
     outbox = Outbox(tmp_path, "door", "e1")
-    with full_disk(tmp_path):
+    with full_now(tmp_path):
         outbox.append(looks(make, 50))
         with pytest.raises(ServiceError, match="50 events could not be written and are lost: "):
             outbox.close()

@@ -13,7 +13,7 @@ from pipeline.cli.app import run
 from pipeline.stages.video import VideoWriter
 from pipeline.store.engine import open_store
 
-USAGE, INPUT, SERVICE, MODEL = 2, 3, 4, 5
+ELSE, USAGE, INPUT, SERVICE, MODEL = 1, 2, 3, 4, 5
 
 
 @pytest.fixture
@@ -129,8 +129,31 @@ def test_events_that_cannot_be_written(
 ) -> None:
     folder = tmp_path / "events"
     folder.mkdir()
-    fails(capsys, INPUT, "cannot write there", "analyze", clip, "--events", folder)
-    fails(capsys, INPUT, "No space left", "analyze", clip, "--events", "/dev/full")
+    fails(capsys, ELSE, "cannot write (Is a directory)", "analyze", clip, "--events", folder)
+    fails(capsys, ELSE, "No space left", "analyze", clip, "--events", "/dev/full")
+
+
+@pytest.mark.parametrize("option", ["--out", "--run-dir"])
+def test_training_that_could_not_be_kept_is_not_begun(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "file").touch()
+    places = {"--out": tmp_path / "w.safetensors", "--run-dir": tmp_path / "run"}
+    places[option] = tmp_path / "file" / "x"
+    said = [part for pair in places.items() for part in pair]
+    begun = ["train", "resnet18", "--preset", "smoke", "--data", "toy", *said]
+    assert run([str(argument) for argument in begun]) == ELSE
+    printed = capsys.readouterr().err
+    assert "cannot write (Not a directory)" in printed
+    assert "epoch" not in printed
+
+
+def test_an_export_that_cannot_be_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "x.onnx"
+    fails(capsys, ELSE, "cannot write (Not a directory)", "export", "resnet18-w32", out)
 
 
 def test_database_unreachable(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ConfigError, UndercamError
 from pipeline.stages.source.file import VideoSource
 from pipeline.stages.video import VideoWriter
+from tests.disk import full_disk
 
 Picture = NDArray[np.uint8]
 COLOURS = np.array(
@@ -135,21 +135,12 @@ def test_no_frame_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """No file may grow beyond 20 kB, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.mark.usefixtures("full_disk")
 @pytest.mark.parametrize("frames", [3, 300])
 def test_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, frames: int) -> None:
     rng = np.random.default_rng(0)
     noise = (rng.integers(0, 256, (128, 192, 3), dtype=np.uint8) for _ in range(frames))
-    with pytest.raises(UndercamError, match=r"cannot write the video \(File too large\)"):
+    told = r"cannot write the video \(File too large\)"
+    with full_disk(20_000), pytest.raises(UndercamError, match=told):
         write(tmp_path / "c.mp4", noise)
     assert list(tmp_path.iterdir()) == []
 
