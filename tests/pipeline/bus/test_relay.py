@@ -25,7 +25,7 @@ from pipeline.store.engine import open_store
 from pipeline.store.intake import store_mail
 from pipeline.store.schema import gaps, observations
 from pipeline.store.writer import StoreWriter
-from tests.pipeline.bus.test_outbox import full_disk
+from tests.pipeline.bus.test_outbox import full_now
 from tests.pipeline.store.conftest import Make
 
 ROOT = Path(__file__).parents[3]
@@ -242,7 +242,7 @@ def test_a_full_disk_keeps_the_relay_from_deleting_not_from_delivering(tmp_path:
         Relay(tmp_path, receiver, batch_rows=100) as relay,
     ):
         relay.waiting  # noqa: B018 - opens the file
-        with full_disk(tmp_path):
+        with full_now(tmp_path):
             for _ in range(10):
                 relay.step()
         assert "outbox cannot be read or written: " in str(relay.fault)
