@@ -24,6 +24,7 @@ from benchmarks.kept import keep
 from models.classifier import EmotionClassifier
 from models.crops import CROP_PX, GEOMETRY
 from models.emotions import EMOTIONS
+from models.folding import folded
 from models.loading import as_classifier, build_network, load_classifier, zoo_names
 from models.precision import bfloat16_lives
 from models.weights import ModelCard
@@ -47,7 +48,8 @@ def opened(
 ) -> EmotionClassifier:
     """A classifier of untrained weights, without the mirror image."""
     card = ModelCard(*(model, model, network, EMOTIONS, 48, 1, 0.5, 0.25, GEOMETRY, "none", "none"))
-    return as_classifier(build_network(card), card, flip=False, device=device, dtype=dtype)
+    network = folded(build_network(card))
+    return as_classifier(network, card, flip=False, device=device, dtype=dtype)
 
 
 def gmacs(model: str, network: dict[str, Any]) -> float:

@@ -13,6 +13,7 @@ from models.baselines.softmax import SoftmaxClassifier
 from models.classifier import EmotionClassifier
 from models.crops import GEOMETRY
 from models.errors import ModelError
+from models.folding import folded
 from models.lrdif.classifier import LRDifClassifier
 from models.lrdif.network import LRDif, Poster
 from models.weights import ModelCard, read_card, read_state, restore
@@ -76,9 +77,10 @@ def load_network(name_or_path: str) -> tuple[nn.Module, ModelCard]:
 
 
 def load_classifier(name_or_path: str, **options: Any) -> EmotionClassifier:
-    """A classifier ready to predict; `options` are those of `as_classifier`. Raises ModelError as
-    `load_network` does."""
-    return as_classifier(*load_network(name_or_path), **options)
+    """A classifier ready to predict, and to nothing else (see `models.folding`); `options` are those
+    of `as_classifier`. Raises ModelError as `load_network` does."""
+    network, card = load_network(name_or_path)
+    return as_classifier(folded(network), card, **options)
 
 
 def as_classifier(

@@ -40,7 +40,7 @@ def test_what_is_loaded_scores_as_what_was_saved(
     assert loaded.card == card
     assert loaded.mode == "resnet18"
     wanted = SoftmaxClassifier(network, card, flip=False).predict(crops).probabilities
-    assert np.array_equal(loaded.predict(crops).probabilities, wanted)
+    np.testing.assert_allclose(loaded.predict(crops).probabilities, wanted, atol=1e-6)
 
 
 def test_a_network_takes_its_classes_from_the_labels(make_card: MakeCard) -> None:
