@@ -57,11 +57,10 @@ s1 and s2."""
 ERASED = Augment(erase_px=(7, 24))
 """A blanked square of 0.02 to 0.25 of the face, as EAC has it."""
 
-COARSE_FIRST = ((0.0, 32), (0.3, 48))
-"""Three epochs in ten see smaller faces, for half the work."""
-
 PRESETS: dict[tuple[str, str], Recipe] = {
-    ("resnet18", "w32"): replace(RESNET, stages=(Stage("fit", 32, resolution=COARSE_FIRST),)),
+    ("resnet18", "w32"): replace(
+        RESNET, stages=(Stage("fit", epochs=32, resolution=((0.0, 32), (0.3, 48))),)
+    ),
     ("resnet18", "w32-plain"): Recipe("resnet18", W32, (Stage("fit", epochs=30),)),
     ("resnet18", "w32-40"): RESNET,
     ("resnet18", "w32-40-udc"): replace(RESNET, panel=PanelDraws()),
@@ -102,16 +101,10 @@ RIVALS: dict[str, Recipe] = {
     "scn-40": replace(RESNET, objective={"rival": "scn"}),
     "rul-40": replace(RESNET, network=W32 | {"dropout": 0.4}, objective={"rival": "rul"}),
     **{f"w{width}-120": _wide(width, 120, ema=0.999) for width in (35, 48)},
-    "w48-lean-40": replace(
-        RESNET,
-        network=W32 | {"width": 48},
-        stages=(Stage("fit", 40, resolution=COARSE_FIRST),),
-    ),
 }
 """Rivals by the passes over the faces that their name ends with: 40 as the lean LRDif, 120 as
 LRDif-S. w36 has the multiply-adds of the one, 0.1 GMAC, w35 those of the other, 0.37; w48 is the
-widest that can ship, and lean, with a stem of stride 2, the widest that two cores train in an hour
-and a half."""
+widest that can ship."""
 PRESETS |= {
     ("resnet18", f"{name}{seen}"): replace(recipe, panel=panel)
     for name, recipe in RIVALS.items()
