@@ -77,8 +77,8 @@ def load_network(name_or_path: str) -> tuple[nn.Module, ModelCard]:
 
 
 def load_classifier(name_or_path: str, **options: Any) -> EmotionClassifier:
-    """A classifier ready to predict, and to nothing else (see `models.folding`); `options` are those
-    of `as_classifier`. Raises ModelError as `load_network` does."""
+    """A classifier ready to predict, and to nothing else (see `models.folding`); `options` are
+    those of `as_classifier`. Raises ModelError as `load_network` does."""
     network, card = load_network(name_or_path)
     return as_classifier(folded(network), card, **options)
 

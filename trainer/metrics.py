@@ -6,6 +6,7 @@ always wrong. Probabilities are (n, K) rows that sum to 1, confidence (n,) in 0.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,3 +108,18 @@ def paired_difference(right_a: Floats, right_b: Floats, seed: int = 0) -> Differ
     drawn = np.random.default_rng(seed).multinomial(n, faces / n, size=BOOTSTRAPS)
     low, high = np.percentile(drawn @ values / n, [2.5, 97.5])
     return Difference(float(gains.mean()), float(low), float(high))
+
+
+def mcnemar(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> float:
+    """The p-value, two-sided and exact, of A being as often right as B under one condition.
+
+    Of the faces that one names right and the other wrong, each is as likely to be either's (McNemar
+    1947). right_a, right_b (n,): whether a face was named right.
+
+    >>> round(mcnemar(np.arange(20) < 15, np.arange(20) < 10), 4)
+    0.0625
+    """
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    n = only_a + only_b
+    tail = sum(math.comb(n, k) for k in range(min(only_a, only_b) + 1))
+    return min(1.0, 2 * tail / 2**n)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,9 @@ def kept_in(folder: Path) -> list[Evaluated]:
 
 
 def rows(evaluated: Iterable[Evaluated]) -> list[dict[str, Any]]:
-    """A row for each: accuracy on clean faces, under each suite that is whole, and how sure the
-    mean over displays is; without duplicates beside."""
-    return sorted((_row(one) for one in evaluated), key=lambda row: row["weights"])
+    """A row for each: accuracy on clean faces, under each suite that is whole, and in the cells of
+    none; without duplicates beside."""
+    return sorted((_row(one) for one in evaluated), key=lambda row: _by_number(row["weights"]))
 
 
 def _row(one: Evaluated) -> dict[str, Any]:
@@ -70,19 +71,30 @@ def _row(one: Evaluated) -> dict[str, Any]:
     return row
 
 
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """Sorts t2 before t16."""
+    return [(int(part or 0), word) for word, part in re.findall(r"(\D*)(\d*)", name)]
+
+
 def suites(one: Evaluated) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Of `clean` and of each whole suite: its name and (n,) how often each face was named right."""
+    """Of `clean`, of each whole suite, and of the cells of none: its name and (n,) how often each
+    face was named right."""
     right = {cell: correctness(said, one.faces) for cell, said in one.said.items()}
-    if CLEAN in right:
-        yield CLEAN, right[CLEAN].astype(float)
-    for name, cells in complete(right).items():
+    whole = complete(right)
+    in_suites = {cell for cells in whole.values() for cell in cells}
+    for name, cells in (
+        *(((CLEAN, (CLEAN,)),) if CLEAN in right else ()),
+        *whole.items(),
+        *((cell, (cell,)) for cell in sorted(right.keys() - in_suites - {CLEAN})),
+    ):
         yield name, np.mean([right[cell] for cell in cells], axis=0)
 
 
 def differences(evaluated: Iterable[Evaluated], model: str, suite: str) -> list[dict[str, Any]]:
     """How much more often weights of `model` are right than each of another model, or than their
     own controls, that learned under the same condition, on the same faces: the face is the unit,
-    95 % interval (see `metrics.paired_difference`); once more without those seen in training.
+    95 % interval (see `metrics.paired_difference`), and of a single condition McNemar's p; once
+    more without those seen in training.
 
     `learned_alike` says whether both were given as much (see `trainer.budgets`).
     """
@@ -98,19 +110,22 @@ def differences(evaluated: Iterable[Evaluated], model: str, suite: str) -> list[
             told = {key: ours.about[key] for key in GROUPED_BY[2:]}
             told |= {"panel": saw_displays(mine), "learned_alike": learned_alike(mine, other)}
             names = {"weights": ours.about["weights"], "against": theirs.about["weights"]}
-            found.append(names | {"suite": suite} | told | _gain(a, b))
+            found.append(names | {"suite": suite} | told | _gain(a, b, suite))
             fresh = ~ours.faces.seen_in_training
             if fresh.any() and not fresh.all():
-                found[-1]["deduplicated"] = _gain(a[fresh], b[fresh])
+                found[-1]["deduplicated"] = _gain(a[fresh], b[fresh], suite)
     return found
 
 
-def _gain(a: NDArray[np.float64], b: NDArray[np.float64]) -> dict[str, Any]:
+def _gain(a: NDArray[np.float64], b: NDArray[np.float64], suite: str) -> dict[str, Any]:
     gain = metrics.paired_difference(a, b)
-    return {
+    told: dict[str, Any] = {
         "delta": round(gain.delta, 5),
         "interval": [round(gain.low, 5), round(gain.high, 5)],
     }
+    if suite == CLEAN:  # one condition: over a mean of several it would find what is not there
+        told["mcnemar_p"] = round(metrics.mcnemar(a > 0, b > 0), 5)
+    return told
 
 
 def _comparable(one: Evaluated, other: Evaluated) -> bool:
@@ -119,9 +134,9 @@ def _comparable(one: Evaluated, other: Evaluated) -> bool:
     return asked and saw_displays(one.about["card"]) == saw_displays(other.about["card"])
 
 
-def agreement(kept: Evaluated, again: Mapping[str, Predictions]) -> dict[str, float]:
-    """Of each condition asked again, the share of the first faces that get the kept answer."""
+def agreement(kept: Evaluated, again: Evaluated) -> dict[str, float]:
+    """Of each condition asked again, the share of its faces that get the kept answer."""
     return {
         cell: round(float(np.mean(said.answers == kept.said[cell].answers[: len(said.answers)])), 5)
-        for cell, said in again.items()
+        for cell, said in again.said.items()
     }

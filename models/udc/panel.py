@@ -95,7 +95,9 @@ Generators = Generator | Sequence[Generator]
 def through(
     pictures: Pictures, panels: Panels, generators: Generators, padding: Padding = "reflect"
 ) -> Pictures:
-    """Pictures (n, h, w) grey or (n, h, w, 3) RGB uint8 as the camera under the panel sees them."""
+    """Pictures (n, h, w) grey or (n, h, w, 3) RGB uint8 as the camera under the panel sees them.
+    Raises ValueError for others, and where panels or generators do not fit n."""
+    check_pictures(pictures)
     stacked = pictures if pictures.ndim == 4 else pictures[..., None]
     x = torch.from_numpy(stacked / np.float64(255)).permute(0, 3, 1, 2)
     levels = (see(x, panels, generators, padding) * 255).round().to(torch.uint8)
@@ -113,8 +115,13 @@ def expose(
 ) -> Tensor:
     """The sensor's report of sRGB (n, c, h, w) in 0..1: linear light before it is cut to 0..1.
 
-    Returns the same shape, float64. Raises ValueError where panels or generators do not fit n.
+    Returns the same shape, float64. Raises ValueError for other shapes, for values that are not
+    finite, and where panels or generators do not fit n.
     """
+    if x.ndim != 4 or x.shape[1] not in (1, 3):
+        raise ValueError(f"pictures: expected (n, 1 or 3, h, w), got {tuple(x.shape)}")
+    if not x.isfinite().all():
+        raise ValueError("pictures: expected values 0..1, got some that are not finite")
     panel = _columns(panels, len(x), x.device)
     spacing, lens = panel["spacing_px"], panel["lens_px"]
     light = blur(to_linear(x.double()), panel["open_x"], panel["open_y"], spacing, lens, padding)
@@ -127,6 +134,14 @@ def expose(
     expected = torch.where(noisy, light * transmitted * panel["white_e"], 0)
     counted = torch.minimum(_counted(expected, panel["read_e"], generators), panel["well_e"])
     return torch.where(noisy, counted / panel["white_e"], light * transmitted) * gain
+
+
+def check_pictures(pictures: Pictures) -> None:
+    """Raises ValueError for what is not (n, h, w) grey or (n, h, w, 3) RGB, uint8."""
+    shape, is_rgb = pictures.shape, pictures.ndim == 4 and pictures.shape[-1] == 3
+    if pictures.dtype != np.uint8 or not (pictures.ndim == 3 or is_rgb):
+        wanted = "(n, h, w) or (n, h, w, 3) uint8"
+        raise ValueError(f"pictures: expected {wanted}, got {shape} {pictures.dtype}")
 
 
 def to_linear(x: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.udc.optics import blur
-from models.udc.panel import FACE_PX, Panel, Pictures, through
+from models.udc.panel import FACE_PX, Panel, Pictures, check_pictures, through
 
 CLEAN = "clean"
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -127,9 +127,10 @@ def degrade(
 ) -> Pictures:
     """Aligned tiles (n, h, w) grey or (n, h, w, 3) RGB uint8 under a condition, the same shape.
 
-    `ids` (n,) and the data set's name choose each tile's noise. Raises ValueError for an unknown
-    cell.
+    `ids` (n,) and the data set's name choose each tile's noise. Raises ValueError for other tiles,
+    for ids that do not fit, and for an unknown cell.
     """
+    check_pictures(tiles)
     if cell == CLEAN:
         return tiles
     if len(ids) != len(tiles):

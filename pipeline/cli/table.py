@@ -21,67 +21,86 @@ def table(
         Path, Option(help="Where `undercam evaluate --keep` wrote predictions.")
     ] = Path("docs/predictions"),
     recompute: Annotated[
-        bool, Option("--recompute", help="Ask the weights again, and say how many answers agree.")
+        bool,
+        Option("--recompute", help="Ask the weights again, and say how many answers are the same."),
     ] = False,
     limit: Annotated[int, Option(help="With --recompute: only the first N faces.", min=1)] = 800,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare all models: accuracy on clean faces and behind simulated displays."""
     from models.udc.suites import CLEAN
-    from trainer.tables import UDC, differences, kept_in, rows
+    from trainer.tables import UDC, agreement, differences, kept_in, rows
 
     every = kept_in(folder)
+    told: list[dict[str, Any]] = []
+    if recompute:
+        kept, every = every, []
+        for one in kept:
+            said = {"weights": one.about["weights"], "averaging": one.about["averaging"]}
+            why_not = _cannot_be_asked(one)
+            if why_not:
+                told.append(said | {"why_not": why_not})
+                continue
+            again = _again(one, limit, as_json)
+            every.append(again)
+            told.append(said | {"n": again.about["n"], "same_answers": agreement(one, again)})
     result: dict[str, Any] = {
         "rows": rows(every),
         "differences": differences(every, "lrdif", CLEAN) + differences(every, "lrdif", UDC),
     }
     if recompute:
-        result["recomputed"] = [_again(one, limit, as_json) for one in every]
+        result["recomputed"] = told
     if as_json:
         print_json(result)
     else:
         _show(result)
 
 
-def _again(one: Evaluated, limit: int, quiet: bool) -> dict[str, Any]:
-    """The same question to the same weights, on the first faces; nothing where they are away."""
+def _cannot_be_asked(one: Evaluated) -> str:
+    """Why these weights cannot be asked once more; "" where they can."""
     from models.errors import ModelError
-    from models.loading import find_weights, load_classifier
+    from models.loading import find_weights
+    from trainer.report import sha256_of
+
+    try:
+        path = find_weights(one.about["weights"])
+    except ModelError:
+        return "not among the weights that are shipped"
+    is_other = sha256_of(path) != one.about["sha256"] or one.about["way"] != "tiles"
+    return "kept of other weights, or through a video" * is_other
+
+
+def _again(one: Evaluated, limit: int, quiet: bool) -> Evaluated:
+    """The same questions to the same weights, on the first `limit` of the faces at the most."""
+    from models.loading import load_classifier
     from trainer.data.readers import open_faces
     from trainer.evaluate import predict, under
-    from trainer.report import sha256_of
-    from trainer.tables import agreement
+    from trainer.tables import Evaluated
 
     name = one.about["weights"]
-    told = {"weights": name, "averaging": one.about["averaging"]}
-    try:
-        path = find_weights(name)
-    except ModelError:
-        return told | {"why_not": "not among the weights that are shipped"}
-    if sha256_of(path) != one.about["sha256"] or one.about["way"] != "tiles":
-        return told | {"why_not": "kept of other weights, or through a video"}
-    faces = open_faces(one.about["data"], one.about["protocol"])[:limit]
-    classifier = load_classifier(str(path), flip=one.about["averaging"] == "flip")
+    faces = open_faces(one.about["data"], one.about["protocol"])[: min(limit, one.about["n"])]
+    classifier = load_classifier(name, flip=one.about["averaging"] == "flip")
     with progress_bar(quiet) as bar:
         task = bar.add_task(name, total=len(one.said))
-        again = {}
+        said = {}
         for cell in one.said:
-            again[cell] = predict(classifier, under(faces, cell))
+            said[cell] = predict(classifier, under(faces, cell))
             bar.advance(task)
-    return told | {"n": len(faces), "same_answers": agreement(one, again)}
+    return Evaluated(one.about | {"n": len(faces)}, faces, said)
 
 
 def _show(result: dict[str, Any]) -> None:
     shown = Table(title="Accuracy; below, on faces that do not also stand in the training data")
     shown.add_column("weights, averaging")
-    for heading in ("faces", *SHOWN):
+    headings = _headings(result["rows"])
+    for heading in ("faces", *headings):
         shown.add_column(heading, justify="right", no_wrap=True)
     for row in result["rows"]:
         trained = f"seed {row['seed']}, {row['passes']} passes"
         trained += ", displays" * row["panel"] + ", taught" * bool(row["teachers"])
         way = row["averaging"] + ("" if row["way"] == "tiles" else f", {row['way']}")
-        shown.add_row(f"{row['weights']}, {way}", str(row["n"]), *_shares(row, "{}"))
-        shown.add_row(f"  {trained}", "", *_shares(row, "{}, new faces"), end_section=True)
+        shown.add_row(f"{row['weights']}, {way}", str(row["n"]), *_shares(row, headings))
+        shown.add_row(f"  {trained}", "", *_shares(row, headings, ", new faces"), end_section=True)
     OUT.print(shown)
     if result["differences"]:
         OUT.print(_gains(result["differences"]))
@@ -120,6 +139,13 @@ def _points(gain: dict[str, Any] | None) -> str:
     )
 
 
-def _shares(row: dict[str, Any], key: str) -> list[str]:
-    named = [key.format(name) for name in SHOWN]
+def _headings(rows: list[dict[str, Any]]) -> list[str]:
+    """The suites that some row has, and the cells that stand for none."""
+    named = {name for row in rows for name in row}
+    cells = sorted(name for name in named if "/" in name and "," not in name)
+    return [name for name in SHOWN if name in named] + cells
+
+
+def _shares(row: dict[str, Any], headings: list[str], ending: str = "") -> list[str]:
+    named = [name + ending for name in headings]
     return [f"{row[name]:.2%}" if name in row else "" for name in named]

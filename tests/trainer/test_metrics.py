@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
 from sklearn import metrics as oracle
 
 from trainer import metrics
@@ -168,3 +169,14 @@ def _quiet_oracle() -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
         yield
+
+
+@pytest.mark.parametrize(
+    ("only_a", "only_b"), [(0, 0), (1, 0), (9, 3), (3, 9), (40, 41), (120, 80)]
+)
+def test_mcnemar_is_the_exact_sign_test_of_what_differs(only_a: int, only_b: int) -> None:
+    a = np.repeat([True, True, False, False], [50, only_a, only_b, 7])
+    b = np.repeat([True, False, True, False], [50, only_a, only_b, 7])
+    n = only_a + only_b
+    wanted = stats.binomtest(only_a, n, 0.5).pvalue if n else 1.0
+    assert metrics.mcnemar(a, b) == pytest.approx(wanted, rel=1e-9)

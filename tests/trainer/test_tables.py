@@ -18,7 +18,7 @@ from trainer.errors import DataError
 from trainer.evaluate import Predictions
 from trainer.predictions import facts, write
 from trainer.recipes import PanelDraws, Stage
-from trainer.tables import UDC, agreement, differences, kept_in, rows
+from trainer.tables import UDC, Evaluated, agreement, differences, kept_in, rows
 
 CELLS = (CLEAN, *conditions("udc_t,udc_p"))
 N = 200
@@ -75,6 +75,23 @@ def test_a_suite_that_is_not_whole_has_no_mean(keep: Callable[..., Path]) -> Non
     assert row["udc_p"] == 0.75
     assert "udc_t" not in row
     assert UDC not in row
+    assert row["udc_t/2"] == 0.75, "a cell of no whole suite stands for itself"
+    assert not any(name in row for name in ("udc_t/3", "udc_p/1"))
+
+
+def test_rows_stand_in_the_order_of_their_numbers(keep: Callable[..., Path]) -> None:
+    for name in ("t16", "t2", "t1", "s"):
+        folder = keep(name, "lrdif", 0.75)
+    assert [row["weights"] for row in rows(kept_in(folder))] == ["s", "t1", "t2", "t16"]
+
+
+def test_one_condition_has_a_p_value_and_a_mean_of_many_none(keep: Callable[..., Path]) -> None:
+    keep("lrdif-cpu", "lrdif", 0.8)
+    folder = keep("w32", "resnet18", 0.7)
+    (clean,) = differences(kept_in(folder), "lrdif", CLEAN)
+    assert clean["mcnemar_p"] < 1e-4, "twenty faces of 200 are right with one alone"
+    (behind,) = differences(kept_in(folder), "lrdif", UDC)
+    assert "mcnemar_p" not in behind
 
 
 def test_weights_are_compared_on_the_same_faces_by_face(keep: Callable[..., Path]) -> None:
@@ -128,7 +145,8 @@ def test_asked_again_the_answers_are_counted(keep: Callable[..., Path]) -> None:
     other = one.said[CLEAN].probabilities[:few].copy()
     other[:5] = np.roll(other[:5], 1, axis=1)
     again = Predictions(other, np.ones(few, bool))
-    assert agreement(one, {CLEAN: again}) == {CLEAN: 0.9}
+    first = one.faces[np.arange(N) < few]
+    assert agreement(one, Evaluated(one.about, first, {CLEAN: again})) == {CLEAN: 0.9}
 
 
 def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:

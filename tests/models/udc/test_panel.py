@@ -193,6 +193,26 @@ def test_panels_and_generators_for_another_batch() -> None:
         through(tiles(3), panel, generators([1, 2]))
 
 
+@pytest.mark.parametrize(
+    "pictures",
+    [tiles(2).astype(np.float32), tiles(2)[0], tiles(2, (4,)), tiles(2, (1,)), np.zeros(3, "u1")],
+    ids=["floats", "one picture", "RGBA", "a grey channel", "a row"],
+)
+def test_what_is_no_batch_of_pictures(pictures: Any) -> None:
+    with pytest.raises(ValueError, match=r"pictures: expected \(n, h, w\) or \(n, h, w, 3\) uint8"):
+        through(pictures, Panel(0.5, 0.5, 0.5, 1, 1000), default_rng(0))
+
+
+@pytest.mark.parametrize("white_e", [1000.0, math.inf])
+def test_values_that_are_no_light(white_e: float) -> None:
+    x = torch.rand(2, 1, 48, 48)
+    x[1, 0, 5, 5] = math.nan
+    with pytest.raises(ValueError, match="some that are not finite"):
+        see(x, Panel(0.5, 0.5, 0.5, 1, white_e), default_rng(0))
+    with pytest.raises(ValueError, match=r"expected \(n, 1 or 3, h, w\), got \(2, 48, 48\)"):
+        see(x[:, 0], Panel(0.5, 0.5, 0.5, 1, white_e), default_rng(0))
+
+
 @pytest.mark.needs("gpu")
 def test_every_device_sees_the_same_picture() -> None:
     panel = Panel(0.48, 0.48, 0.05, 2.5, 4005)

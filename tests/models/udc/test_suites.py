@@ -70,6 +70,27 @@ def test_unknown_names(name: str) -> None:
         conditions(f"clean,{name}")
 
 
+SEVERITY_TABLE = """
+0.70 0.70 1.0 10024   0.80 0.40  1.0 10024
+0.50 0.50 1.5 4005    0.70 0.20  1.5 10024
+0.35 0.35 2.0 4005    0.60 0.10  2.0 4005
+0.21 0.20 2.5 1608    0.48 0.05  2.5 4005
+0.21 0.20 3.2 654     0.48 0.029 3.2 4005
+"""
+"""Open share, transmission, spacing, electrons of white: of a T-OLED, then of a P-OLED; a line a
+severity."""
+
+
+def test_every_severity_is_the_one_agreed_on() -> None:
+    for level, line in enumerate(SEVERITY_TABLE.split("\n")[1:-1]):
+        numbers = [float(number) for number in line.split()]
+        for name, wanted in (("udc_t", numbers[:4]), ("udc_p", numbers[4:])):
+            p = PANELS[name][level]
+            assert [p.open_x, p.transmission, p.spacing_px, p.white_e] == wanted
+            assert p.open_y == (p.open_x if name == "udc_p" else 1)
+            assert (p.lens_px, p.read_e, p.well_e, p.auto_exposure) == (0.5, 4.87, 15506, 1)
+
+
 @pytest.mark.parametrize(
     ("cell", "signal_to_noise"), [("udc_t/4", 24.8), ("udc_t/5", 20.4), ("udc_p/5", 19.8)]
 )
@@ -175,6 +196,13 @@ def test_a_larger_tile_is_harmed_alike(ramps: NDArray[np.uint8]) -> None:
         seen = degrade(large, range(9), "made", cell)
         down = np.stack([cv2.resize(t, (48, 48), interpolation=cv2.INTER_AREA) for t in seen])
         assert (down.astype(float) - ramps).std() == pytest.approx(small.std(), rel=0.15)
+
+
+@pytest.mark.parametrize("cell", ["clean", *(f"{name}/1" for name in CORRUPTIONS)])
+def test_tiles_that_are_no_pictures(ramps: NDArray[np.uint8], cell: str) -> None:
+    broken = np.full(ramps.shape, np.nan, np.float32)
+    with pytest.raises(ValueError, match="pictures: expected"):
+        degrade(broken, range(9), "made", cell)  # type: ignore[arg-type]
 
 
 def test_unknown_cells_and_ids_that_do_not_fit(ramps: NDArray[np.uint8]) -> None:

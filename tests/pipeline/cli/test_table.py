@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,29 @@ def test_a_pair_stands_in_one_row_with_all_suites(capsys: pytest.CaptureFixture[
     below = shown.index(next(line for line in shown if "against poster-cpu-udc" in line))
     assert "lrdif-udc, flip, 3199 faces" in shown[below - 1]
     assert (shown[below - 1].count(" .. "), shown[below].count(" .. ")) == (2, 2)
+
+
+@pytest.mark.needs("data")
+def test_asked_again_the_tables_are_of_the_new_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights that are not shipped cannot be asked, and are left out with the reason."""
+    for name in ("resnet18-w36", "lrdif", "poster-cpu"):
+        for path in KEPT.glob(f"{name}-ferplus-public-clean_*.npz"):
+            shutil.copy(path, tmp_path)
+    command = ["table", "--folder", str(tmp_path), "--recompute", "--limit", "60", "--json"]
+    assert run(command) == 0
+    result = json.loads(capsys.readouterr().out)
+    told = {(one["weights"], one["averaging"]): one for one in result["recomputed"]}
+    assert "not among the weights" in told["poster-cpu", "flip"]["why_not"]
+    asked = {pair: one for pair, one in told.items() if pair[0] != "poster-cpu"}
+    assert len(asked) == 4
+    for one in asked.values():
+        assert (one["n"], one["same_answers"]) == (60, {"clean": 1.0})
+    assert {(row["weights"], row["n"]) for row in result["rows"]} == {
+        *(("resnet18-w36", 60), ("lrdif", 60)),
+    }
+    assert [gain["n"] for gain in result["differences"]] == [60, 60]
 
 
 def test_no_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
