@@ -246,7 +246,9 @@ class CameraSettings(Section):
     )
     enabled: bool = Field(True, description="Whether it is read.")
     under_display: bool | None = Field(
-        None, description="Whether emotion.weights_bad score its faces; unset: as their noise says."
+        None,
+        description="Whether emotion.weights_bad score its faces, and every picture is conditioned "
+        "for detection; unset: as their noise says.",
     )
     analyse_fps: float | None = Field(
         None, ge=0, le=240, description="Instead of source.analyse_fps."

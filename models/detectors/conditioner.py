@@ -67,6 +67,11 @@ class Conditioned:
         self.name = detector.name
         self._detector, self._when = detector, when
 
+    def behind_display(self) -> Conditioned:
+        """The same for a camera that is known to sit behind a display: what would be measured first
+        is conditioned whatever it measures."""
+        return Conditioned(self._detector, "always" if self._when == "auto" else self._when)
+
     def detect(self, image: Picture) -> Faces:
         """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first."""
         if self._when != "never":

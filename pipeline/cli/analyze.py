@@ -39,6 +39,10 @@ def analyze(
     fps: Annotated[float | None, Option(help="Frames analysed a second; 0: all.")] = None,
     panel: Annotated[str, Option(help="Look through a display: t-oled or p-oled.")] = "",
     severity: Annotated[int, Option(help="Of the panel, 1 to 5.")] = 3,
+    under_display: Annotated[
+        bool | None,
+        Option("--under-display/--clear", help="What it was filmed through; else by its noise."),
+    ] = None,
     camera: Annotated[str, Option(help="Name in the records. Default: the file's.")] = "",
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -57,9 +61,9 @@ def analyze(
         url = _clip(clip)
         name = camera or camera_name(Path(clip).stem)
         display = open_display(panel, severity) if panel else None
-        run = run_id(url, settings.of_looks() + (display.name if display else ""))
+        run = run_id(url, settings.of_looks(under_display) + (display.name if display else ""))
         source = stack.enter_context(VideoSource(url, name, run))
-        detect = open_detect(settings.detector, data_folders())
+        detect = open_detect(settings.detector, data_folders()).for_camera(under_display)
         classify = open_classify(settings.emotion)
         lines = stack.enter_context(Lines(events)) if events else None
         film = stack.enter_context(Film(annotate, source.fps)) if annotate else None
@@ -76,7 +80,12 @@ def analyze(
                 film.show(frame, records)
 
         see = display.frame if display else None
-        summary = run_camera(source, detect, classify, settings, sink, display=see, seen=seen)
+        summary = run_camera(
+            *(source, detect, classify, settings, sink),
+            under_display=under_display,
+            display=see,
+            seen=seen,
+        )
     if source.damage:
         warn("damaged clip", clip, source.damage)
     result = {**as_dict(summary, detect.name, name, run), "damage": source.damage}

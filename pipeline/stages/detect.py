@@ -22,6 +22,13 @@ class Detect:
         self._least_px = least_px
         self.name = detector.name
 
+    def for_camera(self, under_display: bool | None) -> Detect:
+        """The stage for a camera by its own word: one that sits behind a display has every picture
+        conditioned, of others the picture decides (see `models.detectors.conditioner`)."""
+        if under_display and isinstance(self._detector, Conditioned):
+            return Detect(self._detector.behind_display(), self._least_px)
+        return self
+
     def __call__(self, image: Picture) -> Faces:
         """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first."""
         faces = self._detector.detect(image)

@@ -21,6 +21,7 @@ from pipeline.records import CameraStatus, Event, FaceObserved
 from pipeline.runners.inline import Ask, run_camera
 from pipeline.runners.stream.lease import CONNECTING, ENDED, FAILED, STOPPED, Lease, Report
 from pipeline.runners.stream.sources import Opened, open_source
+from pipeline.stages.detect import Detect
 from pipeline.stages.watch import Watch
 
 ROOM_S = 0.1
@@ -32,7 +33,7 @@ class Parts:
     """What the cameras of one process share."""
 
     settings: Settings
-    detect: Callable[[Picture], Faces]
+    detect: Detect
     metrics: CameraMetrics
     clock: Clock = wall_clock
     monotonic: Callable[[], float] = time.monotonic
@@ -100,6 +101,8 @@ class CameraRun:
 
     def _run(self, opened: Opened, outbox: Outbox) -> None:
         source, clock, metrics = opened.source, self._parts.clock, self._parts.metrics
+        under_display = self.lease.settings.under_display
+        look = self._parts.detect.for_camera(under_display)
         watch = Watch(source.camera, source.run, clock)
 
         def sink(events: Sequence[Event]) -> None:
@@ -112,7 +115,7 @@ class CameraRun:
 
         def detect(image: Picture) -> Faces:
             with metrics.stage_seconds.labels("detect").time():
-                faces = self._parts.detect(image)
+                faces = look(image)
             self._analysed += 1
             return faces
 
@@ -130,7 +133,7 @@ class CameraRun:
             sink,
             pace=opened.pace,
             watch=watch,
-            under_display=self.lease.settings.under_display,
+            under_display=under_display,
             clock=clock,
             seen=seen,
             stop=self._is_over,

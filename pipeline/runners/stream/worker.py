@@ -9,8 +9,6 @@ from uuid import uuid4
 
 import numpy as np
 
-from models.detectors.base import Picture
-from models.faces import Faces
 from pipeline.clock import Clock, wall_clock
 from pipeline.config import Settings
 from pipeline.metrics import CameraMetrics
@@ -18,7 +16,7 @@ from pipeline.runners.inline import Ask
 from pipeline.runners.stream.camera import CameraRun, Parts
 from pipeline.runners.stream.lease import Heard, Lease
 from pipeline.settings import DetectorSettings
-from pipeline.stages.detect import open_detect
+from pipeline.stages.detect import Detect, open_detect
 
 AskFor = Callable[[Lease, CameraMetrics], Ask]
 """Opens a camera's way to the classifier."""
@@ -36,7 +34,7 @@ class CameraWorker:
         ask_for: AskFor,
         folders: Sequence[Path] = (),
         *,
-        detect: Callable[[Picture], Faces] | None = None,
+        detect: Detect | None = None,
         clock: Clock = wall_clock,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -113,6 +113,19 @@ def test_a_panel_before_the_camera(capsys: pytest.CaptureFixture[str], tmp_path:
     assert "no such panel: lcd" in capsys.readouterr().err
 
 
+def test_a_clip_may_say_what_it_was_filmed_through(
+    capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path
+) -> None:
+    clip, told, runs = data / "media" / "pyfeat_single_face.mp4", {}, set()
+    for way in ("--under-display", "--clear"):
+        runs.add(analyze(capsys, clip, "--fps", 2, way, "--events", tmp_path / way)["run"])
+        looks = [each for each in records(tmp_path / way) if isinstance(each, FaceObserved)]
+        told[way] = {(look.model, look.reason) for look in looks}
+    assert len(runs) == 2
+    assert told["--under-display"] == {("resnet18-w36-udc", "camera under a display")}
+    assert {model for model, _ in told["--clear"]} == {"resnet18-w36"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("detector", ["centerface", "scrfd"])
 def test_crying_becomes_laughing(

@@ -22,7 +22,6 @@ from pipeline.stages import classify as classify_stage
 from pipeline.stages.choose import Choose
 from pipeline.stages.classify import Classify, open_classify
 from pipeline.stages.crop import Crop
-from pipeline.stages.detect import Detect
 from pipeline.stages.observe import Observe
 
 HEADER = FrameHeader("door", "e1", 0, 0.0, 0, 0, "media", 200, 100)
@@ -84,27 +83,6 @@ def test_weights_with_other_labels_do_not_serve() -> None:
 def test_a_device_that_is_not_there_is_one_clear_error() -> None:
     with pytest.raises(ModelError, match=r"emotion\.device"):
         open_classify(EmotionSettings(device="cuda:7"))
-
-
-def test_small_faces_are_left_out() -> None:
-    class Two:
-        name = "two"
-
-        def detect(self, image: NDArray[np.uint8]) -> Faces:
-            return faces((0, 0, 40, 15.9), (0, 0, 16, 40))
-
-    found = Detect(Two(), least_px=16)(np.zeros((100, 200, 3), np.uint8))
-    assert found.boxes.tolist() == [[0, 0, 16, 40]]
-
-
-def test_no_face_passes_as_no_face() -> None:
-    class Blind:
-        name = "blind"
-
-        def detect(self, image: NDArray[np.uint8]) -> Faces:
-            return Faces.none()
-
-    assert len(Detect(Blind(), 16)(np.zeros((10, 10, 3), np.uint8))) == 0
 
 
 @pytest.fixture
