@@ -1,4 +1,4 @@
-"""What gathered looks buy on a moving face: python -m benchmarks.moving [CLIP] [--severities 3,5]
+"""What gathered looks buy on a moving face: python -m benchmarks.moving [CLIP] [--weights W]
 
 A clip is played as `undercam analyze --panel` plays it, with single looks (`crop.gather_s` 0) and
 with looks gathered along the track. What is said of every look is held against what is said of
@@ -30,6 +30,7 @@ from models.faces import iou
 from pipeline.config import load
 from pipeline.records import Event, FaceObserved
 from pipeline.runners.inline import run_camera
+from pipeline.settings import EmotionSettings
 from pipeline.stages.classify import open_classify
 from pipeline.stages.detect import open_detect
 from pipeline.stages.display import open_display
@@ -52,9 +53,11 @@ class Said:
     probabilities: NDArray[np.float32]
 
 
-def play(clip: str, fps: float, gather_s: float, panel: str, severity: int) -> Said:
+def play(clip: str, weights: str, fps: float, gather_s: float, panel: str, severity: int) -> Said:
     """What is said of every look at every face of the clip."""
-    settings = load(source={"analyse_fps": fps}, crop={"gather_s": gather_s})
+    settings = load(
+        source={"analyse_fps": fps}, crop={"gather_s": gather_s}, emotion={"weights": weights}
+    )
     looks: list[FaceObserved] = []
 
     def sink(records: Sequence[Event]) -> None:
@@ -113,22 +116,25 @@ def main() -> None:
     """Measure, print a table, and write it as JSON beside the other results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clip", nargs="?", default="")
+    parser.add_argument("--weights", default=EmotionSettings().weights)
     parser.add_argument("--panels", default="t-oled,p-oled")
     parser.add_argument("--severities", default="3,5")
     parser.add_argument("--fps", type=float, default=12.0)
     given = parser.parse_args()
     clip = given.clip or str(Path(os.environ["UNDERCAM_DATA"]) / CLIP)
-    clear = play(clip, given.fps, 0.0, "", 1)
+    asked = (clip, given.weights, given.fps)
+    clear = play(*asked, 0.0, "", 1)
     print(f"{Path(clip).name}, {len(clear.frames)} looks, {given.fps:g} a second")
     table: dict[str, Any] = {}
     for panel in given.panels.split(","):
         for severity in map(int, given.severities.split(",")):
             for gather_s in GATHER_S:
-                bad = play(clip, given.fps, gather_s, panel, severity)
+                bad = play(*asked, gather_s, panel, severity)
                 row = compared(clear, bad, given.fps)
                 table[f"{panel}/{severity}, {gather_s:g} s"] = row
                 print(f"{panel}/{severity}, {gather_s:g} s  " + json.dumps(row), flush=True)
-    keep("moving", {"clip": Path(clip).name, "fps": given.fps, "figures": table})
+    about = {"clip": Path(clip).name, "weights": given.weights, "fps": given.fps}
+    keep(f"moving-{given.weights}", about | {"figures": table})
 
 
 if __name__ == "__main__":

@@ -32,9 +32,10 @@ from trainer.team import ALONE, Team
 from trainer.views import Views
 
 Report = Callable[[dict[str, Any]], None]
-"""Told after every epoch: stage, epoch, epochs, px, loss, lr, and where `is_measured` accuracy on
-what is held out, and there behind displays where the recipe has some."""
+"""Told after every epoch: stage, epoch, epochs, px, loss, lr, what the objective tells, and where
+`is_measured` accuracy on what is held out, and there behind displays where the recipe has some."""
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+REACHED_BY = 50
 ELSEWHERE = "train in another run directory, or delete this one"
 
 
@@ -118,6 +119,7 @@ class _StageRun:
         self._seed = seed
         self._dtype = dtype
         self._trained = objective.parameters(stage.name)
+        self._still = list(self._trained)
         self._optimizer = OPTIMIZERS[stage.optimizer](
             self._trained, lr=stage.lr, weight_decay=stage.weight_decay, fused=True
         )
@@ -168,6 +170,7 @@ class _StageRun:
             "px": size,
             "loss": round(total / len(batches), 5),
             "lr": round(lr, 7),
+            **self.objective.told(),
         }
 
     def _step(self, batch: Batch) -> float:
@@ -176,7 +179,7 @@ class _StageRun:
             loss = self.objective.loss(self.stage.name, self._taught(batch))
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        if self._steps_done == 0:
+        if self._steps_done < REACHED_BY:
             self._check_reach()
         self._team.average_gradients(self._trained)
         self._optimizer.step()
@@ -185,12 +188,15 @@ class _StageRun:
         return float(loss.detach())
 
     def _check_reach(self) -> None:
-        """A parameter that the loss does not reach would stay as it was drawn, unseen."""
-        names = {id(value): name for name, value in self.network.named_parameters()}
-        lost = [names[id(value)] for value in self._trained if value.grad is None]
-        if lost:
-            where = f"stage {self.stage.name}"
-            raise ModelError(f"no gradient for {lost[0]}", where, "leave it out of the stage")
+        """A parameter that the loss does not reach would stay as it was drawn, unseen: each has a
+        gradient at the first step, and one other than zero within `REACHED_BY` steps."""
+        lost = [value for value in self._still if value.grad is None]
+        self._still = [v for v in self._still if v.grad is None or not v.grad.any()]
+        if lost or (self._still and self._steps_done == REACHED_BY - 1):
+            names = {id(value): name for name, value in self.network.named_parameters()}
+            where = f"stage {self.stage.name}, step {self._steps_done + 1}"
+            what = f"no gradient for {names[id((lost or self._still)[0])]}"
+            raise ModelError(what, where, "leave it out of the stage")
 
 
 def rate(stage: Stage, done: float) -> float:

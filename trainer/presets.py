@@ -116,8 +116,8 @@ POSTER_S = replace(
     stages=(LRDIF.stages[0], Stage("fit", epochs=120, lr=5e-4, ema=0.999)),
 )
 PRESETS |= {
-    (recipe.model, f"s{seen}"): replace(recipe, panel=panel)
-    for recipe in (LRDIF_S, POSTER_S)
+    (recipe.model, f"{name}{seen}"): replace(recipe, panel=panel)
+    for recipe, name in ((LRDIF_S, "s"), (LRDIF_S, "ours"), (POSTER_S, "s"))
     for seen, panel in SEEN.items()
 }
 STEPS = (1, 2, 4, 8, 16, 32)

@@ -11,7 +11,6 @@ manifest's `random_split` is one of the same size that pays no heed to persons.
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 import shutil
 from collections import Counter
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 
 from models.udc.suites import DISPLAYS, degrade, noise_of
 from models.writing import unwritable
-from trainer.data.folders import listed
+from trainer.data.folders import drawn, listed
 from trainer.data.pictures import read_picture, write_picture
 from trainer.data.readers import open_faces
 from trainer.errors import DataError
@@ -154,10 +153,9 @@ def _harmed(original: Original, name: str, out: Path, cells: Sequence[str]) -> d
 
 def _split_at_random(rows: list[dict[str, str]]) -> None:
     """Add `random_split`: as many tested pictures as the other split has, drawn by their ids."""
-    tested = sum(row["split"] == "test" for row in rows)
-    drawn = sorted(rows, key=lambda row: hashlib.sha256(row["id"].encode()).digest())
-    for place, row in enumerate(drawn):
-        row["random_split"] = "test" if place < tested else "train"
+    tested = drawn((row["id"] for row in rows), sum(row["split"] == "test" for row in rows))
+    for row in rows:
+        row["random_split"] = "test" if row["id"] in tested else "train"
 
 
 def _write_manifest(path: Path, rows: Sequence[dict[str, str]]) -> None:

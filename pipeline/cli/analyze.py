@@ -26,6 +26,10 @@ from pipeline.stages.source.address import run_id
 from pipeline.stages.source.file import VideoSource
 
 SAMPLE = "sample"
+UnderDisplay = Annotated[
+    bool | None,
+    Option("--under-display/--clear", help="What it was filmed through; else by its noise."),
+]
 
 
 def analyze(
@@ -39,10 +43,7 @@ def analyze(
     fps: Annotated[float | None, Option(help="Frames analysed a second; 0: all.")] = None,
     panel: Annotated[str, Option(help="Look through a display: t-oled or p-oled.")] = "",
     severity: Annotated[int, Option(help="Of the panel, 1 to 5.")] = 3,
-    under_display: Annotated[
-        bool | None,
-        Option("--under-display/--clear", help="What it was filmed through; else by its noise."),
-    ] = None,
+    under_display: UnderDisplay = None,
     camera: Annotated[str, Option(help="Name in the records. Default: the file's.")] = "",
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -70,10 +71,6 @@ def analyze(
         bar = stack.enter_context(progress_bar(as_json))
         task = bar.add_task(name, total=source.frame_count)
 
-        def sink(records: Sequence[Event]) -> None:
-            if lines:
-                lines(records)
-
         def seen(frame: Frame, records: Sequence[Event]) -> None:
             bar.advance(task)
             if film:
@@ -81,7 +78,7 @@ def analyze(
 
         see = display.frame if display else None
         summary = run_camera(
-            *(source, detect, classify, settings, sink),
+            *(source, detect, classify, settings, lines or _nowhere),
             under_display=under_display,
             display=see,
             seen=seen,
@@ -93,6 +90,10 @@ def analyze(
         print_json(result)
     else:
         _show(result)
+
+
+def _nowhere(records: Sequence[Event]) -> None:
+    """Nobody asked for them."""
 
 
 def camera_name(text: str) -> str:

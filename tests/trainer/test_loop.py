@@ -208,6 +208,36 @@ def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_checkpoint(
     assert not (tmp_path / "run" / "fit.safetensors").exists()
 
 
+class PartlyDeaf(nn.Module):
+    """`lost` is never asked; `still` is, and multiplied by nothing."""
+
+    def __init__(self, lost: bool) -> None:
+        super().__init__()
+        self.head = nn.Linear(1, 8)
+        self.still = nn.Linear(1, 8)
+        if lost:
+            self.lost = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = x.mean(dim=(1, 2, 3))[:, None]
+        return torch.as_tensor(self.head(mean) + 0 * self.still(mean))
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"), [(True, "no gradient for lost: .* step 1:"), (False, "still.*, step 50:")]
+)
+def test_a_parameter_that_the_loss_does_not_reach_ends_the_run(
+    go: Callable[..., Trained],
+    make_recipe: MakeRecipe,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: bool,
+    told: str,
+) -> None:
+    monkeypatch.setattr("trainer.objectives.softmax.build_network", lambda card: PartlyDeaf(lost))
+    with pytest.raises(ModelError, match=told):
+        go(recipe=make_recipe(epochs=26), validation=None)  # two steps an epoch
+
+
 OLD_RUNS = {
     ("lrdif", "cpu-udc"): "19f545b4dde1f64042c7b1229f14c04c3a19eac7e0f3063913ca9007be67475e",
     ("resnet18", "w32"): "fe0cf00139a5bd3673c18ce78fa2e3be33e406cbbadcbebb1d432128d49c778a",

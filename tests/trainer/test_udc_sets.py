@@ -12,6 +12,7 @@ import pytest
 from models.emotions import KDEF_CODES, RAFDB_LABELS
 from models.errors import UndercamError
 from models.udc.suites import conditions, degrade
+from trainer.data.folders import listed
 from trainer.data.pictures import read_picture
 from trainer.data.readers import open_faces
 from trainer.errors import DataError
@@ -105,6 +106,10 @@ def test_kdef_has_a_split_without_shared_persons_and_a_random_one(tmp_path: Path
     tested = [row for row in rows if row["random_split"] == "test"]
     assert len(tested) == sum(row["split"] == "test" for row in rows) == 14 * 7
     assert {Path(row["id"]).stem[1:4] for row in tested} & subjects["train"]
+    for split in ("train", "test"):  # of the originals a reader takes the same
+        wanted = {row["id"] for row in rows if row["random_split"] == split}
+        read = listed("kdef-random", root, split)
+        assert {path.relative_to(root).as_posix() for path, _ in read} == wanted
 
 
 def test_grey_tiles_are_those_of_the_condition(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
     plain       DIR/[train|test/]CLASS/*.png            class folders, named in words
     rafdb       DIR/EmoLabel/list_patition_label.txt    with DIR/Image/aligned/*_aligned.jpg
     kdef        DIR/**/AF01ANS.JPG                      subject and expression in the name
+    kdef-random the same, its test split drawn by picture: persons stand on both sides
     affectnet   DIR/train_set|val_set/images/*.jpg      with annotations/*_exp.npy
     sfew        DIR/Train|Val/CLASS/*.png
 
@@ -11,7 +12,8 @@ Pictures are read as RGB and brought to 112 x 112, whole: they hold one aligned 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,19 @@ def _rafdb(root: Path, split: str) -> Labelled:
     return found
 
 
+def drawn(ids: Iterable[str], count: int) -> set[str]:
+    """So many of some pictures' ids, drawn by their digests: the same on every machine."""
+    return set(sorted(ids, key=lambda one: hashlib.sha256(one.encode()).digest())[:count])
+
+
+def _kdef_random(root: Path, split: str) -> Labelled:
+    tested = _kdef(root, "test")
+    found = {path.relative_to(root).as_posix(): (path, label) for path, label in tested}
+    found |= {p.relative_to(root).as_posix(): (p, label) for p, label in _kdef(root, "train")}
+    chosen = drawn(found, len(tested))
+    return [one for name, one in found.items() if (name in chosen) == (split == "test")]
+
+
 def _kdef(root: Path, split: str) -> Labelled:
     named = [(path, path.stem.upper()) for path in _pictures(root)]
     found = [(path, name) for path, name in named if name[4:6] in KDEF_CODES]
@@ -136,6 +151,7 @@ LAYOUTS: dict[str, Callable[[Path, str], Labelled]] = {
     "plain": _plain,
     "rafdb": _rafdb,
     "kdef": _kdef,
+    "kdef-random": _kdef_random,
     "affectnet": _affectnet,
     "sfew": _sfew,
 }

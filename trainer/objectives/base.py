@@ -49,6 +49,10 @@ class Objective(Protocol):
         """The loss of a batch, a scalar; the network is in training mode."""
         ...
 
+    def told(self) -> dict[str, float]:
+        """What the batches since it was last asked said beside their loss, by name."""
+        ...
+
     def logits(self, stage: str, x: Tensor, ids: NDArray[np.int64]) -> Tensor | None:
         """Answers (n, K) of the network, in evaluation mode, for faces (n, c, px, px) and their
         ids; None in a stage whose answers would say nothing."""

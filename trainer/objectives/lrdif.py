@@ -55,6 +55,7 @@ class LRDifObjective:
         self.network = nn.ModuleDict({WITH_LABEL: self.with_label, WITHOUT: self.without})
         self.weights = Weights(**recipe.objective)
         self._card = card
+        self._explained: list[Tensor] = []
         self._learns_points = any(stage.name == "points" for stage in recipe.stages)
 
     def prepare(self, faces: FaceSet, run_dir: Path) -> None:
@@ -102,6 +103,7 @@ class LRDifObjective:
         start, *noises = self._noise(wanted)
         z = self.without.restore(batch.x, self.without.diffusion.forward(wanted, start), noises)
         loss = self.prior_loss(z.float(), wanted.float())
+        self._explained.append(explained(z.detach().float(), wanted.float()))
         if stage == "s2a":
             return loss
         answers = self.without.former(batch.x, z)
@@ -121,6 +123,15 @@ class LRDifObjective:
         kl = functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)
         return w.kl * kl + w.l1 * functional.l1_loss(z, wanted)
 
+    def told(self) -> dict[str, float]:
+        """`z_r2`: how much of Z stage 2 restores, mean over the batches (see `explained`). A
+        divergence near zero would not say so: it is blind to a shift, and small wherever Z is."""
+        if not self._explained:
+            return {}
+        share = float(torch.stack(self._explained).mean())
+        self._explained.clear()
+        return {"z_r2": round(share, 5)}
+
     def _noise(self, like: Tensor) -> list[Tensor]:
         diffusion = self.without.diffusion
         count = diffusion.steps if diffusion.insert_noise else 1
@@ -136,6 +147,12 @@ class LRDifObjective:
     def product(self, state: State) -> State:
         """Stage 2 alone: nothing that ever saw a label."""
         return part_of(state, WITHOUT)
+
+
+def explained(z: Tensor, wanted: Tensor) -> Tensor:
+    """The share of the variance of `wanted` (n, C) over a batch that `z` explains, R^2: 1 all of
+    it, 0 no more than the batch's mean, below 0 less."""
+    return 1 - (z - wanted).square().sum() / (wanted - wanted.mean(dim=0)).square().sum()
 
 
 def _lrdif(card: ModelCard) -> LRDif:

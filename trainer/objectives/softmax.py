@@ -36,6 +36,10 @@ class SoftmaxObjective:
         """Cross-entropy against the shares of the votes."""
         return functional.cross_entropy(self.network(batch.x).float(), batch.targets)
 
+    def told(self) -> dict[str, float]:
+        """Nothing beside the loss."""
+        return {}
+
     def logits(self, stage: str, x: Tensor, ids: NDArray[np.int64]) -> Tensor | None:
         """The network's answers."""
         answers: Tensor = self.network(x)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import r2_score
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,7 +20,7 @@ from models.lrdif.network import LRDif
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.objectives.base import Batch
-from trainer.objectives.lrdif import LRDifObjective
+from trainer.objectives.lrdif import LRDifObjective, explained
 from trainer.recipes import Recipe
 
 Made = tuple[Recipe, ModelCard]
@@ -93,6 +94,30 @@ def test_the_divergence_alone_proves_nothing(make_lrdif: MakeLRDif) -> None:
     small = 0.01 * torch.randn(2, 4000, 128, generator=torch.Generator().manual_seed(0))
     assert float(kl.prior_loss(*small)) == pytest.approx(1e-4, rel=0.05)
     assert float(l1.prior_loss(*small)) == pytest.approx(0.0113, rel=0.02)
+
+
+def test_the_share_of_z_that_is_explained() -> None:
+    """Beside scikit-learn's R^2 for all coordinates together; a shift does not hide in it."""
+    z, wanted = random_pair()
+    assert explained(wanted, wanted) == 1
+    assert explained(wanted.mean(dim=0).expand_as(wanted), wanted) == pytest.approx(0, abs=1e-12)
+    assert explained(wanted + 7, wanted) < -1
+    reference = r2_score(wanted, z.detach(), multioutput="variance_weighted")
+    assert float(explained(z.detach(), wanted)) == pytest.approx(reference)
+
+
+def test_what_z_explains_is_told_once_an_epoch(make_lrdif: MakeLRDif, batch: Batch) -> None:
+    objective = objective_of(make_lrdif())
+    for stage in ("points", "s1"):
+        objective.begin(stage)
+    assert objective.told() == {}
+    objective.begin("s2")
+    shares = []
+    for _ in range(2):
+        objective.loss("s2", batch)
+        shares.append(float(objective._explained[-1]))
+    assert objective.told() == {"z_r2": pytest.approx(np.mean(shares), abs=1e-5)}
+    assert objective.told() == {}
 
 
 def test_the_teacher_is_asked_in_evaluation_and_learns_nothing(
