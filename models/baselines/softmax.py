@@ -49,11 +49,14 @@ class SoftmaxClassifier:
     def said(self, crops: Crops, ids: NDArray[np.int64] | None = None) -> Float32:
         """Probabilities of each draw: (draws, n, K) float32.
 
-        Raises ModelError for crops of another shape, and for scores that are not numbers.
+        Raises ModelError for crops of another shape, and for scores that are not numbers;
+        ValueError for other than one id a crop.
         """
         if len(crops) == 0:
             return np.zeros((self.draws, 0, len(self.card.labels)), np.float32)
         ids = np.zeros(len(crops), np.int64) if ids is None else ids
+        if ids.shape != (len(crops),):
+            raise ValueError(f"ids: expected ({len(crops)},), got {ids.shape}")
         x = to_model_input(crops, self.card, self._device)
         kind, is_other = torch.device(self._device).type, self._dtype != torch.float32
         with torch.inference_mode(), torch.autocast(kind, self._dtype, enabled=is_other):

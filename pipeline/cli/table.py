@@ -13,6 +13,9 @@ from pipeline.cli.output import OUT, print_json, progress_bar, warn
 if TYPE_CHECKING:
     from trainer.tables import Evaluated
 
+NOT_RUN = {"RAF-DB": "data set not at hand", "KDEF": "data set not at hand"}
+"""What the paper's tables have beside FER+. `undercam udc` makes their display versions for those
+who have the originals, and `evaluate --data folder:rafdb:DIR|folder:kdef:DIR --keep` their rows."""
 SHOWN = ("clean", "udc_t", "udc_p", "udc")
 
 
@@ -48,6 +51,7 @@ def table(
         "rows": rows(every),
         "differences": differences(every, "lrdif", CLEAN) + differences(every, "lrdif", UDC),
     }
+    result["not_run"] = NOT_RUN
     if recompute:
         result["recomputed"] = told
     if as_json:
@@ -104,6 +108,8 @@ def _show(result: dict[str, Any]) -> None:
     OUT.print(shown)
     if result["differences"]:
         OUT.print(_gains(result["differences"]))
+    for name, why in result["not_run"].items():
+        OUT.print(f"{name}: not run: {why}")
     for one in result.get("recomputed", []):
         if "why_not" in one:
             warn("not asked again", one["weights"], one["why_not"])

@@ -215,7 +215,7 @@ def test_what_is_loaded_scores_as_what_was_saved(
         for name, value in as_stored(network.state_dict()).items()
     })  # fmt: skip
     wanted = LRDifClassifier(network, small_card()).predict(crops, IDS).probabilities
-    assert np.array_equal(loaded.predict(crops, IDS).probabilities, wanted)
+    np.testing.assert_allclose(loaded.predict(crops, IDS).probabilities, wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -226,6 +226,11 @@ def test_what_is_loaded_scores_as_what_was_saved(
 def test_crops_of_another_kind(weights: Path, crops: Crops, crop: Callable[[Crops], Crops]) -> None:
     with pytest.raises(ModelError, match=r"crops of shape .*: give \(n, 112, 112, 3\) uint8 RGB"):
         load_classifier(str(weights)).predict(crop(crops))
+
+
+def test_an_id_belongs_to_one_crop(make_classifier: Make, crops: Crops) -> None:
+    with pytest.raises(ValueError, match=rf"ids: expected \({len(crops)},\), got \(1,\)"):
+        make_classifier().predict(crops, np.zeros(1, np.int64))
 
 
 def written(path: Path, card: ModelCard, state: dict[str, Tensor]) -> str:

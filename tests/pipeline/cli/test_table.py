@@ -33,6 +33,7 @@ def test_every_name_is_whole_on_a_narrow_terminal(
     assert "resnet18-w36-udc, flip" in shown
     assert "seed 1, 40 passes, displays" in shown
     assert "…" not in shown
+    assert "RAF-DB: not run: data set not at hand" in shown
 
 
 def test_a_pair_stands_in_one_row_with_all_suites(capsys: pytest.CaptureFixture[str]) -> None:
