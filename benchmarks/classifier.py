@@ -48,8 +48,8 @@ def opened(
 ) -> EmotionClassifier:
     """A classifier of untrained weights, without the mirror image."""
     card = ModelCard(*(model, model, network, EMOTIONS, 48, 1, 0.5, 0.25, GEOMETRY, "none", "none"))
-    network = folded(build_network(card))
-    return as_classifier(network, card, flip=False, device=device, dtype=dtype)
+    drawn = folded(build_network(card))
+    return as_classifier(drawn, card, flip=False, device=device, dtype=dtype)
 
 
 def gmacs(model: str, network: dict[str, Any]) -> float:

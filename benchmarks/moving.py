@@ -134,7 +134,7 @@ def main() -> None:
                 table[f"{panel}/{severity}, {gather_s:g} s"] = row
                 print(f"{panel}/{severity}, {gather_s:g} s  " + json.dumps(row), flush=True)
     about = {"clip": Path(clip).name, "weights": given.weights, "fps": given.fps}
-    keep(f"moving-{given.weights}", about | {"figures": table})
+    keep(f"moving-{Path(given.weights).stem}", about | {"figures": table})
 
 
 if __name__ == "__main__":

@@ -71,22 +71,20 @@ def _row(one: Evaluated) -> dict[str, Any]:
     return row
 
 
-def _by_number(name: str) -> list[tuple[int, str]]:
+def _by_number(name: str) -> list[tuple[str, int]]:
     """Sorts t2 before t16."""
-    return [(int(part or 0), word) for word, part in re.findall(r"(\D*)(\d*)", name)]
+    return [(word, int(number or 0)) for word, number in re.findall(r"(\D*)(\d*)", name)]
 
 
 def suites(one: Evaluated) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Of `clean`, of each whole suite, and of the cells of none: its name and (n,) how often each
     face was named right."""
     right = {cell: correctness(said, one.faces) for cell, said in one.said.items()}
-    whole = complete(right)
-    in_suites = {cell for cells in whole.values() for cell in cells}
-    for name, cells in (
-        *(((CLEAN, (CLEAN,)),) if CLEAN in right else ()),
-        *whole.items(),
-        *((cell, (cell,)) for cell in sorted(right.keys() - in_suites - {CLEAN})),
-    ):
+    cells_of: dict[str, tuple[str, ...]] = {CLEAN: (CLEAN,)} if CLEAN in right else {}
+    cells_of |= complete(right)
+    alone = right.keys() - {cell for cells in cells_of.values() for cell in cells}
+    cells_of |= {cell: (cell,) for cell in sorted(alone)}
+    for name, cells in cells_of.items():
         yield name, np.mean([right[cell] for cell in cells], axis=0)
 
 

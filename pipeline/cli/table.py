@@ -32,32 +32,42 @@ def table(
 ) -> None:
     """Compare all models: accuracy on clean faces and behind simulated displays."""
     from models.udc.suites import CLEAN
-    from trainer.tables import UDC, agreement, differences, kept_in, rows
+    from trainer.tables import UDC, differences, kept_in, rows
 
     every = kept_in(folder)
     told: list[dict[str, Any]] = []
     if recompute:
-        kept, every = every, []
-        for one in kept:
-            said = {"weights": one.about["weights"], "averaging": one.about["averaging"]}
-            why_not = _cannot_be_asked(one)
-            if why_not:
-                told.append(said | {"why_not": why_not})
-                continue
-            again = _again(one, limit, as_json)
-            every.append(again)
-            told.append(said | {"n": again.about["n"], "same_answers": agreement(one, again)})
+        every, told = _recomputed(every, limit, as_json)
     result: dict[str, Any] = {
         "rows": rows(every),
         "differences": differences(every, "lrdif", CLEAN) + differences(every, "lrdif", UDC),
+        "not_run": NOT_RUN,
+        "recomputed": told,
     }
-    result["not_run"] = NOT_RUN
-    if recompute:
-        result["recomputed"] = told
     if as_json:
         print_json(result)
     else:
         _show(result)
+
+
+def _recomputed(
+    kept: list[Evaluated], limit: int, quiet: bool
+) -> tuple[list[Evaluated], list[dict[str, Any]]]:
+    """What the weights say now, and of each how far that was kept, or why it was not asked."""
+    from trainer.tables import agreement
+
+    every: list[Evaluated] = []
+    told: list[dict[str, Any]] = []
+    for one in kept:
+        about: dict[str, Any] = {name: one.about[name] for name in ("weights", "averaging")}
+        why_not = _cannot_be_asked(one)
+        if why_not:
+            told.append(about | {"why_not": why_not})
+            continue
+        again = _again(one, limit, quiet)
+        every.append(again)
+        told.append(about | {"n": again.about["n"], "same_answers": agreement(one, again)})
+    return every, told
 
 
 def _cannot_be_asked(one: Evaluated) -> str:
@@ -110,7 +120,7 @@ def _show(result: dict[str, Any]) -> None:
         OUT.print(_gains(result["differences"]))
     for name, why in result["not_run"].items():
         OUT.print(f"{name}: not run: {why}")
-    for one in result.get("recomputed", []):
+    for one in result["recomputed"]:
         if "why_not" in one:
             warn("not asked again", one["weights"], one["why_not"])
             continue

@@ -80,9 +80,9 @@ def test_a_suite_that_is_not_whole_has_no_mean(keep: Callable[..., Path]) -> Non
 
 
 def test_rows_stand_in_the_order_of_their_numbers(keep: Callable[..., Path]) -> None:
-    for name in ("t16", "t2", "t1", "s"):
+    for name in ("x", "t16", "t2", "t1", "s"):
         folder = keep(name, "lrdif", 0.75)
-    assert [row["weights"] for row in rows(kept_in(folder))] == ["s", "t1", "t2", "t16"]
+    assert [row["weights"] for row in rows(kept_in(folder))] == ["s", "t1", "t2", "t16", "x"]
 
 
 def test_one_condition_has_a_p_value_and_a_mean_of_many_none(keep: Callable[..., Path]) -> None:
