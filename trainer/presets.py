@@ -129,6 +129,8 @@ CONTROLS: dict[str, dict[str, Any]] = {
 }
 """What else may restore Z, in how many steps, and with noise inserted: changes of the network."""
 CE_ALONE = {"kl": 0.0, "tau": 1.0, "l1": 0.0}
+DOUBT = {"doubt": 0.33}
+"""Of stage 1's labels: what stage 2 restores of Z is right two times in three (docs/LOG.md)."""
 
 
 def _brief(changes: dict[str, Any]) -> Recipe:
@@ -144,6 +146,8 @@ ABLATIONS: dict[str, Recipe] = {
         for name, changes in CONTROLS.items()
     },
     **{f"brief-t{steps}": _brief({"steps": steps}) for steps in STEPS},
+    "brief-doubt": replace(_brief({}), objective=DOUBT),
+    "cpu-doubt": replace(LRDIF, objective=DOUBT),
     "cpu-ce": replace(LRDIF, objective=CE_ALONE),
     "paper": LRDIF_PAPER,
     **{

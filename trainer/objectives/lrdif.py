@@ -31,12 +31,15 @@ WITH_LABEL, WITHOUT = "with_label", "without"
 class Weights:
     """Of the losses on Z beside cross-entropy (eq. 18): `kl` at temperature `tau`, and `l1`.
 
-    kl 1, tau 1, l1 0 is the paper's; kl 0, l1 0 is cross-entropy alone.
+    kl 1, tau 1, l1 0 is the paper's; kl 0, l1 0 is cross-entropy alone. `doubt` is the share of
+    stage 1's faces whose Z is made of another face's label: about as often as stage 2 will be wrong
+    of it, so that the face is looked at too. 0 is the paper's.
     """
 
     kl: float = 0.1
     tau: float = 1.0
     l1: float = 1.0
+    doubt: float = 0.0
 
 
 class LRDifObjective:
@@ -97,7 +100,7 @@ class LRDifObjective:
         if stage == "points":
             return self._points.loss(self._landmarks.train(), batch)
         if stage == "s1":
-            answers = self.with_label(batch.x, batch.targets)
+            answers = self.with_label(batch.x, self._told(batch.targets))
             return functional.cross_entropy(answers.float(), batch.targets)
         wanted = self.teacher(batch)
         start, *noises = self._noise(wanted)
@@ -108,6 +111,14 @@ class LRDifObjective:
             return loss
         answers = self.without.former(batch.x, z)
         return loss + functional.cross_entropy(answers.float(), batch.targets)
+
+    def _told(self, labels: Tensor) -> Tensor:
+        """The labels (n, K), some of them another face's of the batch."""
+        if not self.weights.doubt:
+            return labels
+        n, device = len(labels), labels.device
+        others = labels[torch.randperm(n, device=device)]
+        return torch.where(torch.rand(n, 1, device=device) < self.weights.doubt, others, labels)
 
     @torch.no_grad()
     def teacher(self, batch: Batch) -> Tensor:

@@ -167,6 +167,37 @@ def test_what_a_stage_moves_gets_a_gradient(
     assert reached - {id(value) for value in given} <= set()
 
 
+@pytest.mark.parametrize("doubt", [0.0, 0.33, 1.0])
+def test_some_labels_of_stage_one_are_another_faces(make_lrdif: MakeLRDif, doubt: float) -> None:
+    """The share that is asked for, each a label of the batch; the target stays the face's own."""
+    objective = objective_of(make_lrdif(objective={"doubt": doubt}))
+    labels = torch.eye(2000)
+    told = objective._told(labels)
+    own = (told == labels).all(dim=1)
+    assert float(own.float().mean()) == pytest.approx(1 - doubt, abs=3 * 0.0105 + 0.001)
+    assert torch.equal(told.sum(dim=1), torch.ones(2000))
+    assert torch.equal(told[own], labels[own])
+
+
+def test_doubt_changes_what_stage_one_is_fed_and_nothing_else(
+    make_lrdif: MakeLRDif, batch: Batch
+) -> None:
+    losses = {}
+    for doubt in (0.0, 1.0):
+        objective = objective_of(make_lrdif(objective={"doubt": doubt}))
+        torch.manual_seed(3)
+        stage_one = objective.loss("s1", batch)
+        torch.manual_seed(3)
+        others = batch.targets[torch.randperm(len(batch.targets))]
+        fed = others if doubt else batch.targets
+        wanted = functional.cross_entropy(objective.with_label(batch.x, fed), batch.targets)
+        torch.testing.assert_close(stage_one, wanted)
+        objective.begin("s2")
+        torch.manual_seed(3)
+        losses[doubt] = objective.loss("s2", batch)
+    torch.testing.assert_close(losses[0.0], losses[1.0])
+
+
 def test_losses_of_the_stages(make_lrdif: MakeLRDif, batch: Batch) -> None:
     objective = objective_of(make_lrdif())
     objective.begin("s2")
