@@ -53,7 +53,8 @@ def kept_in(folder: Path) -> list[Evaluated]:
 def rows(evaluated: Iterable[Evaluated]) -> list[dict[str, Any]]:
     """A row for each: accuracy on clean faces, under each suite that is whole, and in the cells of
     none; without duplicates beside."""
-    return sorted((_row(one) for one in evaluated), key=lambda row: _by_number(row["weights"]))
+    found = (_row(one) for one in evaluated)
+    return sorted(found, key=lambda row: (_by_number(row["weights"]), row["averaging"]))
 
 
 def _row(one: Evaluated) -> dict[str, Any]:
