@@ -28,12 +28,12 @@ WITH_LABEL, WITHOUT = "with_label", "without"
 
 
 @dataclass(frozen=True)
-class Weights:
-    """Of the losses on Z beside cross-entropy (eq. 18): `kl` at temperature `tau`, and `l1`.
+class Settings:
+    """Weights of the losses on Z beside cross-entropy (eq. 18), `kl` at temperature `tau` and `l1`;
+    and `doubt`, the share of stage 1's faces whose Z is made of another face's label, about as
+    often as stage 2 will be wrong of it, so that the face is looked at too.
 
-    kl 1, tau 1, l1 0 is the paper's; kl 0, l1 0 is cross-entropy alone. `doubt` is the share of
-    stage 1's faces whose Z is made of another face's label: about as often as stage 2 will be wrong
-    of it, so that the face is looked at too. 0 is the paper's.
+    kl 1, tau 1, l1 0, doubt 0 is the paper's; kl 0, l1 0 is cross-entropy alone.
     """
 
     kl: float = 0.1
@@ -56,7 +56,7 @@ class LRDifObjective:
         if self.without.clip:
             check_input(card)
         self.network = nn.ModuleDict({WITH_LABEL: self.with_label, WITHOUT: self.without})
-        self.weights = Weights(**recipe.objective)
+        self.settings = Settings(**recipe.objective)
         self._card = card
         self._explained: list[Tensor] = []
         self._learns_points = any(stage.name == "points" for stage in recipe.stages)
@@ -114,11 +114,11 @@ class LRDifObjective:
 
     def _told(self, labels: Tensor) -> Tensor:
         """The labels (n, K), some of them another face's of the batch."""
-        if not self.weights.doubt:
+        if not self.settings.doubt:
             return labels
         n, device = len(labels), labels.device
         others = labels[torch.randperm(n, device=device)]
-        return torch.where(torch.rand(n, 1, device=device) < self.weights.doubt, others, labels)
+        return torch.where(torch.rand(n, 1, device=device) < self.settings.doubt, others, labels)
 
     @torch.no_grad()
     def teacher(self, batch: Batch) -> Tensor:
@@ -129,7 +129,7 @@ class LRDifObjective:
     def prior_loss(self, z: Tensor, wanted: Tensor) -> Tensor:
         """Kullback-Leibler divergence of softmax(wanted / tau) from softmax(z / tau) (eq. 17),
         mean over the batch, and the mean absolute difference, both weighted."""
-        w = self.weights
+        w = self.settings
         ours, theirs = (functional.log_softmax(v / w.tau, dim=1) for v in (z, wanted))
         kl = functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)
         return w.kl * kl + w.l1 * functional.l1_loss(z, wanted)
