@@ -21,8 +21,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pipeline.camera_names import name_remedy
 from pipeline.errors import ConfigError
 from pipeline.records import CameraId
+from pipeline.references import resolve
 from pipeline.settings import (
     BusSettings,
     CameraSettings,
@@ -42,6 +44,7 @@ from pipeline.settings import (
     WorkersSettings,
 )
 
+__all__ = ["Settings", "load", "resolve"]
 ENV_PREFIX = "UNDERCAM_"
 NOT_SETTINGS = {"UNDERCAM_CI", "UNDERCAM_DATA", "UNDERCAM_DEBUG"}
 """Variables with our prefix that are for the tests, or for whoever looks for a fault."""
@@ -117,26 +120,6 @@ def load(path: str | Path | None = None, **overrides: Any) -> Settings:
         raise _explained(error, where) from error
 
 
-def resolve(reference: str) -> str:
-    """What `env:NAME` or `file:PATH` refers to; any other text, `file://PATH` too, is itself.
-
-    Raises ConfigError when the variable is not set or the file cannot be read.
-    """
-    kind, _, name = reference.partition(":")
-    if kind == "env":
-        if name not in os.environ:
-            raise ConfigError("secret not set", reference, f"set the environment variable {name}")
-        return os.environ[name]
-    if kind == "file" and not name.startswith("//"):
-        try:
-            return Path(name).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigError("secret not readable", reference, str(error.strerror)) from error
-        except UnicodeDecodeError as error:
-            raise ConfigError("secret not readable", reference, "save it as UTF-8") from error
-    return reference
-
-
 def _refuse_unknown_variables() -> None:
     """pydantic overlooks a variable of no section, so a slip there would be silent."""
     known = [
@@ -161,6 +144,8 @@ def _explained(error: ValidationError, where: str) -> ConfigError:
         near = difflib.get_close_matches(str(first["loc"][-1]), _known_keys(first["loc"][:-1]), n=1)
         remedy = f"did you mean {near[0]!r}?" if near else "remove it; see undercam.example.toml"
         return ConfigError(f"unknown key {key!r}", where, remedy)
+    if first["loc"][0] == "cameras" and first["loc"][-1] == "[key]":
+        return ConfigError(f"bad value for {key!r}", where, name_remedy(str(first["loc"][1])))
     return ConfigError(f"bad value for {key!r}", where, str(first["msg"]))
 
 

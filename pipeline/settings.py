@@ -38,6 +38,15 @@ class SourceSettings(Section):
     ca_file: str = Field(
         "", description="PEM file of the authority for cameras; unset: the system's."
     )
+    secret_variables: tuple[str, ...] = Field(
+        ("*_URL",),
+        description="Patterns of the variables that a camera of the database may refer to; a "
+        "reference in this file may be any.",
+    )
+    secrets_folder: str = Field(
+        "/run/secrets",
+        description="Folder of the files that a camera of the database may refer to; empty: none.",
+    )
 
 
 class DetectorSettings(Section):
@@ -241,6 +250,7 @@ class CameraSettings(Section):
 
     url: str = Field(
         min_length=1,
+        max_length=2048,
         description="rtsp(s)://, http(s)://, listen://HOST:PORT/NAME, a file or a device; with a "
         "password in it, a reference.",
     )

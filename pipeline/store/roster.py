@@ -13,9 +13,10 @@ from typing import Literal
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, select, update
 
+from pipeline.camera_url import written_fault
 from pipeline.clock import Clock, wall_clock
 from pipeline.errors import ConfigError, ServiceError
-from pipeline.redact import redacted
+from pipeline.redact import may_hold_credential
 from pipeline.settings import CameraSettings
 from pipeline.store.engine import using_store, writing
 from pipeline.store.faults import explained, place, reading
@@ -92,7 +93,7 @@ def enrol(
 ) -> None:
     """Put a camera on the roster, or change its settings.
 
-    Raises ConfigError for an address with a credential in it.
+    Raises ConfigError for an address with a credential in it, or that no camera can have.
     """
     check_address(camera, settings)
     with explained(engine.url), writing(engine).begin() as connection:
@@ -124,14 +125,18 @@ def seed(engine: Engine, wanted: Mapping[str, CameraSettings], clock: Clock = wa
 
 
 def check_address(camera: str, settings: CameraSettings) -> None:
-    """Raise ConfigError when an address shows a user, a password, a token or a key."""
-    if redacted(settings.url) != settings.url:
+    """Raise ConfigError when an address shows, or may show, a user, a password, a token or a key
+    (see `may_hold_credential`), or cannot be read at all, as with an unknown scheme."""
+    where = f"cameras.{camera}.url"
+    fault = written_fault(settings.url)
+    if may_hold_credential(settings.url):
         name = f"{camera.upper().replace('-', '_')}_URL"
-        raise ConfigError(
-            "an address with a credential in it",
-            f"cameras.{camera}.url",
-            f"put the address into the environment as {name} and write url = 'env:{name}'",
-        )
+        remedy = f"put the address into the environment as {name} and write url = 'env:{name}'"
+        if fault:
+            remedy += f"; {fault[1]}"
+        raise ConfigError("an address with a credential in it, or what may be one", where, remedy)
+    if fault:
+        raise ConfigError(fault[0], where, fault[1])
 
 
 def _forget(connection: Connection, wanted: set[str]) -> None:

@@ -56,7 +56,7 @@ def test_cameras_come_from_file_and_environment(
         ("[detector]\ntreshold = 0.5", "unknown key 'detector.treshold'", "'threshold'?"),
         ("[cameras.door]\nulr = ''\nurl = 'a'", "unknown key 'cameras.door.ulr'", "'url'?"),
         ("[store]\nqqq = 1", "unknown key 'store.qqq'", "see undercam.example.toml"),
-        ("[cameras.'Front Door']\nurl = 'a'", "'cameras.Front Door'", "match pattern"),
+        ("[cameras.'Front Door']\nurl = 'a'", "'cameras.Front Door'", "did you mean 'front-door'?"),
         ("[cameras.door]", "'cameras.door.url'", "required"),
         ("[cameras.door]\nurl = ''", "cameras.door.url", "at least 1 character"),
         ("detector = 3", "'detector'", "valid dictionary"),

@@ -18,6 +18,7 @@ from pipeline.errors import UndercamError
 from pipeline.frames import Frame
 from pipeline.metrics import STATES, CameraMetrics, Tally
 from pipeline.records import CameraStatus, Event, FaceObserved
+from pipeline.redact import redacted
 from pipeline.runners.inline import Ask, run_camera
 from pipeline.runners.stream.lease import CONNECTING, ENDED, FAILED, STOPPED, Lease, Report
 from pipeline.runners.stream.sources import Opened, open_source
@@ -81,7 +82,8 @@ class CameraRun:
         except UndercamError as error:
             self._now(FAILED, str(error))
         except Exception as error:  # noqa: BLE001 - a camera that ends in silence looks as if it ran
-            self._now(FAILED, f"nobody foresaw this: {type(error).__name__}: {error}")
+            said = redacted(f"{type(error).__name__}: {error}")
+            self._now(FAILED, f"nobody foresaw this: {said}")
 
     def _play(self) -> None:
         _ = self._ask.model  # a live camera is not called before somebody can say what it shows

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.clock import Clock, wall_clock
-from pipeline.config import Settings, resolve
+from pipeline.config import Settings
 from pipeline.frames import Counts
+from pipeline.references import resolve_camera
 from pipeline.runners.inline import Source
 from pipeline.runners.stream.lease import Lease
 from pipeline.stages.pace import Pace
@@ -47,9 +48,12 @@ def open_source(lease: Lease, settings: Settings, clock: Clock = wall_clock) -> 
     """The source of a leased camera; `settings` are those in force for it.
 
     A stream connects by itself, whenever it can. Raises InputError for a file or a webcam that
-    cannot be read, ConfigError for a reference that leads nowhere.
+    cannot be read, ConfigError for a reference that leads to no live camera's address, or that a
+    camera may not use.
     """
-    url, camera, run = resolve(lease.settings.url), lease.camera, lease.run
+    written = {camera.url for camera in settings.cameras.values()}
+    url = resolve_camera(lease.settings.url, settings.source, written)
+    camera, run = lease.camera, lease.run
     fps = settings.source.analyse_fps
     pace = Pace(fps)
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
-from urllib.parse import SplitResult, urlsplit
 
 import av
 from av.container import InputContainer
@@ -21,10 +20,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.closing import Closing
-from pipeline.errors import InputError
-from pipeline.redact import redacted
 from pipeline.settings import SourceSettings
-from pipeline.stages.source.address import kind_of
+from pipeline.stages.source.address import live_url
 from pipeline.stages.source.line import Line
 from pipeline.stages.source.lost import (
     HUNG_UP,
@@ -89,7 +86,7 @@ class Connection(Closing):
     def __init__(
         self, url: str, settings: SourceSettings, now: Callable[[], float] = time.monotonic
     ) -> None:
-        self._address = _address(url)
+        self._address = live_url(url)
         self._scheme = _SCHEMES[self._address.scheme]
         self._port = self._address.port or self._scheme.port
         self._settings, self._now = settings, now
@@ -197,17 +194,6 @@ class Connection(Closing):
             if self._address.scheme in ("rtsps", "https"):
                 check_tls(str(self._address.hostname), self._port, self._settings)
             raise not_called(error, after_s, open_s, is_http) from None
-
-
-def _address(url: str) -> SplitResult:
-    remedy = "write SCHEME://USER:PASSWORD@HOST:PORT/PATH, odd characters as % codes"
-    try:
-        address = urlsplit(url)
-        if kind_of(url) in ("stream", "listen") and address.hostname and address.port != 0:
-            return address
-    except ValueError as error:
-        raise InputError("not an address", redacted(url), remedy) from error
-    raise InputError("not the address of a live camera", redacted(url), remedy)
 
 
 def _video_stream(container: InputContainer) -> VideoStream:

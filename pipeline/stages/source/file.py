@@ -23,7 +23,7 @@ from pipeline.closing import Closing
 from pipeline.errors import InputError
 from pipeline.frames import Frame, FrameHeader
 from pipeline.redact import redacted
-from pipeline.stages.source.address import open_local, webcam_device
+from pipeline.stages.source.address import check_webcam, open_local, webcam_device
 from pipeline.stages.source.media_time import MediaTime
 from pipeline.stages.source.picture import ToRgb
 
@@ -184,6 +184,7 @@ def _open(url: str, resources: ExitStack) -> InputContainer:
     device, where = webcam_device(url), redacted(url)
     try:
         if device is not None:
+            check_webcam(device)
             return resources.enter_context(av.open(device, format="v4l2"))
         file = resources.enter_context(open_local(url))
         options = {"protocol_whitelist": "none"}
@@ -192,8 +193,8 @@ def _open(url: str, resources: ExitStack) -> InputContainer:
         )
     except av.FFmpegError as error:
         if device is not None:
-            remedy = "plug it in, close other programs that use it, join the group `video`"
-            raise InputError(f"no webcam there ({error.strerror})", where, remedy) from error
+            remedy = "give the device that takes pictures, close other programs that use it"
+            raise InputError(f"not a webcam, or busy ({error.strerror})", where, remedy) from error
         raise InputError(
             "not a video, or one without its index", where, "give a whole mp4, mov, mkv, avi or gif"
         ) from error

@@ -137,7 +137,8 @@ class LiveSource(Closing):
             if waiting:
                 yield self._frame(waiting)
             elif self._fault:
-                what = f"reading failed ({type(self._fault).__name__}: {self._fault})"
+                said = str(self._fault).replace(self._url, "its address")
+                what = f"reading failed ({type(self._fault).__name__}: {said})"
                 raise StageFailed(
                     redacted(what), f"camera {self.camera}", "set UNDERCAM_DEBUG=1 and report it"
                 ) from self._fault

@@ -35,7 +35,8 @@ def check_tls(host: str, port: int, settings: SourceSettings) -> None:
         ):
             pass
     except ssl.SSLCertVerificationError as error:
-        reason = f"its certificate is not trusted ({error.verify_message.rstrip('.')})"
+        said = error.verify_message.rstrip(".").replace(host, "its host")
+        reason = f"its certificate is not trusted ({said})"
         raise Lost("refused", f"{reason}: {REMEDY}") from None
     except ssl.SSLError:
         reason = "it speaks no TLS"
