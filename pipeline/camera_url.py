@@ -103,7 +103,7 @@ def written_fault(url: str) -> tuple[str, str] | None:
     A file need not be there.
     """
     slip = _SLIP.match(url)
-    if slip or url != url.strip():
+    if slip or (url != url.strip() and SCHEME.match(url.strip())):
         name = slip[1].lower() if slip else "SCHEME"
         return "no usable address", f"write {name}://HOST/PATH, without spaces"
     scheme = SCHEME.match(url)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from rich.table import Table
 from typer import Argument, Option, Typer
 
+from pipeline.camera_names import check_camera_name
 from pipeline.cli.output import OUT, print_json
 from pipeline.clock import wall_clock
 from pipeline.config import load, resolve
 from pipeline.errors import ConfigError
-from pipeline.records import CameraId
+from pipeline.redact import may_hold_credential, redacted
+from pipeline.references import check_reference, is_reference
 from pipeline.settings import CameraSettings
 from pipeline.store.engine import using_store
 from pipeline.store.queries import camera_overview
@@ -39,6 +42,7 @@ def show(config: Config = None, as_json: Json = False) -> None:
         rows = {
             name: {
                 **settings.model_dump(),
+                "url": _shown(settings.url),
                 "state": states[name].state if name in states else None,
                 "reason": states[name].reason if name in states else None,
             }
@@ -65,13 +69,15 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Put a camera on the roster."""
+    check_camera_name(camera)
+    _check_reference(url, config)
     with using_store(*_where(config)) as engine:
         if camera in roster(engine):
             raise ConfigError(
                 "already on the roster", camera, "change it by `undercam cameras set`"
             )
         settings = _settings(camera, {"url": url}, fps, play, under_display)
-        enrol(engine, _checked(camera), settings)
+        enrol(engine, camera, settings)
     _done(as_json, camera, settings.model_dump())
 
 
@@ -89,6 +95,9 @@ def change(
     as_json: Json = False,
 ) -> None:
     """Change a camera; what is not given stays."""
+    check_camera_name(camera)
+    if url is not None:
+        _check_reference(url, config)
     with using_store(*_where(config)) as engine:
         before = _known(roster(engine), camera).model_dump()
         changed = {"url": url, "enabled": enabled}
@@ -101,6 +110,7 @@ def change(
 @cameras.command()
 def remove(camera: Name, config: Config = None, as_json: Json = False) -> None:
     """Take a camera off the roster; its rows stay."""
+    check_camera_name(camera)
     with using_store(*_where(config)) as engine:
         _known(roster(engine), camera)
         dismiss(engine, camera)
@@ -114,7 +124,9 @@ def _where(config: Path | None) -> tuple[str, float]:
 
 def _known(known: dict[str, CameraSettings], camera: str) -> CameraSettings:
     if camera not in known:
-        raise ConfigError("not on the roster", camera, "see `undercam cameras list`")
+        near = difflib.get_close_matches(camera, known, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else "see `undercam cameras list`"
+        raise ConfigError("not on the roster", camera, remedy)
     return known[camera]
 
 
@@ -134,12 +146,16 @@ def _settings(
         raise ConfigError(f"bad value for {first['loc'][0]!r}", camera, first["msg"]) from error
 
 
-def _checked(camera: str) -> str:
-    try:
-        return TypeAdapter(CameraId).validate_python(camera)
-    except ValidationError as error:
-        remedy = "lower case letters, digits, dash and underscore, a letter or digit first"
-        raise ConfigError("no name for a camera", camera, remedy) from error
+def _check_reference(url: str, config: Path | None) -> None:
+    """Say now what the camera's process would say: which references it takes is a setting."""
+    settings = load(config)
+    if is_reference(url) and url not in {camera.url for camera in settings.cameras.values()}:
+        check_reference(url, settings.source)
+
+
+def _shown(url: str) -> str:
+    """An address of the table: what may hold a credential was not put there by us."""
+    return redacted(url) if may_hold_credential(url) else url
 
 
 def _done(as_json: bool, camera: str, settings: dict[str, Any] | None) -> None:

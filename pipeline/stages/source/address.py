@@ -22,7 +22,7 @@ from pipeline.redact import redacted
 __all__ = [
     "check_webcam",
     "kind_of",
-    "live_url",
+    "live_address",
     "local_path",
     "open_local",
     "run_id",
@@ -33,7 +33,7 @@ CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
 """Files that Docker and Podman leave in a container."""
 
 
-def live_url(url: str) -> SplitResult:
+def live_address(url: str) -> SplitResult:
     """The parts of a live camera's address; raises InputError for any other, and for one whose
     user or password holds characters that end it too early."""
     if fault := url_fault(url):

@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 
 from pipeline.closing import Closing
 from pipeline.settings import SourceSettings
-from pipeline.stages.source.address import live_url
+from pipeline.stages.source.address import live_address
 from pipeline.stages.source.line import Line
 from pipeline.stages.source.lost import (
     HUNG_UP,
@@ -86,7 +86,7 @@ class Connection(Closing):
     def __init__(
         self, url: str, settings: SourceSettings, now: Callable[[], float] = time.monotonic
     ) -> None:
-        self._address = live_url(url)
+        self._address = live_address(url)
         self._scheme = _SCHEMES[self._address.scheme]
         self._port = self._address.port or self._scheme.port
         self._settings, self._now = settings, now
