@@ -17,7 +17,7 @@ SCHEMES = (*STREAMS, "listen")
 
 _WEBCAM = re.compile(r"webcam:(\d+)|(/dev/video\d+)")
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-_SLIP = re.compile(rf"\s*({'|'.join(SCHEMES)})[:;]/?(?!/)", re.IGNORECASE)
+_SLIP = re.compile(rf"\s*({'|'.join(SCHEMES)})(?:;|:/?(?!/))", re.IGNORECASE)
 """A known scheme without its two slashes."""
 _OTHERS = ("ftp", "mms", "onvif", "rtmp", "rtmps", "rtp", "srt", "udp")
 """Schemes that are no misspelling of ours."""

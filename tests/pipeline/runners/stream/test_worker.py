@@ -237,3 +237,90 @@ def test_leases_come_and_go_and_leave_no_thread_and_no_descriptor(
     for epoch in range(1, times):
         once(epoch)
     assert left() == before
+
+
+@pytest.fixture
+def secrets(settings: Settings, tmp_path: Path, detect: Detect, classify: Classify) -> CameraWorker:
+    """A worker whose cameras may refer to the files of a folder."""
+    (tmp_path / "secrets").mkdir()
+    source = settings.source.model_copy(update={"secrets_folder": str(tmp_path / "secrets")})
+    return CameraWorker(
+        settings.model_copy(update={"source": source}), lambda *_: classify, detect=detect
+    )
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        "hunter2",
+        "/etc/hunter2",
+        "hunter2://host/live",
+        "rtsp://ann:hunter#2@host/live",
+        "hunter\n2",
+    ],
+)
+def test_what_a_reference_holds_is_never_published(
+    secrets: CameraWorker, tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch, held: str
+) -> None:
+    (tmp_path / "secrets" / "pw").write_text(held)
+    monkeypatch.setenv("PW_URL", held)
+    for epoch, reference in enumerate(("env:PW_URL", f"file:{tmp_path}/secrets/pw"), start=1):
+        report = until_state(secrets, "failed", lease(reference, epoch))
+        assert reference in report.reason
+        assert "hunter" not in report.reason
+    published = "".join(event.to_json() for event in said())
+    assert published.count("the reference holds") == 2
+    assert "hunter" not in published
+    secrets.close()
+
+
+def test_one_that_holds_a_camera_is_not_published_either(
+    secrets: CameraWorker, said: Said, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = f"rtsp://ann:hunter2@127.0.0.1:{free_port}/hunter2?p=hunter2"
+    monkeypatch.setenv("DOOR_URL", held)
+    report = until_state(secrets, "offline", lease("env:DOOR_URL"))
+    secrets.close()
+    published = report.reason + "".join(event.to_json() for event in said())
+    assert "nobody listens there" in published
+    assert not any(secret in published for secret in ("hunter2", "ann", str(free_port)))
+
+
+def test_the_cameras_table_leads_to_no_file_and_no_variable_of_the_worker(
+    secrets: CameraWorker, tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write the table may not read with the worker's rights."""
+    private = tmp_path / "private"
+    private.write_text("rtsp://ann:hunter2@127.0.0.1:9/live")
+    monkeypatch.setenv("HUNTER", private.read_text())
+    monkeypatch.setenv("UNDERCAM_STORE__URL", "postgresql://ann:hunter2@host/undercam")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://ann:hunter2@host/undercam")
+    (tmp_path / "secrets" / "link").symlink_to(private)
+    urls = [
+        "env:HUNTER",
+        "env:UNDERCAM_STORE__URL",
+        "env:DATABASE_URL",
+        f"file:{private}",
+        f"file:{tmp_path}/secrets/../private",
+        f"file:{tmp_path}/secrets/link",
+        "file:/proc/self/environ",
+        str(private),
+        f"file://{private}",
+    ]
+    for epoch, url in enumerate(urls, start=1):
+        report = until_state(secrets, "failed", lease(url, epoch))
+        assert url in report.reason
+        assert "hunter2" not in report.reason
+    assert "hunter2" not in "".join(event.to_json() for event in said())
+    secrets.close()
+
+
+def test_a_reference_of_the_configuration_file_is_not_restricted(
+    settings: Settings, detect: Detect, classify: Classify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOOR", "rtsp://127.0.0.1:9/live")
+    door = CameraSettings(url="env:DOOR")
+    written = settings.model_copy(update={"cameras": {"door": door}})
+    worker = CameraWorker(written, lambda *_: classify, detect=detect)
+    assert "nobody listens" in until_state(worker, "offline", Lease("door", 1, door)).reason
+    worker.close()
