@@ -83,8 +83,11 @@ def _parsed(url: str) -> URL:
             return target.set(drivername="sqlite")
         case "postgresql":
             return target.set(drivername="postgresql+psycopg")
-        case other:
+        case "sqlite" | "mysql" | "mariadb" | "oracle" | "mssql" as other:
             raise ConfigError(f"not a database that can be shared: {other}", "store.url", usable)
+        case _:
+            # A scheme is not repeated: what a reference holds may be anything.
+            raise ConfigError("not a database URL", "store.url", usable)
 
 
 def _sqlite(url: URL, busy_timeout_s: float, read_only: bool) -> Engine:

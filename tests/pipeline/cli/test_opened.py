@@ -39,7 +39,7 @@ def test_a_live_address_is_read_for_so_long(
     result = json.loads(capsys.readouterr().out)
     assert result["camera"] == "back_door"
     assert result["run"].startswith("e")
-    assert 3 <= result["frames"] <= 9
+    assert 3 <= result["frames"] < 20  # of 37 that the camera sends in that time
     assert result["frames"] == result["analysed"]
     assert result["damage"] == ""
     states = [(one["state"], one["reason"]) for one in lines(events) if "state" in one]

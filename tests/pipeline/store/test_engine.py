@@ -196,6 +196,7 @@ def test_folder_cannot_be_made(tmp_path: Path) -> None:
     ("url", "match"),
     [
         ("nonsense s3cret", "not a database URL"),
+        ("s3cret://me@host/db", "not a database URL"),
         ("sqlite://", "can be shared: sqlite"),
         ("sqlite:///:memory:", "can be shared: sqlite"),
         ("mysql://me:s3cret@host/db", "can be shared: mysql"),

@@ -323,6 +323,17 @@ def test_a_fault_of_our_own_reaches_whoever_looks(monkeypatch: pytest.MonkeyPatc
         list(source)
 
 
+def test_a_fault_does_not_tell_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError(f"cannot read {url}")
+
+    url = "rtsp://127.0.0.1:9/live"
+    monkeypatch.setattr("pipeline.stages.source.connection.Connection.__enter__", broken)
+    source = LiveSource(url, "door", "e1", QUICK, 0)
+    with source, pytest.raises(StageFailed, match="RuntimeError: cannot read its address"):
+        list(source)
+
+
 def test_time_goes_by_arrival_where_stamps_cannot_be_true() -> None:
     times = LiveTime()
     stuck = [times.of(0.0, arrived_s=100 + n / 25) for n in range(500)]
