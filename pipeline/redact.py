@@ -28,12 +28,13 @@ HARMLESS_NAMES = _words(
 """Names in a query whose values tell which stream is meant; compared without case, - and _."""
 PATH_WORDS = _words(
     """
-    amp asp aspx av avc axis back bin cam camera cameras cgi ch channel channels chn device door
-    driveway entrance front garage garden gate h264 h265 hall hd hevc high hls image images index
-    isapi jpeg jpg kitchen live lobby low m3u8 main media mjpeg mjpg mp4 mpeg mpeg4 multicast
-    nphmjpeg office onvif picture play porch preview primary profile profiles psia realmonitor rtp
-    rtsp sd sdp secondary service snap snapshot stream streaming streams sub subtype tcp track
-    trackid trackids tracks ts udp unicast video videos videostream yard
+    amp asp aspx av avc axis back bin cam camera cameras cgi ch channel channels chn default
+    device door driveway encoder entrance feed front garage garden gate h264 h265 hall hd hevc
+    high hls image images img index input ipcam isapi jpeg jpg kitchen live lobby low m3u8 main
+    media mjpeg mjpg mp4 mpeg mpeg4 multicast nphmjpeg office onvif picture play porch preview
+    primary profile profiles proxy psia realmonitor rtp rtsp sav sd sdp secondary server service
+    smp snap snapshot source src stream streaming streams sub subtype tcp track trackid trackids
+    tracks ts tunnel udp unicast video videos videostream view webcam yard
     """
 )
 """Words that the paths of cameras are made of."""

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 from rich.table import Table
 from typer import Argument, Option
 
+from pipeline.camera_names import check_camera_name
 from pipeline.cli.lines import Lines
-from pipeline.cli.opened import checked_name, open_input
+from pipeline.cli.opened import open_input
 from pipeline.cli.output import OUT, data_folders, given, print_json, progress_bar, warn
 from pipeline.config import Settings, load
 from pipeline.frames import Frame
@@ -67,7 +68,8 @@ def analyze(
         "emotion": {"weights": weights},
         "source": {"analyse_fps": fps},
     }
-    camera = checked_name(camera)
+    if camera:
+        check_camera_name(camera)
     settings = load(config, **given(overrides))
     result = _analysed(
         *(clip, settings, events, annotate, panel, severity, under_display, seconds, camera),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.camera_names import check_camera_name, nearest_camera_name
+from pipeline.camera_names import nearest_camera_name
 from pipeline.camera_url import kind_of, webcam_device, written_fault
 from pipeline.clock import wall_clock
 from pipeline.config import Settings
@@ -48,7 +48,7 @@ class Until:
     """Says when a live source was read long enough: `seconds` after its first frame.
 
     Raises InputError with the reason where none comes: at once where a camera cannot be reached or
-    refuses, after `seconds` where one is waited for (`listens`).
+    refuses, after `patience_s` where it is one that calls us.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class Until:
         where: str,
         seconds: float,
         link: Callable[[], Link | None] = lambda: None,
-        listens: bool = False,
+        patience_s: float = 0.0,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source, self._where, self._seconds = source, where, seconds
-        self._link, self._listens, self._now = link, listens, now
+        self._link, self._patience_s, self._now = link, patience_s, now
         self._began_s: float | None = None
         self._first_s: float | None = None
 
@@ -73,9 +73,9 @@ class Until:
             self._first_s = now_s if self._first_s is None else self._first_s
             return now_s - self._first_s >= self._seconds
         link = self._link()
-        is_late = self._listens and now_s - self._began_s >= self._seconds
+        is_late = now_s - self._began_s >= self._patience_s
         is_lost = link is not None and link.state in ("offline", "refused")
-        if is_late or (is_lost and not self._listens):
+        if is_late and (is_lost or self._patience_s):
             reason = link.reason if link and link.reason else NOT_CALLED
             raise InputError("no picture from the camera", self._where, reason)
         return False
@@ -112,11 +112,12 @@ def open_input(
             return Opened(webcam, webcam.fps, stop=Until(webcam, where, seconds or 0))
         case kind:
             _require(seconds, where)
-            fps = settings.source.analyse_fps
+            fps, open_s = settings.source.analyse_fps, settings.source.open_s
+            patience_s = max(seconds or 0, open_s) if kind == "listen" else 0.0
             live = resources.enter_context(
                 LiveSource(url, name, f"e{wall_clock()}", settings.source, fps)
             )
-            stop = Until(live, where, seconds or 0, lambda: live.link, kind == "listen")
+            stop = Until(live, where, seconds or 0, lambda: live.link, patience_s)
             return Opened(live, fps or DEFAULT_FPS, pace=Pace(0), stop=stop)
 
 
@@ -132,11 +133,6 @@ def default_name(clip: str, url: str) -> str:
     if kind_of(clip) in ("stream", "listen"):
         return nearest_camera_name(str(live_address(clip).hostname))
     return nearest_camera_name(Path(clip).stem, "clip")
-
-
-def checked_name(camera: str) -> str:
-    """The name that was given, "" where none was; raises ConfigError for one that cannot be."""
-    return check_camera_name(camera) if camera else ""
 
 
 def _require(seconds: float | None, where: str) -> None:

@@ -84,10 +84,14 @@ def test_a_camera_that_cannot_be_reached(
     assert "127.0.0.1" not in error
 
 
-def test_one_that_is_waited_for(capsys: pytest.CaptureFixture[str], free_port: int) -> None:
+def test_one_that_is_waited_for(
+    capsys: pytest.CaptureFixture[str], free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = f"listen://127.0.0.1:{free_port}/door"
+    monkeypatch.setenv("UNDERCAM_SOURCE__OPEN_S", "0.5")
     assert run(["analyze", url, "--seconds", "0.5"]) == 3
     assert "no camera has called yet" in capsys.readouterr().err
+    monkeypatch.setenv("UNDERCAM_SOURCE__OPEN_S", "60")
     with pushing(f"rtsp://127.0.0.1:{free_port}/door"):
         assert run(["analyze", url, "--seconds", "1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["camera"] == "127-0-0-1"
@@ -129,7 +133,7 @@ def test_when_to_stop() -> None:
 def test_when_to_give_up(state: Any) -> None:
     now_s, link = [0.0], [Link("connecting", 0)]
     called = Until(Source(), "door", 2.0, lambda: link[0], now=lambda: now_s[0])
-    waited = Until(Source(), "door", 2.0, lambda: link[0], listens=True, now=lambda: now_s[0])
+    waited = Until(Source(), "door", 2.0, lambda: link[0], patience_s=2.0, now=lambda: now_s[0])
     assert not called()
     assert not waited()
     link[0] = Link(state, 0, "for a reason")
