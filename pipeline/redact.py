@@ -64,7 +64,7 @@ _CLOSING = ".,:;!)>}'\""
 
 _ENCODED = re.compile(r"(?<!\S)\S*%(?:25)*3a(?:%(?:25)*2f)+\S*", re.IGNORECASE)
 """A whole address whose `://` is written as % codes."""
-_BARE = re.compile(r"(?<![^\s'\"(=,])(?!file:|env:)[^\s/@:'\"(=,]+:(?!/)\S*@(\S*)")
+_BARE = re.compile(r"(?<![^\s'\"(=,])(:?//)?(?!file:|env:)[^\s/@:'\"(=,]+:(?!/)\S*@(\S*)")
 """USER:PASSWORD@ where nothing tells a scheme."""
 _NUMERIC = re.compile(r"(?<![\w./])(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?[/?]\S*")
 """An address that begins with a number's dots."""
@@ -191,7 +191,7 @@ def _parameter(text: str) -> str:
 def _without_scheme(text: str) -> str:
     """Text in which no scheme tells where an address begins."""
     text = _ENCODED.sub(HIDDEN, text)
-    text = _BARE.sub(lambda bare: f"{HIDDEN}@{_address(bare[1], False)}", text)
+    text = _BARE.sub(lambda bare: f"{bare[1] or ''}{HIDDEN}@{_address(bare[2], False)}", text)
     text = _NUMERIC.sub(lambda found: _address(found[0], False), text)
     text = _QUERY.sub(lambda found: _query(found[0]), text)
     return _SECRET.sub(rf"\1{HIDDEN}", text)

@@ -54,6 +54,8 @@ NAMES = """
         ("rtsp:/admin:pw@10.0.0.7/live", "rtsp:/***@10.0.0.7/live"),
         ("rtsp://admin:my pw@10.0.0.7/live", "rtsp://***@10.0.0.7/live"),
         ("admin:pw@10.0.0.7/live", "***@10.0.0.7/live"),
+        ("rtsp ://admin:pw@10.0.0.7/live", "rtsp ://***@10.0.0.7/live"),
+        ("//admin:pw@10.0.0.7/live", "//***@10.0.0.7/live"),
         ("admin:pw@10.0.0.7/user/ann", "***@10.0.0.7/***"),
         ("10.0.0.7:554/user/ann/pass/pw", "10.0.0.7:554/***"),
         ("camera.local/live?p=pw", "camera.local/live?***"),
