@@ -6,24 +6,18 @@ import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.table import Table
 from typer import Argument, Option
 
-from pipeline.cli.lines import Lines
 from pipeline.cli.output import OUT, data_folders, given, print_json, progress_bar, warn
-from pipeline.config import load
-from pipeline.frames import Frame
-from pipeline.records import Event
-from pipeline.runners.film import Film
-from pipeline.runners.inline import RunSummary, run_camera
-from pipeline.stages.classify import open_classify
-from pipeline.stages.detect import open_detect
-from pipeline.stages.display import open_display
-from pipeline.stages.sample import write_sample
-from pipeline.stages.source.address import run_id
-from pipeline.stages.source.file import VideoSource
+from pipeline.config import Settings, load
+
+if TYPE_CHECKING:
+    from pipeline.frames import Frame
+    from pipeline.records import Event
+    from pipeline.runners.inline import RunSummary
 
 SAMPLE = "sample"
 UnderDisplay = Annotated[
@@ -58,6 +52,35 @@ def analyze(
         "source": {"analyse_fps": fps},
     }
     settings = load(config, **given(overrides))
+    result = _analysed(
+        *(clip, settings, events, annotate, panel, severity, under_display, camera, as_json)
+    )
+    if as_json:
+        print_json(result)
+    else:
+        _show(result)
+
+
+def _analysed(
+    clip: str,
+    settings: Settings,
+    events: Path | None,
+    annotate: Path | None,
+    panel: str,
+    severity: int,
+    under_display: bool | None,
+    camera: str,
+    as_json: bool,
+) -> dict[str, Any]:
+    from pipeline.cli.lines import Lines
+    from pipeline.runners.film import Film
+    from pipeline.runners.inline import run_camera
+    from pipeline.stages.classify import open_classify
+    from pipeline.stages.detect import open_detect
+    from pipeline.stages.display import open_display
+    from pipeline.stages.source.address import run_id
+    from pipeline.stages.source.file import VideoSource
+
     with ExitStack() as stack:
         url = _clip(clip)
         name = camera or camera_name(Path(clip).stem)
@@ -85,11 +108,7 @@ def analyze(
         )
     if source.damage:
         warn("damaged clip", clip, source.damage)
-    result = {**as_dict(summary, detect.name, name, run), "damage": source.damage}
-    if as_json:
-        print_json(result)
-    else:
-        _show(result)
+    return {**as_dict(summary, detect.name, name, run), "damage": source.damage}
 
 
 def _nowhere(records: Sequence[Event]) -> None:
@@ -132,6 +151,8 @@ def _clip(name: str) -> str:
         return name
     path = Path("state") / "sample.mp4"
     if not path.exists():
+        from pipeline.stages.sample import write_sample
+
         path.parent.mkdir(exist_ok=True)
         write_sample(path)
     return str(path)
