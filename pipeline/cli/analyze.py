@@ -94,10 +94,10 @@ def _analysed(
         bar = stack.enter_context(progress_bar(as_json))
         task = bar.add_task(name, total=source.frame_count)
 
-        def seen(frame: Frame, records: Sequence[Event]) -> None:
+        def seen(frame: Frame, records: Sequence[Event], analysed: bool) -> None:
             bar.advance(task)
             if film:
-                film.show(frame, records)
+                film.show(frame, records, analysed)
 
         see = display.frame if display else None
         summary = run_camera(
