@@ -147,8 +147,8 @@ def _chart_place(
     width = round((NAME + BAR) * unit) + 2 * gap
     height = round(ROW * unit) * len(EMOTIONS) + 2 * gap
     left, right, low = x0 - gap - width, x1 + gap, y1 - height
-    beside = ((right, y0), (left, y0), (x0, y1 + gap), (x1 - width, y1 + gap))
-    beside += ((right, low), (left, low))
+    below = ((x0, y1 + gap), (x1 - width, y1 + gap))
+    beside = ((right, y0), (left, y0), *below, (right, low), (left, low))
     places = [_inside(canvas, x, y, (width, height)) for x, y in beside]
     place = min(places, key=lambda place: sum(_shared(place, o) for o in (rectangle, *taken)))
     is_clear = all(_hides(place, other) <= MOST_HIDDEN for other in taken)

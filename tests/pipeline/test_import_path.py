@@ -61,6 +61,7 @@ def test_commands_import_nothing_of_the_current_folder(
         assert finish(folder, [*command, *arguments], **environment)
 
 
+@pytest.mark.slow
 def test_a_clip_is_analysed_beside_them(folder: Path) -> None:
     with VideoWriter(folder / "clip.mp4", 64, 48, 10) as writer:
         for _ in range(3):
