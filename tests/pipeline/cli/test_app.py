@@ -173,3 +173,28 @@ def test_nothing_looks_like_python() -> None:
     assert told == "a (b (c 1.5)), list 1 x, no none, yes yes"
     assert not set("{}[]'\"") & set(told)
     assert as_text(json.loads("{}")) == ""
+
+
+def test_what_was_trained_is_told_in_a_sentence() -> None:
+    from pipeline.cli.train import _measured
+
+    table = {"accuracy": 0.87654, "macro_f1": 0.7, "ece": 0.0123, "confusion": [[1, 2], [3, 4]]}
+    assert _measured({"cut": table, "displays": table}) == (
+        "cut: accuracy 87.65%, macro F1 0.700, ECE 0.012; "
+        "displays: accuracy 87.65%, macro F1 0.700, ECE 0.012"
+    )
+    assert _measured({}) == "no face was held out to measure it on"
+
+
+def test_a_video_evaluation_is_told_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    from pipeline.cli.evaluated import show
+
+    figures = {"accuracy": 0.8, "macro_f1": 0.7, "ece": 0.1, "nll": 1.0}
+    about = {"weights": "w", "data": "d", "protocol": "p", "n": 9, "averaging": "none"}
+    found = {"detector": "centerface", "found": 0.9375}
+    coverage = {"precision_at_80": 0.9}
+    show({**about, "conditions": {"clean": figures}, "means": {}, "coverage": coverage})
+    show(about | {"conditions": {}, "means": {}, "coverage": coverage, "through_video": found})
+    printed = capsys.readouterr().out
+    assert "through video: centerface found 93.75% of the faces" in printed
+    assert not set("{}'") & set(printed)
