@@ -1,9 +1,10 @@
 """The front door: `undercam COMMAND`, or `python -m pipeline COMMAND`."""
 
-from __future__ import annotations
-
+# No `from __future__` here: it too is an import, and the current folder is still on the path.
 import os
 import sys
+
+from pipeline.import_path import exclude_current_folder
 
 QUIET = {
     "ORT_DISABLE_TELEMETRY": "1",
@@ -17,6 +18,7 @@ SHARED_CORES = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 def main() -> None:
     """Run one command and leave with its exit code."""
+    exclude_current_folder()
     os.environ.update(QUIET | SHARED_CORES)
     from pipeline.cli.app import run
 

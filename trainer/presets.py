@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
-from trainer.errors import DataError
+from trainer.errors import OptionError
 from trainer.recipes import Augment, PanelDraws, Recipe, Stage
 
 W32 = {"width": 32, "stem_stride": 2, "dropout": 0.3}
@@ -172,8 +173,15 @@ PRESETS |= {
 
 
 def preset(model: str, name: str) -> Recipe:
-    """The recipe of a model's preset; raises DataError with the known names."""
-    if (model, name) not in PRESETS:
-        known = ", ".join(f"{model} {preset}" for model, preset in PRESETS)
-        raise DataError("no such preset", f"{model} {name}", f"known are: {known}")
-    return PRESETS[model, name]
+    """The recipe of a model's preset; raises OptionError with the nearest names."""
+    if (model, name) in PRESETS:
+        return PRESETS[model, name]
+    names = [preset for of, preset in PRESETS if of == model]
+    if not names:
+        models = sorted({of for of, _ in PRESETS})
+        raise OptionError("no such model to train", model, f"give one of {', '.join(models)}")
+    near = " or ".join(get_close_matches(name.lower(), names, cutoff=0.0))
+    made = {f"{of}{seen}" for of in ABLATIONS for seen in SEEN}
+    plain = ", ".join(each for each in names if each not in made and not each.endswith("-udc"))
+    remedy = f"did you mean {near}? There are {plain}, most also with -udc, and ablations of them"
+    raise OptionError("no such preset", f"{model} {name}", remedy)

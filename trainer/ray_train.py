@@ -11,7 +11,7 @@ from threading import Thread
 from typing import Any
 
 from models.weights import ModelCard, read_card
-from trainer.errors import DataError
+from trainer.errors import DataError, OptionError
 from trainer.loop import Report
 from trainer.recipes import Recipe
 from trainer.run import load_faces, train_weights
@@ -104,7 +104,7 @@ def _check_room(resources: Mapping[str, float], workers: int, gpu: bool) -> None
     kind = "GPU" if gpu else "CPU"
     there = int(resources.get(kind, 0))
     if there < workers:
-        raise DataError(f"{there} {kind}s for {workers} workers", "Ray", "give fewer workers")
+        raise OptionError(f"{there} {kind}s for {workers} workers", "Ray", "give fewer workers")
 
 
 def _work(config: dict[str, Any]) -> None:

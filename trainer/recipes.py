@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.errors import DataError
+from trainer.errors import OptionError
 
 SINCE_DEFAULT = {"since_default": True}
 """Metadata of a field that changes nothing as long as it stands at its default."""
@@ -55,7 +55,7 @@ class Distil:
 
     def __post_init__(self) -> None:
         if not self.teachers or not 0 < self.share <= 1:
-            raise DataError(
+            raise OptionError(
                 f"share {self.share:g} of {len(self.teachers)} teachers",
                 "--teachers",
                 "give one or more, and a share above 0, at most 1",

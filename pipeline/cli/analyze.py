@@ -5,25 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.table import Table
 from typer import Argument, Option
 
 from pipeline.camera_names import check_camera_name
-from pipeline.cli.lines import Lines
-from pipeline.cli.opened import open_input
 from pipeline.cli.output import OUT, data_folders, given, print_json, progress_bar, warn
 from pipeline.config import Settings, load
-from pipeline.frames import Frame
-from pipeline.records import Event
 from pipeline.redact import redacted
-from pipeline.runners.film import Film
-from pipeline.runners.inline import RunSummary, run_camera
-from pipeline.stages.classify import open_classify
-from pipeline.stages.detect import open_detect
-from pipeline.stages.display import open_display
-from pipeline.stages.sample import write_sample
+
+if TYPE_CHECKING:
+    from pipeline.frames import Frame
+    from pipeline.records import Event
+    from pipeline.runners.inline import RunSummary
 
 SAMPLE = "sample"
 UnderDisplay = Annotated[
@@ -93,6 +88,14 @@ def _analysed(
     camera: str,
     as_json: bool,
 ) -> dict[str, Any]:
+    from pipeline.cli.lines import Lines
+    from pipeline.cli.opened import open_input
+    from pipeline.runners.film import Film
+    from pipeline.runners.inline import run_camera
+    from pipeline.stages.classify import open_classify
+    from pipeline.stages.detect import open_detect
+    from pipeline.stages.display import open_display
+
     with ExitStack() as stack:
         display = open_display(panel, severity) if panel else None
         looks = settings.of_looks(under_display) + (display.name if display else "")
@@ -105,10 +108,10 @@ def _analysed(
         bar = stack.enter_context(progress_bar(as_json))
         task = bar.add_task(source.camera, total=opened.frame_count)
 
-        def seen(frame: Frame, records: Sequence[Event]) -> None:
+        def seen(frame: Frame, records: Sequence[Event], analysed: bool) -> None:
             bar.advance(task)
             if film:
-                film.show(frame, records)
+                film.show(frame, records, analysed)
 
         see = display.frame if display else None
         summary = run_camera(
@@ -156,6 +159,8 @@ def _clip(name: str) -> str:
         return name
     path = Path("state") / "sample.mp4"
     if not path.exists():
+        from pipeline.stages.sample import write_sample
+
         path.parent.mkdir(exist_ok=True)
         write_sample(path)
     return str(path)

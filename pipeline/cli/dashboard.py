@@ -21,5 +21,5 @@ def dashboard(
 
     settings = load(config, **given({"store": {"url": store}, "dashboard": {"port": port}}))
     with serve(settings, resolve(settings.store.url)) as server:
-        OUT.print(f"dashboard at {server.url}, Ctrl-C ends it", highlight=False)
+        OUT.print(f"dashboard at {server.url}, Ctrl-C ends it")
         server.wait()

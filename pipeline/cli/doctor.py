@@ -8,18 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 from rich.table import Table
+from rich.text import Text
 from typer import Exit, Option
 
-from models.crops import CROP_PX
-from models.loading import load_classifier, zoo_names
 from pipeline.cli.output import OUT, data_folders, print_json
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import UndercamError
 from pipeline.redact import redacted
-from pipeline.stages.detect import open_detect
-from pipeline.store.engine import open_store
 
 Check = Callable[[Settings], str]
 """Says in a few words what it found; raises UndercamError with the remedy."""
@@ -39,7 +35,7 @@ def doctor(
     else:
         table = Table("", "part", "found", box=None)
         for name, (fine, text) in found.items():
-            table.add_row("[green]ok[/]" if fine else "[red]no[/]", name, text)
+            table.add_row(Text("ok", "green") if fine else Text("no", "red"), name, text)
         OUT.print(table)
     if not ok:
         raise Exit(1)
@@ -59,18 +55,29 @@ def _packages(settings: Settings) -> str:
 
 
 def _detector(settings: Settings) -> str:
+    import numpy as np
+
+    from pipeline.stages.detect import open_detect
+
     detect = open_detect(settings.detector, data_folders())
     detect(np.zeros((120, 160, 3), np.uint8))
     return detect.name
 
 
 def _weights(settings: Settings) -> str:
+    import numpy as np
+
+    from models.crops import CROP_PX
+    from models.loading import load_classifier, zoo_names
+
     classifier = load_classifier(settings.emotion.weights, device=settings.emotion.device)
     classifier.predict(np.zeros((1, CROP_PX, CROP_PX, 3), np.uint8))
     return f"{classifier.card.name}; shipped: {', '.join(zoo_names())}"
 
 
 def _store(settings: Settings) -> str:
+    from pipeline.store.engine import open_store
+
     url = resolve(settings.store.url)
     open_store(url, settings.store.busy_timeout_s).dispose()
     return redacted(url)

@@ -15,8 +15,6 @@ from pipeline.cli.longrun import asked_to_stop
 from pipeline.cli.output import ERRORS, data_folders, given, print_json
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import InputError, ServiceError
-from pipeline.store.engine import using_store
-from pipeline.store.roster import check_address, seed
 
 if TYPE_CHECKING:
     from pipeline.runners.ray.running import Running
@@ -24,6 +22,10 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.5
 UNREAD = ("failed", "refused")
+NO_CAMERA = (
+    "no camera to read: add one by `undercam cameras add NAME ADDRESS`, or enable one by "
+    "`undercam cameras set NAME --enable`; waiting for it"
+)
 AT_REST = ("ended", "stopped", *UNREAD)
 """States after which nothing more comes of a file."""
 
@@ -107,11 +109,16 @@ def _damage(state: State) -> list[str]:
 
 def _seed(settings: Settings) -> bool:
     """Whether the roster knows the cameras of the settings now."""
+    from pipeline.store.engine import using_store
+    from pipeline.store.roster import check_address, roster, seed
+
     for camera, wanted in settings.cameras.items():
         check_address(camera, wanted)
     try:
         with using_store(resolve(settings.store.url), settings.store.busy_timeout_s) as engine:
             seed(engine, settings.cameras)
+            if not any(camera.enabled for camera in roster(engine).values()):
+                _say(NO_CAMERA)
         return True
     except ServiceError as error:
         _say(f"{error}; cameras of the settings are read meanwhile, and their events wait")
@@ -172,4 +179,4 @@ def _say_news(said: dict[str, str], lines: dict[str, str]) -> None:
 
 
 def _say(line: str) -> None:
-    ERRORS.print(f"{time.strftime('%H:%M:%S')} {line}", highlight=False, markup=False)
+    ERRORS.print(f"{time.strftime('%H:%M:%S')} {line}")

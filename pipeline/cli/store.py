@@ -14,9 +14,6 @@ from pipeline.cli.longrun import Complaints, asked_to_stop
 from pipeline.cli.output import OUT, print_json
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import ConfigError
-from pipeline.runners.delivery import open_publisher
-from pipeline.store.engine import using_store
-from pipeline.store.writer import StoreWriter
 
 
 def store(
@@ -42,6 +39,10 @@ def store(
 
 
 def _consume(settings: Settings, until_idle_s: float) -> dict[str, float]:
+    from pipeline.runners.delivery import open_publisher
+    from pipeline.store.engine import using_store
+    from pipeline.store.writer import StoreWriter
+
     with ExitStack() as stack:
         publisher = stack.enter_context(open_publisher(settings.bus))
         # It needs Kafka's client, and whether that is installed is known by now.

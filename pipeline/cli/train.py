@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from pipeline.cli.output import ERRORS, print_json
+from pipeline.cli.output import ERRORS, as_text, print_json
 
 
 def train(
@@ -55,7 +55,7 @@ def train(
     check_writable(out)
 
     def report(line: dict[str, Any]) -> None:
-        ERRORS.print(" ".join(f"{key} {value}" for key, value in line.items()), highlight=False)
+        ERRORS.print(as_text(line))
 
     if workers > 1:
         from trainer.ray_train import Job, train_on_workers
@@ -70,4 +70,13 @@ def train(
     if as_json:
         print_json(summary)
     else:
-        ERRORS.print(f"wrote {out}: {card.metrics or 'no face was held out to measure it on'}")
+        ERRORS.print(f"wrote {out}: {_measured(card.metrics)}")
+
+
+def _measured(metrics: dict[str, Any]) -> str:
+    """What a card says of the validation cut, on one line."""
+    told = [
+        f"{name}: accuracy {of['accuracy']:.2%}, macro F1 {of['macro_f1']:.3f}, ECE {of['ece']:.3f}"
+        for name, of in metrics.items()
+    ]
+    return "; ".join(told) or "no face was held out to measure it on"

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from models.udc.suites import DISPLAYS, SEVERITIES
-from pipeline.cli.output import OUT, print_json, progress_bar, warn
+from pipeline.cli.output import OUT, as_text, print_json, progress_bar, warn
 from pipeline.errors import ConfigError
-from pipeline.frames import Frame
-from pipeline.stages.display import FRAME_FACE_PX, Display, cell_of, open_display
-from pipeline.stages.source.file import VideoSource
-from pipeline.stages.video import VideoWriter
+
+if TYPE_CHECKING:
+    from pipeline.frames import Frame
+    from pipeline.stages.display import Display
 
 
 def udc(
@@ -31,13 +30,14 @@ def udc(
     ] = None,
     face_px: Annotated[
         float, Option(help="Height of the faces in a picture or clip, pixels.")
-    ] = FRAME_FACE_PX,
+    ] = 192,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what a camera under a display would have seen: simulated optics and sensor noise.
 
     A data set becomes class folders and a manifest; the same input gives the same pictures.
     """
+    from pipeline.stages.display import open_display
     from trainer.udc_sets import KINDS
 
     if out.exists():
@@ -51,12 +51,14 @@ def udc(
     if as_json:
         print_json(result)
     else:
-        OUT.print(", ".join(f"{key} {value}" for key, value in result.items()), highlight=False)
+        OUT.print(as_text(result))
 
 
 def _data_set(
     source: str, out: Path, panel: str, severity: int | None, quiet: bool
 ) -> dict[str, Any]:
+    from models.udc.suites import DISPLAYS, SEVERITIES
+    from pipeline.stages.display import cell_of
     from trainer.udc_sets import write_set
 
     panels = [panel] if panel else list(DISPLAYS)
@@ -71,6 +73,7 @@ def _data_set(
 
 
 def _pictures(source: str, out: Path, display: Display, quiet: bool) -> dict[str, Any]:
+    from pipeline.stages.source.file import VideoSource
     from trainer.data.pictures import SUFFIXES
 
     with VideoSource(source, "udc", "e0") as clip, progress_bar(quiet) as bar:
@@ -96,6 +99,8 @@ def _write_picture(out: Path, frames: Iterator[Frame]) -> int:
 
 
 def _write_clip(out: Path, frames: Iterator[Frame], fps: float) -> int:
+    from pipeline.stages.video import VideoWriter
+
     first = next(frames)
     with VideoWriter(out, first.header.width, first.header.height, fps) as writer:
         writer.write(first.image, first.header.pts_s)

@@ -66,8 +66,8 @@ class Ask(Protocol):
 
 Sink = Callable[[Sequence[Event]], None]
 """Takes the records of a frame, in order, before the next frame is read."""
-Seen = Callable[[Frame, Sequence[Event]], None]
-"""Told of every decoded frame and its records; a frame that was not analysed has none."""
+Seen = Callable[[Frame, Sequence[Event], bool], None]
+"""Told of every decoded frame, its records, and whether it was analysed: else it shows no face."""
 
 
 @dataclass
@@ -92,7 +92,7 @@ def run_camera(
     under_display: bool | None = None,
     clock: Clock = wall_clock,
     display: Callable[[Frame], Frame] | None = None,
-    seen: Seen = lambda frame, events: None,
+    seen: Seen = lambda frame, events, analysed: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> RunSummary:
     """Play a source through all stages until it ends or `stop()` says so.
@@ -117,7 +117,7 @@ def run_camera(
                 events = stages(frame) if is_due else []
                 events += watch.frame(frame.header, is_due, source.shed)
                 sink(events)
-                seen(frame, events)
+                seen(frame, events, is_due)
                 summary.frames += 1
                 summary.analysed += is_due
             if stop():

@@ -24,7 +24,7 @@ from trainer.data.faceset import FaceSet
 from trainer.data.fer2013 import read_csv
 from trainer.data.ferplus import PROTOCOLS, from_votes, validation_cut
 from trainer.data.folders import read_folder
-from trainer.errors import DataError
+from trainer.errors import DataError, OptionError
 
 SPLITS = {"training": "training", "public": "public_test", "cut": "training"}
 TILE_PX, TILES_A_ROW = 48, 340
@@ -38,7 +38,7 @@ def open_faces(address: str, protocol: str = "ms_majority", split: str = "test")
     Raises DataError: what is missing or wrong, where, and what to give instead.
     """
     if protocol not in PROTOCOLS:
-        raise DataError("no such protocol", protocol, f"give one of {', '.join(PROTOCOLS)}")
+        raise OptionError("no such protocol", protocol, f"give one of {', '.join(PROTOCOLS)}")
     kind, _, place = address.partition(":")
     if kind == "ferplus":
         return _ferplus(place, protocol)
@@ -53,7 +53,7 @@ def open_faces(address: str, protocol: str = "ms_majority", split: str = "test")
     if kind == "folder":
         layout, _, folder = place.partition(":")
         return read_folder(layout, _folder(folder), split)
-    raise DataError("no such kind of data", address, f"start it with {KINDS}")
+    raise OptionError("no such kind of data", address, f"start it with {KINDS}")
 
 
 def _file(name: str) -> Path:
@@ -72,7 +72,7 @@ def _folder(name: str) -> Path:
 
 def _ferplus(split: str, protocol: str) -> FaceSet:
     if split not in SPLITS:
-        raise DataError("no such split", f"ferplus:{split}", f"give one of {', '.join(SPLITS)}")
+        raise OptionError("no such split", f"ferplus:{split}", f"give one of {', '.join(SPLITS)}")
     root = os.environ.get("UNDERCAM_DATA")
     if not root:
         raise DataError(
@@ -88,7 +88,7 @@ def _ferplus(split: str, protocol: str) -> FaceSet:
     if split != "cut":
         return faces
     if protocol != "ms_majority":
-        raise DataError("the cut has faces with a majority", protocol, "give ms_majority")
+        raise OptionError("the cut has faces with a majority", protocol, "give ms_majority")
     return faces[validation_cut(faces)]
 
 

@@ -121,7 +121,7 @@ class CameraRun:
             self._analysed += 1
             return faces
 
-        def seen(frame: Frame, events: Sequence[Event]) -> None:
+        def seen(frame: Frame, events: Sequence[Event], analysed: bool) -> None:
             late_s = max(clock() - frame.header.captured_ms, 0) / 1000
             metrics.lag.labels(source.camera).set(late_s if opened.is_live else 0)
 

@@ -183,12 +183,15 @@ def test_unknown_config_key(capsys: pytest.CaptureFixture[str], clip: Path, tmp_
         (["analyse", "x"], "No such command"),
         (["analyze", "x", "--evnts", "e"], "No such option"),
         (["evaluate", "--weights", "w", "--conditions", "fog"], "no such condition 'fog'"),
-        (["train", "resnet18", "--preset", "huge", "--out", "w"], "no such preset"),
+        (["train", "resnet18", "--preset", "w32-plan", "--out", "w"], "did you mean w32-plain"),
+        (["train", "resnet19", "--out", "w"], "give one of lrdif, poster, resnet18"),
+        (["evaluate", "--weights", "resnet18-w36", "--data", "zip:x"], "no such kind of data"),
+        (["evaluate", "--weights", "resnet18-w36", "--protocol", "mean"], "no such protocol"),
+        (["udc", "folder:nothing:.", "out"], "no such layout"),
     ],
 )
 def test_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
-    code = INPUT if "preset" in words else USAGE
-    fails(capsys, code, words, *arguments)
+    fails(capsys, USAGE, words, *arguments)
 
 
 def test_corrupt_weights(capsys: pytest.CaptureFixture[str], clip: Path, tmp_path: Path) -> None:
@@ -284,5 +287,5 @@ def test_whatever_else_fails_is_one_line_too(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("nobody foresaw\nthis")
 
-    monkeypatch.setattr("pipeline.cli.analyze.open_classify", broken)
+    monkeypatch.setattr("pipeline.stages.classify.open_classify", broken)
     fails(capsys, 1, "ZeroDivisionError: nobody foresaw", "analyze", clip)

@@ -106,5 +106,5 @@ def test_what_cannot_be(
     fails(capsys, USAGE, "a clip, not a picture", clip, out, *PANEL)
     fails(capsys, USAGE, "unknown kind of video", picture, tmp_path / "out.tiff", *PANEL)
     fails(capsys, INPUT, "no such file", tmp_path / "none.png", out, *PANEL)
-    fails(capsys, INPUT, "no such layout", f"folder:lfw:{tmp_path}", tmp_path / "set")
+    fails(capsys, USAGE, "no such layout", f"folder:lfw:{tmp_path}", tmp_path / "set")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "face.png"]

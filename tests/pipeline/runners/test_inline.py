@@ -91,7 +91,7 @@ def test_a_display_stands_before_everything_else(
     def dark(frame: Frame) -> Frame:
         return replace(frame, image=frame.image // 4)
 
-    def note(frame: Frame, events: Sequence[Event]) -> None:
+    def note(frame: Frame, events: Sequence[Event], analysed: bool) -> None:
         seen.append(int(frame.image.max()))
 
     with VideoSource(square_clip, "door", RUN) as source:
