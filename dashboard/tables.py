@@ -8,6 +8,7 @@ from itertools import zip_longest
 
 from models.emotions import EMOTIONS, UNKNOWN
 from pipeline.palette import EMOTION_COLOURS
+from pipeline.states import MEANINGS
 from pipeline.store.queries import Shares
 
 LABELS = (*EMOTIONS, UNKNOWN)
@@ -51,8 +52,11 @@ def two_lines(first: object, second: object) -> Markup:
 
 
 def state(name: str) -> Markup:
-    """A camera's state: a word with a dot of its colour."""
-    return Markup(f'<span class="uc-state uc-{escape(name)}">{escape(name)}</span>')
+    """A camera's state: a word with a dot of its colour, and what it means for the pointer."""
+    meaning = escape(MEANINGS.get(name, ""))
+    return Markup(
+        f'<span class="uc-state uc-{escape(name)}" title="{meaning}">{escape(name)}</span>'
+    )
 
 
 def swatch(label: str) -> Markup:

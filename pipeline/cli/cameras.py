@@ -49,8 +49,7 @@ def show(config: Config = None, as_json: Json = False) -> None:
         return
     table = Table("camera", "address", "state", "reason")
     for name, row in rows.items():
-        state = row["state"] or "never read"
-        table.add_row(name, row["url"], state if row["enabled"] else "disabled", row["reason"])
+        table.add_row(name, row["url"], row["state"], row["reason"])
     OUT.print(table)
 
 

@@ -15,6 +15,7 @@ from pipeline.cli.longrun import asked_to_stop
 from pipeline.cli.output import ERRORS, data_folders, given, print_json
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import InputError, ServiceError
+from pipeline.states import CONNECTING, ENDED, FAILED, REFUSED, STOPPED
 from pipeline.store.engine import using_store
 from pipeline.store.roster import check_address, seed
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from pipeline.runners.stream.state import State
 
 LOOK_S = 0.5
-UNREAD = ("failed", "refused")
-AT_REST = ("ended", "stopped", *UNREAD)
+UNREAD = (FAILED, REFUSED)
+AT_REST = (ENDED, STOPPED, *UNREAD)
 """States after which nothing more comes of a file."""
 
 
@@ -149,7 +150,7 @@ def _lines(state: State, said: dict[str, str]) -> dict[str, str]:
     """What to say of each thing, by its name; of a camera that is tried again, what was said."""
     lines = {"metrics": f"at {state.metrics_url}"} if state.metrics_url else {}
     for camera, report in state.cameras.items():
-        if report.state == "connecting" and not report.reason and camera in said:
+        if report.state == CONNECTING and not report.reason and camera in said:
             lines[camera] = said[camera]
             continue
         lines[camera] = ": ".join(filter(None, (report.state, report.reason, report.trouble)))

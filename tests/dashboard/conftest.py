@@ -170,7 +170,7 @@ def furnish(house: House, now: int) -> None:
         shed={"newest_wins": 1_840, "stale": 12},
         reason="classifier busy",
     )
-    house.status("lab", "offline", now - 600_000, now - 590_000, reason="<b>no frame</b>", fps=0.0)
+    house.status("lab", "offline", now - 600_000, now - 7_000, reason="<b>no frame</b>", fps=0.0)
     house.status("yard", "online", now - 900_000, now - 400_000)
 
 

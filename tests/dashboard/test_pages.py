@@ -63,9 +63,9 @@ def test_cameras(page: Page, furnished: Any) -> None:
     assert (
         "hall lagging classifier busy 1 min 1 2 15.0 2.3 s 1,852 newest wins 1,840 stale 12" in text
     )
-    assert "lab offline <b>no frame</b> 10 min 0 0 – – 0 9 min ago" in text
-    assert "film recording – 0 0 – – 0 –" in text
-    assert "yard silent 15 min" in text
+    assert "lab offline <b>no frame</b> 10 min 0 0 – – 0 7 s ago" in text
+    assert "film unknown – 0 0 – – 0 –" in text
+    assert "yard unknown last heard: online 6 min 40 s 0 0 – – 0 6 min ago" in text
 
 
 def test_what_a_camera_says_is_no_markup(page: Page, furnished: Any) -> None:
