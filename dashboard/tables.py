@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import zip_longest
 
+from dashboard.absence import KINDS
 from models.emotions import EMOTIONS, UNKNOWN
 from pipeline.palette import EMOTION_COLOURS
 from pipeline.states import MEANINGS
@@ -66,8 +67,21 @@ def swatch(label: str) -> Markup:
 
 def legend() -> Markup:
     """All labels with their colours, in a line."""
-    names = "".join(f"<span>{swatch(label)}</span>" for label in LABELS)
-    return Markup(f'<div class="uc-legend">{names}</div>')
+    return _legend(swatch(label) for label in LABELS)
+
+
+def absence_legend(plain: str) -> Markup:
+    """What the marks of charts mean, and what a plain place does, in a line."""
+    marks = {"uc-plain": plain} | {f"uc-{name.replace(' ', '-')}": name for name in KINDS}
+    return _legend(
+        Markup(f'<span class="uc-swatch {mark}"></span>{escape(name)}')
+        for mark, name in marks.items()
+    )
+
+
+def _legend(names: Iterable[Markup]) -> Markup:
+    shown = "".join(f"<span>{name}</span>" for name in names)
+    return Markup(f'<div class="uc-legend">{shown}</div>')
 
 
 def stacked(shares: Mapping[str, float]) -> Markup:
