@@ -88,7 +88,7 @@ def strip_axis(grid: int) -> Option:
 
 def areas(found: Absence, span: Span, grid: int, is_named: bool) -> Option:
     """For a chart along a line of time: a series that marks the stretches from top to bottom."""
-    label = {"show": is_named, "color": "inherit", "position": "inside"}
+    label = {"show": is_named, "position": "inside"}
     bands = [
         [
             {
