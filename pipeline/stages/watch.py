@@ -29,7 +29,8 @@ class Watch:
     """The state of one camera run, as `camera_status` records.
 
     `before` is how the camera stood when the run began: a state that goes on keeps its start.
-    Statuses are numbered from `first_seq` on.
+    Statuses are numbered from `first_seq` on. Those of a recording tell its own time, as all its
+    records do; `by_day`: the time of day, which is when it is read.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class Watch:
         *,
         before: Standing | None = None,
         first_seq: int = 0,
+        by_day: bool = False,
     ) -> None:
         self._camera, self._run, self._clock = camera, run, clock
-        self._before = before
+        self._before, self._by_day = before, by_day
         self._first_seq = self._seq = first_seq
         self._state = ""
         self._since_ms = 0
@@ -51,7 +53,7 @@ class Watch:
         self._told_s = 0.0
         self._told_analysed = 0
         self._told_ms = 0
-        self._last_ms = 0
+        self._last_ms: int | None = None
         self._shed: Mapping[str, int] = {}
 
     def frame(
@@ -63,8 +65,8 @@ class Watch:
         """
         self._analysed += analysed
         self._shed = shed or {}
-        # A recording's own times say nothing of when it is read.
-        now_ms = self._clock() if header.clock == "media" else header.captured_ms
+        is_recorded = header.clock == "media"
+        now_ms = self._clock() if is_recorded and self._by_day else header.captured_ms
         self._last_ms = now_ms
         lag_ms = self._lag_ms(header)
         state = LAGGING if lag_ms > LAGGING_MS else ONLINE
@@ -98,7 +100,8 @@ class Watch:
         """The last status of the run; none when nothing was ever told of it."""
         if self._seq == self._first_seq:
             return []
-        return [self._status(state, self._last_ms or self._clock(), reason, 0.0, 0)]
+        since_ms = self._clock() if self._last_ms is None else self._last_ms
+        return [self._status(state, since_ms, reason, 0.0, 0)]
 
     def _lag_ms(self, header: FrameHeader) -> int:
         return 0 if header.clock == "media" else max(self._clock() - header.captured_ms, 0)

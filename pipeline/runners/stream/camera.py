@@ -127,6 +127,7 @@ class CameraRun:
             clock,
             before=self.lease.before,
             # A file that is read again tells anew how it stands, in the run of its bytes.
+            by_day=True,
             first_seq=0 if source.run == self.lease.run else self.lease.epoch,
         )
 

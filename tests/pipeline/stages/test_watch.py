@@ -37,12 +37,22 @@ def test_a_status_at_the_start_at_every_change_and_every_two_seconds() -> None:
 
 
 def test_a_file_never_lags() -> None:
-    watch = Watch("door", "e1", lambda: 10**12)
+    watch = Watch("door", "e1", lambda: 10**12, by_day=True)
     (status,) = watch.frame(header(0.0, "media"))
     assert (status.state, status.lag_ms, status.since_ms) == ("online", 0, 10**12)
     (ended,) = watch.end("end of file", "ended")
     assert (ended.state, ended.reason) == ("offline", "ended: end of file")
     assert ended.since_ms == 10**12, "since when it is over, not where in the file"
+
+
+def test_a_file_that_is_analysed_tells_its_own_time() -> None:
+    watch = Watch("door", "e1", lambda: 10**12)
+    told = [
+        watch.frame(header(0.0, "media")),
+        watch.frame(header(3.0, "media")),
+        watch.end("", "ended"),
+    ]
+    assert [status.since_ms for [status] in told] == [0, 0, 3000]
 
 
 def test_a_run_without_a_frame_says_nothing() -> None:
