@@ -74,7 +74,9 @@ def _await(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.parametrize("way", EXAMPLES)
-@pytest.mark.parametrize("host", ["cameras.example.org", "127.0.0.1"])
+@pytest.mark.parametrize(
+    "host", ["cameras.example.org", pytest.param("127.0.0.1", marks=pytest.mark.slow)]
+)
 def test_as_the_guide_says(
     tmp_path: Path, live_house: Any, chromium: Any, way: str, host: str
 ) -> None:
