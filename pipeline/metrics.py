@@ -15,7 +15,6 @@ from prometheus_client.registry import Collector
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 CROPS = (1, 2, 4, 8, 16, 32, 64, 128)
-STATES = ("connecting", "online", "lagging", "offline", "refused", "quarantined")
 
 
 Families = list[Metric]

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
+BASE_PATH = r"^/?([A-Za-z0-9_~-][A-Za-z0-9_.~-]*(/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)*/?)?$"
+"""Segments of letters, digits and `_ - ~ .`; none begins with a dot."""
+HostName = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")]
 
 
 class Section(BaseModel):
@@ -222,6 +225,14 @@ class DashboardSettings(Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8501, ge=0, le=65535, description="Port to listen on; 0: a free one.")
+    base_path: str = Field(
+        "",
+        pattern=BASE_PATH,
+        description="Path that the pages live under, such as /cameras, where a proxy keeps it.",
+    )
+    public_hosts: tuple[HostName, ...] = Field(
+        (), description="Host names by which a proxy is asked for the pages, beside this machine's."
+    )
     refresh_s: float = Field(2.0, ge=0.5, description="Seconds between two refreshes.")
 
 

@@ -20,6 +20,7 @@ from pipeline.errors import ConfigError
 from pipeline.redact import may_hold_credential, redacted
 from pipeline.references import check_reference, is_reference
 from pipeline.settings import CameraSettings
+from pipeline.states import REGISTERED
 
 Config = Annotated[Path | None, Option("-c", "--config", help="A TOML file.")]
 Name = Annotated[str, Argument(help="Lower case letters, digits, - and _.")]
@@ -72,11 +73,11 @@ def _table(rows: dict[str, dict[str, Any]], usual_fps: float) -> Table:
     table.add_column("reason", overflow="fold")
     for name, row in rows.items():
         fps = usual_fps if row["analyse_fps"] is None else row["analyse_fps"]
-        state = (row["state"] or "never read") if row["enabled"] else "not read"
-        if state in ("online", "lagging"):
+        state = row["state"] or REGISTERED
+        if row["fps"]:
             state += f", {row['fps']:.3g} fps"
         enabled = _as_text(row["enabled"])
-        shown = (name, redacted(row["url"]), enabled, _fps(fps), state, row["reason"] or "")
+        shown = (name, row["url"], enabled, _fps(fps), state, row["reason"] or "")
         table.add_row(*shown)
     return table
 

@@ -15,18 +15,19 @@ from pipeline.cli.longrun import asked_to_stop
 from pipeline.cli.output import ERRORS, data_folders, given, print_json
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import InputError, ServiceError
+from pipeline.states import CONNECTING, ENDED, FAILED, REFUSED, STOPPED
 
 if TYPE_CHECKING:
     from pipeline.runners.ray.running import Running
     from pipeline.runners.stream.state import State
 
 LOOK_S = 0.5
-UNREAD = ("failed", "refused")
 NO_CAMERA = (
     "no camera to read: add one by `undercam cameras add NAME ADDRESS`, or enable one by "
     "`undercam cameras set NAME --enable`; waiting for it"
 )
-AT_REST = ("ended", "stopped", *UNREAD)
+UNREAD = (FAILED, REFUSED)
+AT_REST = (ENDED, STOPPED, *UNREAD)
 """States after which nothing more comes of a file."""
 
 
@@ -156,7 +157,7 @@ def _lines(state: State, said: dict[str, str]) -> dict[str, str]:
     """What to say of each thing, by its name; of a camera that is tried again, what was said."""
     lines = {"metrics": f"at {state.metrics_url}"} if state.metrics_url else {}
     for camera, report in state.cameras.items():
-        if report.state == "connecting" and not report.reason and camera in said:
+        if report.state == CONNECTING and not report.reason and camera in said:
             lines[camera] = said[camera]
             continue
         lines[camera] = ": ".join(filter(None, (report.state, report.reason, report.trouble)))

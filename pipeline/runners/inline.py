@@ -23,6 +23,7 @@ from pipeline.stages.observe import Observe, TrackSummary
 from pipeline.stages.pace import Pace
 from pipeline.stages.track import Tracker
 from pipeline.stages.watch import Watch
+from pipeline.states import ENDED, STOPPED, state_after
 
 
 class Source(Protocol):
@@ -106,7 +107,7 @@ def run_camera(
     watch = watch or Watch(source.camera, source.run, clock)
     pace = pace or Pace(settings.source.analyse_fps)
     stages = _Stages(source, detect, classify, settings, clock, under_display)
-    summary, ending = RunSummary(), ""
+    summary, state, ending = RunSummary(), "", ""
     try:
         for frame in source:
             if isinstance(frame, Link):
@@ -121,12 +122,17 @@ def run_camera(
                 summary.frames += 1
                 summary.analysed += is_due
             if stop():
-                ending = "stopped"
+                state = STOPPED
                 break
-    except UndercamError as error:
-        sink([*stages.finish(), *watch.end(str(error))])
+    except Exception as error:
+        what = (
+            str(error) if isinstance(error, UndercamError) else f"{type(error).__name__}: {error}"
+        )
+        sink([*stages.finish(), *watch.end(what, state_after(error))])
         raise
-    sink([*stages.finish(), *watch.end(ending or source.ending)])
+    if not state:
+        state, ending = (STOPPED, "") if source.ending == STOPPED else (ENDED, source.ending)
+    sink([*stages.finish(), *watch.end(ending, state)])
     summary.tracks, summary.shed = stages.observe.ended, dict(source.shed)
     return summary
 

@@ -146,6 +146,7 @@ camera_status = Table(
     Column("shed", JSON, nullable=False),
     _integer("stored_ms"),
     Index("camera_status_newest", "camera", "stored_ms", "since_ms", "seq"),
+    Index("camera_status_since", "camera", "since_ms", "stored_ms", "seq"),
 )
 """Every state that a camera told; `shed` maps a cause to a count."""
 

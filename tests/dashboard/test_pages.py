@@ -15,6 +15,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard import app
+from dashboard.times import HOUR_MS
 from pipeline.records import EventsLost
 from pipeline.store.queries.health import LATENCY_ROWS
 
@@ -63,9 +64,9 @@ def test_cameras(page: Page, furnished: Any) -> None:
     assert (
         "hall lagging classifier busy 1 min 1 2 15.0 2.3 s 1,852 newest wins 1,840 stale 12" in text
     )
-    assert "lab offline <b>no frame</b> 10 min 0 0 – – 0 9 min ago" in text
-    assert "film recording – 0 0 – – 0 –" in text
-    assert "yard silent 15 min" in text
+    assert "lab offline <b>no frame</b> 10 min 0 0 – – 0 7 s ago" in text
+    assert "film unknown – 0 0 – – 0 –" in text
+    assert "yard unknown last heard: online 6 min 40 s 0 0 – – 0 6 min ago" in text
 
 
 def test_what_a_camera_says_is_no_markup(page: Page, furnished: Any) -> None:
@@ -95,9 +96,29 @@ def test_choosing_camera_and_window(page: Page, furnished: Any) -> None:
     assert "fear 60.0% 3" in said(shown)
 
 
-def test_a_camera_that_saw_nobody(page: Page, furnished: Any) -> None:
-    text = said(page("expressions", camera="lab"))
-    assert "lab saw no face in this time. Choose a longer window or another camera." in text
+def test_a_camera_that_saw_nobody(page: Page, furnished: Any, now: int) -> None:
+    furnished.status("gate", "online", now - HOUR_MS, now)
+    text = said(page("expressions", camera="gate"))
+    assert "gate saw no face in this time. Choose a longer window or another camera." in text
+
+
+def test_a_camera_that_gave_no_video_saw_not_nobody(page: Page, furnished: Any, now: int) -> None:
+    furnished.status("porch", "refused", now - HOUR_MS, now, reason="wrong user or password")
+    furnished.status("cellar", "online", now - HOUR_MS, now - HOUR_MS)
+    furnished.status("roof", "offline", now - 2 * HOUR_MS, now - 2 * HOUR_MS, reason="stopped")
+    furnished.status("shed", "online", now - 120_000, now)
+    for camera, sentence in {
+        "porch": "porch gave no video in this time. It is refused: wrong user or password.",
+        "roof": "roof gave no video in this time. It is stopped.",
+        "cellar": "Nothing was heard of cellar in this time.",
+        "shed": "shed saw no face while there was video: 2 min of the last 10 min.",
+    }.items():
+        shown = page("expressions", camera=camera)
+        assert sentence in said(shown)
+        assert "saw no face in this time" not in said(shown)
+        assert len(shown.get("echarts_chart")) == 1
+        assert "no video nothing heard events lost" in said(shown)
+        assert sentence in said(page("tracks", only=camera))
 
 
 def test_a_recording_is_shown_whole(page: Page, furnished: Any) -> None:
@@ -128,7 +149,8 @@ def test_a_chosen_track_that_is_gone(page: Page, furnished: Any) -> None:
 
 
 def test_no_face_in_the_window(page: Page, furnished: Any) -> None:
-    assert "No face was seen in this time." in said(page("tracks", only="lab"))
+    text = said(page("tracks", only="lab"))
+    assert "lab gave no video in this time. It is offline: <b>no frame</b>." in text
 
 
 def test_health(page: Page, furnished: Any, now: int) -> None:

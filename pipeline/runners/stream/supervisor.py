@@ -9,15 +9,16 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Protocol
 
 from pipeline.backoff import BackOff
 from pipeline.clock import Clock, wall_clock
 from pipeline.errors import ServiceError
-from pipeline.runners.stream.lease import CONNECTING, FAILED, STOPPED, Lease, Report
+from pipeline.runners.stream.lease import Lease, Report
 from pipeline.settings import CameraSettings, WorkersSettings
+from pipeline.states import CONNECTING, ENDED, FAILED, REFUSED, STOPPED, Standing
 
 DEATHS, DEATHS_WITHIN_S = 2, 300.0
 """A camera whose process died so often in that time gets one of its own."""
@@ -130,7 +131,7 @@ class Supervisor:
             for report in reports:
                 lease = report.lease
                 self._epoch = max(self._epoch, lease.epoch)
-                if report.state not in (FAILED, STOPPED):
+                if not report.is_over:
                     self._leases[name][lease.camera] = lease
                     self._wanted[lease.camera] = lease.settings
                     self._reports[lease.camera] = report
@@ -160,12 +161,20 @@ class Supervisor:
             if (retry and retry.waits) or self._has_ended(camera):
                 continue
             alone = self._deaths_of(camera) >= DEATHS
-            lease = Lease(camera, self._next_epoch(), self._wanted[camera], alone)
+            before = self._trouble_of(camera)
+            lease = Lease(camera, self._next_epoch(), self._wanted[camera], alone, before)
             self._leases[self._room(alone)][camera] = lease
             last = self._reports.get(camera)
             reason = last.reason if last and last.state == CONNECTING else ""
-            self._reports[camera] = Report(lease, CONNECTING, reason)
+            self._reports[camera] = _still(Report(lease, CONNECTING, reason))
         self._retire()
+
+    def _trouble_of(self, camera: str) -> Standing | None:
+        """How a camera stands that is tried again, so that its state keeps its start."""
+        last = self._reports.get(camera)
+        if last is None or last.state not in (REFUSED, FAILED):
+            return None
+        return Standing(last.state, last.since_ms, last.reason)
 
     def _room(self, alone: bool) -> str:
         """A process with room, the fullest first; a new one where there is none."""
@@ -185,7 +194,7 @@ class Supervisor:
 
     def _has_ended(self, camera: str) -> bool:
         match self._reports.get(camera):
-            case Report(lease=Lease(settings=settings), state="ended"):
+            case Report(lease=Lease(settings=settings), state=state) if state == ENDED:
                 return settings == self._wanted[camera]
         return False
 
@@ -201,17 +210,20 @@ class Supervisor:
             camera = report.lease.camera
             if self._leases.get(name, {}).get(camera) != report.lease:
                 continue
-            self._reports[camera] = report
-            if report.state in (FAILED, STOPPED):
+            self._reports[camera] = _still(report)
+            if report.is_over:
                 del self._leases[name][camera]
-                if report.state == FAILED:
+                if report.state != STOPPED:
                     self._retry_later(camera)
 
     def _give_up(self, name: str, reason: str) -> None:
         """A process that could not begin: its cameras have failed, and are tried again later."""
         self._fleet.stop(name)
         for camera, lease in self._leases.pop(name).items():
-            self._reports[camera] = Report(lease, FAILED, reason)
+            since_ms = self._clock()
+            if lease.before and lease.before.state == FAILED:
+                since_ms = lease.before.since_ms
+            self._reports[camera] = Report(lease, FAILED, reason, since_ms=since_ms)
             self._retry_later(camera)
 
     def _bury(self, name: str, now: float, reason: str) -> None:
@@ -244,3 +256,11 @@ class Supervisor:
     def _next_epoch(self) -> int:
         self._epoch = max(self._clock(), self._epoch + 1)
         return self._epoch
+
+
+def _still(report: Report) -> Report:
+    """While a camera is tried again, and until more is known, it stands as it stood."""
+    before = report.lease.before
+    if before is None or report.state != CONNECTING or report.reason:
+        return report
+    return replace(report, state=before.state, reason=before.reason, since_ms=before.since_ms)

@@ -36,6 +36,7 @@ def state(*relays: RelayReport, camera: str = "ended") -> State:
         (state(RelayReport(waiting=1)), False),
         (state(WELL, camera="connecting"), False),
         (state(WELL, camera="failed"), True),
+        (state(WELL, camera="refused"), True),
         (State(relays={"relay-0": WELL}), False),
     ],
 )

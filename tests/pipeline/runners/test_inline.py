@@ -111,7 +111,7 @@ def test_fewer_frames_may_be_analysed_and_every_frame_is_counted(
     statuses = [event for event in events if isinstance(event, CameraStatus)]
     assert [status.state for status in statuses] == ["online", "online", "offline"]
     assert statuses[1].fps == pytest.approx(5.0, abs=0.3)
-    assert statuses[-1].reason == "end of file"
+    assert statuses[-1].reason == "ended: end of file"
 
 
 def test_a_stage_that_fails_ends_the_run_with_its_cause(

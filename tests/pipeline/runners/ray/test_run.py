@@ -210,7 +210,7 @@ def test_cameras_come_and_go_while_it_runs_and_its_numbers_are_shown(
     cameras("add", "hall", str(clip), "--play", "loop", "--fps", "1")
     live.until(lambda: states().get("hall") == "online")
     cameras("set", "door", "--disable")
-    live.until(lambda: states()["door"] == "offline")
+    live.until(lambda: states()["door"] == "disabled")
     cameras("remove", "hall")
     live.until(lambda: "hall: no longer read" in live.said)
     for wrong in (("add", "hall2", "rtsp://a:s3cret@b/c"), ("remove", "hall"), ("add", "No", "x")):

@@ -226,6 +226,38 @@ def test_a_camera_that_fails_is_tried_again_later_and_later() -> None:
     assert max(waits) >= RETRY_MOST_S / 4
 
 
+@pytest.mark.parametrize("state", ["failed", "refused"])
+def test_a_camera_that_is_tried_again_keeps_its_state_and_its_start(
+    state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World("a")
+    asked: list[Lease] = []
+
+    def told(name: str) -> list[Report]:
+        """A lease knows nothing at first, while it opens; half a second later it is over."""
+        leases = list(world.held[name].values())
+        opening = [lease for lease in leases if lease not in asked]
+        asked.extend(opening)
+        return [
+            Report(lease, "connecting")
+            if lease in opening
+            else Report(lease, state, "why", since_ms=since(lease), is_closed=True)
+            for lease in leases
+        ]
+
+    def since(lease: Lease) -> int:
+        return lease.before.since_ms if lease.before else 1_000_500
+
+    monkeypatch.setattr(world, "_told", told)
+    seen: list[Report] = []
+    for _ in range(200):
+        world.step()
+        seen.append(world.supervisor.reports()["a"])
+    assert len(set(world.epochs)) > 3, "it is tried again"
+    known = seen[[report.state for report in seen].index(state) :]
+    assert {(r.state, r.reason, r.since_ms) for r in known} == {(state, "why", 1_000_500)}
+
+
 def test_a_file_that_has_ended_is_not_read_again_even_when_its_process_dies() -> None:
     world = World("ab")
     world.step()

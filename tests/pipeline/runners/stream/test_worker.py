@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.clock import wall_clock
 from pipeline.config import Settings
+from pipeline.errors import ServiceError
 from pipeline.frames import CroppedFaces, Looks
 from pipeline.records import CameraStatus, Event, FaceObserved, TrackUpdated
 from pipeline.runners.inline import run_camera
@@ -21,6 +23,7 @@ from pipeline.stages.classify import Classify
 from pipeline.stages.detect import Detect
 from pipeline.stages.source.address import run_id
 from pipeline.stages.source.file import VideoSource
+from pipeline.states import Standing, from_record
 
 Said = Callable[[], list[Event]]
 
@@ -45,13 +48,12 @@ def until_state(worker: CameraWorker, state: str, *leases: Lease) -> Report:
         time.sleep(0.02)
 
 
-def same(events: list[Event]) -> set[str]:
-    """Events but for the wall clock."""
+def same(events: list[Event]) -> list[str]:
+    """Events but for the wall clock, and the number of the reading that a status tells of."""
     late = {"classified_ms": 0, "published_ms": 0}
-    return {
-        (event.model_copy(update=late) if isinstance(event, FaceObserved) else event).to_json()
-        for event in events
-    }
+    when = {"id": "", "seq": 0, "since_ms": 0}
+    changed = {FaceObserved: late, CameraStatus: when}
+    return [event.model_copy(update=changed.get(type(event), {})).to_json() for event in events]
 
 
 def test_a_file_becomes_the_events_that_analyze_makes_of_it(
@@ -131,11 +133,62 @@ def test_a_new_lease_waits_until_the_old_run_has_let_go(
 def test_a_file_that_is_not_there_is_refused_and_said(
     worker: CameraWorker, tmp_path: Path, said: Said
 ) -> None:
-    report = until_state(worker, "failed", lease(tmp_path / "none.mp4"))
+    report = until_state(worker, "refused", lease(tmp_path / "none.mp4"))
     assert "no such file" in report.reason
     (status,) = said()
     assert isinstance(status, CameraStatus)
     assert (status.state, status.run, status.reason) == ("refused", "e7", report.reason)
+
+
+def test_what_is_tried_again_keeps_the_start_of_its_state(
+    worker: CameraWorker, tmp_path: Path, said: Said
+) -> None:
+    missing = lease(tmp_path / "none.mp4")
+    refused = Standing("refused", 1_795_000_000_000, "no such file")
+    report = until_state(worker, "refused", replace(missing, before=refused))
+    (status,) = said()
+    assert isinstance(status, CameraStatus)
+    assert status.since_ms == report.since_ms == refused.since_ms
+    assert report.is_over
+    failed = until_state(worker, "refused", replace(missing, epoch=8, before=Standing("failed", 5)))
+    assert failed.since_ms > refused.since_ms
+
+
+def test_a_file_that_is_read_again_tells_its_states_anew(
+    worker: CameraWorker, square_clip: Path, said: Said
+) -> None:
+    ids: list[str] = []
+    for epoch in (1_795_000_000_000, 1_795_000_009_000):
+        before_ms = wall_clock()
+        until_state(worker, "ended", lease(square_clip, epoch))
+        told = [event for event in said() if isinstance(event, CameraStatus)]
+        assert [from_record(t.state, t.run, t.reason)[0] for t in (told[0], told[-1])] == [
+            "online",
+            "ended",
+        ]
+        assert all(before_ms <= status.since_ms <= wall_clock() for status in told)
+        ids += [status.id for status in told]
+        while renewed(worker):
+            time.sleep(0.01)
+    assert len(set(ids)) == len(ids)
+
+
+def test_a_camera_that_fails_before_it_is_opened_tells_why(
+    settings: Settings, detect: Detect, square_clip: Path, said: Said
+) -> None:
+    class Away:
+        mode = "fast"
+
+        @property
+        def model(self) -> str:
+            raise ServiceError("no classifier answers", "pool", "wait")
+
+    worker = CameraWorker(settings, lambda *_: Away(), detect=detect)  # type: ignore[arg-type]
+    report = until_state(worker, "failed", lease(square_clip))
+    (status,) = said()
+    assert isinstance(status, CameraStatus)
+    assert (status.state, status.reason) == ("offline", f"failed: {report.reason}")
+    worker.close()
 
 
 def test_a_quarantined_camera_says_so(worker: CameraWorker, square_clip: Path, said: Said) -> None:
@@ -173,7 +226,7 @@ def test_a_stage_that_fails_ends_its_camera_and_no_other(
     doors = [event for event in said() if event.camera == "door"]
     assert [event.phase for event in doors if isinstance(event, TrackUpdated)][-1:] == ["end"]
     last = [event for event in doors if isinstance(event, CameraStatus)][-1]
-    assert (last.state, last.reason) == ("offline", report.reason)
+    assert (last.state, last.reason) == ("offline", f"failed: {report.reason}")
 
 
 def test_a_full_outbox_holds_a_file_back_and_nothing_of_it_is_lost(
@@ -208,6 +261,27 @@ def test_everything_is_counted(worker: CameraWorker, square_clip: Path) -> None:
     assert sample("undercam_stage_seconds_count", {"stage": "detect"}) == 20
     assert sample("undercam_looks_total", door) > 0
     assert sample("undercam_camera_state", {**door, "state": "online"}) == 0
+    assert sample("undercam_camera_state", {**door, "state": "ended"}) == 1
+
+
+def test_nothing_is_late_where_nothing_comes(
+    settings: Settings, detect: Detect, classify: Classify, square_clip: Path
+) -> None:
+    late = CameraWorker(
+        settings, lambda *_: classify, detect=detect, clock=lambda: wall_clock() + 60_000
+    )
+    loop = lease(square_clip, play="loop")
+    sample, door = late.metrics.registry.get_sample_value, {"camera": "door"}
+    until_state(late, "online", loop)
+    end = time.monotonic() + 20
+    while not sample("undercam_camera_lag_seconds", door):
+        renewed(late, loop)
+        assert time.monotonic() < end
+    while renewed(late):
+        assert time.monotonic() < end
+    assert sample("undercam_camera_state", {**door, "state": "stopped"}) == 1
+    assert sample("undercam_camera_lag_seconds", door) == 0
+    late.close()
 
 
 def test_a_camera_that_is_not_there_yet_connects(
