@@ -1,11 +1,14 @@
 """The records on the wire and in SQL: what everyone downstream may rely on.
 
-Times are integer milliseconds UTC. Ids are functions of the input, so a resent record is the same
-record. Changing a field is a new schema version; `docs/schemas` holds each as JSON Schema.
+Times are integer milliseconds UTC, up to the end of the year 9999. Every string has a maximum
+length, so that any database can index it and any broker takes the record. Ids are functions of the
+input, so a resent record is the same record. Changing a field is a new schema version;
+`docs/schemas` holds each as JSON Schema.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -24,14 +27,41 @@ CAMERA_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 CameraId = Annotated[str, StringConstraints(pattern=CAMERA_PATTERN)]
 """A camera's name: lower case letters, digits, dash and underscore; ids from outside are checked
 against it."""
-RunId = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{12}|e[0-9]+)$")]
+RunId = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{12}|e[0-9]+)$", max_length=32)]
 """One uninterrupted reading: 12 hex digits of a file's hash, or `e` and the number of a live
 lease."""
 MOST = 2**53 - 1
 """The greatest integer in a record: every reader of JSON and every database holds it exactly."""
+LAST_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999, UTC: no calendar of Python, SQL or JavaScript agrees on
+what comes after it."""
+REASON_CHARS = 1_000
+"""The most characters of a reason."""
+NAME_CHARS = 256
+"""The most characters of a model's name."""
+ORIGIN_CHARS = 512
+"""The most characters of a dead letter's origin: an index of PostgreSQL holds 2,704 bytes."""
 Count = Annotated[int, Field(ge=0, le=MOST)]
-Milliseconds = Count
+Milliseconds = Annotated[int, Field(ge=0, le=LAST_MS)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Id = Annotated[str, StringConstraints(max_length=160)]
+Name = Annotated[str, StringConstraints(max_length=NAME_CHARS)]
+Reason = Annotated[str, StringConstraints(max_length=REASON_CHARS)]
+Cause = Annotated[str, StringConstraints(max_length=64)]
+
+
+def shortened(text: str, most: int = REASON_CHARS) -> str:
+    """At most `most` (30 or more) characters of a text; a cut one ends in its whole length.
+
+    What is no character, as half a surrogate pair out of a file's name, becomes `?`.
+
+    >>> shortened("no such file"), shortened("x" * 90, 30)
+    ('no such file', 'xxxxxx... (90 characters)')
+    """
+    text = text.encode(errors="replace").decode()
+    if len(text) <= most:
+        return text
+    return f"{text[: most - 24]}... ({len(text)} characters)"
 
 
 class Record(BaseModel):
@@ -109,7 +139,7 @@ class FaceObserved(Record):
     schema_: Literal["undercam.face_observed/1"] = Field(
         default="undercam.face_observed/1", alias="schema"
     )
-    id: str
+    id: Id
     camera: CameraId
     run: RunId
     track: Annotated[int, Field(ge=1, le=MOST)]
@@ -128,9 +158,9 @@ class FaceObserved(Record):
     smoothed: Smoothed
     uncertainty: Share
     quality: Quality
-    model: str
-    mode: str
-    reason: str = ""
+    model: Name
+    mode: Name
+    reason: Reason = ""
 
     @staticmethod
     def make_id(camera: str, run: str, track: int, frame: int) -> str:
@@ -144,7 +174,7 @@ class TrackUpdated(Record):
     schema_: Literal["undercam.track_updated/1"] = Field(
         default="undercam.track_updated/1", alias="schema"
     )
-    id: str
+    id: Id
     camera: CameraId
     run: RunId
     track: Annotated[int, Field(ge=1, le=MOST)]
@@ -167,16 +197,16 @@ class CameraStatus(Record):
     schema_: Literal["undercam.camera_status/1"] = Field(
         default="undercam.camera_status/1", alias="schema"
     )
-    id: str
+    id: Id
     camera: CameraId
     run: RunId
     seq: Count
     state: Literal["online", "offline", "lagging", "refused", "quarantined"]
     since_ms: Milliseconds
-    reason: str = ""
+    reason: Reason = ""
     fps: Annotated[float, Field(ge=0)]
     lag_ms: Milliseconds
-    shed: dict[str, Count]
+    shed: Annotated[dict[Cause, Count], Field(max_length=32)]
 
     @staticmethod
     def make_id(camera: str, run: str, seq: int) -> str:
@@ -193,13 +223,13 @@ class EventsLost(Record):
     schema_: Literal["undercam.events_lost/1"] = Field(
         default="undercam.events_lost/1", alias="schema"
     )
-    id: str
+    id: Id
     camera: CameraId
     run: RunId
     since_ms: Milliseconds
     until_ms: Milliseconds
     events: Count
-    reason: str
+    reason: Reason
 
     @staticmethod
     def make_id(camera: str, run: str, number: int) -> str:
@@ -222,17 +252,37 @@ EVENT_TYPES: tuple[type[FaceObserved], type[TrackUpdated], type[CameraStatus], t
 class DeadLetter:
     """A record that cannot be stored: as it came, and why.
 
-    `origin` is its place in bus or outbox, or its id where it can be read.
+    `origin` is its place in bus or outbox, or its id where it can be read; a long one ends in its
+    digest, so that it stays the only one of its kind. A long reason is cut.
     """
 
     origin: str
     reason: str
     payload: bytes
 
+    def __post_init__(self) -> None:
+        if len(self.origin) > ORIGIN_CHARS:
+            digest = hashlib.sha256(self.origin.encode(errors="replace")).hexdigest()
+            kept = self.origin[: ORIGIN_CHARS - len(digest) - 1]
+            object.__setattr__(self, "origin", f"{kept}:{digest}")
+        object.__setattr__(self, "reason", shortened(self.reason))
+
     @classmethod
     def of(cls, event: Event, reason: str) -> DeadLetter:
         """A readable record that someone refuses."""
         return cls(event.id, reason, event.to_json().encode())
+
+    def cut(self, most: int) -> DeadLetter:
+        """The same with the first `most` bytes of its payload, and a word on how many there were.
+
+        With none of them the reason is cut to a line too.
+        """
+        size = len(self.payload)
+        if size <= most and most:
+            return self
+        note = f" (the first {most} of {size} bytes)" if most else f" (without its {size} bytes)"
+        reason = shortened(self.reason, REASON_CHARS - len(note) if most else 80)
+        return DeadLetter(self.origin, reason + note, self.payload[:most])
 
 
 Mail = Event | DeadLetter

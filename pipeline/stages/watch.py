@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pipeline.clock import Clock, wall_clock
 from pipeline.frames import FrameHeader, Link
-from pipeline.records import CameraStatus
+from pipeline.records import CameraStatus, shortened
 
 STATUS_S = 2.0
 """Media seconds between two statuses of a camera that is well."""
@@ -87,7 +87,7 @@ class Watch:
             seq=self._seq,
             state=state,
             since_ms=self._since_ms,
-            reason=reason,
+            reason=shortened(reason),
             fps=round(fps, 2),
             lag_ms=lag_ms,
             shed=dict(self._shed),

@@ -56,6 +56,8 @@ def explained(url: URL) -> Iterator[None]:
     """
     try:
         yield
+    except (UnicodeError, OverflowError) as error:
+        raise RecordRefused("database refuses a value", place(url), str(error)) from error
     except DBAPIError as error:
         if _lies_in_values(error):
             said = str(error.orig).splitlines()[0]
