@@ -37,6 +37,7 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
         "set UNDERCAM_DATA to a folder with kafka/broker, and install a Java 17 runtime",
     ),
     "openssl": (lambda: shutil.which("openssl"), "install openssl"),
+    "pgbouncer": (lambda: shutil.which("pgbouncer"), "install pgbouncer"),
     "postgres": (
         lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or shutil.which("initdb"),
         "install postgresql",

@@ -208,7 +208,9 @@ def test_the_least_limit_that_the_remedy_names_is_enough(
                 publisher.send([make.look(n) for n in range(first, first + 500)])
             publisher.send(largest)
             assert (publisher.oversized, publisher.cut) == (0, 1)
-        looks = sent_events(raw(settings, 3_003))["door"]
+        found = raw(settings, 3_003)
+        assert len(found) == len({one.headers[0][1] for one in found}) == 3_003
+        looks = sent_events(found)["door"]
         wanted = [make.look(n).id for n in range(3_000)]
         assert [one for one in looks if one in set(wanted)] == wanted
     finally:
