@@ -10,16 +10,15 @@ import numpy as np
 from models.emotions import EMOTIONS, UNKNOWN
 from models.faces import to_unit
 from pipeline.clock import Clock, wall_clock
+from pipeline.fields import NAME_CHARS, shortened
 from pipeline.frames import FrameHeader, Looks, ScoredBy
 from pipeline.records import (
-    NAME_CHARS,
     Event,
     FaceObserved,
     Label,
     Probabilities,
     Quality,
     TrackUpdated,
-    shortened,
 )
 from pipeline.settings import SmootherSettings
 from pipeline.stages.smooth import Smoother

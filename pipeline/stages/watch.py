@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.clock import Clock, wall_clock
+from pipeline.fields import shortened
 from pipeline.frames import FrameHeader, Link
-from pipeline.records import CameraStatus, shortened
+from pipeline.records import CameraStatus
 
 STATUS_S = 2.0
 """Media seconds between two statuses of a camera that is well."""

@@ -14,13 +14,11 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from models.emotions import EMOTIONS
+from pipeline.fields import LAST_MS, ORIGIN_CHARS, REASON_CHARS, shortened
 from pipeline.records import (
     CAMERA_PATTERN,
     EVENT_TYPES,
-    LAST_MS,
     MOST,
-    ORIGIN_CHARS,
-    REASON_CHARS,
     CameraId,
     CameraStatus,
     DeadLetter,
@@ -32,7 +30,6 @@ from pipeline.records import (
     RunId,
     TrackUpdated,
     read_record,
-    shortened,
 )
 
 shares = st.floats(0, 1)

@@ -62,6 +62,10 @@ class _Batches:
 class _Batch(DefaultRecordBatch):  # type: ignore[misc]
     """One batch; what cannot be read of it comes out as one unreadable record."""
 
+    _buffer: bytearray
+    _pos: int
+    _decompressed: bool
+
     def __init__(self, buffer: bytearray) -> None:
         super().__init__(buffer)
         self._fault = ""

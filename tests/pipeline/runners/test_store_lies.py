@@ -137,9 +137,7 @@ class TestAgainstABroker:
                 bootstrap_servers=bus.url.removeprefix("kafka://"), transactional_id=bus.group
             )
             producer.init_transactions()
-            for n, end in enumerate(
-                [producer.abort_transaction, producer.commit_transaction] * 2
-            ):
+            for n, end in enumerate([producer.abort_transaction, producer.commit_transaction] * 2):
                 producer.begin_transaction()
                 place = f"{bus.topic_prefix}.observations"
                 producer.send(place, to_bytes(make.look(n)), b"door", partition=0).get(10)
@@ -163,11 +161,15 @@ class TestAgainstABroker:
         limit(bus, "dead", 100)
         with consuming(bus, database) as consumer:
             until(consumer, lambda: frames(database) == [0, 1] and len(letters(database)) == 6)
-        assert all(one[0].startswith(f"{bus.topic_prefix}.observations/0/") for one in letters(database))
+        assert all(
+            one[0].startswith(f"{bus.topic_prefix}.observations/0/") for one in letters(database)
+        )
 
 
 def test_letters_name_their_origin(reading: Reading, database: Engine) -> None:
-    told = [(None, b"payload", [(b"origin", b"o\0" * 3_000), (b"reason", None), (b"reason", b"\0")])]
+    told = [
+        (None, b"payload", [(b"origin", b"o\0" * 3_000), (b"reason", None), (b"reason", b"\0")])
+    ]
     feed, _ = reading({"dead": batch_of(told)})
     topic = Topic(False)
     store = StoreConsumer(feed, topic, StoreWriter(database))  # type: ignore[arg-type]

@@ -11,7 +11,8 @@ from kafka import codec
 
 from pipeline.bus.kafka import batches
 from pipeline.errors import ServiceError
-from pipeline.records import ORIGIN_CHARS, REASON_CHARS, DeadLetter, FaceObserved
+from pipeline.fields import ORIGIN_CHARS, REASON_CHARS
+from pipeline.records import DeadLetter, FaceObserved
 from tests.pipeline.bus.kafka.conftest import Reading
 from tests.pipeline.bus.kafka.wire import CODECS, GZIP, NONE, ZSTD, batch_of
 
@@ -38,7 +39,9 @@ def test_any_bytes_as_key_value_and_headers(reading: Reading, lies: Any, kind: i
         assert letter.reason or "dead" in lies
         assert len(letter.reason) <= REASON_CHARS
         assert len(letter.origin) <= ORIGIN_CHARS
-    payloads = [value or b"" for name, told in lies.items() if name != "dead" for _, value, _ in told]
+    payloads = [
+        value or b"" for name, told in lies.items() if name != "dead" for _, value, _ in told
+    ]
     assert sorted(letter.payload for letter in batch.unreadable) == sorted(payloads)
     feed.commit()
     wanted = {f"undercam.{name}": 7 + len(told) for name, told in lies.items()}
@@ -68,11 +71,12 @@ def test_a_damaged_batch_is_passed(
         )[17:21]
     last = batch_of([(b"door", make.look(9).to_json().encode(), [])], 5, NONE)
     feed, _ = reading({"observations": bytes(damaged) + last})
-    try:
-        batch = feed.poll(0)
-    except ServiceError as error:
-        assert "cannot be unpacked" in str(error), "a codec that nobody knows"
+    codec_kind = damaged[22] & 7
+    if codec_kind > max(CODECS.values()) and with_right_sum:
+        with pytest.raises(ServiceError, match="cannot be unpacked"):
+            feed.poll(0)
         return
+    batch = feed.poll(0)
     assert [event.id for event in batch.events][-1:] == [make.look(9).id]
     for letter in batch.unreadable:
         assert letter.origin.startswith("undercam.observations/0/")

@@ -242,9 +242,7 @@ def configure(bus: BusSettings, name: str, key: str, value: str) -> None:
     from kafka.admin import ConfigResource, ConfigResourceType
 
     admin = KafkaAdminClient(bootstrap_servers=hosts(bus))
-    resource = ConfigResource(
-        ConfigResourceType.TOPIC, f"{bus.topic_prefix}.{name}", {key: value}
-    )
+    resource = ConfigResource(ConfigResourceType.TOPIC, f"{bus.topic_prefix}.{name}", {key: value})
     admin.alter_configs([resource])
     admin.close()
 
