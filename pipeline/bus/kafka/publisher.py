@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
@@ -19,6 +20,8 @@ CUT_BYTES = 16_384
 """What is kept of a dead letter that no broker takes whole."""
 CUTS = (CUT_BYTES, 1_024, 0)
 """What is kept of one that is still too large."""
+LEARNT_S = 60.0
+"""Seconds for which a size that was refused is not tried again."""
 LEAST_BYTES = 32_768
 """A broker that takes so much takes every record, and CUT_BYTES of a dead letter."""
 
@@ -29,6 +32,11 @@ class _Message(NamedTuple):
     key: bytes
     headers: list[tuple[str, bytes]]
 
+    @property
+    def size(self) -> int:
+        told = sum(len(name) + len(text) for name, text in self.headers)
+        return len(self.value) + len(self.key) + told
+
 
 class KafkaPublisher(Closing):
     """Sends records to the topics of `bus.topic_prefix`, a camera's always in order.
@@ -38,10 +46,12 @@ class KafkaPublisher(Closing):
     dead letter; of one that is too large itself (`cut`), they get what they take.
     """
 
-    def __init__(self, settings: BusSettings) -> None:
+    def __init__(self, settings: BusSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.oversized = self.cut = 0
         self._link = Link(settings)
+        self._clock = clock
         self._producer: Any = None
+        self._limits: dict[str, tuple[int, float]] = {}
 
     def open(self) -> None:
         """Connect and see to the topics, unless that is done; raises ServiceError."""
@@ -107,27 +117,40 @@ class KafkaPublisher(Closing):
         # The client gives a record up after delivery_timeout_ms, and notices with a request's end.
         patience_s = 3 * self._link.timeout_ms / 1000
         left = []
+        is_alive = True
         try:
             with explained(self._link.settings, self._link.where):
-                sent = [(one, self._begun(one)) for one in mail]
+                sent = [(one, self._begun(self._message(one))) for one in mail]
                 for one, future in sent:
                     # Not `flush`: it fails where a batch was refused and goes on in parts.
-                    if not _is_taken(future, patience_s):
+                    if future is None:
                         left.append(one)
+                    elif not _is_taken(future, patience_s):
+                        left.append(one)
+                        is_alive = False
         except ServiceError:
             self.close()
             raise
-        if left:
+        if not is_alive:
             # For the client a refused record is the end: it gives up all that comes after.
             self.close()
+            if len(mail) == 1:
+                self._learn(self._message(mail[0]))
         return left
 
-    def _begun(self, mail: Mail) -> Any:
-        """What will tell how the sending of it ends; None when it is too large for the client."""
+    def _begun(self, message: _Message) -> Any:
+        """What will tell how the sending of it ends; None when it is known to be too large."""
+        limit, until_s = self._limits.get(message.topic, (0, 0.0))
+        if self._clock() < until_s and message.size >= limit:
+            return None
         try:
-            return self._producer.send(**self._message(mail)._asdict())
+            return self._producer.send(**message._asdict())
         except TOO_LARGE:
             return None
+
+    def _learn(self, message: _Message) -> None:
+        """So much was refused: it costs a connection, and more of the same may follow."""
+        self._limits[message.topic] = (message.size, self._clock() + LEARNT_S)
 
     def _message(self, mail: Mail) -> _Message:
         if isinstance(mail, DeadLetter):

@@ -13,7 +13,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer
 
 from pipeline.bus.kafka.feed import KafkaFeed
-from pipeline.bus.kafka.publisher import CUT_BYTES, LEAST_BYTES, KafkaPublisher
+from pipeline.bus.kafka.publisher import CUT_BYTES, LEARNT_S, LEAST_BYTES, KafkaPublisher
 from pipeline.errors import RecordRefused, ServiceError
 from pipeline.records import MOST, DeadLetter, Event
 from pipeline.settings import BusSettings
@@ -185,6 +185,36 @@ def test_of_a_letter_that_no_broker_takes_it_is_said(
     with pytest.raises(RecordRefused, match="nothing of 1 dead letters: kafka:.*raise message.max"):
         publisher.send([DeadLetter("o" * 512, "why", b"{"), DeadLetter("a", "why", b"{")])
     assert [one.key for one in raw(bus, 1)] == [b"a"]
+
+
+def test_a_size_that_was_refused_is_not_tried_at_once_again(
+    bus: BusSettings, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal costs a connection; and a limit that was raised is noticed in time."""
+    now_s = 0.0
+    with KafkaPublisher(bus, lambda: now_s) as publisher:
+        publisher.open()
+        limit(bus, "dead", 20_000)
+        connected = 0
+        connect = publisher._link.connect
+
+        def counted(*given: Any, **options: Any) -> Any:
+            nonlocal connected
+            connected += 1
+            return connect(*given, **options)
+
+        monkeypatch.setattr(publisher._link, "connect", counted)
+        letters = [DeadLetter(f"o{n:02}", "why", b"z" * 60_000) for n in range(12)]
+        publisher.send([*letters, make.look(1)])
+        assert publisher.cut == 12
+        assert connected <= 2 * 6, "for the topics and for the records, as often as it halves"
+        limit(bus, "dead", 200_000)
+        now_s += LEARNT_S + 1
+        publisher.send([DeadLetter("late", "why", b"z" * 60_000)])
+    found = {one.key: one.value for one in raw(bus, 14)}
+    assert len(found) == 14
+    assert {len(found[letter.origin.encode()]) for letter in letters} == {CUT_BYTES}
+    assert found[b"late"] == b"z" * 60_000
 
 
 @pytest.mark.slow
