@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from kafka import codec
 
@@ -55,6 +55,7 @@ def test_any_bytes_as_key_value_and_headers(reading: Reading, lies: Any, kind: i
     patch=st.binary(min_size=1, max_size=60),
     with_right_sum=st.booleans(),
 )
+@example(kind=NONE, at=19, patch=b"\0\0\0\x35", with_right_sum=True)
 def test_a_damaged_batch_is_passed(
     reading: Reading, make: Any, kind: int, at: int, patch: bytes, with_right_sum: bool
 ) -> None:
@@ -71,8 +72,8 @@ def test_a_damaged_batch_is_passed(
         )[17:21]
     last = batch_of([(b"door", make.look(9).to_json().encode(), [])], 5, NONE)
     feed, _ = reading({"observations": bytes(damaged) + last})
-    codec_kind = damaged[22] & 7
-    if codec_kind > max(CODECS.values()) and with_right_sum:
+    codec_kind, is_control = damaged[22] & 7, damaged[22] & 0x20
+    if with_right_sum and codec_kind > max(CODECS.values()) and not is_control:
         with pytest.raises(ServiceError, match="cannot be unpacked"):
             feed.poll(0)
         return
