@@ -38,6 +38,7 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "nginx": (lambda: shutil.which("nginx") or shutil.which("/usr/sbin/nginx"), "install nginx"),
     "openssl": (lambda: shutil.which("openssl"), "install openssl"),
+    "pgbouncer": (lambda: shutil.which("pgbouncer"), "install pgbouncer"),
     "postgres": (
         lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or shutil.which("initdb"),
         "install postgresql",

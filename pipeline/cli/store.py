@@ -35,7 +35,8 @@ def store(
     if as_json:
         print_json(counts)
     else:
-        OUT.print(f"stored {counts['events']} events, {counts['dead']} dead letters")
+        cut = f" ({counts['cut']} of them cut)" if counts["cut"] else ""
+        OUT.print(f"stored {counts['events']} events, {counts['dead']} dead letters{cut}")
 
 
 def _consume(settings: Settings, until_idle_s: float) -> dict[str, float]:
@@ -67,5 +68,6 @@ def _consume(settings: Settings, until_idle_s: float) -> dict[str, float]:
             "events": consumer.events,
             "batches": consumer.batches,
             "dead": consumer.dead,
+            "cut": consumer.cut + publisher.cut,
             "seconds": round(time.monotonic() - begun_s, 1),
         }

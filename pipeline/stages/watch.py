@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.clock import Clock, wall_clock
+from pipeline.fields import shortened
 from pipeline.frames import FrameHeader, Link
 from pipeline.records import CameraStatus
 from pipeline.states import (
@@ -121,7 +122,7 @@ class Watch:
             seq=self._seq,
             state=recorded,
             since_ms=self._since_ms,
-            reason=told,
+            reason=shortened(told),
             fps=round(fps, 2),
             lag_ms=lag_ms,
             shed=dict(self._shed),

@@ -8,7 +8,6 @@ halfway.
 
 from __future__ import annotations
 
-import math
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -21,10 +20,10 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.engine import URL
 
-from pipeline.errors import ConfigError, ServiceError, UndercamError
+from pipeline.errors import ServiceError, UndercamError
+from pipeline.store.address import parsed, postgres_options, sqlite_options
 from pipeline.store.faults import explained, place
 
 _FIRST_START = "run `undercam store` or `undercam run` once: it creates the database"
@@ -33,14 +32,14 @@ _alembic = Lock()  # Alembic keeps the running migration in a module global
 
 
 def open_store(url: str, busy_timeout_s: float = 5.0, read_only: bool = False) -> Engine:
-    """An engine on `sqlite:///FILE` or `postgresql+psycopg://...`, its schema up to date.
+    """An engine on `sqlite:///FILE` or `postgresql://...`, its schema up to date.
 
     A SQLite file and its folder are made where missing. `busy_timeout_s` bounds the wait for a
     lock, and for PostgreSQL to answer. With `read_only` nothing is created, migrated or written.
     Raises ConfigError for a URL that cannot be used; ServiceError for a database that cannot be
     reached, is locked, is none, or whose schema does not fit.
     """
-    target = _parsed(url)
+    target = parsed(url)
     if target.get_backend_name() == "sqlite":
         engine = _sqlite(target, busy_timeout_s, read_only)
     else:
@@ -69,28 +68,8 @@ def writing(engine: Engine) -> Engine:
     return engine.execution_options(writes=True)
 
 
-def _parsed(url: str) -> URL:
-    usable = "give sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
-    try:
-        target = make_url(url)
-    except (ArgumentError, ValueError):
-        # Its text may hold the password.
-        raise ConfigError("not a database URL", "store.url", usable) from None
-    if "@" in (target.host or ""):
-        raise ConfigError("not a database URL", "store.url", "write @ in a password as %40")
-    match target.get_backend_name():
-        case "sqlite" if target.database and target.database != ":memory:":
-            return target.set(drivername="sqlite")
-        case "postgresql":
-            return target.set(drivername="postgresql+psycopg")
-        case "sqlite" | "mysql" | "mariadb" | "oracle" | "mssql" as other:
-            raise ConfigError(f"not a database that can be shared: {other}", "store.url", usable)
-        case _:
-            # A scheme is not repeated: what a reference holds may be anything.
-            raise ConfigError("not a database URL", "store.url", usable)
-
-
 def _sqlite(url: URL, busy_timeout_s: float, read_only: bool) -> Engine:
+    options = sqlite_options(url, busy_timeout_s)
     file = Path(url.database or "")
     if read_only and not file.is_file():
         raise ServiceError("no such database", str(file), _FIRST_START)
@@ -100,7 +79,7 @@ def _sqlite(url: URL, busy_timeout_s: float, read_only: bool) -> Engine:
         raise ServiceError(
             "cannot create the folder", str(file.parent), str(error.strerror)
         ) from error
-    engine = create_engine(url, connect_args={"timeout": busy_timeout_s}, hide_parameters=True)
+    engine = create_engine(url.set(query={}), connect_args=options, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def connected(connection: sqlite3.Connection, _: Any) -> None:
@@ -108,7 +87,7 @@ def _sqlite(url: URL, busy_timeout_s: float, read_only: bool) -> Engine:
         if read_only:
             connection.execute("PRAGMA query_only=ON")
         else:
-            _use_wal(connection, busy_timeout_s)
+            _use_wal(connection, options["timeout"])
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
@@ -132,24 +111,13 @@ def _use_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
 
 
 def _postgres(url: URL, busy_timeout_s: float, read_only: bool) -> Engine:
-    try:
-        engine = create_engine(
-            url,
-            # A server whose machine died says nothing: ask whether it lives, or wait for hours.
-            connect_args={
-                "connect_timeout": max(2, math.ceil(busy_timeout_s)),
-                "keepalives_idle": 10,
-                "keepalives_interval": 5,
-                "keepalives_count": 3,
-            },
-            pool_pre_ping=True,
-            hide_parameters=True,
-            execution_options={"postgresql_readonly": True} if read_only else {},
-        )
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "PostgreSQL's driver is missing", place(url), "pip install 'undercam[postgres]'"
-        ) from error
+    engine = create_engine(
+        url.difference_update_query(["prepare_threshold"]),
+        connect_args=postgres_options(url, busy_timeout_s),
+        pool_pre_ping=True,
+        hide_parameters=True,
+        execution_options={"postgresql_readonly": True} if read_only else {},
+    )
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:

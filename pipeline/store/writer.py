@@ -61,6 +61,8 @@ class StoreWriter:
 
     def write_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         """Stores dead letters, each origin once."""
+        if not letters:
+            return
         now = self._clock()
         rows = [letter_row(letter, now) for letter in letters]
         with explained(self._engine.url), self._engine.begin() as connection:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
 
 from dashboard import app
@@ -172,6 +173,36 @@ def test_health(page: Page, furnished: Any, now: int) -> None:
     assert re.search(r"rtcp from .* 1 min 2 80 ms 280 ms", text)
     assert f"newest {LATENCY_ROWS:,} rows" in text
     assert "hall 11:58:30 1 min 612 outbox was full" in text
+
+
+@pytest.mark.parametrize("far", [253_402_300_799_999, 2**53 - 1])
+def test_times_that_no_calendar_has(page: Page, furnished: Any, now: int, far: int) -> None:
+    """As rows of earlier versions may hold them: every page is drawn."""
+    furnished.lose(EventsLost(**LOSS | {"since_ms": now - 1, "until_ms": now}))
+    with furnished._engine.execution_options(writes=True).begin() as connection:
+        for change in (
+            "tracks SET ended_ms = :far",
+            "tracks SET started_ms = :far WHERE camera = 'hall'",
+            "observations SET captured_ms = :far WHERE camera = 'film'",
+            "runs SET last_ms = :far",
+            "camera_status SET since_ms = :far",
+            "gaps SET until_ms = :far",
+        ):
+            connection.execute(text(f"UPDATE {change}"), {"far": far})
+    for name in ("cameras", "expressions", "tracks", "health"):
+        assert said(page(name))
+    assert said(page("expressions", camera="film"))
+    for camera in ("hall", "film"):
+        assert said(page("tracks", only=camera, track=f"trk:{camera}:e1:1"))
+
+
+LOSS: dict[str, Any] = {
+    "id": EventsLost.make_id("hall", "e1", 1),
+    "camera": "hall",
+    "run": "e1",
+    "events": 612,
+    "reason": "outbox was full",
+}
 
 
 def test_about(page: Page) -> None:
