@@ -26,6 +26,7 @@ class Lost(Exception):
 HUNG_UP = "the camera hung up: look whether it restarts, or has too many viewers"
 NO_VIDEO = "no video in it: choose another stream of the camera"
 NOT_DECODED = "its pictures cannot be decoded: set the camera to H.264 or H.265"
+TOO_MUCH = "it sends on and on, and no picture: give the url of a camera's video"
 UNKNOWN_HOST = "unknown host: correct the camera's address, or see to the network's DNS"
 ANSWERS: tuple[tuple[type[FFmpegError], Literal["offline", "refused"], str], ...] = (
     (
