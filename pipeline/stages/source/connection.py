@@ -40,6 +40,7 @@ from pipeline.stages.source.lost import (
     silent,
 )
 from pipeline.stages.source.meter import Meter
+from pipeline.stages.source.shot import Shot
 from pipeline.stages.source.trust import check_tls, trust_options
 
 PROBE_BYTES = 32_000
@@ -72,31 +73,24 @@ _SCHEMES = {
 }
 
 
-@dataclass(frozen=True)
-class Shot:
-    """A decoded picture; `stamp_s`, seconds of the camera's media time, and `camera_ms`, UTC by the
-    camera's own clock, where they are known."""
-
-    picture: VideoFrame
-    stamp_s: float | None
-    camera_ms: float | None = None
-
-
 class Connection(Closing):
     """A context manager that connects; `shots` then gives the pictures. Both raise Lost.
 
-    `url`: `rtsp(s)://` and `http(s)://` call the camera; `listen://HOST:PORT/NAME` waits until one
-    camera calls and pushes RTSP, whatever name it gives. Raises InputError for any other.
+    `address`: `rtsp(s)://` and `http(s)://` call the camera; `listen://HOST:PORT/NAME` waits until
+    one camera calls and pushes RTSP, whatever name it gives. `http_format`: FFmpeg's name of what
+    HTTP brings, where it cannot find it out.
     """
 
     def __init__(
         self,
-        url: str,
+        address: SplitResult,
         settings: SourceSettings,
         give_up: GiveUp = lambda cause, pictures: None,
         now: Callable[[], float] = time.monotonic,
+        http_format: str = "",
     ) -> None:
-        self._address = _address(url)
+        self._http_format = http_format
+        self._address = address
         self._scheme = _SCHEMES[self._address.scheme]
         self._port = self._address.port or self._scheme.port
         self._settings, self._give_up, self._now = settings, give_up, now
@@ -207,7 +201,7 @@ class Connection(Closing):
             return av.open(
                 address.geturl(),
                 "r",
-                format=self._scheme.format,
+                format=self._scheme.format or self._http_format or None,
                 options=options,
                 metadata_errors="replace",
                 timeout=(open_s, read_s),
@@ -223,7 +217,8 @@ class Connection(Closing):
             raise not_called(error, after_s, open_s, is_http) from None
 
 
-def _address(url: str) -> SplitResult:
+def live_address(url: str) -> SplitResult:
+    """The address of a live camera, taken apart; raises InputError for any other."""
     remedy = "write SCHEME://USER:PASSWORD@HOST:PORT/PATH, odd characters as % codes"
     try:
         address = urlsplit(url)

@@ -35,6 +35,7 @@ class Decoder:
 
     def __init__(self, stream: VideoStream, give_up: GiveUp) -> None:
         self._codec, self._give_up = stream.codec_context, give_up
+        self._time_base = stream.time_base
         self._codec.copy_opaque = True
         self._number = 0
         self._pending: set[int] = set()
@@ -71,6 +72,8 @@ class Decoder:
         for picture in self._codec.decode(packet):
             told = picture.opaque
             assert isinstance(told, _Told)
+            if packet is None and self._time_base:
+                picture.time_base = self._time_base
             late = REORDERED if self._codec.has_b_frames else 0
             if picture.is_corrupt:
                 self._drop({told.number})

@@ -21,10 +21,12 @@ from pipeline.redact import redacted
 from pipeline.settings import SourceSettings
 from pipeline.stages.pace import Pace
 from pipeline.stages.source.camera_clock import CameraClock
-from pipeline.stages.source.connection import Connection, Shot
+from pipeline.stages.source.connection import Connection, live_address
 from pipeline.stages.source.live_time import LiveTime
 from pipeline.stages.source.lost import Lost
 from pipeline.stages.source.picture import ToRgb
+from pipeline.stages.source.shot import Shot
+from pipeline.stages.source.snapshots import IsStream, Snapshots
 
 LINK_S = 0.5
 """How often the link is told while no frame comes, seconds."""
@@ -82,7 +84,10 @@ class LiveSource(Closing):
         self.reconnects = 0
         self.shed: Counter[str] = Counter()
         self.link = Link("connecting", clock())
-        self._url, self._settings, self._clock, self._now = url, settings, clock, monotonic
+        self._address, self._fps = live_address(url), analyse_fps
+        self._settings, self._clock, self._now = settings, clock, monotonic
+        self._may_be_snapshots = self._address.scheme in ("http", "https")
+        self._format = ""
         least_s, most_s = settings.retry_least_s, settings.retry_most_s
         self._again = {
             "offline": BackOff(least_s, most_s, monotonic, chance),
@@ -187,7 +192,12 @@ class LiveSource(Closing):
         """One connection, and the wait after it."""
         try:
             self._follow()
+        except IsStream as stream:
+            self._may_be_snapshots, self._format = False, stream.format
         except Lost as lost:
+            # Something else may answer at this address after a person changed something.
+            is_http = self._address.scheme in ("http", "https")
+            self._may_be_snapshots |= is_http and lost.state == "refused"
             self._set_link(lost.state, lost.reason)
             if not lost.at_once:
                 again = self._again[lost.state]
@@ -244,5 +254,7 @@ class LiveSource(Closing):
             since_ms = self.link.since_ms if state == self.link.state else self._clock()
             self.link = Link(state, since_ms, reason)  # type: ignore[arg-type]
 
-    def _new_connection(self) -> Connection:
-        return Connection(self._url, self._settings, self._give_up, self._now)
+    def _new_connection(self) -> Connection | Snapshots:
+        if self._may_be_snapshots:
+            return Snapshots(self._address, self._settings, self._fps, self._give_up, self._now)
+        return Connection(self._address, self._settings, self._give_up, self._now, self._format)
