@@ -40,6 +40,7 @@ from pipeline.settings import (
     StoreSettings,
     TrackerSettings,
     WorkersSettings,
+    bounds_of,
 )
 
 ENV_PREFIX = "UNDERCAM_"
@@ -161,7 +162,21 @@ def _explained(error: ValidationError, where: str) -> ConfigError:
         near = difflib.get_close_matches(str(first["loc"][-1]), _known_keys(first["loc"][:-1]), n=1)
         remedy = f"did you mean {near[0]!r}?" if near else "remove it; see undercam.example.toml"
         return ConfigError(f"unknown key {key!r}", where, remedy)
-    return ConfigError(f"bad value for {key!r}", where, str(first["msg"]))
+    bounds = bounds_of(_schema_of(first["loc"]))
+    said = str(first["msg"])
+    return ConfigError(
+        f"bad value for {key!r}", where, f"{said}; give {bounds}" if bounds else said
+    )
+
+
+def _schema_of(place: tuple[int | str, ...]) -> dict[str, Any]:
+    """The JSON Schema of a key; {} of what is none."""
+    section = Settings.model_fields.get(str(place[0]))
+    kind: Any = CameraSettings if place[0] == "cameras" else section and section.annotation
+    if not (isinstance(kind, type) and issubclass(kind, Section)):
+        return {}
+    found: dict[str, Any] = kind.model_json_schema()["properties"].get(str(place[-1]), {})
+    return found
 
 
 def _known_keys(place: tuple[int | str, ...]) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.config import Settings
 from pipeline.metrics import listed
 from pipeline.records import EVENT_TYPES, Record
+from pipeline.settings import bounds_of
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 HEAD = """\
@@ -45,7 +46,6 @@ counted it. A process that was restarted counts from 0 again.
 """
 NAME = "NAME"
 """Stands for a camera's name."""
-BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,7 @@ def settings() -> list[Setting]:
 
 def _allowed(field: dict[str, Any]) -> str:
     choices = [f'"{choice}"' for choice in field.get("enum", [])]
-    bounds = [f"{sign} {field[bound]:g}" for bound, sign in BOUNDS.items() if bound in field]
-    return " or ".join(choices) or ", ".join(bounds)
+    return " or ".join(choices) or bounds_of(field)
 
 
 def _json(document: dict[str, Any]) -> str:
