@@ -91,6 +91,8 @@ class ModelCard:
         fields = read_json(text)
         if fields["version"] != VERSION:
             raise ValueError(f"version {fields['version']}, this code reads {VERSION}")
+        if not isinstance(fields["labels"], list):
+            raise ValueError("labels: no list")
         return cls(**fields | {"labels": tuple(fields["labels"])})
 
 
