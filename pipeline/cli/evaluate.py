@@ -14,6 +14,7 @@ from models.classifier import EmotionClassifier
 from models.loading import find_weights, load_classifier
 from models.udc.suites import CLEAN, conditions, panel_of
 from pipeline.cli.evaluated import show
+from pipeline.cli.numbers import MOST_FACES
 from pipeline.cli.output import data_folders, print_json, progress_bar
 from pipeline.config import load
 from pipeline.errors import ConfigError
@@ -50,7 +51,9 @@ def evaluate(
     keep: Annotated[
         Path | None, Option(help="A folder for what was said of every face, to make tables from.")
     ] = None,
-    limit: Annotated[int, Option(help="Only the first N faces; 0: all.", min=0)] = 0,
+    limit: Annotated[
+        int, Option(help="Only the first N faces; 0: all.", min=0, max=MOST_FACES)
+    ] = 0,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure weights on labelled faces: accuracy, F1, recall, calibration, coverage.
