@@ -21,6 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pipeline.bounds import bounds_of
 from pipeline.errors import ConfigError
 from pipeline.records import CameraId
 from pipeline.settings import (
@@ -40,7 +41,6 @@ from pipeline.settings import (
     StoreSettings,
     TrackerSettings,
     WorkersSettings,
-    bounds_of,
 )
 
 ENV_PREFIX = "UNDERCAM_"

@@ -15,10 +15,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from pipeline.bounds import bounds_of
 from pipeline.config import Settings
 from pipeline.metrics import listed
 from pipeline.records import EVENT_TYPES, Record
-from pipeline.settings import bounds_of
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 HEAD = """\

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 KNOWN = "clean, udc_t, udc_p, udc, udc_c, fer_nb, or a cell such as udc_p/3"
 
 
+Limit = Annotated[int, Option(help="Only the first N faces; 0: all.", min=0, max=MOST_FACES)]
+
+
 def evaluate(
     weights: Annotated[str, Option(help="A name in the zoo, or a .safetensors file.")],
     data: Annotated[
@@ -51,9 +54,7 @@ def evaluate(
     keep: Annotated[
         Path | None, Option(help="A folder for what was said of every face, to make tables from.")
     ] = None,
-    limit: Annotated[
-        int, Option(help="Only the first N faces; 0: all.", min=0, max=MOST_FACES)
-    ] = 0,
+    limit: Limit = 0,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure weights on labelled faces: accuracy, F1, recall, calibration, coverage.

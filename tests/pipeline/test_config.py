@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from pipeline.bounds import bounds_of
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import ConfigError
-from pipeline.settings import CameraSettings, Section, bounds_of
+from pipeline.settings import CameraSettings, Section
 
 
 def file(folder: Path, text: str) -> Path:

@@ -123,12 +123,13 @@ def _serve(viewer: socket.socket, lies: Lies, sdp: Iterator[bytes] | None) -> No
 
 def _play(viewer: socket.socket, lies: Lies) -> None:
     begin_s, sequence, number = time.monotonic(), 0, 0
+    wall_s = time.time()
     with suppress(OSError):
         while number < lies.pictures:
             due_s = number / lies.fps
             time.sleep(max(0.0, begin_s + due_s - time.monotonic()))
             if lies.reports(number):
-                viewer.sendall(_report(lies, number, due_s))
+                viewer.sendall(_report(lies, number, due_s, wall_s + due_s))
             unit = lies.alters(number, units()[number % LOOP])
             stamp = lies.base + round((due_s + lies.stamp_s(number)) * PERIOD)
             parts = list(_payloads(unit)) if unit is not None else []
@@ -141,8 +142,8 @@ def _play(viewer: socket.socket, lies: Lies) -> None:
         viewer.shutdown(socket.SHUT_RDWR)
 
 
-def _report(lies: Lies, number: int, due_s: float) -> bytes:
-    now_s = time.time() + NTP_S + lies.report_s(number)
+def _report(lies: Lies, number: int, due_s: float, wall_s: float) -> bytes:
+    now_s = wall_s + NTP_S + lies.report_s(number)
     stamp = (lies.base + round(due_s * PERIOD)) % 2**32
     wall = int(now_s) % 2**32, int(now_s % 1 * 2**32)
     report = struct.pack(">BBHIIIIII", 0x80, 200, 6, 7, *wall, stamp, number, number)
