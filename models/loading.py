@@ -6,17 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
 from models.baselines.resnet import ResNet18
 from models.baselines.softmax import SoftmaxClassifier
 from models.classifier import EmotionClassifier
-from models.crops import GEOMETRY
+from models.crops import CROP_PX, GEOMETRY
 from models.errors import ModelError
 from models.folding import folded
 from models.lrdif.classifier import LRDifClassifier
 from models.lrdif.network import LRDif, Poster
-from models.weights import ModelCard, read_card, read_state, restore
+from models.weights import ModelCard, misfit, read_card, read_shapes, read_state, restore
 
 ZOO = Path(__file__).parent / "zoo"
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -27,6 +29,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 """What a card's `model` may name; the card's `network` holds the keyword arguments."""
 CLASSIFIERS: dict[str, Callable[..., SoftmaxClassifier]] = {"lrdif": LRDifClassifier}
 """How a model is asked, where it is not simply one forward and a softmax."""
+BAD_ARGUMENTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What torch and our networks raise for arguments that cannot be."""
 DRAW = {"lrdif"}
 """Models that draw at random, and may be asked more than once."""
 
@@ -54,7 +58,7 @@ def build_network(card: ModelCard) -> nn.Module:
         raise ModelError(f"unknown model {card.model!r}", card.name, f"this version knows {known}")
     try:
         return NETWORKS[card.model](classes=len(card.labels), **card.network)
-    except (TypeError, ValueError) as error:
+    except BAD_ARGUMENTS as error:
         raise ModelError(
             f"{card.model} cannot be built from {card.network}", card.name, "use other weights"
         ) from error
@@ -71,16 +75,37 @@ def load_network(name_or_path: str) -> tuple[nn.Module, ModelCard]:
         raise ModelError(
             f"weights for crops of {card.crop!r}", str(path), f"give weights for {GEOMETRY!r}"
         )
+    _check_shapes(card, path)
     network = build_network(card)
     restore(network, read_state(path), path)
     return network.eval(), card
+
+
+def _check_shapes(card: ModelCard, path: Path) -> None:
+    """Raises ModelError where the card's network is not the file's, before it takes any memory."""
+    if card.network.get("clip"):
+        return  # its sizes are those of the folder that the card names
+    with torch.device("meta"):
+        planned = build_network(card)
+    wanted = {name: tuple(tensor.shape) for name, tensor in planned.state_dict().items()}
+    if wanted != read_shapes(path):
+        raise misfit(planned, path)
 
 
 def load_classifier(name_or_path: str, **options: Any) -> EmotionClassifier:
     """A classifier ready to predict, and to nothing else (see `models.folding`); `options` are
     those of `as_classifier`. Raises ModelError as `load_network` does."""
     network, card = load_network(name_or_path)
-    return as_classifier(folded(network), card, **options)
+    classifier = as_classifier(folded(network), card, **options)
+    try:
+        classifier.predict(np.zeros((1, CROP_PX, CROP_PX, 3), np.uint8))
+    except BAD_ARGUMENTS as error:
+        raise ModelError(
+            f"the card does not fit its network ({str(error)[:200]!r})",
+            name_or_path,
+            "train the weights again with this version",
+        ) from error
+    return classifier
 
 
 def as_classifier(

@@ -21,6 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pipeline.bounds import bounds_of
 from pipeline.camera_names import name_remedy
 from pipeline.errors import ConfigError
 from pipeline.records import CameraId
@@ -146,7 +147,21 @@ def _explained(error: ValidationError, where: str) -> ConfigError:
         return ConfigError(f"unknown key {key!r}", where, remedy)
     if first["loc"][0] == "cameras" and first["loc"][-1] == "[key]":
         return ConfigError(f"bad value for {key!r}", where, name_remedy(str(first["loc"][1])))
-    return ConfigError(f"bad value for {key!r}", where, str(first["msg"]))
+    bounds = bounds_of(_schema_of(first["loc"]))
+    said = str(first["msg"])
+    return ConfigError(
+        f"bad value for {key!r}", where, f"{said}; give {bounds}" if bounds else said
+    )
+
+
+def _schema_of(place: tuple[int | str, ...]) -> dict[str, Any]:
+    """The JSON Schema of a key; {} of what is none."""
+    section = Settings.model_fields.get(str(place[0]))
+    kind: Any = CameraSettings if place[0] == "cameras" else section and section.annotation
+    if not (isinstance(kind, type) and issubclass(kind, Section)):
+        return {}
+    found: dict[str, Any] = kind.model_json_schema()["properties"].get(str(place[-1]), {})
+    return found
 
 
 def _known_keys(place: tuple[int | str, ...]) -> list[str]:

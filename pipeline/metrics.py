@@ -53,6 +53,11 @@ class CameraMetrics(Metrics):
 
     def __init__(self) -> None:
         super().__init__()
+        self.received = self._counter(
+            "frames_received",
+            "Pictures that came: analysed, left out by source.analyse_fps, or given up.",
+            "camera",
+        )
         self.decoded = self._counter("frames_decoded", "Pictures decoded.", "camera")
         self.analysed = self._counter("frames_analysed", "Pictures looked at for faces.", "camera")
         self.undue = self._counter(
@@ -60,7 +65,8 @@ class CameraMetrics(Metrics):
         )
         self.shed = self._counter(
             "frames_shed",
-            "Pictures given up: newer, the next one came first; stale, it was too old.",
+            "Pictures given up: newer, the next one came first; stale, it was too old; stopped, it "
+            "waited at the end; undecodable, damaged or before the first key frame.",
             "camera",
             "cause",
         )

@@ -24,17 +24,25 @@ class SourceSettings(Section):
     analyse_fps: float = Field(
         0.0, ge=0, le=240, description="Frames analysed in a second of media time; 0: all of them."
     )
-    open_s: float = Field(10.0, gt=0, le=300, description="Seconds a stream may take to open.")
+    open_s: float = Field(10.0, ge=0.1, le=300, description="Seconds a stream may take to open.")
     read_s: float = Field(
-        3.0, gt=0, le=300, description="Seconds without a packet after which a stream is lost."
+        3.0, ge=0.1, le=300, description="Seconds without a packet after which a stream is lost."
     )
     stale_s: float = Field(
-        2.0, gt=0, description="Age in seconds past which a live picture is shed, not analysed."
+        2.0,
+        gt=0,
+        le=300,
+        description="Age in seconds past which a live picture is shed, not analysed.",
     )
     retry_least_s: float = Field(
-        0.5, gt=0, description="Seconds before the first try to reconnect, doubled at each try."
+        0.5,
+        ge=0.01,
+        le=3600,
+        description="Seconds before the first try to reconnect, doubled at each try.",
     )
-    retry_most_s: float = Field(30.0, gt=0, description="Most seconds between two tries.")
+    retry_most_s: float = Field(
+        30.0, ge=0.01, le=3600, description="Most seconds between two tries."
+    )
     tls_verify: bool = Field(
         True, description="Whether the certificate of an rtsps:// or https:// camera is checked."
     )
@@ -68,12 +76,14 @@ class DetectorSettings(Section):
     look_twice: bool = Field(
         True, description="Look again, at another size, at a picture in which no face was found."
     )
-    threads: int = Field(0, ge=0, description="CPU threads of the network; 0: all cores.")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads of the network; 0: all cores.")
     condition: Literal["auto", "always", "never"] = Field(
         "auto",
         description="Take noise and haze off pictures before detection: auto, where they need it.",
     )
-    least_px: int = Field(16, ge=4, description="A face whose shorter side is less is left out.")
+    least_px: int = Field(
+        16, ge=4, le=4096, description="A face whose shorter side is less is left out."
+    )
 
 
 class TrackerSettings(Section):
@@ -87,8 +97,10 @@ class TrackerSettings(Section):
     reach: float = Field(
         2.0, ge=0, le=10, description="Or: distance from there, in box sides, at the very most."
     )
-    birth_s: float = Field(0.15, ge=0, description="Seconds a face is seen before it is a track.")
-    lost_s: float = Field(0.8, ge=0, description="Seconds without a box that end a track.")
+    birth_s: float = Field(
+        0.15, ge=0, le=60, description="Seconds a face is seen before it is a track."
+    )
+    lost_s: float = Field(0.8, ge=0, le=3600, description="Seconds without a box that end a track.")
 
 
 class CropSettings(Section):
@@ -129,7 +141,7 @@ class EmotionSettings(Section):
         description="Number format of the network; bfloat16 where the processor runs it.",
     )
     device: str = Field("cpu", description="Where the network runs: cpu or cuda[:N].")
-    threads: int = Field(1, ge=0, description="CPU threads of the network; 0: all cores.")
+    threads: int = Field(1, ge=0, le=1024, description="CPU threads of the network; 0: all cores.")
 
     @property
     def bad(self) -> str:
@@ -142,7 +154,9 @@ class EmotionSettings(Section):
 class SmootherSettings(Section):
     """How the looks of one track become one label."""
 
-    memory_s: float = Field(0.6, gt=0, description="Seconds after which a look counts 1/e.")
+    memory_s: float = Field(
+        0.6, ge=0.001, le=3600, description="Seconds after which a look counts 1/e."
+    )
     unknown_below: Share = Field(0.4, description="Below this confidence the label is `unknown`.")
     switch_margin: Share = Field(
         0.05, description="How far a new label must lead before it replaces the shown one."
@@ -160,9 +174,14 @@ class PoolSettings(Section):
     max_wait_ms: float = Field(
         5.0, ge=0, le=1000, description="Milliseconds a crop may wait for others to share a pass."
     )
-    max_pending: int = Field(256, ge=1, description="Most crops that wait, over all cameras.")
+    max_pending: int = Field(
+        256, ge=1, le=100_000, description="Most crops that wait, over all cameras."
+    )
     timeout_s: float = Field(
-        5.0, gt=0, description="Seconds after which a look is given up and called `unknown`."
+        5.0,
+        ge=0.001,
+        le=3600,
+        description="Seconds after which a look is given up and called `unknown`.",
     )
 
 
@@ -170,9 +189,14 @@ class WorkersSettings(Section):
     """The processes that read cameras."""
 
     cameras_per_worker: int = Field(4, ge=1, le=64, description="Most cameras in one process.")
-    cpus: float = Field(0.5, ge=0, description="Cores that Ray sets aside for one such process.")
+    cpus: float = Field(
+        0.5, ge=0, le=1024, description="Cores that Ray sets aside for one such process."
+    )
     lease_s: float = Field(
-        3.0, ge=2, description="Seconds after which a worker that nobody renewed stops itself."
+        3.0,
+        ge=2,
+        le=3600,
+        description="Seconds after which a worker that nobody renewed stops itself.",
     )
 
 
@@ -181,7 +205,10 @@ class OutboxSettings(Section):
 
     folder: str = Field("state/outbox", description="Folder on a local disk, one per machine.")
     most_rows: int = Field(
-        500_000, ge=1, description="Most events that wait for one camera; past it the oldest go."
+        500_000,
+        ge=1,
+        le=1_000_000_000,
+        description="Most events that wait for one camera; past it the oldest go.",
     )
     batch_rows: int = Field(500, ge=1, le=50_000, description="Most events sent at once.")
 
@@ -201,13 +228,17 @@ class BusSettings(Section):
     ca_file: str = Field("", description="PEM file of the authority; unset: the system's.")
     topic_prefix: str = Field("undercam", description="Topics are PREFIX.observations and so on.")
     create_topics: bool = Field(True, description="Make topics that are missing.")
-    partitions: int = Field(6, ge=1, description="Of a topic that we make; a camera stays in one.")
-    replication: int = Field(1, ge=1, description="Copies of a topic that we make.")
+    partitions: int = Field(
+        6, ge=1, le=10_000, description="Of a topic that we make; a camera stays in one."
+    )
+    replication: int = Field(1, ge=1, le=100, description="Copies of a topic that we make.")
     retention_hours: float = Field(
-        168.0, gt=0, description="Hours that a topic that we make keeps records."
+        168.0, ge=0.01, le=1_000_000, description="Hours that a topic that we make keeps records."
     )
     group: str = Field("undercam-store", description="Consumer group of the store.")
-    timeout_s: float = Field(10.0, gt=0, description="Seconds to wait for a broker's answer.")
+    timeout_s: float = Field(
+        10.0, ge=0.1, le=3600, description="Seconds to wait for a broker's answer."
+    )
 
 
 class StoreSettings(Section):
@@ -217,7 +248,9 @@ class StoreSettings(Section):
         "sqlite:///state/undercam.db", description="SQLAlchemy URL, or a reference to one."
     )
     batch_rows: int = Field(500, ge=1, le=50_000, description="Most events in one transaction.")
-    busy_timeout_s: float = Field(5.0, ge=0, description="Seconds to wait for a locked database.")
+    busy_timeout_s: float = Field(
+        5.0, ge=0, le=3600, description="Seconds to wait for a locked database."
+    )
 
 
 class DashboardSettings(Section):
@@ -233,7 +266,7 @@ class DashboardSettings(Section):
     public_hosts: tuple[HostName, ...] = Field(
         (), description="Host names by which a proxy is asked for the pages, beside this machine's."
     )
-    refresh_s: float = Field(2.0, ge=0.5, description="Seconds between two refreshes.")
+    refresh_s: float = Field(2.0, ge=0.5, le=3600, description="Seconds between two refreshes.")
 
 
 class MetricsSettings(Section):

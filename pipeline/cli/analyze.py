@@ -43,7 +43,7 @@ def analyze(
     weights: Annotated[str, Option(help="A name in the zoo, or a .safetensors file.")] = "",
     fps: Annotated[float | None, Option(help="Frames analysed a second; 0: all.")] = None,
     panel: Annotated[str, Option(help="Look through a display: t-oled or p-oled.")] = "",
-    severity: Annotated[int, Option(help="Of the panel, 1 to 5.")] = 3,
+    severity: Annotated[int, Option(help="Of the panel.", min=1, max=5)] = 3,
     under_display: UnderDisplay = None,
     seconds: Annotated[
         float | None, Option(help="How long a live address is read, from its first frame.", min=0.1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
+from pipeline.cli.numbers import MOST_SECONDS
 from pipeline.cli.output import ERRORS, print_json
 from pipeline.clock import wall_clock
 from pipeline.config import Settings, load, resolve
@@ -27,10 +28,15 @@ FLUSH_MS = 500
 
 
 def demo(
-    seconds: Annotated[float, Option(help="How long to play; 0: until Ctrl-C.", min=0)] = 0.0,
+    seconds: Annotated[
+        float,
+        Option(help="How long to play; 0: until Ctrl-C.", min=0, max=MOST_SECONDS),
+    ] = 0.0,
     headless: Annotated[bool, Option("--headless", help="Open no browser window.")] = False,
     config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
-    port: Annotated[int, Option(help="Port of the dashboard; 0: a free one.")] = 0,
+    port: Annotated[
+        int, Option(help="Port of the dashboard; 0: a free one.", min=0, max=65535)
+    ] = 0,
 ) -> None:
     """Play real faces through the whole pipeline and watch them on the dashboard.
 

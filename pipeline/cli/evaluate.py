@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from pipeline.cli.evaluated import show
+from pipeline.cli.numbers import MOST_FACES
 from pipeline.cli.output import data_folders, print_json, progress_bar
 from pipeline.config import load
 from pipeline.errors import ConfigError
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from trainer.evaluate import Predictions
 
 KNOWN = "clean, udc_t, udc_p, udc, udc_c, fer_nb, or a cell such as udc_p/3"
+
+
+Limit = Annotated[int, Option(help="Only the first N faces; 0: all.", min=0, max=MOST_FACES)]
 
 
 def evaluate(
@@ -47,7 +51,7 @@ def evaluate(
     keep: Annotated[
         Path | None, Option(help="A folder for what was said of every face, to make tables from.")
     ] = None,
-    limit: Annotated[int, Option(help="Only the first N faces; 0: all.", min=0)] = 0,
+    limit: Limit = 0,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure weights on labelled faces: accuracy, F1, recall, calibration, coverage.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from models.writing import writing
+from pipeline.cli.numbers import MOST_FACES
 from pipeline.cli.output import ERRORS, print_json, progress_bar
 from pipeline.errors import ConfigError
 
@@ -29,7 +30,9 @@ def figures(
     condition: Annotated[
         str, Option("--conditions", help="With --weights: as for `evaluate`, comma between.")
     ] = "clean,udc_p/5",
-    limit: Annotated[int, Option(help="With --weights: only the first N faces.", min=8)] = 800,
+    limit: Annotated[
+        int, Option(help="With --weights: only the first N faces.", min=8, max=MOST_FACES)
+    ] = 800,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Draw the comparison from kept predictions, and what networks make of faces.

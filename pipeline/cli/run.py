@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from pipeline.cli.longrun import asked_to_stop
+from pipeline.cli.numbers import MOST_SECONDS
 from pipeline.cli.output import ERRORS, data_folders, given, print_json
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import InputError, ServiceError
@@ -33,7 +34,9 @@ AT_REST = (ENDED, STOPPED, *UNREAD)
 
 def run(
     config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
-    seconds: Annotated[float, Option(help="How long; 0: until Ctrl-C.", min=0)] = 0.0,
+    seconds: Annotated[
+        float, Option(help="How long; 0: until Ctrl-C.", min=0, max=MOST_SECONDS)
+    ] = 0.0,
     until_ended: Annotated[
         bool, Option("--until-ended", help="Stop when every file is read and its rows are stored.")
     ] = False,

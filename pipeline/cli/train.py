@@ -8,7 +8,21 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from pipeline.cli.numbers import MOST_SEED
 from pipeline.cli.output import ERRORS, as_text, print_json
+
+Threads = Annotated[int, Option(help="CPU threads; 0: torch's choice.", min=0, max=1024)]
+
+Workers = Annotated[
+    int, Option(help="Processes that share each batch, by Ray Train.", min=1, max=1024)
+]
+
+Seed = Annotated[int, Option(help="Seed of every random draw.", min=0, max=MOST_SEED)]
+
+Teach = Annotated[
+    float,
+    Option(help="With --teachers: their share, the rest is the votes'.", min=0, max=1),
+]
 
 
 def train(
@@ -18,7 +32,7 @@ def train(
     data: Annotated[
         str, Option(help="Faces: ferplus:training, sheet:, csv:, npz:, folder:LAYOUT:DIR or toy.")
     ] = "ferplus:training",
-    seed: Annotated[int, Option(help="Seed of every random draw.")] = 1,
+    seed: Seed = 1,
     protocol: Annotated[str, Option(help="Votes to labels: ms_majority or no_drop.")] = (
         "ms_majority"
     ),
@@ -28,11 +42,9 @@ def train(
     teachers: Annotated[
         str, Option(help="Learn from other weights too: names or files, comma between.")
     ] = "",
-    teach: Annotated[
-        float, Option(help="With --teachers: their share, the rest is the votes'.", min=0, max=1)
-    ] = 0.5,
-    threads: Annotated[int, Option(help="CPU threads; 0: torch's choice.")] = 0,
-    workers: Annotated[int, Option(help="Processes that share each batch, by Ray Train.")] = 1,
+    teach: Teach = 0.5,
+    threads: Threads = 0,
+    workers: Workers = 1,
     gpu: Annotated[bool, Option("--gpu", help="Train on a GPU, one for each worker.")] = False,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -26,10 +26,11 @@ def udc(
         str, Option(help="t-oled or p-oled. Of a data set, each picture's own is drawn.")
     ] = "",
     severity: Annotated[
-        int | None, Option(help="1 to 5. Of a data set, each picture's own is drawn.")
+        int | None, Option(help="Of a data set, each picture's own is drawn.", min=1, max=5)
     ] = None,
     face_px: Annotated[
-        float, Option(help="Height of the faces in a picture or clip, pixels.")
+        float,
+        Option(help="Height of the faces in a picture or clip, pixels.", min=8, max=8192),
     ] = 192,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -210,6 +210,7 @@ class CameraRun:
         looks = sum(isinstance(event, FaceObserved) for event in events)
         metrics.looks.labels(camera).inc(looks)
         counts = opened.counts()
+        self._tally.bring(metrics.received.labels(camera), counts.received)
         self._tally.bring(metrics.decoded.labels(camera), counts.decoded)
         self._tally.bring(metrics.analysed.labels(camera), self._analysed)
         self._tally.bring(metrics.undue.labels(camera), counts.undue)

@@ -36,6 +36,30 @@ def fails(capsys: pytest.CaptureFixture[str], code: int, words: str, *arguments:
     assert lines[0].count(": ") >= 3
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "values"),
+    [
+        (["run"], "--seconds", ["nan", "inf", "1e30", "-1"]),
+        (["demo"], "--seconds", ["nan", "1e30"]),
+        (["demo"], "--port", ["65536", "-1"]),
+        (["store"], "--until-idle", ["nan", "1e30"]),
+        (["evaluate"], "--limit", ["-1", "9" * 30]),
+        (["table"], "--limit", ["0", "9" * 30]),
+        (["analyze", "x.mp4"], "--severity", ["0", "6"]),
+        (["udc", "x.png", "y.png"], "--face-px", ["nan", "-5", "1e30"]),
+        (["train", "resnet18", "--out", "x"], "--threads", ["-1", "9999"]),
+        (["train", "resnet18", "--out", "x"], "--workers", ["0", "9999"]),
+        (["train", "resnet18", "--out", "x"], "--seed", ["-1", "9" * 30]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_number_out_of_range(
+    capsys: pytest.CaptureFixture[str], command: list[str], option: str, values: list[str]
+) -> None:
+    for value in values:
+        fails(capsys, USAGE, option, *command, f"{option}={value}")
+
+
 def test_missing_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     fails(capsys, INPUT, "nowhere.mp4", "analyze", tmp_path / "nowhere.mp4", "--json")
 

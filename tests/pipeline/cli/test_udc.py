@@ -102,7 +102,7 @@ def test_what_cannot_be(
     out = tmp_path / "out.png"
     fails(capsys, USAGE, "give --panel and --severity", picture, out, "--panel", "p-oled")
     fails(capsys, USAGE, "no such panel", picture, out, "--panel", "lcd", "--severity", "1")
-    fails(capsys, USAGE, "no such severity", picture, out, "--panel", "p-oled", "--severity", "6")
+    fails(capsys, USAGE, "--severity", picture, out, "--panel", "p-oled", "--severity", "6")
     fails(capsys, USAGE, "a clip, not a picture", clip, out, *PANEL)
     fails(capsys, USAGE, "unknown kind of video", picture, tmp_path / "out.tiff", *PANEL)
     fails(capsys, INPUT, "no such file", tmp_path / "none.png", out, *PANEL)
