@@ -14,6 +14,7 @@ from pipeline.bus import runfile
 from pipeline.bus.locks import FileLock
 from pipeline.closing import Closing
 from pipeline.errors import ServiceError
+from pipeline.permissions import make_folder
 from pipeline.records import CameraStatus, Event, EventsLost, FaceObserved
 
 PATIENCE_S = 1.0
@@ -174,7 +175,7 @@ class Outbox(Closing):
 
 def _locked(path: Path) -> FileLock:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         lock = FileLock.take(runfile.lock_of(path), PATIENCE_S)
     except OSError as error:
         raise ServiceError(

@@ -15,6 +15,7 @@ from pipeline.bus.drain import Drain
 from pipeline.bus.locks import FileLock
 from pipeline.closing import Closing
 from pipeline.errors import ServiceError
+from pipeline.permissions import make_folder
 from pipeline.records import DeadLetter, EventsLost, Mail
 
 Deliver = Callable[[Sequence[Mail]], object]
@@ -185,7 +186,7 @@ def _unwritten(path: Path) -> Iterator[bool]:
 
 def _locked(folder: Path) -> FileLock:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         lock = FileLock.take(folder / ".relay.lock")
     except OSError as error:
         raise ServiceError("outbox cannot be read", str(folder), str(error.strerror)) from error

@@ -10,11 +10,12 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import ServiceError
+from pipeline.permissions import make_file
 from pipeline.records import CAMERA_PATTERN
 
 SUFFIX = ".outbox"
@@ -70,6 +71,8 @@ def lock_of(path: Path) -> Path:
 def opened(path: Path, timeout_s: float) -> sqlite3.Connection:
     """The file, made where it is missing, for one thread at a time. Anything may raise
     sqlite3.Error."""
+    with suppress(OSError):  # SQLite says it again, and in its own words
+        make_file(path)
     connection = sqlite3.connect(
         path, timeout=timeout_s, isolation_level=None, check_same_thread=False
     )

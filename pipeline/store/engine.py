@@ -26,9 +26,12 @@ from sqlalchemy.exc import ArgumentError
 
 from pipeline.errors import ConfigError, ServiceError, UndercamError
 from pipeline.store.faults import explained, place
+from pipeline.store.sqlite_file import DatabaseFile
 
 _FIRST_START = "run `undercam store` or `undercam run` once: it creates the database"
 _MIGRATION_LOCK = 0x756E646572  # "under": PostgreSQL's advisory locks are named by numbers
+_FILE, _IDENTITY = "database_file", "database_file_identity"
+"""Where an engine on SQLite keeps its DatabaseFile, and a connection which file it opened."""
 _alembic = Lock()  # Alembic keeps the running migration in a module global
 
 
@@ -69,6 +72,49 @@ def writing(engine: Engine) -> Engine:
     return engine.execution_options(writes=True)
 
 
+@contextmanager
+def storing(engine: Engine) -> Iterator[Connection]:
+    """A transaction whose rows are where others will read them when the block ends.
+
+    Raises ServiceError where the database cannot take them, and where its file was removed or
+    replaced meanwhile: then do all of it again.
+    """
+    renew(engine)
+    file = _file_of(engine)
+    with explained(engine.url), writing(engine).begin() as connection:
+        began_in = connection.info.get(_IDENTITY)
+        yield connection
+    if file and file.identity() != began_in:
+        engine.dispose()
+        remedy = "put it back, or leave it: what was not stored will be sent again"
+        raise ServiceError("database file was removed or replaced", str(file.path), remedy)
+
+
+def renew(engine: Engine) -> bool:
+    """Whether the database is another one than at the last call: its file was replaced, or made
+    anew after it was removed. Then its tables are up to date again.
+
+    Raises ServiceError while the file is gone, and what `open_store` raises of the new one.
+    """
+    file = _file_of(engine)
+    if file is None:
+        return False
+    file.await_return()
+    with explained(engine.url), engine.connect() as connection:
+        is_same = connection.info.get(_IDENTITY) == file.identity()
+    if is_same:
+        return False
+    engine.dispose()
+    with explained(engine.url):
+        _migrate(engine)
+    return True
+
+
+def _file_of(engine: Engine) -> DatabaseFile | None:
+    file: DatabaseFile | None = engine.get_execution_options().get(_FILE)
+    return file
+
+
 def _parsed(url: str) -> URL:
     usable = "give sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
     try:
@@ -88,24 +134,33 @@ def _parsed(url: str) -> URL:
 
 
 def _sqlite(url: URL, busy_timeout_s: float, read_only: bool) -> Engine:
-    file = Path(url.database or "")
-    if read_only and not file.is_file():
-        raise ServiceError("no such database", str(file), _FIRST_START)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ServiceError(
-            "cannot create the folder", str(file.parent), str(error.strerror)
-        ) from error
-    engine = create_engine(url, connect_args={"timeout": busy_timeout_s}, hide_parameters=True)
+    file = DatabaseFile(url.database or "")
+    if read_only and not file.path.is_file():
+        raise ServiceError("no such database", str(url.database), _FIRST_START)
+    if not read_only:
+        file.make()
+    engine = create_engine(
+        url,
+        connect_args={"timeout": busy_timeout_s},
+        hide_parameters=True,
+        execution_options={_FILE: file},
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def connecting(_: Any, __: Any, arguments: list[Any], options: dict[str, Any]) -> None:
+        # SQLite would make a file that was removed meanwhile, open to all and without tables.
+        if not options.get("uri"):
+            arguments[0], options["uri"] = file.address, True
 
     @event.listens_for(engine, "connect")
-    def connected(connection: sqlite3.Connection, _: Any) -> None:
+    def connected(connection: sqlite3.Connection, record: Any) -> None:
         connection.isolation_level = None
         if read_only:
             connection.execute("PRAGMA query_only=ON")
         else:
             _use_wal(connection, busy_timeout_s)
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # opens the log
+        record.info[_IDENTITY] = file.identity()
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
