@@ -63,6 +63,15 @@ def run(
         _say("stopping: what was seen goes to bus or store first")
     if as_json:
         print_json(as_dict(everything.last))
+    if everything.last.close_errors:
+        for line in everything.last.close_errors:
+            _say(line)
+        cameras = ", ".join(
+            sorted({line.partition(":")[0] for line in everything.last.close_errors})
+        )
+        raise ServiceError(
+            "events were lost at the end", cameras, "see what was said; free the disk"
+        )
     unread = [name for name, report in everything.last.cameras.items() if report.state in UNREAD]
     if until_ended and unread:
         raise InputError("not read to their end", ", ".join(sorted(unread)), "see what was said")
@@ -80,13 +89,19 @@ def as_dict(state: State) -> dict[str, Any]:
         for camera, report in sorted(state.cameras.items())
     }
     ok = not faults(state) and not any(r.state in UNREAD for r in state.cameras.values())
-    return {"cameras": cameras, "events": counted, "deaths": state.deaths, "ok": ok}
+    return {
+        "cameras": cameras,
+        "events": counted,
+        "deaths": state.deaths,
+        "not_written": list(state.close_errors),
+        "ok": ok,
+    }
 
 
 def faults(state: State) -> list[str]:
     """Everything that keeps events from their rows, each as one sentence."""
     outboxes = (report.trouble for report in state.cameras.values())
-    found = (*outboxes, *_undelivered(state), *_damage(state), state.trouble)
+    found = (*outboxes, *_undelivered(state), *_damage(state), state.trouble, *state.close_errors)
     return sorted({fault for fault in found if fault})
 
 
@@ -153,6 +168,8 @@ def _lines(state: State, said: dict[str, str]) -> dict[str, str]:
             lines[camera] = said[camera]
             continue
         lines[camera] = ": ".join(filter(None, (report.state, report.reason, report.trouble)))
+    for number, line in enumerate(state.close_errors, 1):
+        lines[f"lost {number}"] = line
     if state.relays:
         lines["events"] = "; ".join(_undelivered(state)) or "on their way"
     if _damage(state):

@@ -65,9 +65,11 @@ class SupervisorActor:
         """Stop all cameras, for good; what they said last is in their outboxes then."""
         with self._stepping:
             self._is_closed = True
-        closing = [handle.close.remote() for handle in self._fleet.handles.values()]
-        if closing:
-            ray.wait(closing, num_returns=len(closing), timeout=CLOSE_S)
+        closing = {n: handle.close.remote() for n, handle in self._fleet.handles.items()}
+        for reports in answers(closing, CLOSE_S).values():
+            self._supervisor.note_ends(reports)
+        with self._stepping:
+            self._step()
 
     def _main(self) -> None:
         try:
@@ -91,6 +93,7 @@ class SupervisorActor:
             self._supervisor.trouble,
             self._metrics_url,
             self._supervisor.deaths,
+            self._supervisor.close_errors,
         )
 
     def _start_relays(self) -> None:
@@ -133,12 +136,12 @@ class SupervisorActor:
         ).items()
 
 
-def answers(asked: Mapping[str, ray.ObjectRef[Any]]) -> dict[str, Any]:
+def answers(asked: Mapping[str, ray.ObjectRef[Any]], most_s: float = ANSWER_S) -> dict[str, Any]:
     """What actors answer in time, by name; one that died or is late is left out."""
     names = {ref: name for name, ref in asked.items()}
     if not names:
         return {}
-    ready, _ = ray.wait(list(names), num_returns=len(names), timeout=ANSWER_S)
+    ready, _ = ray.wait(list(names), num_returns=len(names), timeout=most_s)
     found: dict[str, Any] = {}
     for ref in ready:
         try:

@@ -11,7 +11,7 @@ from threading import Thread
 
 from models.detectors.base import Picture
 from models.faces import Faces
-from pipeline.bus.outbox import Outbox
+from pipeline.bus.outbox import EventsNotWritten, Outbox
 from pipeline.clock import Clock, wall_clock
 from pipeline.config import Settings
 from pipeline.errors import UndercamError
@@ -49,6 +49,7 @@ class CameraRun:
         self._stop = Flag()
         self._now(CONNECTING, "")
         self._trouble, self._waiting, self._analysed = "", 0, 0
+        self._close_error = ""
         self._tally = Tally()
         self.renew()
         self._thread = Thread(target=self._main, name=f"camera {lease.camera}", daemon=True)
@@ -73,11 +74,15 @@ class CameraRun:
 
     def report(self) -> Report:
         """How the run fares."""
-        return Report(self.lease, self._state, self._reason, self._trouble, self._waiting)
+        told = (self._state, self._reason, self._trouble, self._waiting, self._close_error)
+        return Report(self.lease, *told)
 
     def _main(self) -> None:
         try:
             self._play()
+        except EventsNotWritten as error:
+            self._close_error = str(error)
+            self._now(FAILED, str(error))
         except UndercamError as error:
             self._now(FAILED, str(error))
         except Exception as error:  # noqa: BLE001 - a camera that ends in silence looks as if it ran

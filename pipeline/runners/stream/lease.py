@@ -31,7 +31,8 @@ class Report:
     """How a lease fares.
 
     `state` as in camera_status, or one of the above; `trouble` is what its outbox suffers from.
-    Both sentences are "" as long as all is well. `waiting` counts the events in the outbox.
+    `close_error` says what was lost when it was closed. All three are "" as long as all is well.
+    `waiting` counts the events in the outbox.
     """
 
     lease: Lease
@@ -39,6 +40,7 @@ class Report:
     reason: str = ""
     trouble: str = ""
     waiting: int = 0
+    close_error: str = ""
 
 
 @dataclass(frozen=True)

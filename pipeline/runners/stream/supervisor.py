@@ -89,6 +89,7 @@ class Supervisor:
         self._failed: dict[str, float] = {}
         self._epoch = 0
         self._reports: dict[str, Report] = {}
+        self._close_errors: dict[Lease, str] = {}
         self.deaths = 0
         self.trouble = ""
         """Why the roster cannot be read; "" while it can."""
@@ -116,6 +117,17 @@ class Supervisor:
     def reports(self) -> dict[str, Report]:
         """How every camera fared when it last told, by name."""
         return dict(self._reports)
+
+    def note_ends(self, reports: Sequence[Report]) -> None:
+        """Keep what was lost when runs ended, told to or not."""
+        for report in reports:
+            if report.close_error:
+                self._close_errors[report.lease] = f"{report.lease.camera}: {report.close_error}"
+
+    @property
+    def close_errors(self) -> tuple[str, ...]:
+        """What was lost when outboxes were closed, each as one sentence."""
+        return tuple(self._close_errors.values())
 
     def leases(self) -> dict[str, list[Lease]]:
         """What every process is to read, by its name."""
@@ -199,6 +211,7 @@ class Supervisor:
     def _heed(self, name: str, reports: Sequence[Report]) -> None:
         for report in reports:
             camera = report.lease.camera
+            self.note_ends([report])
             if self._leases.get(name, {}).get(camera) != report.lease:
                 continue
             self._reports[camera] = report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -221,3 +222,25 @@ def test_cameras_come_and_go_while_it_runs_and_its_numbers_are_shown(
     for name in ("frames_decoded_total", "pool_pass_seconds_count", "outbox_delivered_total"):
         assert f"undercam_{name}{{" in text
     assert live.stop()["ok"]
+
+
+@pytest.mark.slow
+def test_what_a_full_disk_takes_at_the_end_is_said_and_a_gap(start: Any, clip: Path) -> None:
+    live = start(config(clip, "door", play="loop", fps=4.0))
+    live.until(lambda: live.rows("SELECT id FROM observations"))
+    (camera,) = live.actors("CamerasActor")
+    outbox = live.folder / "state" / "outbox"
+    full = max(path.stat().st_size for path in outbox.iterdir())
+    resource.prlimit(camera, resource.RLIMIT_FSIZE, (full, full))
+    live.until(lambda: "check its disk" in live.said)
+    live.process.terminate()
+    out, _ = live.process.communicate(timeout=90)
+    assert live.process.returncode == 4, live.said
+    assert live.said.splitlines()[-1].startswith("undercam: events were lost at the end: door: ")
+    result = json.loads(out.splitlines()[-1])
+    (line,) = result["not_written"]
+    assert "events could not be written and are lost" in line
+    assert line in live.said
+    assert (result["ok"], result["events"]["lost"]) == (False, int(line.split()[1]))
+    told = live.rows("SELECT camera, events, reason FROM gaps")
+    assert told == [("door", int(line.split()[1]), "outbox could not be written")]

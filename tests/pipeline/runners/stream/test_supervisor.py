@@ -30,6 +30,7 @@ class World:
         self.dead: set[str] = set()
         self.deaf: set[str] = set()
         self.fault = ""
+        self.late_reports: dict[str, list[Report]] = {}
         self.database_is_away = self.nobody_knows = False
         self.epochs: list[int] = []
         self.supervisor = self.supervise()
@@ -86,7 +87,7 @@ class World:
         return [
             Report(lease, self.states.get(lease.camera, "online"))
             for lease in self.held[name].values()
-        ]
+        ] + self.late_reports.get(name, [])
 
     def step(self, times: int = 1) -> None:
         for _ in range(times):
@@ -269,6 +270,25 @@ def test_without_a_database_cameras_go_on_and_those_of_the_settings_begin() -> N
     world.database_is_away, world.wanted = False, {"a": URL, "b": URL}
     world.step()
     assert (world.read, world.supervisor.trouble) == (["a", "b"], "")
+
+
+def test_what_was_lost_at_an_end_stays_told() -> None:
+    """Also of a lease that is no longer held, and when it is reported at the very end."""
+    world = World("ab")
+    world.step()
+    lease = world.held[world.place_of("a")]["a"]
+    name = world.place_of("a")
+    del world.wanted["a"]
+    world.step()
+    lost = Report(lease, "failed", "told", close_error="50 events could not be written")
+    world.late_reports[name] = [lost]
+    world.step()
+    world.late_reports.clear()
+    world.step(3)
+    assert world.supervisor.close_errors == ("a: 50 events could not be written",)
+    other = Lease("b", 9, URL)
+    world.supervisor.note_ends([Report(other, "stopped"), Report(other, "failed", close_error="x")])
+    assert world.supervisor.close_errors[1:] == ("b: x",)
 
 
 class Anything(RuleBasedStateMachine):
