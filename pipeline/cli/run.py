@@ -13,6 +13,7 @@ from typer import Option
 
 from pipeline.cli.longrun import asked_to_stop
 from pipeline.cli.output import ERRORS, data_folders, given, print_json
+from pipeline.cli.state import state_folder
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import InputError, ServiceError
 from pipeline.store.engine import using_store
@@ -44,6 +45,23 @@ def run(
     With `bus.url` set, `undercam store` brings the events from there into the database.
     """
     settings = load(config, **given({"cluster": {"address": address}}))
+    with state_folder(settings):
+        state = _run(settings, seconds, until_ended, dashboard)
+    if as_json:
+        print_json(as_dict(state))
+    if state.close_errors:
+        for line in state.close_errors:
+            _say(line)
+        cameras = ", ".join(sorted({line.partition(":")[0] for line in state.close_errors}))
+        remedy = "see what was said; free the disk"
+        raise ServiceError("events were lost at the end", cameras, remedy)
+    unread = [name for name, report in state.cameras.items() if report.state in UNREAD]
+    if until_ended and unread:
+        raise InputError("not read to their end", ", ".join(sorted(unread)), "see what was said")
+
+
+def _run(settings: Settings, seconds: float, until_ended: bool, dashboard: bool) -> State:
+    """Until it is time; how everything fared at the end."""
     is_seeded = _seed(settings)
     from pipeline.runners.ray.environment import prepare
 
@@ -61,20 +79,7 @@ def run(
         until_s = time.monotonic() + seconds if seconds else math.inf
         _watch(everything, lambda: stop() or time.monotonic() >= until_s, until_ended)
         _say("stopping: what was seen goes to bus or store first")
-    if as_json:
-        print_json(as_dict(everything.last))
-    if everything.last.close_errors:
-        for line in everything.last.close_errors:
-            _say(line)
-        cameras = ", ".join(
-            sorted({line.partition(":")[0] for line in everything.last.close_errors})
-        )
-        raise ServiceError(
-            "events were lost at the end", cameras, "see what was said; free the disk"
-        )
-    unread = [name for name, report in everything.last.cameras.items() if report.state in UNREAD]
-    if until_ended and unread:
-        raise InputError("not read to their end", ", ".join(sorted(unread)), "see what was said")
+    return everything.last
 
 
 def as_dict(state: State) -> dict[str, Any]:
@@ -129,7 +134,7 @@ def _seed(settings: Settings) -> bool:
             seed(engine, settings.cameras)
         return True
     except ServiceError as error:
-        _say(f"{error}; cameras of the settings are read meanwhile, and their events wait")
+        _say(f"{error}; a camera begins when the database has told that nobody else reads it")
         return False
 
 

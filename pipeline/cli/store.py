@@ -12,6 +12,7 @@ from typer import Option
 
 from pipeline.cli.longrun import Complaints, asked_to_stop
 from pipeline.cli.output import OUT, print_json
+from pipeline.cli.state import tighten
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import ConfigError
 from pipeline.runners.delivery import open_publisher
@@ -34,6 +35,7 @@ def store(
     if not settings.bus.url:
         remedy = "set it; without a bus `undercam run` writes into the database itself"
         raise ConfigError("no bus to read from", "bus.url", remedy)
+    tighten(settings)
     counts = _consume(settings, until_idle or math.inf)
     if as_json:
         print_json(counts)

@@ -25,6 +25,7 @@ from pipeline.runners.ray.job import Job
 from pipeline.runners.stream.relaying import RelayReport
 from pipeline.runners.stream.state import State
 from pipeline.runners.stream.supervisor import Supervisor
+from pipeline.store.leases import LeaseKeeper
 from pipeline.store.roster import RosterWatch
 
 STEP_S, ANSWER_S, CLOSE_S = 0.5, 1.0, 15.0
@@ -45,7 +46,10 @@ class SupervisorActor:
         first = None if job.is_seeded else settings.cameras
         url, busy_s = resolve(settings.store.url), settings.store.busy_timeout_s
         watch = RosterWatch(url, busy_s, first)
-        self._supervisor = Supervisor(settings.workers, watch, self._fleet, first)
+        # So long that camera processes which nobody renews any more have ended themselves.
+        lease_s = 2 * settings.workers.lease_s
+        self._keeper = LeaseKeeper(url, busy_s, job.holder, lease_s)
+        self._supervisor = Supervisor(settings.workers, watch, self._fleet, first, self._keeper)
         self._state = State(self._supervisor.reports())
         self._metrics_url = self._serve_metrics()
         self._stepping = threading.Lock()
@@ -68,6 +72,7 @@ class SupervisorActor:
         closing = {n: handle.close.remote() for n, handle in self._fleet.handles.items()}
         for reports in answers(closing, CLOSE_S).values():
             self._supervisor.note_ends(reports)
+        self._keeper.close()
         with self._stepping:
             self._step()
 

@@ -244,3 +244,36 @@ def test_what_a_full_disk_takes_at_the_end_is_said_and_a_gap(start: Any, clip: P
     assert (result["ok"], result["events"]["lost"]) == (False, int(line.split()[1]))
     told = live.rows("SELECT camera, events, reason FROM gaps")
     assert told == [("door", int(line.split()[1]), "outbox could not be written")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_two_commands_never_read_one_camera(start: Any, clip: Path) -> None:
+    first = start(config(clip, "door", play="loop", fps=2.0))
+    first.until(lambda: "door: online" in first.said)
+    beside = start(config(clip, "door"))
+    beside.process.communicate(timeout=90)
+    assert beside.process.returncode == 4
+    (line,) = (line for line in beside.said.splitlines() if line.startswith("undercam: another"))
+    assert f"pid {first.process.pid} on " in line
+
+    shared = f'[store]\nurl = "sqlite:///{first.database}"\n'
+    second = start(config(clip, "door", play="loop", fps=2.0) + shared, inside="second")
+    second.until(lambda: "door: connecting: it is read already: pid" in second.said)
+    assert f"pid {first.process.pid} on " in second.said
+
+    def runs() -> list[Any]:
+        return first.rows("SELECT DISTINCT run FROM camera_status")
+
+    (only,) = runs()
+    first.process.kill()
+    first.process.communicate()
+    took_s = second.until(lambda: "door: online" in second.said)
+    assert 3 < took_s < 20
+    second.until(lambda: len(runs()) == 2)
+    spans = first.rows("SELECT run, min(since_ms), max(stored_ms) FROM camera_status GROUP BY run")
+    ends = {run: (began, ended) for run, began, ended in spans}
+    (later,) = ends.keys() - {only[0]}
+    assert ends[later][0] > ends[only[0]][1]
+    assert second.stop()["ok"]
+    assert first.rows("SELECT * FROM camera_leases") == []
