@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -40,8 +40,6 @@ def state_folder(settings: Settings) -> Iterator[None]:
     try:
         make_folder(folder)
         lock = FileLock.take(folder / LOCK, PATIENCE_S)
-        if lock:
-            lock.write(json.dumps(asdict(Holder.here())))
     except OSError as error:
         reason = f"make it writable, or set outbox.folder ({error.strerror})"
         raise ServiceError("state folder cannot be used", str(folder), reason) from error
@@ -49,6 +47,8 @@ def state_folder(settings: Settings) -> Iterator[None]:
         remedy = f"end it, or give this one another outbox.folder: {holder_of(folder)}"
         raise ServiceError("another command works in this state folder", str(folder), remedy)
     with lock:
+        with suppress(OSError):  # a full disk: it may be about to be emptied
+            lock.write(json.dumps(asdict(Holder.here())))
         tighten(settings)
         yield
 
@@ -94,12 +94,12 @@ def remedy_for(one: Exposed) -> str:
 
 def database_file(settings: Settings) -> Path | None:
     """The file of a SQLite database; None for any other, and where its reference leads nowhere."""
+    from pipeline.store.inspection import sqlite_file
+
     try:
-        scheme, _, rest = resolve(settings.store.url).partition(":///")
+        return sqlite_file(resolve(settings.store.url))
     except ConfigError:
         return None
-    is_file = scheme.partition("+")[0] == "sqlite" and rest
-    return Path(rest.partition("?")[0]) if is_file else None
 
 
 def _outboxes(settings: Settings) -> Path:

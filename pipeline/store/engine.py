@@ -43,18 +43,28 @@ def open_store(url: str, busy_timeout_s: float = 5.0, read_only: bool = False) -
     Raises ConfigError for a URL that cannot be used; ServiceError for a database that cannot be
     reached, is locked, is none, or whose schema does not fit.
     """
-    target = _parsed(url)
-    if target.get_backend_name() == "sqlite":
-        engine = _sqlite(target, busy_timeout_s, read_only)
-    else:
-        engine = _postgres(target, busy_timeout_s, read_only)
+    engine = _engine(url, busy_timeout_s, read_only)
     try:
-        with explained(target):
+        with explained(engine.url):
             (_require_head if read_only else _migrate)(engine)
     except UndercamError:
         engine.dispose()
         raise
     return engine
+
+
+def schema_of(url: str, busy_timeout_s: float = 5.0) -> tuple[str | None, str | None, str]:
+    """The revision of a database's schema, None where it has no tables; the newest that we know;
+    and where the database is, without user or password. Nothing is written.
+
+    Raises what `open_store` raises with `read_only`, but for a schema that is older.
+    """
+    scripts, engine = _scripts(), _engine(url, busy_timeout_s, read_only=True)
+    try:
+        with explained(engine.url), engine.connect() as connection:
+            return _revision(connection, scripts), scripts.get_current_head(), place(engine.url)
+    finally:
+        engine.dispose()
 
 
 @contextmanager
@@ -113,6 +123,12 @@ def renew(engine: Engine) -> bool:
 def _file_of(engine: Engine) -> DatabaseFile | None:
     file: DatabaseFile | None = engine.get_execution_options().get(_FILE)
     return file
+
+
+def _engine(url: str, busy_timeout_s: float, read_only: bool) -> Engine:
+    target = _parsed(url)
+    is_file = target.get_backend_name() == "sqlite"
+    return (_sqlite if is_file else _postgres)(target, busy_timeout_s, read_only)
 
 
 def _parsed(url: str) -> URL:
@@ -193,6 +209,7 @@ def _postgres(url: URL, busy_timeout_s: float, read_only: bool) -> Engine:
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
+                "tcp_user_timeout": 1000 * max(2, math.ceil(busy_timeout_s)),
             },
             pool_pre_ping=True,
             hide_parameters=True,
