@@ -134,7 +134,7 @@ class LeaseKeeper:
         self._url, self._patience_s = url, min(busy_timeout_s, PATIENCE_S)
         self._table, self._every_s = LeaseTable(holder, lease_s), every_s
         self._cameras: frozenset[str] | None = None
-        self._claims = Claims(trouble="the database was not asked yet who reads it")
+        self._claims = Claims()
         self._lock, self._stop, self._wake = Lock(), Event(), Event()
         self._thread = Thread(target=self._main, name="leases", daemon=True)
         self._thread.start()
