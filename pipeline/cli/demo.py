@@ -13,8 +13,10 @@ from typer import Option
 
 from pipeline.cli.numbers import MOST_SECONDS
 from pipeline.cli.output import ERRORS, print_json
+from pipeline.cli.state import SAMPLE, close_to_others, state_folder
 from pipeline.clock import wall_clock
 from pipeline.config import Settings, load, resolve
+from pipeline.permissions import make_folder
 from pipeline.records import Event, FaceObserved
 from pipeline.redact import redacted
 
@@ -49,13 +51,14 @@ def demo(
 
     settings = load(config, source={"analyse_fps": ANALYSE_FPS}, dashboard={"port": port})
     url = resolve(settings.store.url)
-    state = Path("state")
-    clip = state / "sample.mp4"
-    if not clip.exists():
-        ERRORS.print("making the sample clip from photographs in the installed packages")
-        state.mkdir(parents=True, exist_ok=True)
-        write_sample(clip)
     with ExitStack() as stack:
+        stack.enter_context(state_folder(settings))
+        clip = SAMPLE
+        if not clip.exists():
+            ERRORS.print("making the sample clip from photographs in the installed packages")
+            make_folder(clip.parent)
+            write_sample(clip)
+            close_to_others([clip])
         engine = stack.enter_context(using_store(url, settings.store.busy_timeout_s))
         server = stack.enter_context(serve(settings, url))
         until = f"for {seconds:g} s" if seconds else "until Ctrl-C"

@@ -14,6 +14,7 @@ from typer import Option
 from pipeline.cli.longrun import asked_to_stop
 from pipeline.cli.numbers import MOST_SECONDS
 from pipeline.cli.output import ERRORS, data_folders, given, print_json
+from pipeline.cli.state import state_folder
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import InputError, ServiceError
 from pipeline.states import CONNECTING, ENDED, FAILED, REFUSED, STOPPED
@@ -50,6 +51,23 @@ def run(
     With `bus.url` set, `undercam store` brings the events from there into the database.
     """
     settings = load(config, **given({"cluster": {"address": address}}))
+    with state_folder(settings):
+        state = _run(settings, seconds, until_ended, dashboard)
+    if as_json:
+        print_json(as_dict(state))
+    if state.close_errors:
+        for line in state.close_errors:
+            _say(line)
+        cameras = ", ".join(sorted({line.partition(":")[0] for line in state.close_errors}))
+        remedy = "see what was said; free the disk"
+        raise ServiceError("events were lost at the end", cameras, remedy)
+    unread = [name for name, report in state.cameras.items() if report.state in UNREAD]
+    if until_ended and unread:
+        raise InputError("not read to their end", ", ".join(sorted(unread)), "see what was said")
+
+
+def _run(settings: Settings, seconds: float, until_ended: bool, dashboard: bool) -> State:
+    """Until it is time; how everything fared at the end."""
     is_seeded = _seed(settings)
     from pipeline.runners.ray.environment import prepare
 
@@ -67,11 +85,7 @@ def run(
         until_s = time.monotonic() + seconds if seconds else math.inf
         _watch(everything, lambda: stop() or time.monotonic() >= until_s, until_ended)
         _say("stopping: what was seen goes to bus or store first")
-    if as_json:
-        print_json(as_dict(everything.last))
-    unread = [name for name, report in everything.last.cameras.items() if report.state in UNREAD]
-    if until_ended and unread:
-        raise InputError("not read to their end", ", ".join(sorted(unread)), "see what was said")
+    return everything.last
 
 
 def as_dict(state: State) -> dict[str, Any]:
@@ -86,13 +100,19 @@ def as_dict(state: State) -> dict[str, Any]:
         for camera, report in sorted(state.cameras.items())
     }
     ok = not faults(state) and not any(r.state in UNREAD for r in state.cameras.values())
-    return {"cameras": cameras, "events": counted, "deaths": state.deaths, "ok": ok}
+    return {
+        "cameras": cameras,
+        "events": counted,
+        "deaths": state.deaths,
+        "not_written": list(state.close_errors),
+        "ok": ok,
+    }
 
 
 def faults(state: State) -> list[str]:
     """Everything that keeps events from their rows, each as one sentence."""
     outboxes = (report.trouble for report in state.cameras.values())
-    found = (*outboxes, *_undelivered(state), *_damage(state), state.trouble)
+    found = (*outboxes, *_undelivered(state), *_damage(state), state.trouble, *state.close_errors)
     return sorted({fault for fault in found if fault})
 
 
@@ -125,7 +145,7 @@ def _seed(settings: Settings) -> bool:
                 _say(NO_CAMERA)
         return True
     except ServiceError as error:
-        _say(f"{error}; cameras of the settings are read meanwhile, and their events wait")
+        _say(f"{error}; a camera begins when the database has told that nobody else reads it")
         return False
 
 
@@ -164,6 +184,8 @@ def _lines(state: State, said: dict[str, str]) -> dict[str, str]:
             lines[camera] = said[camera]
             continue
         lines[camera] = ": ".join(filter(None, (report.state, report.reason, report.trouble)))
+    for number, line in enumerate(state.close_errors, 1):
+        lines[f"lost {number}"] = line
     if state.relays:
         lines["events"] = "; ".join(_undelivered(state)) or "on their way"
     if _damage(state):

@@ -13,6 +13,7 @@ from typer import Option
 from pipeline.cli.longrun import Complaints, asked_to_stop
 from pipeline.cli.numbers import MOST_SECONDS
 from pipeline.cli.output import OUT, print_json
+from pipeline.cli.state import tighten
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import ConfigError
 
@@ -35,6 +36,7 @@ def store(
     if not settings.bus.url:
         remedy = "set it; without a bus `undercam run` writes into the database itself"
         raise ConfigError("no bus to read from", "bus.url", remedy)
+    tighten(settings)
     counts = _consume(settings, until_idle or math.inf)
     if as_json:
         print_json(counts)

@@ -76,6 +76,7 @@ def postgres_options(url: URL, busy_timeout_s: float) -> dict[str, Any]:
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
+        "tcp_user_timeout": 1000 * max(2, math.ceil(busy_timeout_s)),
     }
     options = {name: value for name, value in ours.items() if name not in url.query}
     return options | {_PREPARE: _threshold(url.query.get(_PREPARE))}

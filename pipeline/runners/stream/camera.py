@@ -11,7 +11,7 @@ from threading import Thread
 
 from models.detectors.base import Picture
 from models.faces import Faces
-from pipeline.bus.outbox import Outbox
+from pipeline.bus.outbox import EventsNotWritten, Outbox
 from pipeline.clock import Clock, wall_clock
 from pipeline.config import Settings
 from pipeline.errors import UndercamError
@@ -64,6 +64,7 @@ class CameraRun:
         self._state, self._since_ms = "", 0
         self._now(CONNECTING, "")
         self._trouble, self._waiting, self._analysed = "", 0, 0
+        self._close_error = ""
         self._tally = Tally()
         self.renew()
         self._thread = Thread(target=self._main, name=f"camera {lease.camera}", daemon=True)
@@ -96,11 +97,15 @@ class CameraRun:
             self._waiting,
             self._since_ms,
             self._is_closed,
+            self._close_error,
         )
 
     def _main(self) -> None:
         try:
             self._play()
+        except EventsNotWritten as error:
+            self._close_error = str(error)
+            self._now(FAILED, str(error))
         except UndercamError as error:
             self._fail(state_after(error), str(error))
         except Exception as error:  # noqa: BLE001 - a camera that ends in silence looks as if it ran

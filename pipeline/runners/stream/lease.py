@@ -32,8 +32,9 @@ class Report:
     """How a lease fares.
 
     `state` is one of `pipeline.states`, held since `since_ms`; `trouble` is what its outbox suffers
-    from. Both sentences are "" as long as all is well. `waiting` counts the events in the outbox;
-    `is_closed`: the run is over, though the state alone does not say so.
+    from, and `close_error` what was lost when it was closed. All three sentences are "" as long as
+    all is well. `waiting` counts the events in the outbox; `is_closed`: the run is over, though the
+    state alone does not say so.
     """
 
     lease: Lease
@@ -43,6 +44,7 @@ class Report:
     waiting: int = 0
     since_ms: int = 0
     is_closed: bool = False
+    close_error: str = ""
 
     @property
     def is_over(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Protocol
@@ -19,6 +19,7 @@ from pipeline.errors import ServiceError
 from pipeline.runners.stream.lease import Lease, Report
 from pipeline.settings import CameraSettings, WorkersSettings
 from pipeline.states import CONNECTING, ENDED, FAILED, REFUSED, STOPPED, Standing
+from pipeline.store.leases import Claims
 
 DEATHS, DEATHS_WITHIN_S = 2, 300.0
 """A camera whose process died so often in that time gets one of its own."""
@@ -74,13 +75,16 @@ class Supervisor:
         roster: Callable[[], Mapping[str, CameraSettings] | None],
         fleet: Fleet,
         first: Mapping[str, CameraSettings] | None = None,
+        claim: Callable[[Collection[str]], Claims] | None = None,
         *,
         clock: Clock = wall_clock,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`first` are the cameras to read until the roster, None as long as nobody knows it, has
-        answered once."""
+        answered once. `claim`, where given, asks for cameras that others may read too: those that
+        are not known to be ours do not begin, and those known to be another's end."""
         self._settings, self._roster, self._fleet = settings, roster, fleet
+        self._claim, self._claims = claim, Claims()
         self._clock, self._monotonic = clock, monotonic
         self._wanted = {camera: s for camera, s in (first or {}).items() if s.enabled}
         self._leases: dict[str, dict[str, Lease]] = {}
@@ -90,6 +94,7 @@ class Supervisor:
         self._failed: dict[str, float] = {}
         self._epoch = 0
         self._reports: dict[str, Report] = {}
+        self._close_errors: dict[Lease, str] = {}
         self.deaths = 0
         self.trouble = ""
         """Why the roster cannot be read; "" while it can."""
@@ -98,6 +103,8 @@ class Supervisor:
     def step(self) -> None:
         """Bring processes in line with the roster; every lease that stands is renewed."""
         self._read_roster()
+        if self._claim:
+            self._claims = self._claim({c for c in self._wanted if not self._has_ended(c)})
         self._drop_unwanted()
         self._place()
         answers = self._fleet.renew({n: list(kept.values()) for n, kept in self._leases.items()})
@@ -117,6 +124,17 @@ class Supervisor:
     def reports(self) -> dict[str, Report]:
         """How every camera fared when it last told, by name."""
         return dict(self._reports)
+
+    def note_ends(self, reports: Sequence[Report]) -> None:
+        """Keep what was lost when runs ended, told to or not."""
+        for report in reports:
+            if report.close_error:
+                self._close_errors[report.lease] = f"{report.lease.camera}: {report.close_error}"
+
+    @property
+    def close_errors(self) -> tuple[str, ...]:
+        """What was lost when outboxes were closed, each as one sentence."""
+        return tuple(self._close_errors.values())
 
     def leases(self) -> dict[str, list[Lease]]:
         """What every process is to read, by its name."""
@@ -149,7 +167,7 @@ class Supervisor:
     def _drop_unwanted(self) -> None:
         for leases in self._leases.values():
             for camera, lease in list(leases.items()):
-                if self._wanted.get(camera) != lease.settings:
+                if self._wanted.get(camera) != lease.settings or camera in self._claims.others:
                     del leases[camera]
         for camera in self._reports.keys() - self._wanted.keys():
             del self._reports[camera]
@@ -163,9 +181,13 @@ class Supervisor:
             alone = self._deaths_of(camera) >= DEATHS
             before = self._trouble_of(camera)
             lease = Lease(camera, self._next_epoch(), self._wanted[camera], alone, before)
+            if self._claim and camera not in self._claims.ours:
+                self._reports[camera] = _still(Report(lease, CONNECTING, self._not_ours(camera)))
+                continue
             self._leases[self._room(alone)][camera] = lease
             last = self._reports.get(camera)
-            reason = last.reason if last and last.state == CONNECTING else ""
+            is_told = last and last.state == CONNECTING and last.reason in (DIED, LATE)
+            reason = last.reason if last and is_told else ""
             self._reports[camera] = _still(Report(lease, CONNECTING, reason))
         self._retire()
 
@@ -175,6 +197,10 @@ class Supervisor:
         if last is None or last.state not in (REFUSED, FAILED):
             return None
         return Standing(last.state, last.since_ms, last.reason)
+
+    def _not_ours(self, camera: str) -> str:
+        holder = self._claims.others.get(camera)
+        return f"it is read already: {holder}" if holder else self._claims.trouble
 
     def _room(self, alone: bool) -> str:
         """A process with room, the fullest first; a new one where there is none."""
@@ -208,6 +234,7 @@ class Supervisor:
     def _heed(self, name: str, reports: Sequence[Report]) -> None:
         for report in reports:
             camera = report.lease.camera
+            self.note_ends([report])
             if self._leases.get(name, {}).get(camera) != report.lease:
                 continue
             self._reports[camera] = _still(report)

@@ -14,7 +14,7 @@ from pipeline.clock import wall_clock
 from pipeline.config import Settings
 from pipeline.errors import ServiceError
 from pipeline.frames import CroppedFaces, Looks
-from pipeline.records import CameraStatus, Event, FaceObserved, TrackUpdated
+from pipeline.records import CameraStatus, Event, EventsLost, FaceObserved, TrackUpdated
 from pipeline.runners.inline import run_camera
 from pipeline.runners.stream.lease import Heard, Lease, Report
 from pipeline.runners.stream.worker import CameraWorker
@@ -24,6 +24,7 @@ from pipeline.stages.detect import Detect
 from pipeline.stages.source.address import run_id
 from pipeline.stages.source.file import VideoSource
 from pipeline.states import Standing, from_record
+from tests.disk import full_disk
 
 Said = Callable[[], list[Event]]
 
@@ -398,3 +399,34 @@ def test_a_reference_of_the_configuration_file_is_not_restricted(
     worker = CameraWorker(written, lambda *_: classify, detect=detect)
     assert "nobody listens" in until_state(worker, "offline", Lease("door", 1, door)).reason
     worker.close()
+
+
+@pytest.mark.parametrize("how", ["told to stop", "closed"])
+def test_what_a_full_disk_takes_at_the_end_is_reported_and_a_gap(
+    worker: CameraWorker, settings: Settings, square_clip: Path, said: Said, how: str
+) -> None:
+    loop = lease(square_clip, play="loop")
+    until_state(worker, "online", loop)
+    with full_disk(max(path.stat().st_size for path in Path(settings.outbox.folder).iterdir())):
+        end = time.monotonic() + 20
+        while not renewed(worker, loop)[0].trouble:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        if how == "closed":
+            reports = worker.close()
+        else:
+            reports = [r for _ in range(1000) for r in told_once(worker) if r.close_error]
+    (report,) = reports
+    lost = int(report.close_error.split()[0])
+    assert "events could not be written and are lost: " in report.close_error
+    assert report.state == "failed"
+    gaps = [event for event in said() if isinstance(event, EventsLost)]
+    assert [(gap.run, gap.events, gap.reason) for gap in gaps] == [
+        ("e7", lost, "outbox could not be written")
+    ]
+
+
+def told_once(worker: CameraWorker) -> list[Report]:
+    """What is reported of leases that are taken away."""
+    time.sleep(0.002)
+    return renewed(worker)
