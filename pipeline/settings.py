@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.frame_size import DEFAULT_LIMIT, FrameLimit
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -38,6 +40,23 @@ class SourceSettings(Section):
     ca_file: str = Field(
         "", description="PEM file of the authority for cameras; unset: the system's."
     )
+    most_side_px: int = Field(
+        DEFAULT_LIMIT.side_px,
+        ge=16,
+        le=65_535,
+        description="Pixels of a frame's longer side; a larger one is refused, not decoded.",
+    )
+    most_megapixels: float = Field(
+        DEFAULT_LIMIT.megapixels,
+        gt=0,
+        le=1000,
+        description="Millions of pixels of a frame; a larger one is refused, not decoded.",
+    )
+
+    @property
+    def frame_limit(self) -> FrameLimit:
+        """The largest frame that is decoded."""
+        return FrameLimit(self.most_side_px, self.most_megapixels)
 
 
 class DetectorSettings(Section):

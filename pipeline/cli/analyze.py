@@ -63,7 +63,8 @@ def analyze(
         name = camera or camera_name(Path(clip).stem)
         display = open_display(panel, severity) if panel else None
         run = run_id(url, settings.of_looks(under_display) + (display.name if display else ""))
-        source = stack.enter_context(VideoSource(url, name, run))
+        limit = settings.source.frame_limit
+        source = stack.enter_context(VideoSource(url, name, run, limit=limit))
         detect = open_detect(settings.detector, data_folders()).for_camera(under_display)
         classify = open_classify(settings.emotion)
         lines = stack.enter_context(Lines(events)) if events else None

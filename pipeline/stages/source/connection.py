@@ -25,6 +25,7 @@ from pipeline.errors import InputError
 from pipeline.redact import redacted
 from pipeline.settings import SourceSettings
 from pipeline.stages.source.address import kind_of
+from pipeline.stages.source.frame_decoder import FrameDecoder, FrameTooLarge, decoder_options
 from pipeline.stages.source.line import Line
 from pipeline.stages.source.lost import (
     HUNG_UP,
@@ -33,6 +34,7 @@ from pipeline.stages.source.lost import (
     UNKNOWN_HOST,
     Lost,
     broken,
+    frame_too_large,
     not_called,
     not_heard,
     silent,
@@ -102,9 +104,10 @@ class Connection(Closing):
         self._line.opened()
         try:
             self._stream = _video_stream(self._container)
-        except Lost:
+            self._decoder = FrameDecoder(self._stream, self._settings.frame_limit)
+        except (Lost, FrameTooLarge) as error:
             self._container.close()
-            raise
+            raise error if isinstance(error, Lost) else frame_too_large(str(error)) from None
         return self
 
     def close(self) -> None:
@@ -120,12 +123,20 @@ class Connection(Closing):
         """The pictures as they come, until the connection is lost."""
         due_s = self._now() + self._settings.open_s
         for packet in self._packets():
-            for picture in _decoded(packet):
+            for picture in self._decoded(packet):
                 due_s = self._now() + self._settings.open_s
                 yield self._shot(picture)
             if self._now() > due_s:
                 raise Lost("refused", NOT_DECODED)
         raise Lost("offline", HUNG_UP)
+
+    def _decoded(self, packet: Packet[Any]) -> list[VideoFrame]:
+        try:
+            return self._decoder.decode(packet)
+        except FrameTooLarge as error:
+            raise frame_too_large(str(error)) from None
+        except av.FFmpegError:
+            return []
 
     def _packets(self) -> Iterator[Packet[Any]]:
         asked_s = self._now()
@@ -175,6 +186,7 @@ class Connection(Closing):
             "probesize": str(PROBE_BYTES),
             # FFmpeg's own limit, microseconds: the other one, below, does not hold for good-byes.
             "timeout": str(round(2e6 * max(open_s, read_s))),
+            **decoder_options(self._settings.frame_limit),
             **self._scheme.options,
             **(trust_options(self._settings) if "tls" in self._scheme.protocols else {}),
         }
@@ -218,10 +230,3 @@ def _video_stream(container: InputContainer) -> VideoStream:
         raise Lost("refused", NOT_DECODED)
     stream.thread_count = 1
     return stream
-
-
-def _decoded(packet: Packet[Any]) -> list[VideoFrame]:
-    try:
-        return [picture for picture in packet.decode() if isinstance(picture, VideoFrame)]
-    except av.FFmpegError:
-        return []
