@@ -94,7 +94,11 @@ class TrackerSettings(Section):
     reach: float = Field(
         2.0, ge=0, le=10, description="Or: distance from there, in box sides, at the very most."
     )
-    birth_s: float = Field(0.15, ge=0, description="Seconds a face is seen before it is a track.")
+    birth_s: float = Field(
+        0.15,
+        ge=0,
+        description="Seconds a face is seen before it is a track; 0 in a clip of a second or less.",
+    )
     lost_s: float = Field(0.8, ge=0, description="Seconds without a box that end a track.")
 
 

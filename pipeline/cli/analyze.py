@@ -13,7 +13,7 @@ from typer import Argument, Option
 
 from pipeline.cli.lines import Lines
 from pipeline.cli.output import OUT, data_folders, given, print_json, progress_bar, warn
-from pipeline.config import load
+from pipeline.config import Settings, load
 from pipeline.frames import Frame
 from pipeline.records import Event
 from pipeline.runners.film import Film
@@ -24,6 +24,7 @@ from pipeline.stages.display import open_display
 from pipeline.stages.sample import write_sample
 from pipeline.stages.source.address import run_id
 from pipeline.stages.source.file import VideoSource
+from pipeline.stages.still import check_still
 
 SAMPLE = "sample"
 UnderDisplay = Annotated[
@@ -35,7 +36,9 @@ UnderDisplay = Annotated[
 def analyze(
     clip: Annotated[str, Argument(help="A video or picture file, or `sample`, the built-in clip.")],
     events: Annotated[Path | None, Option(help="Write every record, one JSON a line.")] = None,
-    annotate: Annotated[Path | None, Option(help="Write the clip with boxes and labels.")] = None,
+    annotate: Annotated[
+        Path | None, Option(help="Write the clip, or the picture, with boxes and labels.")
+    ] = None,
     config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
     detector: Annotated[str, Option(help="centerface, scrfd or yunet.")] = "",
     detector_model: Annotated[str, Option(help="Path of the detector's network.")] = "",
@@ -63,11 +66,11 @@ def analyze(
         name = camera or camera_name(Path(clip).stem)
         display = open_display(panel, severity) if panel else None
         run = run_id(url, settings.of_looks(under_display) + (display.name if display else ""))
-        limit = settings.source.frame_limit
-        source = stack.enter_context(VideoSource(url, name, run, limit=limit))
+        source = stack.enter_context(_source(url, name, run, settings))
+        check_still(annotate, source.packets)
         detect = open_detect(settings.detector, data_folders()).for_camera(under_display)
         classify = open_classify(settings.emotion)
-        lines = stack.enter_context(Lines(events)) if events else None
+        lines = stack.enter_context(Lines(events)) if events else _nowhere
         film = stack.enter_context(Film(annotate, source.fps)) if annotate else None
         bar = stack.enter_context(progress_bar(as_json))
         task = bar.add_task(name, total=source.frame_count)
@@ -77,11 +80,10 @@ def analyze(
             if film:
                 film.show(frame, records)
 
-        see = display.frame if display else None
         summary = run_camera(
-            *(source, detect, classify, settings, lines or _nowhere),
+            *(source, detect, classify, settings, lines),
             under_display=under_display,
-            display=see,
+            display=display.frame if display else None,
             seen=seen,
         )
     if source.damage:
@@ -91,6 +93,10 @@ def analyze(
         print_json(result)
     else:
         _show(result)
+
+
+def _source(url: str, camera: str, run: str, settings: Settings) -> VideoSource:
+    return VideoSource(url, camera, run, limit=settings.source.frame_limit)
 
 
 def _nowhere(records: Sequence[Event]) -> None:

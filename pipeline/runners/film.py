@@ -12,18 +12,22 @@ import numpy as np
 from pipeline.frames import Frame
 from pipeline.records import Event, FaceObserved
 from pipeline.stages.annotate import annotate
+from pipeline.stages.fit import Fit
+from pipeline.stages.still import StillWriter, open_writer
 from pipeline.stages.video import VideoWriter
 
 
 class Film:
     """A context manager that writes every frame it is shown, annotated, at its own media time.
 
-    A frame that was not analysed keeps the marks of the last one that was.
+    A frame of another size than the first is fitted into that. The name of a picture's file does
+    for one frame. A frame that was not analysed keeps the marks of the last one that was.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
         self._path, self._fps = path, fps
-        self._writer: VideoWriter | None = None
+        self._writer: VideoWriter | StillWriter | None = None
+        self._fit: Fit | None = None
         self._marks: list[FaceObserved] = []
 
     def __enter__(self) -> Self:
@@ -40,9 +44,11 @@ class Film:
 
     def show(self, frame: Frame, events: Sequence[Event]) -> None:
         """Draw a frame's observations on it and write it."""
+        self._fit = self._fit or Fit(frame.header.width, frame.header.height)
+        frame, events = self._fit.frame(frame), self._fit.events(events, frame)
         header = frame.header
         if self._writer is None:
-            writer = VideoWriter(self._path, header.width, header.height, self._fps)
+            writer = open_writer(self._path, header.width, header.height, self._fps)
             self._writer = writer.__enter__()
         if events:
             self._marks = [event for event in events if isinstance(event, FaceObserved)]
