@@ -56,7 +56,7 @@ class FrameDecoder:
             frames = self._codec.decode(packet)
         except error.ArgumentError as fault:
             # A decoder that may not allocate a frame says no more than this, and forgets the size.
-            if not self._codec.width:
+            if self._codec.is_open and not self._codec.width:
                 raise FrameTooLarge(self._limit.refusal()) from fault
             raise
         finally:
