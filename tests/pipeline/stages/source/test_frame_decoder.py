@@ -23,7 +23,7 @@ from pipeline.errors import InputError
 from pipeline.frames import Frame
 from pipeline.settings import SourceSettings
 from pipeline.stages.source.file import VideoSource
-from pipeline.stages.source.frame_decoder import MOST_STRETCH
+from pipeline.stages.source.frame_decoder import MOST_STRETCH, FrameDecoder
 from tests.pipeline.stages.source.cameras import QUICK, http_camera, mjpeg, replies, watch
 
 Picture = NDArray[np.uint8]
@@ -251,3 +251,19 @@ def test_the_case_says_what_its_square_twin_says(data: Path) -> None:
     images = [frames_of(data / "cases" / name)[30].image for name in ("sar2.mp4", "sar2square.mp4")]
     assert images[0].shape == images[1].shape == (360, 640, 3)
     assert np.abs(images[0].astype(int) - images[1]).mean() < 2
+
+
+def test_what_is_attached_to_a_packet_comes_out_with_its_square_frame(tmp_path: Path) -> None:
+    with av.open(str(stretched(tmp_path / "c.ts", Fraction(2)))) as container:
+        stream = container.streams.video[0]
+        decoder = FrameDecoder(stream, DEFAULT_LIMIT)
+        stream.codec_context.copy_opaque = True
+        frames = []
+        for packet in container.demux(stream):
+            if packet.size:
+                packet.opaque = packet.pts
+                frames += decoder.decode(packet)
+        frames += decoder.decode(None)
+    assert len(frames) == 20
+    assert [frame.opaque for frame in frames] == [frame.pts for frame in frames]
+    assert {(frame.width, frame.height) for frame in frames} == {(128, 96)}
