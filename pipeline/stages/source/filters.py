@@ -27,8 +27,11 @@ class FrameFilter:
             self._graph, self._shape = self._new_graph(frame), shape
         self._graph.vpush(frame)
         filtered = self._graph.vpull()
-        filtered.pts, filtered.dts, filtered.time_base = frame.pts, frame.dts, frame.time_base
-        filtered.duration, filtered.opaque = frame.duration, frame.opaque
+        filtered.pts, filtered.dts, filtered.duration = frame.pts, frame.dts, frame.duration
+        filtered.opaque = frame.opaque
+        # av knows none for a frame that is flushed, and cannot set it to none.
+        if frame.time_base is not None:
+            filtered.time_base = frame.time_base
         return filtered
 
     def _new_graph(self, frame: VideoFrame) -> Graph:
