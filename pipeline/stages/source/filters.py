@@ -28,8 +28,8 @@ class FrameFilter:
         self._graph.vpush(frame)
         filtered = self._graph.vpull()
         filtered.pts, filtered.dts, filtered.duration = frame.pts, frame.dts, frame.duration
-        filtered.opaque = frame.opaque
-        # av knows none for a frame that is flushed, and cannot set it to none.
+        # FFmpeg hands on `opaque`; set twice, av would forget it when the first frame goes.
+        # av knows no time base for a frame that is flushed, and cannot set none.
         if frame.time_base is not None:
             filtered.time_base = frame.time_base
         return filtered
