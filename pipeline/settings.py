@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.frame_size import DEFAULT_LIMIT, FrameLimit
+
 Share = Annotated[float, Field(ge=0, le=1)]
 BASE_PATH = r"^/?([A-Za-z0-9_~-][A-Za-z0-9_.~-]*(/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)*/?)?$"
 """Segments of letters, digits and `_ - ~ .`; none begins with a dot."""
@@ -58,6 +60,23 @@ class SourceSettings(Section):
         "/run/secrets",
         description="Folder of the files that a camera of the database may refer to; empty: none.",
     )
+    most_side_px: int = Field(
+        DEFAULT_LIMIT.side_px,
+        ge=16,
+        le=65_535,
+        description="Pixels of a frame's longer side; a larger one is refused, not decoded.",
+    )
+    most_megapixels: float = Field(
+        DEFAULT_LIMIT.megapixels,
+        gt=0,
+        le=1000,
+        description="Millions of pixels of a frame; a larger one is refused, not decoded.",
+    )
+
+    @property
+    def frame_limit(self) -> FrameLimit:
+        """The largest frame that is decoded."""
+        return FrameLimit(self.most_side_px, self.most_megapixels)
 
 
 class DetectorSettings(Section):
@@ -98,7 +117,10 @@ class TrackerSettings(Section):
         2.0, ge=0, le=10, description="Or: distance from there, in box sides, at the very most."
     )
     birth_s: float = Field(
-        0.15, ge=0, le=60, description="Seconds a face is seen before it is a track."
+        0.15,
+        ge=0,
+        le=60,
+        description="Seconds a face is seen before it is a track; 0 in a clip of a second or less.",
     )
     lost_s: float = Field(0.8, ge=0, le=3600, description="Seconds without a box that end a track.")
 

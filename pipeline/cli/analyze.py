@@ -36,7 +36,9 @@ def analyze(
         ),
     ],
     events: Annotated[Path | None, Option(help="Write every record, one JSON a line.")] = None,
-    annotate: Annotated[Path | None, Option(help="Write the clip with boxes and labels.")] = None,
+    annotate: Annotated[
+        Path | None, Option(help="Write the clip, or the picture, with boxes and labels.")
+    ] = None,
     config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
     detector: Annotated[str, Option(help="centerface, scrfd or yunet.")] = "",
     detector_model: Annotated[str, Option(help="Path of the detector's network.")] = "",
@@ -95,12 +97,14 @@ def _analysed(
     from pipeline.stages.classify import open_classify
     from pipeline.stages.detect import open_detect
     from pipeline.stages.display import open_display
+    from pipeline.stages.still import check_still
 
     with ExitStack() as stack:
         display = open_display(panel, severity) if panel else None
         looks = settings.of_looks(under_display) + (display.name if display else "")
         opened = open_input(_clip(clip), camera, settings, seconds, looks, stack)
         source = opened.source
+        check_still(annotate, opened.packets)
         detect = open_detect(settings.detector, data_folders()).for_camera(under_display)
         classify = open_classify(settings.emotion)
         lines = stack.enter_context(Lines(events)) if events else None

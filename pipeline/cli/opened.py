@@ -34,7 +34,8 @@ class _Decoding(Protocol):
 @dataclass(frozen=True)
 class Opened:
     """A source and what is known of it: pictures in a second, and how many, None where nobody
-    knows; what picks its frames, None where the settings do; when to stop; and what is damaged."""
+    knows; what picks its frames, None where the settings do; when to stop; what is damaged; and the
+    packets of a short clip."""
 
     source: Source
     fps: float
@@ -42,6 +43,7 @@ class Opened:
     pace: Pace | None = None
     stop: Callable[[], bool] = lambda: False
     damage: Callable[[], str] = str
+    packets: int | None = None
 
 
 class Until:
@@ -103,12 +105,20 @@ def open_input(
         case "file":
             if seconds is not None:
                 raise ConfigError("a file is read to its end", where, "leave out --seconds")
-            file = resources.enter_context(VideoSource(url, name, run_id(url, looks)))
-            return Opened(file, file.fps, file.frame_count, damage=lambda: file.damage)
+            file = resources.enter_context(
+                VideoSource(url, name, run_id(url, looks), limit=settings.source.frame_limit)
+            )
+            return Opened(
+                *(file, file.fps, file.frame_count),
+                damage=lambda: file.damage,
+                packets=file.packets,
+            )
         case "webcam":
             check_webcam(webcam_device(url) or url)
             _require(seconds, where)
-            webcam = resources.enter_context(VideoSource(url, name, f"e{wall_clock()}"))
+            webcam = resources.enter_context(
+                VideoSource(url, name, f"e{wall_clock()}", limit=settings.source.frame_limit)
+            )
             return Opened(webcam, webcam.fps, stop=Until(webcam, where, seconds or 0))
         case kind:
             _require(seconds, where)

@@ -75,38 +75,27 @@ def _data_set(
 
 def _pictures(source: str, out: Path, display: Display, quiet: bool) -> dict[str, Any]:
     from pipeline.stages.source.file import VideoSource
-    from trainer.data.pictures import SUFFIXES
+    from pipeline.stages.still import check_still
 
     with VideoSource(source, "udc", "e0") as clip, progress_bar(quiet) as bar:
+        check_still(out, clip.packets)
         seen = bar.track(map(display.frame, clip), total=clip.frame_count, description=out.name)
-        frames = iter(seen)
-        if out.suffix.lower() in SUFFIXES:
-            count = _write_picture(out, frames)
-        else:
-            count = _write_clip(out, frames, clip.fps)
+        count = _write(out, iter(seen), clip.fps)
     if clip.damage:
         warn("damaged clip", source, clip.damage)
     return {"out": str(out), "frames": count, "display": display.name}
 
 
-def _write_picture(out: Path, frames: Iterator[Frame]) -> int:
-    from trainer.data.pictures import write_picture
-
-    picture = next(frames).image
-    if next(frames, None) is not None:
-        raise ConfigError("a clip, not a picture", str(out), "end its name in .mp4, .mov or .mkv")
-    write_picture(out, picture)
-    return 1
-
-
-def _write_clip(out: Path, frames: Iterator[Frame], fps: float) -> int:
-    from pipeline.stages.video import VideoWriter
+def _write(out: Path, frames: Iterator[Frame], fps: float) -> int:
+    from pipeline.stages.fit import Fit
+    from pipeline.stages.still import open_writer
 
     first = next(frames)
-    with VideoWriter(out, first.header.width, first.header.height, fps) as writer:
+    fit = Fit(first.header.width, first.header.height)
+    with open_writer(out, fit.width, fit.height, fps) as writer:
         writer.write(first.image, first.header.pts_s)
         count = 1
         for frame in frames:
-            writer.write(frame.image, frame.header.pts_s)
+            writer.write(fit.frame(frame).image, frame.header.pts_s)
             count += 1
     return count

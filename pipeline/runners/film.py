@@ -15,6 +15,8 @@ from pipeline.frames import Frame, FrameHeader
 from pipeline.records import Event, FaceObserved, TrackUpdated
 from pipeline.stages.annotate import annotate
 from pipeline.stages.cut import Cuts
+from pipeline.stages.fit import Fit
+from pipeline.stages.still import StillWriter, open_writer
 from pipeline.stages.video import VideoWriter
 
 HOLD_S = 0.5
@@ -47,12 +49,14 @@ class Film:
 
     Label and chart are those of the record: of one observation, not smoothed. Frames that were not
     analysed keep the marks of the last one that was, for a while; the mark of a face that was
-    looked for and not found fades. No mark outlives a cut.
+    looked for and not found fades. No mark outlives a cut. A frame of another size than the first
+    is fitted into that. The name of a picture's file does for one frame.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
         self._path, self._fps = path, fps
-        self._writer: VideoWriter | None = None
+        self._writer: VideoWriter | StillWriter | None = None
+        self._fit: Fit | None = None
         self._marks: dict[int, _Mark] = {}
         self._cuts = Cuts()
 
@@ -71,9 +75,11 @@ class Film:
     def show(self, frame: Frame, events: Sequence[Event], analysed: bool = True) -> None:
         """Draw what the records say of a frame on it, and write it; `analysed`: whether there was
         anything to be said of it."""
+        self._fit = self._fit or Fit(frame.header.width, frame.header.height)
+        frame, events = self._fit.frame(frame), self._fit.events(events, frame)
         header = frame.header
         if self._writer is None:
-            writer = VideoWriter(self._path, header.width, header.height, self._fps)
+            writer = open_writer(self._path, header.width, header.height, self._fps)
             self._writer = writer.__enter__()
         self._cuts.update(frame.image)
         self._update_marks(header, events, analysed)

@@ -17,10 +17,12 @@ from pipeline.config import Settings
 from pipeline.errors import StageFailed, UndercamError
 from pipeline.frames import CroppedFaces, Frame, Link, Looks
 from pipeline.records import Event
+from pipeline.settings import TrackerSettings
 from pipeline.stages.choose import Choose
 from pipeline.stages.crop import Crop
 from pipeline.stages.observe import Observe, TrackSummary
 from pipeline.stages.pace import Pace
+from pipeline.stages.source.file import VideoSource
 from pipeline.stages.track import Tracker
 from pipeline.stages.watch import Watch
 from pipeline.states import ENDED, STOPPED, state_after
@@ -150,7 +152,7 @@ class _Stages:
         under_display: bool | None,
     ) -> None:
         self._detect, self._classify = detect, classify
-        self._tracker, self._crop = Tracker(settings.tracker), Crop(settings.crop)
+        self._tracker, self._crop = Tracker(_tracker_of(source, settings)), Crop(settings.crop)
         self._choose = Choose(settings.emotion, under_display)
         self.observe = Observe(
             source.camera, source.run, classify.model, classify.mode, settings.smoother, clock
@@ -163,6 +165,14 @@ class _Stages:
 
     def finish(self) -> list[Event]:
         return self.observe.finish(self._tracker.finish())
+
+
+def _tracker_of(source: Source, settings: Settings) -> TrackerSettings:
+    """In a picture or a clip of a second there is no time to wait until a face is sure to be one:
+    it is a track from its first look on."""
+    if isinstance(source, VideoSource) and source.packets is not None:
+        return settings.tracker.model_copy(update={"birth_s": 0.0})
+    return settings.tracker
 
 
 @contextmanager

@@ -55,17 +55,19 @@ def open_source(lease: Lease, settings: Settings, clock: Clock = wall_clock) -> 
     url = resolve_camera(lease.settings.url, settings.source, written)
     camera, run = lease.camera, lease.run
     fps = settings.source.analyse_fps
-    pace = Pace(fps)
+    pace, limit = Pace(fps), settings.source.frame_limit
 
     match kind_of(url), lease.settings.play:
         case "file", "once":
             run = run_id(url, settings.of_looks(lease.settings.under_display))
-            return _opened(VideoSource(url, camera, run, clock=clock), pace, is_live=False)
+            video = VideoSource(url, camera, run, clock=clock, limit=limit)
+            return _opened(video, pace, is_live=False)
         case "file", _:
-            looped = LoopedFile(url, camera, run, fps, clock=clock)
+            looped = LoopedFile(url, camera, run, fps, clock=clock, limit=limit)
             return Opened(looped, Pace(0), looped.counts, is_live=True)
         case "webcam", _:
-            return _opened(VideoSource(url, camera, run, clock=clock), pace, is_live=True)
+            video = VideoSource(url, camera, run, clock=clock, limit=limit)
+            return _opened(video, pace, is_live=True)
         case _:
             live = LiveSource(url, camera, run, settings.source, fps, clock=clock)
             return Opened(live, Pace(0), live.counts, is_live=True)

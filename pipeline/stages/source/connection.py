@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 from pipeline.closing import Closing
 from pipeline.settings import SourceSettings
 from pipeline.stages.source.decoder import Decoder, GiveUp
+from pipeline.stages.source.frame_decoder import FrameTooLarge, decoder_options
 from pipeline.stages.source.line import Line
 from pipeline.stages.source.lost import (
     HUNG_UP,
@@ -32,6 +33,7 @@ from pipeline.stages.source.lost import (
     UNKNOWN_HOST,
     Lost,
     broken,
+    frame_too_large,
     not_called,
     not_heard,
     silent,
@@ -101,10 +103,10 @@ class Connection(Closing):
             self._line.opened()
             try:
                 self._stream = _video_stream(self._container)
-                self._decoder = Decoder(self._stream, self._give_up)
-            except Lost:
+                self._decoder = Decoder(self._stream, self._give_up, self._settings.frame_limit)
+            except (Lost, FrameTooLarge) as error:
                 self._container.close()
-                raise
+                raise error if isinstance(error, Lost) else frame_too_large(str(error)) from None
         except BaseException:
             self._meter.stop()
             raise
@@ -134,12 +136,18 @@ class Connection(Closing):
     def _shots(self) -> Iterator[Shot]:
         due_s = self._now() + self._settings.open_s
         for packet in self._packets():
-            for picture, camera_ms in self._decoder.decode(packet, self._camera_ms(packet)):
+            for picture, camera_ms in self._decoded(packet):
                 due_s = self._now() + self._settings.open_s
                 yield self._shot(picture, camera_ms)
             if self._now() > due_s:
                 raise Lost("refused", NOT_DECODED)
         raise Lost("refused", TOO_MUCH) if self._meter.is_over else Lost("offline", HUNG_UP)
+
+    def _decoded(self, packet: Packet[Any]) -> Iterator[tuple[VideoFrame, float | None]]:
+        try:
+            yield from self._decoder.decode(packet, self._camera_ms(packet))
+        except FrameTooLarge as error:
+            raise frame_too_large(str(error)) from None
 
     def _packets(self) -> Iterator[Packet[Any]]:
         asked_s = self._now()
@@ -188,6 +196,7 @@ class Connection(Closing):
             "probesize": str(PROBE_BYTES),
             # FFmpeg's own limit, microseconds: the other one, below, does not hold for good-byes.
             "timeout": str(round(2e6 * max(open_s, read_s))),
+            **decoder_options(self._settings.frame_limit),
             **self._scheme.options,
             **(trust_options(self._settings) if "tls" in self._scheme.protocols else {}),
         }

@@ -12,7 +12,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from models.frame_size import FrameLimit
 from pipeline.frames import UNDECODABLE
+from pipeline.stages.source.frame_decoder import FrameDecoder, FrameTooLarge
 
 REORDERED = 16
 """A picture comes out at most so many packets late: H.264 and H.265 keep no more for B frames."""
@@ -31,10 +33,11 @@ class _Told:
 
 class Decoder:
     """Gives each packet's picture with the camera's word on its time. What is no picture, or comes
-    damaged from the decoder, is given up as UNDECODABLE."""
+    damaged from the decoder, is given up as UNDECODABLE. Raises FrameTooLarge as FrameDecoder."""
 
-    def __init__(self, stream: VideoStream, give_up: GiveUp) -> None:
+    def __init__(self, stream: VideoStream, give_up: GiveUp, limit: FrameLimit) -> None:
         self._codec, self._give_up = stream.codec_context, give_up
+        self._frames = FrameDecoder(stream, limit)
         self._time_base = stream.time_base
         self._codec.copy_opaque = True
         self._number = 0
@@ -58,7 +61,7 @@ class Decoder:
 
     def flush(self) -> Iterator[tuple[VideoFrame, float | None]]:
         """The pictures that it still holds: no packet comes any more."""
-        with suppress(av.FFmpegError):
+        with suppress(av.FFmpegError, FrameTooLarge):
             yield from self._ready(None)
         self.end(UNDECODABLE)
 
@@ -69,7 +72,7 @@ class Decoder:
             self._pending.clear()
 
     def _ready(self, packet: Packet[Any] | None) -> Iterator[tuple[VideoFrame, float | None]]:
-        for picture in self._codec.decode(packet):
+        for picture in self._frames.decode(packet):
             told = picture.opaque
             assert isinstance(told, _Told)
             if packet is None and self._time_base:

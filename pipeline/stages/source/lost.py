@@ -83,6 +83,12 @@ def not_heard(fault: FFmpegError) -> Lost:
     return Lost("offline", "a caller hung up, or pushed no video: check what the camera pushes")
 
 
+def frame_too_large(what: str) -> Lost:
+    """A frame that the settings forbid; it is not decoded."""
+    remedy = "set the camera to fewer pixels, or raise source.most_side_px and most_megapixels"
+    return Lost("refused", f"it sends {what}: {remedy}")
+
+
 def broken(fault: FFmpegError, read_s: float) -> Lost:
     """Nothing more comes over a connection that was good."""
     if _is_late(fault):

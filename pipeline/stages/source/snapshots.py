@@ -16,10 +16,12 @@ from urllib.parse import SplitResult
 import av
 from av.video.frame import VideoFrame
 
+from models.frame_size import FrameLimit
 from pipeline.closing import Closing
 from pipeline.frames import UNDECODABLE
 from pipeline.settings import SourceSettings
 from pipeline.stages.source.decoder import GiveUp
+from pipeline.stages.source.frame_decoder import FrameDecoder, FrameTooLarge, decoder_options
 from pipeline.stages.source.http_client import HttpClient, LeadsElsewhere
 from pipeline.stages.source.lost import (
     ELSEWHERE,
@@ -29,6 +31,7 @@ from pipeline.stages.source.lost import (
     UNKNOWN_HOST,
     Lost,
     for_status,
+    frame_too_large,
     late,
     silent,
     unreachable,
@@ -109,7 +112,7 @@ class Snapshots(Closing):
         """The pictures as they come, until the connection is lost."""
         picture, good_s = self._first, self._now()
         while not self._hung_up.is_set():
-            frame = picture and _decoded(picture)
+            frame = picture and _decoded(picture, self._settings.frame_limit)
             if frame:
                 yield Shot(frame, self._due_s)
             elif picture:
@@ -213,11 +216,22 @@ def _format(head: bytes) -> str:
     return next((name for magic, name in _BY_MAGIC.items() if head.startswith(magic)), "")
 
 
-def _decoded(picture: _Picture) -> VideoFrame | None:
+def _decoded(picture: _Picture, limit: FrameLimit) -> VideoFrame | None:
+    """The image, None where it is damaged; raises Lost for one that is too large."""
+    options = decoder_options(limit)
     try:
-        with av.open(io.BytesIO(picture.data), "r", format=picture.format) as container:
-            container.streams.video[0].thread_count = 1
-            frame = next(container.decode(video=0), None)
+        with av.open(
+            io.BytesIO(picture.data), "r", format=picture.format, options=options
+        ) as container:
+            stream = container.streams.video[0]
+            stream.thread_count = 1
+            decoder = FrameDecoder(stream, limit)
+            frames = (
+                frame for packet in container.demux(stream) for frame in decoder.decode(packet)
+            )
+            frame = next(frames, None)
+    except FrameTooLarge as error:
+        raise frame_too_large(str(error)) from None
     except (av.FFmpegError, IndexError):
         return None
     return None if frame is None or frame.is_corrupt else frame
