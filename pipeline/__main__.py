@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from typing import Any
 
 QUIET = {
     "ORT_DISABLE_TELEMETRY": "1",
@@ -13,14 +15,23 @@ QUIET = {
 """Nothing that we start reports to its maker; it has to be said before their import."""
 SHARED_CORES = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Idle threads of torch sleep: spinning ones take the cores from whoever works beside them."""
+LASTING = ("run", "store")
+"""Commands that a service manager starts, and ends with SIGTERM, also while they are loaded."""
 
 
 def main() -> None:
     """Run one command and leave with its exit code."""
     os.environ.update(QUIET | SHARED_CORES)
+    if sys.argv[1:2] and sys.argv[1] in LASTING:
+        signal.signal(signal.SIGTERM, _stop)
     from pipeline.cli.app import run
+    from pipeline.leaving import leave
 
-    sys.exit(run(sys.argv[1:]))
+    leave(run(sys.argv[1:]))
+
+
+def _stop(*_: Any) -> None:
+    sys.exit(0)
 
 
 if __name__ == "__main__":

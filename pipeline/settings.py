@@ -234,6 +234,20 @@ class ClusterSettings(Section):
     namespace: str = Field(
         "undercam", min_length=1, description="Its own for each `undercam run` on one cluster."
     )
+    start_s: float = Field(
+        600.0,
+        ge=1,
+        le=86_400,
+        description="Seconds that Ray, a replica of the pool, the supervisor and a camera process "
+        "may each take to begin; more where all cores are busy.",
+    )
+    gone_s: float = Field(
+        8.0,
+        ge=0,
+        le=3600,
+        description="Seconds without the cluster's head, or its part on this machine, after which "
+        "the command ends; more where the head can be started again (Ray's fault tolerance).",
+    )
 
 
 class CameraSettings(Section):

@@ -3,29 +3,51 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event
 from typing import Any
 
 from pipeline.cli.output import warn
-from pipeline.errors import UndercamError
+from pipeline.errors import StopRequested, UndercamError
+
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Says whether Ctrl-C or SIGTERM came; in here neither of them interrupts anything."""
+    """Says whether Ctrl-C, SIGTERM or SIGHUP came; in here none of them interrupts anything."""
     asked = Event()
 
     def ask(*_: Any) -> None:
         asked.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handled(ENDINGS, ask):
         yield asked.is_set
+
+
+@contextmanager
+def stopped_at_once() -> Iterator[None]:
+    """SIGTERM or SIGHUP raises StopRequested in here, as Ctrl-C raises KeyboardInterrupt: for as
+    long as there is nothing that has to be ended in order."""
+
+    def stop(*_: Any) -> None:
+        raise StopRequested
+
+    with _handled(ENDINGS[1:], stop):
+        yield
+
+
+@contextmanager
+def _handled(numbers: Sequence[signal.Signals], handler: Callable[..., None]) -> Iterator[None]:
+    """A signal that is ignored, as nohup wants it of SIGHUP, stays so."""
+    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heeded}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 class Complaints:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from pipeline.cli.longrun import asked_to_stop
+from pipeline.cli.longrun import asked_to_stop, stopped_at_once
 from pipeline.cli.output import ERRORS, data_folders, given, print_json
 from pipeline.config import Settings, load, resolve
-from pipeline.errors import InputError, ServiceError
+from pipeline.errors import InputError, ServiceError, StopRequested
 from pipeline.store.engine import using_store
 from pipeline.store.roster import check_address, seed
 
@@ -43,11 +43,36 @@ def run(
     The cameras are those of the settings and of `undercam cameras`, which may change meanwhile.
     With `bus.url` set, `undercam store` brings the events from there into the database.
     """
-    settings = load(config, **given({"cluster": {"address": address}}))
-    is_seeded = _seed(settings)
+    last = None
+    try:
+        with stopped_at_once():
+            settings = load(config, **given({"cluster": {"address": address}}))
+            is_seeded = _seed(settings)
+        with asked_to_stop() as stop:
+            last = _run(settings, is_seeded, dashboard, stop, seconds, until_ended)
+    except StopRequested:
+        _say("stopped before it had begun")
+    state = last or _nothing()
+    if as_json:
+        print_json(as_dict(state))
+    unread = [name for name, report in state.cameras.items() if report.state in UNREAD]
+    if until_ended and unread:
+        raise InputError("not read to their end", ", ".join(sorted(unread)), "see what was said")
+
+
+def _run(
+    settings: Settings,
+    is_seeded: bool,
+    dashboard: bool,
+    stop: Callable[[], bool],
+    seconds: float,
+    until_ended: bool,
+) -> State:
+    """Everything, from its start to its end; how it all fared last."""
     from pipeline.runners.ray.environment import prepare
 
     prepare(settings.cluster.address)
+    from pipeline.runners.ray.beginning import Beginning
     from pipeline.runners.ray.job import Job
     from pipeline.runners.ray.running import running
 
@@ -55,17 +80,18 @@ def run(
     with ExitStack() as stack:
         if dashboard:
             stack.enter_context(_pages(settings))
-        everything = stack.enter_context(running(job))
-        # Now, because Ray has set handlers of its own.
-        stop = stack.enter_context(asked_to_stop())
+        beginning = Beginning(stop, settings.cluster.start_s, _say)
+        everything = stack.enter_context(running(job, beginning))
         until_s = time.monotonic() + seconds if seconds else math.inf
         _watch(everything, lambda: stop() or time.monotonic() >= until_s, until_ended)
         _say("stopping: what was seen goes to bus or store first")
-    if as_json:
-        print_json(as_dict(everything.last))
-    unread = [name for name, report in everything.last.cameras.items() if report.state in UNREAD]
-    if until_ended and unread:
-        raise InputError("not read to their end", ", ".join(sorted(unread)), "see what was said")
+    return everything.last
+
+
+def _nothing() -> State:
+    from pipeline.runners.stream.state import State
+
+    return State()
 
 
 def as_dict(state: State) -> dict[str, Any]:

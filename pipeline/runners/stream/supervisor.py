@@ -25,7 +25,7 @@ RETRY_LEAST_S, RETRY_MOST_S = 1.0, 60.0
 """Before a camera that failed, or killed a process of its own, is leased again; after the longer
 time without another failure the next one counts as the first."""
 START_S = 60.0
-"""A process that begins may take so long to answer."""
+"""A process that begins may take so long to answer, unless it is said otherwise."""
 DIED = "its process died: another one takes it"
 LATE = "its process does not answer: are all cores taken (workers.cpus)?"
 
@@ -74,11 +74,13 @@ class Supervisor:
         fleet: Fleet,
         first: Mapping[str, CameraSettings] | None = None,
         *,
+        start_s: float = START_S,
         clock: Clock = wall_clock,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`first` are the cameras to read until the roster, None as long as nobody knows it, has
-        answered once."""
+        answered once. A process may take `start_s` to begin: one that is slow is not hung."""
+        self._start_s = start_s
         self._settings, self._roster, self._fleet = settings, roster, fleet
         self._clock, self._monotonic = clock, monotonic
         self._wanted = {camera: s for camera, s in (first or {}).items() if s.enabled}
@@ -180,7 +182,7 @@ class Supervisor:
         name = next(f"cameras-{n}" for n in count() if f"cameras-{n}" not in self._leases)
         self._fleet.start(name)
         self._leases[name] = {}
-        self._answered[name] = self._monotonic() + START_S
+        self._answered[name] = self._monotonic() + self._start_s
         return name
 
     def _has_ended(self, camera: str) -> bool:
@@ -216,7 +218,7 @@ class Supervisor:
 
     def _bury(self, name: str, now: float, reason: str) -> None:
         self.deaths += 1
-        self._answered[name] = now + START_S
+        self._answered[name] = now + self._start_s
         for camera, lease in self._leases[name].items():
             if not self._has_ended(camera):
                 self._reports[camera] = Report(lease, CONNECTING, reason)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.runners.ray.session import base_folder, clear
 from pipeline.stages.sample import write_sample
 
 PATIENCE_S = 90.0
@@ -78,6 +79,18 @@ class Live:
         for process in killed:
             os.kill(process, signal.SIGKILL)
 
+    def processes(self) -> list[int]:
+        """Everything that belongs to it, however it is related."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if os.getsid(int(process.name)) == self.process.pid:
+                    (process / "exe").readlink()  # neither the kernel's, nor dead already
+                    found.append(int(process.name))
+            except OSError:
+                continue
+        return found
+
     def end(self) -> dict[str, Any]:
         """Wait until it ends by itself; returns what it printed."""
         out, _ = self.process.communicate(timeout=PATIENCE_S)
@@ -111,7 +124,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
         folder = tmp_path / inside
         folder.mkdir(exist_ok=True)
         (folder / "undercam.toml").write_text(config, encoding="utf-8")
-        command = [sys.executable, "-m", "pipeline", "run", "-c", "undercam.toml", "--json"]
+        # -P: as the installed command, it does not search the current folder.
+        command = [sys.executable, "-P", "-m", "pipeline", "run", "-c", "undercam.toml", "--json"]
         with (folder / "stderr").open("a") as errors:
             process = subprocess.Popen(
                 [*command, *options],
@@ -120,6 +134,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 stderr=errors,
                 text=True,
                 env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])},
+                start_new_session=True,
             )
         begun.append(Live(folder, process))
         return begun[-1]
@@ -129,3 +144,4 @@ def start(tmp_path: Path) -> Iterator[Start]:
         if live.process.poll() is None:
             live.process.kill()
             live.process.communicate()
+    clear(base_folder())
