@@ -16,7 +16,7 @@ QUIET = {
 SHARED_CORES = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Idle threads of torch sleep: spinning ones take the cores from whoever works beside them."""
 LASTING = ("run", "store")
-"""Commands that a service manager starts, and ends with SIGTERM, also while they are loaded."""
+"""Commands that a service manager starts, and ends with SIGTERM: also before they have begun."""
 
 
 def main() -> None:
@@ -31,7 +31,8 @@ def main() -> None:
 
 
 def _stop(*_: Any) -> None:
-    sys.exit(0)
+    # An exception would come out of the import of some library as one of its own.
+    os._exit(0)
 
 
 if __name__ == "__main__":

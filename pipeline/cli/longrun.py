@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event
 from typing import Any
 
 from pipeline.cli.output import warn
-from pipeline.errors import StopRequested, UndercamError
+from pipeline.errors import UndercamError
 
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -22,32 +22,14 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
     def ask(*_: Any) -> None:
         asked.set()
 
-    with _handled(ENDINGS, ask):
-        yield asked.is_set
-
-
-@contextmanager
-def stopped_at_once() -> Iterator[None]:
-    """SIGTERM or SIGHUP raises StopRequested in here, as Ctrl-C raises KeyboardInterrupt: for as
-    long as there is nothing that has to be ended in order."""
-
-    def stop(*_: Any) -> None:
-        raise StopRequested
-
-    with _handled(ENDINGS[1:], stop):
-        yield
-
-
-@contextmanager
-def _handled(numbers: Sequence[signal.Signals], handler: Callable[..., None]) -> Iterator[None]:
-    """A signal that is ignored, as nohup wants it of SIGHUP, stays so."""
-    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, handler) for number in heeded}
+    # One that is ignored, as nohup wants it of SIGHUP, stays so.
+    heeded = [number for number in ENDINGS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, ask) for number in heeded}
     try:
-        yield
+        yield asked.is_set
     finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Complaints:

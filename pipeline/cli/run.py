@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from pipeline.cli.longrun import asked_to_stop, stopped_at_once
+from pipeline.cli.longrun import asked_to_stop
 from pipeline.cli.output import ERRORS, data_folders, given, print_json
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import InputError, ServiceError, StopRequested
@@ -43,16 +44,16 @@ def run(
     The cameras are those of the settings and of `undercam cameras`, which may change meanwhile.
     With `bus.url` set, `undercam store` brings the events from there into the database.
     """
-    last = None
+    settings = load(config, **given({"cluster": {"address": address}}))
+    is_seeded = _seed(settings)
+    from pipeline.runners.stream.state import State
+
     try:
-        with stopped_at_once():
-            settings = load(config, **given({"cluster": {"address": address}}))
-            is_seeded = _seed(settings)
         with asked_to_stop() as stop:
-            last = _run(settings, is_seeded, dashboard, stop, seconds, until_ended)
+            state = _run(settings, is_seeded, dashboard, stop, seconds, until_ended)
     except StopRequested:
+        state = State()
         _say("stopped before it had begun")
-    state = last or _nothing()
     if as_json:
         print_json(as_dict(state))
     unread = [name for name, report in state.cameras.items() if report.state in UNREAD]
@@ -78,6 +79,9 @@ def _run(
 
     job = Job(settings, tuple(data_folders()), is_seeded)
     with ExitStack() as stack:
+        # Whatever Ray tells its user, pages of a dead part's log among it, it prints there.
+        nowhere = stack.enter_context(Path(os.devnull).open("w"))
+        stack.enter_context(redirect_stdout(nowhere))
         if dashboard:
             stack.enter_context(_pages(settings))
         beginning = Beginning(stop, settings.cluster.start_s, _say)
@@ -86,12 +90,6 @@ def _run(
         _watch(everything, lambda: stop() or time.monotonic() >= until_s, until_ended)
         _say("stopping: what was seen goes to bus or store first")
     return everything.last
-
-
-def _nothing() -> State:
-    from pipeline.runners.stream.state import State
-
-    return State()
 
 
 def as_dict(state: State) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +64,13 @@ def engine(
         "log_to_driver": False,
         "logging_level": "error",
     }
-    # Whatever Ray tells its user, the pages of a dead part's log among it, it prints there.
-    with redirect_stdout(io.StringIO()):
-        if address == LOCAL:
-            with _alone(options, beginning or Beginning()) as vitals:
-                yield vitals
-        else:
-            with _joined(address, options, beginning or Beginning(), gone_s) as vitals:
-                yield vitals
+    begin = beginning or Beginning()
+    if address == LOCAL:
+        with _alone(options, begin) as vitals:
+            yield vitals
+    else:
+        with _joined(address, options, begin, gone_s) as vitals:
+            yield vitals
 
 
 @contextmanager

@@ -70,17 +70,19 @@ def clear(base: Path) -> None:
 
 
 def kill_processes_of(folder: Path) -> None:
-    """SIGKILL to all processes that inherited the mark of a session, however they are related."""
+    """SIGKILL to all other processes of a session, however they are related: those that inherited
+    its mark, and those that write into its folder, since a process that gives itself a title, as
+    Ray's do, overwrites a part of its environment."""
     until_s = time.monotonic() + KILL_S
     clean = 0
     # One that is just being started shows no environment for a moment.
     while clean < CLEAN_LOOKS and time.monotonic() < until_s:
-        clean = 0 if _killed(os.fsencode(f"{MARK}={folder}")) else clean + 1
+        clean = 0 if _killed(folder) else clean + 1
         time.sleep(LOOK_S)
 
 
-def _killed(mark: bytes) -> int:
-    """How many processes had the mark."""
+def _killed(folder: Path) -> int:
+    """How many there were."""
     killed = 0
     for process in Path("/proc").glob("[0-9]*"):
         if int(process.name) == os.getpid():
@@ -89,12 +91,23 @@ def _killed(mark: bytes) -> int:
             # Held before it is looked at: its number may belong to another one by then.
             held = os.pidfd_open(int(process.name))
             try:
-                if mark in (process / "environ").read_bytes().split(b"\0"):
+                if _belongs(process, folder):
                     signal.pidfd_send_signal(held, signal.SIGKILL)
                     killed += 1
             finally:
                 os.close(held)
     return killed
+
+
+def _belongs(process: Path, folder: Path) -> bool:
+    """Whether a process is one of the session in a folder; raises OSError for those of others."""
+    if os.fsencode(f"{MARK}={folder}") in (process / "environ").read_bytes().split(b"\0"):
+        return True
+    for file in (process / "fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            if os.readlink(file).startswith(f"{folder}/"):
+                return True
+    return False
 
 
 def _remove(folder: Path) -> None:

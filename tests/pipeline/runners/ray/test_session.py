@@ -83,6 +83,17 @@ def test_what_a_killed_run_left_behind_is_ended_and_removed_and_nothing_else(bas
     running.remove()
 
 
+def test_a_process_that_lost_its_environment_is_known_by_its_files(base: Path) -> None:
+    session = Session()
+    log = session.folder / "ray.log"
+    bare = {name: value for name, value in os.environ.items() if name != MARK}
+    with log.open("w") as out, subprocess.Popen(SLEEP, env=bare, stdout=out) as titled:
+        while not log.read_text():  # until it runs
+            assert titled.poll() is None
+        session.remove()
+        assert titled.wait(5) == -9
+
+
 def test_processes_of_others_are_let_live(base: Path) -> None:
     with sleeper(base / "one") as one, sleeper(base / "one-more") as more:
         kill_processes_of(base / "one")
