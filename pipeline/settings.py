@@ -229,7 +229,10 @@ class ClusterSettings(Section):
     """The engine."""
 
     address: str = Field(
-        "local", description="`local` starts Ray here; else the address of a Ray cluster, or auto."
+        "local",
+        description="`local` starts Ray here; else the address of a Ray cluster, or auto. A "
+        "cluster must ask for a token (RAY_AUTH_MODE=token on all its machines), and finds ours in "
+        "RAY_AUTH_TOKEN or in the file that RAY_AUTH_TOKEN_PATH names.",
     )
     namespace: str = Field(
         "undercam", min_length=1, description="Its own for each `undercam run` on one cluster."

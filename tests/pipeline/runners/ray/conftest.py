@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.runners.ray.host import TOKEN
 from pipeline.runners.ray.session import base_folder, clear
 from pipeline.stages.sample import write_sample
 
@@ -145,3 +146,30 @@ def start(tmp_path: Path) -> Iterator[Start]:
             live.process.kill()
             live.process.communicate()
     clear(base_folder())
+
+
+@pytest.fixture
+def mode() -> str:
+    """Whether the cluster asks for a token."""
+    return "token"
+
+
+@pytest.fixture
+def address(
+    mode: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Of a cluster whose processes live in a folder of their own."""
+    # Whoever joins would look for it at this machine's other address.
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    monkeypatch.setenv(TOKEN, "a" * 64)
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.pipeline.runners.ray.two_nodes"],
+        cwd=tmp_path_factory.mktemp("elsewhere"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])},
+    ) as nodes:
+        assert nodes.stdout
+        yield nodes.stdout.readline().strip()

@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline.runners.ray.test_cluster import address
 from tests.pipeline.runners.ray.test_run import config
 
-__all__ = ["address"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SHADOW = 'open("{folder}/loaded-{name}", "a").close()\nraise ImportError("not ours")\n'
 
