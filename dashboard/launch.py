@@ -14,7 +14,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from pipeline.config import Settings
 from pipeline.errors import ConfigError, ServiceError
-from pipeline.settings import DashboardSettings
+from pipeline.service_settings import DashboardSettings
 
 HERE = Path(__file__).parent
 READY_WITHIN_S = 60.0

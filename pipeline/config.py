@@ -26,23 +26,25 @@ from pipeline.camera_names import name_remedy
 from pipeline.errors import ConfigError
 from pipeline.records import CameraId
 from pipeline.references import resolve
-from pipeline.settings import (
+from pipeline.service_settings import (
     BusSettings,
-    CameraSettings,
     ClusterSettings,
-    CropSettings,
     DashboardSettings,
-    DetectorSettings,
-    EmotionSettings,
     MetricsSettings,
     OutboxSettings,
     PoolSettings,
+    StoreSettings,
+    WorkersSettings,
+)
+from pipeline.settings import (
+    CameraSettings,
+    CropSettings,
+    DetectorSettings,
+    EmotionSettings,
     Section,
     SmootherSettings,
     SourceSettings,
-    StoreSettings,
     TrackerSettings,
-    WorkersSettings,
 )
 
 __all__ = ["Settings", "load", "resolve"]

@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "dashboard": (
         *("dashboard", "models.emotions", "pipeline.store.queries", "pipeline.store.engine"),
         *("pipeline.records", "pipeline.palette", "pipeline.config", "pipeline.settings"),
+        "pipeline.service_settings",
         *("pipeline.errors", "pipeline.clock", "pipeline.redact", "pipeline.states"),
     ),
 }

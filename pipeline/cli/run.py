@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ from pipeline.cli.numbers import MOST_SECONDS
 from pipeline.cli.output import ERRORS, data_folders, given, print_json
 from pipeline.cli.state import state_folder
 from pipeline.config import Settings, load, resolve
-from pipeline.errors import InputError, ServiceError
+from pipeline.errors import InputError, ServiceError, StopRequested
 from pipeline.states import CONNECTING, ENDED, FAILED, REFUSED, STOPPED
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def run(
     """
     settings = load(config, **given({"cluster": {"address": address}}))
     with state_folder(settings):
-        state = _run(settings, seconds, until_ended, dashboard)
+        state = _run_until_stopped(settings, seconds, until_ended, dashboard)
     if as_json:
         print_json(as_dict(state))
     if state.close_errors:
@@ -66,22 +67,46 @@ def run(
         raise InputError("not read to their end", ", ".join(sorted(unread)), "see what was said")
 
 
-def _run(settings: Settings, seconds: float, until_ended: bool, dashboard: bool) -> State:
-    """Until it is time; how everything fared at the end."""
+def _run_until_stopped(
+    settings: Settings, seconds: float, until_ended: bool, dashboard: bool
+) -> State:
+    """How everything fared at the end; of a run that was stopped before it had begun, nothing."""
     is_seeded = _seed(settings)
+    from pipeline.runners.stream.state import State
+
+    try:
+        with asked_to_stop() as stop:
+            return _run(settings, is_seeded, dashboard, stop, seconds, until_ended)
+    except StopRequested:
+        _say("stopped before it had begun")
+        return State()
+
+
+def _run(
+    settings: Settings,
+    is_seeded: bool,
+    dashboard: bool,
+    stop: Callable[[], bool],
+    seconds: float,
+    until_ended: bool,
+) -> State:
+    """Everything, from its start to its end; how it all fared last."""
     from pipeline.runners.ray.environment import prepare
 
     prepare(settings.cluster.address)
+    from pipeline.runners.ray.beginning import Beginning
     from pipeline.runners.ray.job import Job
     from pipeline.runners.ray.running import running
 
     job = Job(settings, tuple(data_folders()), is_seeded)
     with ExitStack() as stack:
+        # Whatever Ray tells its user, pages of a dead part's log among it, it prints there.
+        nowhere = stack.enter_context(Path(os.devnull).open("w"))
+        stack.enter_context(redirect_stdout(nowhere))
         if dashboard:
             stack.enter_context(_pages(settings))
-        everything = stack.enter_context(running(job))
-        # Now, because Ray has set handlers of its own.
-        stop = stack.enter_context(asked_to_stop())
+        beginning = Beginning(stop, settings.cluster.start_s, _say)
+        everything = stack.enter_context(running(job, beginning))
         until_s = time.monotonic() + seconds if seconds else math.inf
         _watch(everything, lambda: stop() or time.monotonic() >= until_s, until_ended)
         _say("stopping: what was seen goes to bus or store first")

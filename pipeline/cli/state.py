@@ -15,7 +15,7 @@ from pipeline.config import Settings, resolve
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.holder import Holder
 from pipeline.permissions import Exposed, find_exposed, make_folder
-from pipeline.settings import OutboxSettings
+from pipeline.service_settings import OutboxSettings
 
 LOCK = ".run.lock"
 STATE = Path(OutboxSettings().folder).parent

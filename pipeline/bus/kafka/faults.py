@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from kafka import errors
 
 from pipeline.errors import ConfigError, ServiceError
-from pipeline.settings import BusSettings
+from pipeline.service_settings import BusSettings
 
 _LOGIN = (
     "broker refuses the login",

@@ -16,7 +16,7 @@ from pipeline.bus.kafka.link import DEAD, Link
 from pipeline.closing import Closing
 from pipeline.errors import ServiceError
 from pipeline.records import DeadLetter, Event, Mail, read_record
-from pipeline.settings import BusSettings
+from pipeline.service_settings import BusSettings
 
 SESSION_S = 15.0
 """Seconds after which the group gives the partitions of a member that died to others."""

@@ -9,7 +9,7 @@ from kafka import KafkaAdminClient
 from pipeline.bus.kafka.faults import explained
 from pipeline.bus.kafka.link import Link
 from pipeline.errors import ServiceError
-from pipeline.settings import BusSettings
+from pipeline.service_settings import BusSettings
 
 MOST_S = 5.0
 """To wait for an answer here, whatever bus.timeout_s allows."""

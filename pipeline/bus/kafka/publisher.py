@@ -14,7 +14,7 @@ from pipeline.bus.kafka.link import DEAD, TOPICS, Link
 from pipeline.closing import Closing
 from pipeline.errors import RecordRefused, ServiceError
 from pipeline.records import DeadLetter, Mail
-from pipeline.settings import BusSettings
+from pipeline.service_settings import BusSettings
 
 CUT_BYTES = 16_384
 """What is kept of a dead letter that no broker takes whole."""

@@ -64,7 +64,8 @@ class CamerasActor:
 
         def ask_for(lease: Lease, metrics: CameraMetrics) -> RemoteAsk:
             patient = lease.settings.play == "once"
-            return RemoteAsk(pools, lease.camera, patient, settings.pool, metrics)
+            start_s = settings.cluster.start_s
+            return RemoteAsk(pools, lease.camera, patient, settings.pool, metrics, start_s)
 
         self._worker = CameraWorker(settings, ask_for, job.folders)
 

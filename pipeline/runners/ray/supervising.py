@@ -28,7 +28,7 @@ from pipeline.runners.stream.supervisor import Supervisor
 from pipeline.store.leases import LeaseKeeper
 from pipeline.store.roster import RosterWatch
 
-STEP_S, ANSWER_S, CLOSE_S = 0.5, 1.0, 15.0
+STEP_S, ANSWER_S, CLOSE_S = 0.5, 1.0, 4.0
 
 
 class SupervisorActor:
@@ -49,7 +49,10 @@ class SupervisorActor:
         # So long that camera processes which nobody renews any more have ended themselves.
         lease_s = 2 * settings.workers.lease_s
         self._keeper = LeaseKeeper(url, busy_s, job.holder, lease_s)
-        self._supervisor = Supervisor(settings.workers, watch, self._fleet, first, self._keeper)
+        self._supervisor = Supervisor(
+            *(settings.workers, watch, self._fleet, first, self._keeper),
+            start_s=settings.cluster.start_s,
+        )
         self._state = State(self._supervisor.reports())
         self._metrics_url = self._serve_metrics()
         self._stepping = threading.Lock()
@@ -79,18 +82,19 @@ class SupervisorActor:
     def _main(self) -> None:
         try:
             while True:
-                with self._stepping:
-                    self._step()
+                self._step()
                 time.sleep(STEP_S)
         except Exception:  # noqa: BLE001 - this process begins anew rather than standing still
             traceback.print_exc(file=sys.stderr)
             os._exit(1)
 
     def _step(self) -> None:
+        # Waits for ever on a Ray without its head; cameras are closed meanwhile all the same.
         self._start_relays()
         deaths = self._supervisor.deaths
-        if not self._is_closed:
-            self._supervisor.step()
+        with self._stepping:
+            if not self._is_closed:
+                self._supervisor.step()
         self._metrics.deaths.inc(self._supervisor.deaths - deaths)
         self._state = State(
             self._supervisor.reports(),

@@ -17,7 +17,8 @@ from pipeline.backoff import BackOff
 from pipeline.clock import Clock, wall_clock
 from pipeline.errors import ServiceError
 from pipeline.runners.stream.lease import Lease, Report
-from pipeline.settings import CameraSettings, WorkersSettings
+from pipeline.service_settings import WorkersSettings
+from pipeline.settings import CameraSettings
 from pipeline.states import CONNECTING, ENDED, FAILED, REFUSED, STOPPED, Standing
 from pipeline.store.leases import Claims
 
@@ -27,7 +28,7 @@ RETRY_LEAST_S, RETRY_MOST_S = 1.0, 60.0
 """Before a camera that failed, or killed a process of its own, is leased again; after the longer
 time without another failure the next one counts as the first."""
 START_S = 60.0
-"""A process that begins may take so long to answer."""
+"""A process that begins may take so long to answer, unless it is said otherwise."""
 DIED = "its process died: another one takes it"
 LATE = "its process does not answer: are all cores taken (workers.cpus)?"
 
@@ -77,12 +78,15 @@ class Supervisor:
         first: Mapping[str, CameraSettings] | None = None,
         claim: Callable[[Collection[str]], Claims] | None = None,
         *,
+        start_s: float = START_S,
         clock: Clock = wall_clock,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`first` are the cameras to read until the roster, None as long as nobody knows it, has
         answered once. `claim`, where given, asks for cameras that others may read too: those that
-        are not known to be ours do not begin, and those known to be another's end."""
+        are not known to be ours do not begin, and those known to be another's end. A process may
+        take `start_s` to begin: one that is slow is not hung."""
+        self._start_s = start_s
         self._settings, self._roster, self._fleet = settings, roster, fleet
         self._claim, self._claims = claim, Claims()
         self._clock, self._monotonic = clock, monotonic
@@ -215,7 +219,7 @@ class Supervisor:
         name = next(f"cameras-{n}" for n in count() if f"cameras-{n}" not in self._leases)
         self._fleet.start(name)
         self._leases[name] = {}
-        self._answered[name] = self._monotonic() + START_S
+        self._answered[name] = self._monotonic() + self._start_s
         return name
 
     def _has_ended(self, camera: str) -> bool:
@@ -255,7 +259,7 @@ class Supervisor:
 
     def _bury(self, name: str, now: float, reason: str) -> None:
         self.deaths += 1
-        self._answered[name] = now + START_S
+        self._answered[name] = now + self._start_s
         for camera, lease in self._leases[name].items():
             if not self._has_ended(camera):
                 self._reports[camera] = Report(lease, CONNECTING, reason)

@@ -24,7 +24,8 @@ from pipeline.cli.checks.parts import checks_of_parts
 from pipeline.cli.checks.services import checks_of_services
 from pipeline.config import Settings
 from pipeline.errors import ModelError
-from pipeline.settings import BusSettings, CameraSettings
+from pipeline.service_settings import BusSettings
+from pipeline.settings import CameraSettings
 from pipeline.stages.video import VideoWriter
 from pipeline.store.engine import open_store, writing
 from pipeline.store.roster import enrol

@@ -17,7 +17,7 @@ import pytest
 from pipeline.bus.kafka.publisher import KafkaPublisher
 from pipeline.bus.outbox import Outbox
 from pipeline.bus.survey import survey
-from pipeline.settings import BusSettings
+from pipeline.service_settings import BusSettings
 from tests.pipeline.broker import NEEDS_KAFKA
 from tests.pipeline.runners.test_store_lies import LIES, lie
 

@@ -16,7 +16,7 @@ from pipeline.bus.kafka.publisher import KafkaPublisher
 from pipeline.errors import RecordRefused
 from pipeline.records import DeadLetter, Mail
 from pipeline.runners.store import StoreConsumer
-from pipeline.settings import BusSettings
+from pipeline.service_settings import BusSettings
 from pipeline.store.engine import open_store, writing
 from pipeline.store.schema import dead_letters
 from pipeline.store.writer import StoreWriter

@@ -16,7 +16,8 @@ from pipeline.bus.outbox import Outbox
 from pipeline.bus.relay import Relay
 from pipeline.errors import ServiceError
 from pipeline.runners.delivery import IntoStore
-from pipeline.settings import CameraSettings, StoreSettings
+from pipeline.service_settings import StoreSettings
+from pipeline.settings import CameraSettings
 from pipeline.store import sqlite_file
 from pipeline.store.engine import open_store, storing
 from pipeline.store.roster import RosterWatch, enrol, roster

@@ -11,7 +11,7 @@ import pytest
 from pipeline.bus.kafka import feed as feed_module
 from pipeline.bus.kafka.feed import KafkaFeed
 from pipeline.bus.kafka.link import Link
-from pipeline.settings import BusSettings
+from pipeline.service_settings import BusSettings
 from tests.pipeline.bus.kafka.wire import Lying
 
 Reading = Callable[[dict[str, bytes]], tuple[KafkaFeed, Lying]]

@@ -16,7 +16,7 @@ from pipeline.bus.kafka.feed import KafkaFeed
 from pipeline.bus.kafka.publisher import CUT_BYTES, LEARNT_S, LEAST_BYTES, KafkaPublisher
 from pipeline.errors import RecordRefused, ServiceError
 from pipeline.records import MOST, DeadLetter, Event
-from pipeline.settings import BusSettings
+from pipeline.service_settings import BusSettings
 from tests.pipeline.broker import NEEDS_KAFKA, Broker
 
 pytestmark = NEEDS_KAFKA

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import socket
 import subprocess
@@ -136,6 +137,35 @@ def test_whatever_is_killed_the_rows_of_a_file_are_exact(start: Any, clip: Path)
         live.kill(victim)
     result = live.end()
     assert {camera["state"] for camera in result["cameras"].values()} == {"ended"}, live.said
+    for camera in ("door", "hall"):
+        check_rows(live, clip, camera)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", [16])
+def test_rows_are_exact_after_rounds_of_kills_drawn_by_chance(
+    start: Any, clip: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    actors = ("CamerasActor", "PoolActor", "RelayActor", "SupervisorActor")
+    wanted = config(clip, "door", "hall", fps=4.0)
+    live = start(wanted, "--until-ended")
+
+    def rows() -> int:
+        return len(live.rows("SELECT id FROM observations"))
+
+    for least in range(10, 60, 10):
+        some = least + chance.randrange(8)
+        live.until(lambda some=some: rows() >= some)
+        for victim in chance.sample((*actors, "command"), k=chance.choice((1, 2))):
+            if victim == "command":
+                live.process.kill()
+                live.process.communicate()
+                live = start(wanted, "--until-ended")
+            elif live.actors(victim):  # else it has not yet come back from its last death
+                live.kill(victim)
+    live.end()
     for camera in ("door", "hall"):
         check_rows(live, clip, camera)
 

@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pipeline.errors import ServiceError
 from pipeline.runners.stream.lease import Lease, Report
 from pipeline.runners.stream.supervisor import RETRY_MOST_S, START_S, Answers, Supervisor
-from pipeline.settings import CameraSettings, WorkersSettings
+from pipeline.service_settings import WorkersSettings
+from pipeline.settings import CameraSettings
 from pipeline.store.leases import Claims
 
 URL = CameraSettings(url="rtsp://10.0.0.7/live")
