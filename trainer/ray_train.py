@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from threading import Thread
@@ -100,12 +101,13 @@ def _running() -> Iterator[Any]:
             os.environ["RAY_AUTH_MODE"] = "token"
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         import ray
-        from ray import _raylet
+
+        raylet: Any = import_module("ray._raylet")
 
         if "RAY_ADDRESS" in os.environ:
             ray.init(**quiet)
         else:
-            _raylet.Config.initialize("")  # somebody may have imported Ray before it was said
+            raylet.Config.initialize("")  # somebody may have imported Ray before it was said
             folder = stack.enter_context(
                 TemporaryDirectory(prefix="undercam-", dir=_short(), ignore_cleanup_errors=True)
             )
