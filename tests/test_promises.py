@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 
 from dashboard.views import about
-from pipeline.cli.app import app
+from pipeline.cli.app import COMMANDS, _command
 from pipeline.config import Settings
 from pipeline.store.schema import metadata
 
@@ -18,7 +17,6 @@ TEXTS = {
     "SECURITY.md": (ROOT / "SECURITY.md").read_text(encoding="utf-8"),
     "about": about._TEXT,
 }
-COMMANDS = typer.main.get_command(app)
 
 
 def spans(text: str) -> list[str]:
@@ -28,10 +26,12 @@ def spans(text: str) -> list[str]:
 
 def options_of(words: list[str]) -> set[str]:
     """The options of a command; fails where there is no such command."""
-    command = COMMANDS
-    for word in words:
-        assert word in command.commands, f"no command: undercam {' '.join(words)}"  # type: ignore[attr-defined]
-        command = command.commands[word]  # type: ignore[attr-defined]
+    first, *others = words
+    assert first in COMMANDS, f"no command: undercam {first}"
+    command = _command(first)
+    for word in others:
+        assert word in command.commands, f"no command: undercam {' '.join(words)}"
+        command = command.commands[word]
     return {name for parameter in command.params for name in parameter.opts}
 
 
