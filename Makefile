@@ -12,6 +12,7 @@ BIN := .venv/bin
 DEMO_SECONDS ?=
 DEMO_HEADLESS ?=
 PYTEST_ARGS ?=
+TEST_WORKERS ?= 2
 
 # Nothing that we start reports to its maker.
 export ORT_DISABLE_TELEMETRY := 1
@@ -33,7 +34,7 @@ check: .venv/.developer
 	$(BIN)/pytest tests/test_architecture.py
 
 test: .venv/.developer
-	$(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not slow" -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 test-slow: .venv/.developer
 	$(BIN)/pytest -m slow $(PYTEST_ARGS)

@@ -91,7 +91,8 @@ def test_polled_at_the_rate_of_analysis(suffix: str, kind: str | None) -> None:
     assert viewer.numbers == [frame.index + 1 for frame in viewer.frames]
     assert np.median(np.diff([frame.pts_s for frame in viewer.frames])) == pytest.approx(1 / 20)
     assert {frame.clock for frame in viewer.frames} == {"arrival"}
-    assert len(camera.lines) == 1  # kept alive
+    # Kept alive: 30 answers over one connection, or, of a server that hung up once, over two.
+    assert len(camera.lines) <= 2 < len(camera.asked) / 10
 
 
 @pytest.mark.parametrize("etag", [True, False])
@@ -312,7 +313,8 @@ def test_closing_leaves_nothing_behind() -> None:
         begin_s = time.monotonic()
         viewer.source.close()
         assert time.monotonic() - begin_s < 1
-    until(lambda: (open_files(), threads()) == before, 2)
+    # What earlier tests left may go meanwhile.
+    until(lambda: open_files() <= before[0] and threads() <= before[1], 2)
 
 
 def test_a_stream_is_asked_for_once_again_only_when_it_was_refused() -> None:
