@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from models.baselines.face_resnet import FaceResNet
 from models.baselines.resnet import ResNet18
 from models.baselines.softmax import SoftmaxClassifier
 from models.classifier import EmotionClassifier
@@ -21,6 +22,7 @@ from models.weights import ModelCard, read_card, read_state, restore
 ZOO = Path(__file__).parent / "zoo"
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet18": ResNet18,
+    "face-resnet": FaceResNet,
     "lrdif": LRDif,
     "poster": Poster,
 }

@@ -26,6 +26,7 @@ from trainer.errors import DataError
 from trainer.held import Held
 from trainer.objectives import MIX_FACES, objective_for
 from trainer.objectives.base import Batch, Objective
+from trainer.pretrained import load_encoder
 from trainer.recipes import Recipe, Stage
 from trainer.teachers import open_teachers
 from trainer.team import ALONE, Team
@@ -71,6 +72,8 @@ def train(
     team.wait()
     torch.manual_seed(seed)
     objective = objective_for(recipe, card)
+    if recipe.encoder:
+        load_encoder(recipe.encoder, objective.network, card)
     objective.network.to(team.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective.prepare(faces, run_dir)
     views = Views(faces, card, recipe)
@@ -121,7 +124,10 @@ class _StageRun:
         self._trained = objective.parameters(stage.name)
         self._still = list(self._trained)
         self._optimizer = OPTIMIZERS[stage.optimizer](
-            self._trained, lr=stage.lr, weight_decay=stage.weight_decay, fused=True
+            _groups(self.network, self._trained, stage),
+            lr=stage.lr,
+            weight_decay=stage.weight_decay,
+            fused=True,
         )
         done = recipe.stages[: recipe.stages.index(stage) + 1]
         self._hash = digest(replace(recipe, stages=done), seed)
@@ -156,7 +162,7 @@ class _StageRun:
         for rows in batches:
             lr = rate(stage, self._steps_done / (stage.epochs * len(batches)))
             for group in self._optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group["scale"]
             total += self._step(self._team.share(views(rows, size, draws)))
         total = self._team.mean(total)
         self.epochs_done += 1
@@ -197,6 +203,19 @@ class _StageRun:
             where = f"stage {self.stage.name}, step {self._steps_done + 1}"
             what = f"no gradient for {names[id((lost or self._still)[0])]}"
             raise ModelError(what, where, "leave it out of the stage")
+
+
+def _groups(
+    network: torch.nn.Module, trained: list[torch.nn.Parameter], stage: Stage
+) -> list[dict[str, Any]]:
+    """The stage's parameters by the factor of their learning rate, for an optimiser."""
+    names = {id(value): name for name, value in network.named_parameters()}
+    groups: dict[float, list[torch.nn.Parameter]] = {}
+    for value in trained:
+        name = names[id(value)]
+        scale = next((s for part, s in stage.lr_scale if name.startswith(f"{part}.")), 1.0)
+        groups.setdefault(scale, []).append(value)
+    return [{"params": values, "scale": scale} for scale, values in groups.items()]
 
 
 def rate(stage: Stage, done: float) -> float:

@@ -110,6 +110,23 @@ PRESETS |= {
     for name, recipe in RIVALS.items()
     for seen, panel in SEEN.items()
 }
+FACE_RESNET = Recipe(
+    "face-resnet",
+    {"dropout": 0.3},
+    (Stage("fit", 24, lr=2e-3, resolution=((0.0, 96),), lr_scale=(("trunk", 0.1),)),),
+    input_px=96,
+    with_dropped=True,
+    augment=Augment(erase_px=(12, 38)),
+    encoder="dlib-face",
+)
+"""dlib's face network, fine-tuned on faces of 48 pixels enlarged to 96."""
+PRESETS |= {
+    ("face-resnet", f"dlib-{epochs}{seen}"): replace(
+        FACE_RESNET, stages=(replace(FACE_RESNET.stages[0], epochs=epochs),), panel=panel
+    )
+    for epochs in (24, 40)
+    for seen, panel in SEEN.items()
+}
 POSTER_S = replace(
     POSTER,
     network=LRDIF_S.network,

@@ -68,6 +68,7 @@ class Stage:
 
     `optimizer` is `adamw`, under a one-cycle learning rate, or `adam`, at a constant one.
     `resolution` lists (share of the epochs done, pixels): faces are shrunk while shapes are coarse.
+    `lr_scale` lists (module of the network, factor): what was trained before learns more slowly.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Stage:
     ema: float = 0.998
     resolution: tuple[tuple[float, int], ...] = ((0.0, 48),)
     optimizer: str = "adamw"
+    lr_scale: tuple[tuple[str, float], ...] = field(default=(), metadata=SINCE_DEFAULT)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ class Recipe:
     `panel`: faces are also seen through simulated displays: another condition, never compared with
     weights that saw none. `objective`: the settings of the model's own objective. `with_dropped`:
     learn from the votes on faces without a majority too, where the data is FER+. `distil`: learn
-    from other networks too.
+    from other networks too. `encoder`: the pretrained network that a part of this one starts from
+    (see `trainer.pretrained`).
 
     A run goes on only with the recipe that it was begun with: a field that is added to a recipe
     says `since_default`, so that runs from before it was there still go on (see `trainer.loop`).
@@ -105,3 +108,4 @@ class Recipe:
     panel: PanelDraws | None = None
     objective: dict[str, Any] = field(default_factory=dict)
     distil: Distil | None = field(default=None, metadata=SINCE_DEFAULT)
+    encoder: str = field(default="", metadata=SINCE_DEFAULT)
