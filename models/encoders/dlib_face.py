@@ -31,7 +31,7 @@ LEVELS = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1
 _RECORD = re.compile(rb"\x01\x05con_4|\x01\x07affine_|\x01\x04fc_2")
 
 
-class DownOrPlainBlock(nn.Module):
+class DlibBlock(nn.Module):
     """Two 3x3 convolutions with a skip: (b, c_in, h, w) -> (b, c_out, h', w').
 
     A `down` block halves the size; its skip is an average over 2x2 pixels, and the smaller of the
@@ -48,7 +48,9 @@ class DownOrPlainBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.conv2(torch.relu(self.conv1(x)))
         skip = functional.avg_pool2d(x, 2) if self._down else x
-        size = [max(ours, theirs) for ours, theirs in zip(out.shape[1:], skip.shape[1:], strict=True)]
+        size = [
+            max(ours, theirs) for ours, theirs in zip(out.shape[1:], skip.shape[1:], strict=True)
+        ]
         return torch.relu(_padded(out, size) + _padded(skip, size))
 
 
@@ -67,7 +69,7 @@ class DlibFaceTrunk(nn.Module):
         for c_out, blocks, down in LEVELS:
             level: list[nn.Module] = []
             for number in range(blocks):
-                level.append(DownOrPlainBlock(c_in, c_out, down and number == 0, crop))
+                level.append(DlibBlock(c_in, c_out, down and number == 0, crop))
                 c_in = c_out
             self.levels.append(nn.Sequential(*level))
 
@@ -150,7 +152,9 @@ def _records(path: Path) -> list[tuple[str, NDArray[np.float32]]]:
             count = int(np.prod(sizes))
             if version != 2 or not 0 < 4 * count <= len(data) - position:
                 raise ValueError(f"a tensor of version {version}, sizes {sizes}")
-            found.append((match[0][2:].decode(), np.frombuffer(data, "<f4", count, position).copy()))
+            found.append(
+                (match[0][2:].decode(), np.frombuffer(data, "<f4", count, position).copy())
+            )
             position += 4 * count
     except (ValueError, IndexError) as error:
         what = f"not dlib's face network ({error})"
