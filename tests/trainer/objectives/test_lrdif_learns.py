@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
 
-from models.lrdif.diffusion import Diffusion
+from models.diffusion import Diffusion
 from models.lrdif.network import Shape
 from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
