@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from models import loading
-from models.baselines.softmax import SoftmaxClassifier
 from models.crops import Crops, crops_from_tiles
 from models.emotions import EMOTIONS
 from models.errors import ModelError
 from models.loading import build_network, find_weights, load_classifier, zoo_names
+from models.serving import SoftmaxClassifier
 from models.weights import ModelCard, as_stored, restore, save
 
 MakeCard = Callable[..., ModelCard]
