@@ -24,7 +24,7 @@ class LRDifClassifier(SoftmaxClassifier):
     """An `EmotionClassifier`. Z_T of a face is drawn from its id: the same in any batch.
 
     `start` `zero` begins at 0 instead. With `draws` > 1 the answer is the mean of what is said from
-    that many starts, and uncertainty the entropy of that mean; how far the draws differ, of `predict_draws`,
+    that many starts, and uncertainty the entropy of that mean; how far `predict_draws` differ
     is `models.scores.mutual_information`. Raises ValueError for another start, or no draw, and
     ModelError for a card whose input CLIP cannot read.
     """

@@ -121,7 +121,7 @@ def test_draws_hang_on_the_id_alone(make_classifier: Make, crops: Crops) -> None
     asked = make_classifier(draws=4)
     together = asked.predict_draws(crops, IDS)
     assert together.shape == (4, 5, 8)
-    turned = asked.said(np.ascontiguousarray(crops[::-1]), IDS[::-1])[:, ::-1]
+    turned = asked.predict_draws(np.ascontiguousarray(crops[::-1]), IDS[::-1])[:, ::-1]
     np.testing.assert_allclose(turned, together, atol=1e-5)
     again = make_classifier(draws=4).predict_draws(crops, IDS)
     assert np.array_equal(again, together)
