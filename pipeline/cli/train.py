@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
 from pipeline.cli.output import ERRORS, print_json
+
+if TYPE_CHECKING:
+    from trainer.recipes import Recipe
 
 
 def train(
@@ -31,6 +34,9 @@ def train(
     teach: Annotated[
         float, Option(help="With --teachers: their share, the rest is the votes'.", min=0, max=1)
     ] = 0.5,
+    teacher_view: Annotated[
+        str, Option(help="What teachers judge: the same image as the student, or its clean twin.")
+    ] = "same",
     threads: Annotated[int, Option(help="CPU threads; 0: torch's choice.")] = 0,
     workers: Annotated[int, Option(help="Processes that share each batch, by Ray Train.")] = 1,
     gpu: Annotated[bool, Option("--gpu", help="Train on a GPU, one for each worker.")] = False,
@@ -47,10 +53,7 @@ def train(
 
     recipe, name = find_preset(model, preset), f"{model}-{preset}"
     if teachers:
-        from trainer.teachers import distil
-
-        recipe = replace(recipe, distil=distil(teachers.split(","), teach))
-        name += "-taught"
+        recipe, name = _with_teachers(recipe, teachers, teach, teacher_view), f"{name}-taught"
     folder = run_dir or Path("runs") / f"{name}-seed{seed}"
     check_writable(out)
 
@@ -71,3 +74,10 @@ def train(
         print_json(summary)
     else:
         ERRORS.print(f"wrote {out}: {card.metrics or 'no face was held out to measure it on'}")
+
+
+def _with_teachers(recipe: Recipe, teachers: str, share: float, view: str) -> Recipe:
+    from trainer.teachers import distil
+
+    how = distil(teachers.split(","), share, view)
+    return replace(recipe, distil=how, clean_twin=view == "clean")

@@ -18,9 +18,10 @@ from models.errors import ModelError
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
-from trainer.loop import Trained, digest, is_measured, one_cycle, resolution_at, train
+from trainer.loop import Trained, digest, train
 from trainer.presets import preset
 from trainer.recipes import Augment, Distil, Recipe, Stage
+from trainer.schedule import is_measured, one_cycle, resolution_at
 
 MakeFaces = Callable[..., FaceSet]
 MakeRecipe = Callable[..., Recipe]
