@@ -14,22 +14,17 @@ import json
 import random
 import statistics
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.kept import keep
-from models.classifier import EmotionClassifier
-from models.crops import CROP_PX, GEOMETRY
 from models.emotions import EMOTIONS
-from models.folding import folded
-from models.loading import as_classifier, build_network, load_classifier, zoo_names
-from models.precision import bfloat16_lives
-from models.weights import ModelCard
-from trainer.data.readers import open_faces
-from trainer.evaluate import correctness, predict
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.classifier import EmotionClassifier
 
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "LRDif, T = 4": ("lrdif", {"steps": 4}),
@@ -44,16 +39,27 @@ FACES = 800
 
 
 def opened(
-    model: str, network: dict[str, Any], device: str, dtype: torch.dtype = torch.float32
+    model: str, network: dict[str, Any], device: str, dtype: torch.dtype | None = None
 ) -> EmotionClassifier:
-    """A classifier of untrained weights, without the mirror image."""
+    """A classifier of untrained weights, without the mirror image; `dtype` None: float32."""
+    import torch
+
+    from models.crops import GEOMETRY
+    from models.folding import folded
+    from models.loading import as_classifier, build_network
+    from models.weights import ModelCard
+
     card = ModelCard(*(model, model, network, EMOTIONS, 48, 1, 0.5, 0.25, GEOMETRY, "none", "none"))
     drawn = folded(build_network(card))
-    return as_classifier(drawn, card, flip=False, device=device, dtype=dtype)
+    return as_classifier(drawn, card, flip=False, device=device, dtype=dtype or torch.float32)
 
 
 def gmacs(model: str, network: dict[str, Any]) -> float:
     """Multiply-adds of one face, in billions."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from models.crops import CROP_PX
+
     classifier = opened(model, network, "cpu")
     with FlopCounterMode(display=False) as counter:
         classifier.predict(np.zeros((1, CROP_PX, CROP_PX, 3), np.uint8), np.zeros(1, np.int64))
@@ -65,6 +71,8 @@ def faces_a_second(
 ) -> dict[str, float]:
     """The median over rounds in which every classifier is asked once, in an order drawn anew: who
     comes after the largest network finds the caches cold."""
+    from models.crops import CROP_PX
+
     draws = random.Random(0)
     crops = np.random.default_rng(0).integers(0, 256, (batch, CROP_PX, CROP_PX, 3), np.uint8)
     ids = np.arange(batch)
@@ -81,6 +89,12 @@ def faces_a_second(
 def agreement(weights: str, dtype: torch.dtype, device: str) -> dict[str, Any]:
     """Of the first faces of the validation cut: how often both formats name them alike, how right
     each is, and how far apart the probabilities are at most."""
+    import torch
+
+    from models.loading import load_classifier
+    from trainer.data.readers import open_faces
+    from trainer.evaluate import correctness, predict
+
     faces = open_faces("ferplus:cut")[:FACES]
     said = [
         predict(load_classifier(weights, device=device, dtype=each), faces)
@@ -105,6 +119,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     given = parser.parse_args()
+    import torch
+
+    from models.loading import zoo_names
+    from models.precision import bfloat16_lives
+
     if given.dtype == "bfloat16" and given.device == "cpu" and not bfloat16_lives():
         parser.error("bfloat16 ends the process on this processor")
     dtype = getattr(torch, given.dtype)
@@ -133,7 +152,10 @@ def main() -> None:
     for cell, row in speeds.items():
         print(f"{cell:24}" + "".join(f"{row[name]:>24}" for name in NETWORKS))
     for found in result.get("agreement", []):
-        print(f"{given.dtype} against float32: {found}")
+        told = "{weights}: {faces} faces, same label {same_label:.2%}, right {accuracy}, "
+        told += "furthest apart {furthest_apart}"
+        right = " and ".join(f"{share:.2%}" for share in found["accuracy"])
+        print(f"{given.dtype} against float32:", told.format(**found | {"accuracy": right}))
 
 
 if __name__ == "__main__":

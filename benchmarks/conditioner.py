@@ -12,23 +12,16 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-import av
 import numpy as np
-import skimage.data
-from insightface.data import get_image
 from numpy.typing import NDArray
 
-from benchmarks.kept import keep
-from models.detectors.base import FaceDetector
-from models.detectors.conditioner import Conditioned
-from models.detectors.opening import open_detector
-from models.faces import Faces, iou
-from models.udc.panel import FACE_PX, through
-from models.udc.suites import panel_of
+from benchmarks.kept import data_folder, keep
+
+if TYPE_CHECKING:
+    from models.detectors.base import FaceDetector
+    from models.faces import Faces
 
 Picture = NDArray[np.uint8]
 LEAST_IOU = 0.3
@@ -45,9 +38,12 @@ WAYS = ("never", "auto", "always")
 
 def pictures() -> Iterator[tuple[str, Picture]]:
     """Name and (h, w, 3) uint8 RGB of every picture."""
+    import skimage.data
+    from insightface.data import get_image
+
     yield "t1", np.ascontiguousarray(get_image("t1")[..., ::-1])
     yield "astronaut", skimage.data.astronaut()
-    folder = Path(os.environ["UNDERCAM_DATA"]) / "media"
+    folder = data_folder() / "media"
     for name, times in FRAMES.items():
         for at_s in times:
             yield f"{name}@{at_s}", frame_at(folder / name, at_s)
@@ -55,6 +51,8 @@ def pictures() -> Iterator[tuple[str, Picture]]:
 
 def frame_at(path: Path, at_s: float) -> Picture:
     """The first frame of a clip at or after a media time."""
+    import av
+
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             if frame.time is not None and frame.time >= at_s:
@@ -64,6 +62,8 @@ def frame_at(path: Path, at_s: float) -> Picture:
 
 def detectors(models: Path) -> dict[str, FaceDetector]:
     """Every detector, at its default settings, on one thread."""
+    from models.detectors.opening import open_detector
+
     folders = (models,)
     return {
         name: open_detector(name, threads=1, folders=folders)
@@ -73,6 +73,8 @@ def detectors(models: Path) -> dict[str, FaceDetector]:
 
 def agreed(found: list[Faces]) -> NDArray[np.float32]:
     """Boxes (n, 4) of the faces that at least two of the detectors found."""
+    from models.faces import iou
+
     kept: list[NDArray[np.float32]] = []
     for number, faces in enumerate(found):
         others = found[:number] + found[number + 1 :]
@@ -86,6 +88,9 @@ def agreed(found: list[Faces]) -> NDArray[np.float32]:
 
 def seen_through(picture: Picture, truth: NDArray[np.float32], cell: str, number: int) -> Picture:
     """The picture behind the display of a cell, drawn for the middle size of its faces."""
+    from models.udc.panel import FACE_PX, through
+    from models.udc.suites import panel_of
+
     if cell == "clean":
         return picture
     face_px = float(np.median(truth[:, 3] - truth[:, 1])) if len(truth) else 120.0
@@ -95,6 +100,9 @@ def seen_through(picture: Picture, truth: NDArray[np.float32], cell: str, number
 
 def measured(models: Path) -> dict[str, Any]:
     """{"detector, way": {cell: [found, false]}}, and how many faces there are."""
+    from models.detectors.conditioner import Conditioned
+    from models.faces import iou
+
     every = detectors(models)
     table: dict[str, dict[str, list[int]]] = {}
     total = 0
@@ -116,10 +124,11 @@ def measured(models: Path) -> dict[str, Any]:
 def main() -> None:
     """Measure, print a table, and write it as JSON beside the other results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, default=Path(os.environ["UNDERCAM_DATA"]) / "models")
+    parser.add_argument("--models", type=Path, help="default: $UNDERCAM_DATA/models")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     given = parser.parse_args()
-    result = keep("conditioner", measured(given.models))
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    result = keep("conditioner", measured(given.models or data_folder() / "models"))
     if given.json:
         print(json.dumps(result))
         return

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+
+
+def data_folder() -> Path:
+    """The folder of the test data; ends the command where none is named."""
+    folder = os.environ.get("UNDERCAM_DATA")
+    if not folder:
+        raise SystemExit("no test data: UNDERCAM_DATA: set it to the folder of clips and faces")
+    return Path(folder)
 
 
 def keep(name: str, figures: dict[str, Any]) -> dict[str, Any]:

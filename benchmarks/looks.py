@@ -11,31 +11,34 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.kept import keep
-from models.classifier import EmotionClassifier
-from models.light import to_light, to_srgb
-from models.loading import load_classifier
-from models.udc.suites import conditions, degrade
 from pipeline.settings import WEIGHTS
-from trainer.data.faceset import FaceSet
-from trainer.data.readers import open_faces
-from trainer.evaluate import Predictions, correctness, predict
+
+if TYPE_CHECKING:
+    from models.classifier import EmotionClassifier
+    from trainer.data.faceset import FaceSet
 
 LOOKS = (1, 2, 4, 8)
 
 
 def seen(faces: FaceSet, cell: str, look: int) -> NDArray[np.uint8]:
     """The tiles behind the display of a cell, at look number `look`; the first is the suite's."""
+    from models.udc.suites import degrade
+
     name = faces.name if look == 0 else f"{faces.name} look {look}"
     return degrade(faces.tiles, faces.ids, name, cell)
 
 
 def measured(classifier: EmotionClassifier, faces: FaceSet, cell: str) -> dict[str, list[float]]:
     """{"fused", "averaged"}: accuracy after each number of looks in LOOKS."""
+    from models.light import to_light, to_srgb
+    from trainer.evaluate import Predictions, correctness, predict
+
     fused = np.zeros((len(faces), len(faces.classes)), np.float64)
     light = np.zeros((*faces.tiles.shape[:3], 3), np.float64)
     found: dict[str, list[float]] = {"fused": [], "averaged": []}
@@ -61,6 +64,10 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="only the first N faces; 0: all")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     given = parser.parse_args()
+    from models.loading import load_classifier
+    from models.udc.suites import conditions
+    from trainer.data.readers import open_faces
+
     faces = open_faces(given.data)[: given.limit or None]
     classifier = load_classifier(given.weights)
     cells = {cell: measured(classifier, faces, cell) for cell in conditions(given.conditions)}

@@ -14,8 +14,6 @@ the same clip without a display.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,17 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.kept import keep
+from benchmarks.kept import data_folder, keep
 from models.emotions import EMOTIONS
-from models.faces import iou
 from pipeline.config import load
 from pipeline.records import Event, FaceObserved
-from pipeline.runners.inline import run_camera
 from pipeline.settings import EmotionSettings
-from pipeline.stages.classify import open_classify
-from pipeline.stages.detect import open_detect
-from pipeline.stages.display import open_display
-from pipeline.stages.source.file import VideoSource
 
 CLIP = "media/pyfeat_WolfgangLanger_Pexels.mp4"
 GATHER_S = (0.0, 1.0)
@@ -55,6 +47,12 @@ class Said:
 
 def play(clip: str, weights: str, fps: float, gather_s: float, panel: str, severity: int) -> Said:
     """What is said of every look at every face of the clip."""
+    from pipeline.runners.inline import run_camera
+    from pipeline.stages.classify import open_classify
+    from pipeline.stages.detect import open_detect
+    from pipeline.stages.display import open_display
+    from pipeline.stages.source.file import VideoSource
+
     settings = load(
         source={"analyse_fps": fps}, crop={"gather_s": gather_s}, emotion={"weights": weights}
     )
@@ -97,6 +95,8 @@ def compared(clear: Said, bad: Said, fps: float) -> dict[str, float]:
 
 def _pairs(clear: Said, bad: Said) -> tuple[list[int], list[int]]:
     """Rows of looks at the same place of the same frame."""
+    from models.faces import iou
+
     pairs = []
     for row, (frame, box) in enumerate(zip(clear.frames, clear.boxes, strict=True)):
         there = np.nonzero(bad.frames == frame)[0]
@@ -108,7 +108,9 @@ def _pairs(clear: Said, bad: Said) -> tuple[list[int], list[int]]:
 
 def _late(p: NDArray[np.float32], q: NDArray[np.float32]) -> int:
     """Looks by which q is to be moved forward to lie nearest to p."""
-    gap = [np.abs(p[: len(p) - by] - q[by:]).sum(axis=1).mean() for by in range(MOST_LATE)]
+    gap = [
+        np.abs(p[: len(p) - by] - q[by:]).sum(axis=1).mean() for by in range(min(MOST_LATE, len(p)))
+    ]
     return int(np.argmin(gap))
 
 
@@ -121,7 +123,7 @@ def main() -> None:
     parser.add_argument("--severities", default="3,5")
     parser.add_argument("--fps", type=float, default=12.0)
     given = parser.parse_args()
-    clip = given.clip or str(Path(os.environ["UNDERCAM_DATA"]) / CLIP)
+    clip = given.clip or str(data_folder() / CLIP)
     asked = (clip, given.weights, given.fps)
     clear = play(*asked, 0.0, "", 1)
     print(f"{Path(clip).name}, {len(clear.frames)} looks, {given.fps:g} a second")
@@ -132,7 +134,8 @@ def main() -> None:
                 bad = play(*asked, gather_s, panel, severity)
                 row = compared(clear, bad, given.fps)
                 table[f"{panel}/{severity}, {gather_s:g} s"] = row
-                print(f"{panel}/{severity}, {gather_s:g} s  " + json.dumps(row), flush=True)
+                told = ", ".join(f"{name} {value}" for name, value in row.items())
+                print(f"{panel}/{severity}, {gather_s:g} s  {told}", flush=True)
     about = {"clip": Path(clip).name, "weights": given.weights, "fps": given.fps}
     keep(f"moving-{Path(given.weights).stem}", about | {"figures": table})
 

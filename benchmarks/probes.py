@@ -11,32 +11,32 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from benchmarks.kept import keep
-from models.crops import crops_from_tiles
 from models.errors import ModelError
-from models.loading import build_network, find_weights
-from models.lrdif.classifier import noise_of
-from models.lrdif.network import LRDif
-from models.model_input import to_model_input
-from models.udc.suites import conditions
-from models.weights import ModelCard, read_card, read_state, restore
-from trainer.data.faceset import FaceSet
-from trainer.data.readers import open_faces
-from trainer.evaluate import under
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.lrdif.network import LRDif
+    from models.weights import ModelCard
+    from trainer.data.faceset import FaceSet
 
 BATCH = 128
 DRAWS = 4
-Ask = Callable[[Tensor, Tensor], Tensor]
+Ask: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
 """Faces and their starts (draws, n, prior) -> logits (n, K)."""
 
 
 def opened(name: str) -> tuple[LRDif, ModelCard]:
     """An LRDif and its card; raises ModelError for weights of another model."""
+    from models.loading import build_network, find_weights
+    from models.lrdif.network import LRDif
+    from models.weights import read_card, read_state, restore
+
     path = find_weights(name)
     card = read_card(path)
     network = build_network(card)
@@ -50,6 +50,7 @@ def opened(name: str) -> tuple[LRDif, ModelCard]:
 
 def ways(network: LRDif) -> dict[str, Ask]:
     """Each probe by its name."""
+    import torch
 
     def drawn(x: Tensor, starts: Tensor) -> Tensor:
         return torch.stack([network(x, start) for start in starts]).mean(dim=0)
@@ -66,6 +67,12 @@ def ways(network: LRDif) -> dict[str, Ask]:
 
 def measured(network: LRDif, card: ModelCard, faces: FaceSet) -> dict[str, float]:
     """The accuracy of every probe."""
+    import torch
+
+    from models.crops import crops_from_tiles
+    from models.lrdif.classifier import noise_of
+    from models.model_input import to_model_input
+
     right = dict.fromkeys(ways(network), 0)
     for first in range(0, len(faces), BATCH):
         part = faces[first : first + BATCH]
@@ -92,6 +99,10 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="only the first N faces; 0: all")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     given = parser.parse_args()
+    from models.udc.suites import conditions
+    from trainer.data.readers import open_faces
+    from trainer.evaluate import under
+
     faces = open_faces(given.data)[: given.limit or None]
     network, card = opened(given.weights)
     cells = {

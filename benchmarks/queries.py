@@ -81,6 +81,7 @@ def expressions(camera: str, now: int, window: int) -> Questions:
     return {
         "camera_overview 1 h": lambda e: ask.camera_overview(e, now - HOUR, now),
         "expression_timeline": lambda e: ask.expression_timeline(e, camera, now - window, now, 120),
+        "camera_states": lambda e: ask.camera_states(e, camera, now - window, now),
         "expression_shares": lambda e: ask.expression_shares(e, now - window, now),
     }
 

@@ -16,15 +16,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from scipy import stats
 
 from benchmarks.kept import keep
-from pipeline.frames import Link
 from pipeline.settings import SourceSettings
-from pipeline.stages.source.live import LiveSource
-from pipeline.stages.video import VideoWriter
 
 SERVER = Path(__file__).parents[1] / "tests" / "pipeline" / "stages" / "source" / "rtsp_server.py"
 WIDTH, HEIGHT, FPS = 1280, 720, 25
@@ -36,6 +31,10 @@ MOST_KB = 10.0
 
 def film(path: Path) -> None:
     """Ten seconds of noise, so that every picture costs packets."""
+    import cv2
+
+    from pipeline.stages.video import VideoWriter
+
     rng = np.random.default_rng(0)
     with VideoWriter(path, WIDTH, HEIGHT, FPS, crf=30) as writer:
         for _ in range(10 * FPS):
@@ -52,6 +51,9 @@ def usage() -> tuple[float, int, int]:
 
 def watched(url: str, reconnects: int) -> tuple[list[tuple[float, int, int]], int]:
     """The usage at the first frame after each reconnect, and the number of frames decoded."""
+    from pipeline.frames import Link
+    from pipeline.stages.source.live import LiveSource
+
     used: list[tuple[float, int, int]] = []
     with LiveSource(url, "door", "e1", HASTY, analyse_fps=0) as source:
         for seen in source:
@@ -66,6 +68,8 @@ def watched(url: str, reconnects: int) -> tuple[list[tuple[float, int, int]], in
 
 def figures(used: list[tuple[float, int, int]]) -> dict[str, Any]:
     """Slope of memory with its interval, and how far descriptors and threads range."""
+    from scipy import stats
+
     memory, files, threads = (np.array(column) for column in zip(*used, strict=True))
     later = slice(len(used) // 10, None)
     count = np.arange(len(used))[later]
@@ -107,7 +111,8 @@ def main() -> int:
         print(json.dumps(result))
     else:
         for name, value in result.items():
-            print(f"{name:>20}  {value}")
+            told = ", ".join(map(str, value)) if isinstance(value, list) else value
+            print(f"{name:>20}  {told}")
     return 0 if result["ok"] else 1
 
 

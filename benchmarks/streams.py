@@ -22,14 +22,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.kept import keep
-from pipeline.stages.sample import SCRIPT_S, write_sample
-from pipeline.stages.source.file import VideoSource
-from pipeline.stages.video import VideoWriter
 
 ROOT = Path(__file__).parents[1]
 SERVER = ROOT / "tests" / "pipeline" / "stages" / "source" / "rtsp_server.py"
@@ -40,6 +35,12 @@ WARM_S = 60.0
 
 def film(folder: Path, seconds: float) -> Path:
     """The built-in sample in 720p, again and again, for so long."""
+    import cv2
+
+    from pipeline.stages.sample import SCRIPT_S, write_sample
+    from pipeline.stages.source.file import VideoSource
+    from pipeline.stages.video import VideoWriter
+
     sample, path = folder / "sample.mp4", folder / "film.mkv"
     write_sample(sample)
     shown, pts_s = 0, 0.0
@@ -65,6 +66,8 @@ def configuration(port: int, cameras: int, fps: float) -> str:
 
 def scraped(errors: Path) -> dict[str, Counter[str]]:
     """What Prometheus would see: counters by camera, those of causes added up."""
+    from prometheus_client.parser import text_string_to_metric_families
+
     lines = errors.read_text(encoding="utf-8").splitlines()
     url = next(line.split()[-1] for line in lines if "metrics: at" in line)
     with urllib.request.urlopen(url, timeout=10) as answer:
@@ -168,7 +171,8 @@ def main() -> None:
     if given.json:
         sys.stdout.write(json.dumps(kept) + "\n")
         return
-    print(f"{found['rows']} rows, clocks {found['clocks']}")
+    clocks = ", ".join(f"{clock} {rows}" for clock, rows in found["clocks"].items())
+    print(f"{found['rows']} rows, clocks: {clocks or 'none'}")
     print(
         "capture to row, ms: p50 {p50}, p99 {p99}, max {max}".format(**found["capture_to_row_ms"])
     )

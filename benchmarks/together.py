@@ -8,21 +8,21 @@ what a student of these teachers could hope for.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.kept import keep
-from models.udc.suites import CLEAN, conditions
-from trainer.evaluate import Predictions, correctness
-from trainer.tables import Evaluated, kept_in
 
-BEHIND = conditions("udc")
+if TYPE_CHECKING:
+    from trainer.tables import Evaluated
 
 
 def accuracy(every: list[Evaluated], cell: str) -> float:
     """Share of faces that the mean of all their probabilities names right."""
+    from trainer.evaluate import Predictions, correctness
+
     said = [one.said[cell] for one in every]
     mean = np.mean([each.probabilities for each in said], axis=0)
     return float(correctness(Predictions(mean, said[0].found), every[0].faces).mean())
@@ -34,22 +34,30 @@ def main() -> None:
     parser.add_argument("weights", nargs="+")
     parser.add_argument("--folder", type=Path, default=Path("docs/predictions"))
     given = parser.parse_args()
-    kept = {one.about["weights"]: one for one in kept_in(given.folder) if _is_asked(one)}
+    from models.udc.suites import CLEAN, conditions
+    from trainer.tables import kept_in
+
+    cells = conditions("udc")
+    kept = {
+        one.about["weights"]: one
+        for one in kept_in(given.folder)
+        if _is_asked(one, {CLEAN, *cells})
+    }
     figures: dict[str, dict[str, float]] = {}
     for names in given.weights:
         missing = sorted(set(names.split(",")) - kept.keys())
         if missing:
             raise SystemExit(f"together: {missing[0]}: nothing kept of it under every condition")
         every = [kept[name] for name in names.split(",")]
-        behind = float(np.mean([accuracy(every, cell) for cell in BEHIND]))
+        behind = float(np.mean([accuracy(every, cell) for cell in cells]))
         figures[names] = {CLEAN: round(accuracy(every, CLEAN), 5), "udc": round(behind, 5)}
-        print(f"{names}: {json.dumps(figures[names])}", flush=True)
+        print(f"{names}: clean {figures[names][CLEAN]:.2%}, udc {behind:.2%}", flush=True)
     keep("together", {"figures": figures})
 
 
-def _is_asked(one: Evaluated) -> bool:
+def _is_asked(one: Evaluated, cells: set[str]) -> bool:
     asked = one.about["averaging"] == "flip" and one.about["way"] == "tiles"
-    return asked and set(one.said) >= {CLEAN, *BEHIND}
+    return asked and set(one.said) >= cells
 
 
 if __name__ == "__main__":

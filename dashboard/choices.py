@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
@@ -38,13 +38,15 @@ class Span:
     since_ms: int
     until_ms: int
     recorded: bool = False
+    run: str | None = None
+    """Of a recording: which one."""
 
     def settled(self) -> Span:
         """Up to the last 5 s, or minute where it is longer than 10 min: a chart of it does not
         change under the reader's eyes at every refresh."""
         step = 5 * SECOND_MS if self.until_ms - self.since_ms <= 10 * MINUTE_MS else MINUTE_MS
         late = 0 if self.recorded else self.until_ms % step
-        return Span(self.since_ms - late, self.until_ms - late, self.recorded)
+        return replace(self, since_ms=self.since_ms - late, until_ms=self.until_ms - late)
 
     def time(self, ms: int) -> str:
         """A moment of it, as people say it."""
@@ -72,5 +74,6 @@ def span(camera: str, window: str) -> Span:
     """The window until now; of a camera that is a file, all of its newest run instead."""
     runs = ask(list_runs, camera, limit=1)
     if camera != EVERY_CAMERA and runs and runs[0].clock == "media":
-        return Span(runs[0].first_ms or 0, (runs[0].last_ms or 0) + 1, recorded=True)
+        first_ms, last_ms = runs[0].first_ms or 0, runs[0].last_ms or 0
+        return Span(first_ms, last_ms + 1, recorded=True, run=runs[0].run)
     return Span(now_ms() - WINDOWS[window], now_ms())

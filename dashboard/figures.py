@@ -12,6 +12,8 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard.absence import Absence
+from dashboard.bands import areas, full_bars, strip_axis, strip_bars
 from dashboard.choices import Span
 from dashboard.tables import LABELS
 from dashboard.times import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
@@ -20,6 +22,7 @@ from pipeline.palette import EMOTION_COLOURS
 from pipeline.store.queries import Look, MinuteRows, Shares, Timeline
 
 Option = dict[str, Any]
+NOTHING = Absence()
 QUIET = "#7a8794"
 """Bars that stand for no expression; visible on white and on near-black."""
 TICKS = 10
@@ -33,10 +36,12 @@ STEPS_MS = (
 """Round distances between such labels."""
 
 
-def expression_timeline(timeline: Timeline, span: Span) -> Option:
-    """Share of the looks that each label was shown in, per bucket, over the number of looks.
+def expression_timeline(timeline: Timeline, span: Span, absence: Absence = NOTHING) -> Option:
+    """Share of the looks that each label was shown in, per bucket, over the number of looks, over a
+    strip of the times without video and of losses.
 
-    A bucket without looks stays empty.
+    A bucket without looks stays empty where the camera saw nobody, and is marked where it gave no
+    video or its rows are lost.
     """
     found = {point.start_ms: point.shares for point in timeline.points}
     buckets = _buckets(span, timeline.bucket_ms)
@@ -48,16 +53,26 @@ def expression_timeline(timeline: Timeline, span: Span) -> Option:
     looks = _bars(
         "looks", QUIET, [shares.observations if shares else None for shares in seen], grid=1
     )
+    bare = [shares is None for shares in seen]
+    marks = [
+        *full_bars([absence], buckets, timeline.bucket_ms, bare),
+        *strip_bars([absence], buckets, timeline.bucket_ms, grid=2),
+    ]
+    time = _categories(span, buckets)
     return _option(
-        [_grid(10, 230), _grid(265, 60)],
-        [_categories(span, buckets) | _HIDDEN, _categories(span, buckets) | {"gridIndex": 1}],
-        [_SHARES, {"gridIndex": 1, "splitNumber": 2}],
-        [*series, looks],
+        [_grid(10, 230), _grid(255, 60), _grid(325, 16)],
+        [time | _HIDDEN, time | _HIDDEN | {"gridIndex": 1}, time | {"gridIndex": 2}],
+        [_SHARES, {"gridIndex": 1, "splitNumber": 2}, strip_axis(2)],
+        [*series, looks, *marks],
     )
 
 
-def track_timeline(looks: Sequence[Look], span: Span) -> Option:
-    """The eight probabilities of each look of a track, stacked, over the label then shown."""
+def track_timeline(looks: Sequence[Look], span: Span, absence: Absence = NOTHING) -> Option:
+    """The eight probabilities of each look of a track, stacked, over the label then shown.
+
+    Both break off where rows are lost or the camera gave no video.
+    """
+    breaks = [start for _, start, _ in absence.bands() if span.since_ms < start < span.until_ms]
     series = [
         {
             "type": "line",
@@ -67,7 +82,9 @@ def track_timeline(looks: Sequence[Look], span: Span) -> Option:
             "lineStyle": {"width": 0},
             "itemStyle": {"color": EMOTION_COLOURS[emotion]},
             "areaStyle": {"color": EMOTION_COLOURS[emotion], "opacity": 1},
-            "data": [[look.captured_ms, _percent(look.probabilities[number])] for look in looks],
+            "data": _broken(
+                [(look.captured_ms, _percent(look.probabilities[number])) for look in looks], breaks
+            ),
         }
         | _PERCENT
         for number, emotion in enumerate(EMOTIONS)
@@ -78,16 +95,29 @@ def track_timeline(looks: Sequence[Look], span: Span) -> Option:
         [_grid(10, 210), _grid(232, 28)],
         [time | _HIDDEN, time | {"gridIndex": 1}],
         [_SHARES, strip | {"gridIndex": 1, "name": "shown", "nameLocation": "middle"}],
-        [*series, _strip(looks, span)],
+        [
+            *series,
+            _strip(looks, span, breaks),
+            *(areas(absence, span, grid, is_named=not grid) for grid in (0, 1)),
+        ],
     ) | {"useUTC": span.recorded}
 
 
-def minute_bars(minutes: Sequence[MinuteRows], span: Span) -> Option:
-    """Rows per minute of capture."""
+def minute_bars(
+    minutes: Sequence[MinuteRows], span: Span, cameras: Sequence[Absence] = ()
+) -> Option:
+    """Rows per minute of capture, over a strip: how much of the time of these cameras was without
+    video or is lost."""
     found = {minute.minute_ms: minute.rows for minute in minutes}
     buckets = _buckets(span, MINUTE_MS)
     rows = _bars("rows", QUIET, [found.get(start, 0) for start in buckets])
-    return _option([_grid(10, 160)], [_categories(span, buckets)], [{"splitNumber": 3}], [rows])
+    time = _categories(span, buckets)
+    return _option(
+        [_grid(10, 160), _grid(180, 16)],
+        [time | _HIDDEN, time | {"gridIndex": 1}],
+        [{"splitNumber": 3}, strip_axis(1)],
+        [rows, *strip_bars(cameras, buckets, MINUTE_MS, grid=1)],
+    )
 
 
 def draw(option: Option, key: str, alt: str) -> None:
@@ -108,6 +138,12 @@ def _percent(share: float) -> float:
 
 def _share(label: str, shares: Shares | None) -> float | None:
     return _percent(shares.counts.get(label, 0) / shares.observations) if shares else None
+
+
+def _broken(points: Sequence[tuple[int, float]], breaks: Sequence[int]) -> list[list[float | None]]:
+    """Points of a line, with a hole at each break."""
+    holes: list[tuple[int, float | None]] = [(start, None) for start in breaks]
+    return [[ms, value] for ms, value in sorted([*points, *holes], key=lambda point: point[0])]
 
 
 def _grid(top: int, height: int) -> Option:
@@ -145,11 +181,14 @@ def _bars(name: str, colour: str, data: list[Any], grid: int = 0) -> Option:
     }
 
 
-def _strip(looks: Sequence[Look], span: Span) -> Option:
-    """Coloured stretches of the labels shown, each until the next one begins."""
+def _strip(looks: Sequence[Look], span: Span, breaks: Sequence[int]) -> Option:
+    """Coloured stretches of the labels shown, each until the next one begins or one breaks off."""
     runs = [list(run) for _, run in groupby(looks, key=lambda look: look.smoothed_label)]
     starts = [run[0].captured_ms for run in runs]
-    ends = [*starts[1:], span.until_ms]
+    ends = [
+        min((at for at in breaks if start <= at < end), default=end)
+        for start, end in zip(starts, [*starts[1:], span.until_ms], strict=True)
+    ]
     areas = [
         [
             {"xAxis": start, "itemStyle": {"color": EMOTION_COLOURS[run[0].smoothed_label]}},

@@ -14,6 +14,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from pipeline.config import Settings
 from pipeline.errors import ConfigError, ServiceError
+from pipeline.service_settings import DashboardSettings
 
 HERE = Path(__file__).parent
 READY_WITHIN_S = 60.0
@@ -71,16 +72,17 @@ def serve(settings: Settings, database_url: str) -> Dashboard:
         raise ConfigError(
             "the dashboard is not installed", "streamlit", "pip install 'undercam[dashboard]'"
         )
-    host = settings.dashboard.host
-    port = _free_port(host, settings.dashboard.port)
+    wanted = settings.dashboard
+    port = _free_port(wanted.host, wanted.port)
     process = subprocess.Popen(
-        command(host, port),
+        command(wanted, port),
         env=environment(settings, database_url),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        # Ctrl-C reaches every process of a terminal's group; this one ends with its standard input.
+        process_group=0,
     )
-    name = EVERY_ADDRESS.get(host, host)
-    dashboard = Dashboard(f"http://{f'[{name}]' if ':' in name else name}:{port}", process)
+    dashboard = Dashboard(address(wanted, port), process)
     try:
         _await_answer(dashboard.url, process)
     except BaseException:
@@ -89,11 +91,19 @@ def serve(settings: Settings, database_url: str) -> Dashboard:
     return dashboard
 
 
-def command(host: str, port: int) -> list[str]:
+def address(wanted: DashboardSettings, port: int) -> str:
+    """Where the pages are: `http://HOST:PORT`, and below it their base path."""
+    host = EVERY_ADDRESS.get(wanted.host, wanted.host)
+    root = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return "/".join(filter(None, (root, wanted.base_path.strip("/"))))
+
+
+def command(wanted: DashboardSettings, port: int) -> list[str]:
     """What is run; everybody on this machine can read it, so it holds no secret."""
     options = {
-        "server.address": host,
+        "server.address": wanted.host,
         "server.port": port,
+        "server.baseUrlPath": wanted.base_path.strip("/"),
         "server.headless": "true",
         "server.fileWatcherType": "none",
         "runner.magicEnabled": "false",
@@ -107,15 +117,18 @@ def command(host: str, port: int) -> list[str]:
         "theme.base": HERE / "theme.toml",
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
-    if host in LOOPBACK:
+    if wanted.host in LOOPBACK or wanted.public_hosts:
         # A page on the internet may point its own name at this machine; only ours are answered.
-        flags += [f"--server.allowedHosts={name}" for name in LOOPBACK]
-    return [sys.executable, "-m", "dashboard", "run", str(HERE / "app.py"), *flags]
+        names = (*LOOPBACK, wanted.host, *wanted.public_hosts)
+        flags += [f"--server.allowedHosts={name}" for name in dict.fromkeys(names)]
+    # -P: a module in the current folder that is called as one of ours is not ours.
+    return [sys.executable, "-P", "-m", "dashboard", "run", str(HERE / "app.py"), *flags]
 
 
 def environment(settings: Settings, database_url: str) -> dict[str, str]:
     """Ours, with the settings that the pages read in it."""
     return os.environ | {
+        "PYTHONSAFEPATH": "1",
         "UNDERCAM_STORE__URL": database_url,
         "UNDERCAM_STORE__BUSY_TIMEOUT_S": str(settings.store.busy_timeout_s),
         "UNDERCAM_DASHBOARD__REFRESH_S": str(settings.dashboard.refresh_s),

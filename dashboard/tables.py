@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import zip_longest
 
+from dashboard.absence import KINDS
 from models.emotions import EMOTIONS, UNKNOWN
 from pipeline.palette import EMOTION_COLOURS
+from pipeline.states import MEANINGS
 from pipeline.store.queries import Shares
 
 LABELS = (*EMOTIONS, UNKNOWN)
@@ -51,8 +53,11 @@ def two_lines(first: object, second: object) -> Markup:
 
 
 def state(name: str) -> Markup:
-    """A camera's state: a word with a dot of its colour."""
-    return Markup(f'<span class="uc-state uc-{escape(name)}">{escape(name)}</span>')
+    """A camera's state: a word with a dot of its colour, and what it means for the pointer."""
+    meaning = escape(MEANINGS.get(name, ""))
+    return Markup(
+        f'<span class="uc-state uc-{escape(name)}" title="{meaning}">{escape(name)}</span>'
+    )
 
 
 def swatch(label: str) -> Markup:
@@ -62,8 +67,21 @@ def swatch(label: str) -> Markup:
 
 def legend() -> Markup:
     """All labels with their colours, in a line."""
-    names = "".join(f"<span>{swatch(label)}</span>" for label in LABELS)
-    return Markup(f'<div class="uc-legend">{names}</div>')
+    return _legend(swatch(label) for label in LABELS)
+
+
+def absence_legend(plain: str) -> Markup:
+    """What the marks of charts mean, and what a plain place does, in a line."""
+    marks = {"uc-plain": plain} | {f"uc-{name.replace(' ', '-')}": name for name in KINDS}
+    return _legend(
+        Markup(f'<span class="uc-swatch {mark}"></span>{escape(name)}')
+        for mark, name in marks.items()
+    )
+
+
+def _legend(names: Iterable[Markup]) -> Markup:
+    shown = "".join(f"<span>{name}</span>" for name in names)
+    return Markup(f'<div class="uc-legend">{shown}</div>')
 
 
 def stacked(shares: Mapping[str, float]) -> Markup:

@@ -9,6 +9,8 @@ SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
+FIRST_MS, LAST_MS = -62_135_510_400_000, 253_402_214_400_000
+"""The second day of the year 1, and the last of 9999: with them every zone has a day to spare."""
 
 
 def duration(ms: int) -> str:
@@ -53,8 +55,8 @@ def zone_of(name: str | None) -> tzinfo:
 
 
 def local(ms: int, zone: tzinfo) -> datetime:
-    """That moment in that zone."""
-    return datetime.fromtimestamp(ms / SECOND_MS, zone)
+    """That moment in that zone; beyond the years that a calendar has, the nearest."""
+    return datetime.fromtimestamp(min(max(ms, FIRST_MS), LAST_MS) / SECOND_MS, zone)
 
 
 def offset_ms(ms: int, zone: tzinfo) -> int:

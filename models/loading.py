@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
 from models.classifier import EmotionClassifier
-from models.crops import GEOMETRY
+from models.crops import CROP_PX, GEOMETRY
 from models.errors import ModelError
 from models.folding import folded
 from models.registry import family_of
 from models.serving import SoftmaxClassifier
-from models.weights import ModelCard, read_card, read_state, restore
+from models.weights import ModelCard, misfit, read_card, read_shapes, read_state, restore
 
 ZOO = Path(__file__).parent / "zoo"
+BAD_ARGUMENTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What torch and our networks raise for arguments that cannot be."""
 
 
 def zoo_names() -> list[str]:
@@ -39,7 +43,7 @@ def build_network(card: ModelCard) -> nn.Module:
     family = family_of(card)
     try:
         return family.network(classes=len(card.labels), **card.network)
-    except (TypeError, ValueError) as error:
+    except BAD_ARGUMENTS as error:
         raise ModelError(
             f"{card.model} cannot be built from {card.network}", card.name, "use other weights"
         ) from error
@@ -56,16 +60,37 @@ def load_network(name_or_path: str) -> tuple[nn.Module, ModelCard]:
         raise ModelError(
             f"weights for crops of {card.crop!r}", str(path), f"give weights for {GEOMETRY!r}"
         )
+    _check_shapes(card, path)
     network = build_network(card)
     restore(network, read_state(path), path)
     return network.eval(), card
+
+
+def _check_shapes(card: ModelCard, path: Path) -> None:
+    """Raises ModelError where the card's network is not the file's, before it takes any memory."""
+    if card.network.get("clip"):
+        return  # its sizes are those of the folder that the card names
+    with torch.device("meta"):
+        planned = build_network(card)
+    wanted = {name: tuple(tensor.shape) for name, tensor in planned.state_dict().items()}
+    if wanted != read_shapes(path):
+        raise misfit(planned, path)
 
 
 def load_classifier(name_or_path: str, **options: Any) -> EmotionClassifier:
     """A classifier ready to predict, and to nothing else (see `models.folding`); `options` are
     those of `as_classifier`. Raises ModelError as `load_network` does."""
     network, card = load_network(name_or_path)
-    return as_classifier(folded(network), card, **options)
+    classifier = as_classifier(folded(network), card, **options)
+    try:
+        classifier.predict(np.zeros((1, CROP_PX, CROP_PX, 3), np.uint8))
+    except BAD_ARGUMENTS as error:
+        raise ModelError(
+            f"the card does not fit its network ({str(error)[:200]!r})",
+            name_or_path,
+            "train the weights again with this version",
+        ) from error
+    return classifier
 
 
 def as_classifier(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from models.card_json import are_arguments, is_integer, is_line, is_number, read_json
 from models.errors import ModelError
 from models.writing import writing
 
 CARD_KEY = "undercam.card"
 VERSION = 1
+MOST_PX, MOST_LABELS = 1024, 100
+MOST_SAID = 200
+"""Characters of a card that an error repeats."""
 State = dict[str, Tensor]
 
 
@@ -35,7 +38,7 @@ class ModelCard:
     geometry of the crops (see `models.crops`); `temperature` divides the logits; `metrics` holds
     what was measured, each with its data and protocol in the key or value.
 
-    Raises ValueError for a number that no network can be asked with.
+    Raises ValueError for a field of another type, or a number that no network can be asked with.
     """
 
     name: str
@@ -56,16 +59,26 @@ class ModelCard:
     version: int = VERSION
 
     def __post_init__(self) -> None:
+        named = isinstance(self.labels, tuple) and all(is_line(label, 100) for label in self.labels)
         for name, right in (
-            ("labels", len(self.labels) > 1 and len(set(self.labels)) == len(self.labels)),
-            ("input_px", self.input_px >= 1),
-            ("channels", self.channels in (1, 3)),
-            ("mean", math.isfinite(self.mean)),
-            ("std", 0 < self.std < math.inf),
-            ("temperature", 0 < self.temperature < math.inf),
+            ("name", is_line(self.name)),
+            ("model", is_line(self.model)),
+            ("network", are_arguments(self.network)),
+            ("labels", named and 1 < len(set(self.labels)) == len(self.labels) <= MOST_LABELS),
+            ("input_px", is_integer(self.input_px, 1, MOST_PX)),
+            ("channels", self.channels in (1, 3) and is_integer(self.channels, 1, 3)),
+            ("mean", is_number(self.mean, -1e6, 1e6)),
+            ("std", is_number(self.std, 1e-6, 1e6)),
+            ("crop", is_line(self.crop)),
+            ("data", isinstance(self.data, str)),
+            ("data_terms", isinstance(self.data_terms, str)),
+            ("recipe", isinstance(self.recipe, dict)),
+            ("temperature", is_number(self.temperature, 1e-6, 1e6)),
+            ("metrics", isinstance(self.metrics, dict)),
+            ("git", is_line(self.git)),
         ):
             if not right:
-                raise ValueError(f"{name} {getattr(self, name)!r}")
+                raise ValueError(f"{name} {_shortened(repr(getattr(self, name)))}")
 
     def to_json(self) -> str:
         """The card as one line of JSON."""
@@ -73,10 +86,13 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        """Read a card back; raises ValueError, TypeError or KeyError for anything but a card."""
-        fields = json.loads(text)
+        """Read a card back; raises ValueError, TypeError or KeyError for anything but a card, in
+        bounded time and memory."""
+        fields = read_json(text)
         if fields["version"] != VERSION:
             raise ValueError(f"version {fields['version']}, this code reads {VERSION}")
+        if not isinstance(fields["labels"], list):
+            raise ValueError("labels: no list")
         return cls(**fields | {"labels": tuple(fields["labels"])})
 
 
@@ -115,8 +131,16 @@ def read_card(path: str | Path) -> ModelCard:
         return ModelCard.from_json(metadata[CARD_KEY])
     except (ValueError, TypeError, KeyError) as error:
         raise ModelError(
-            f"unreadable card ({error})", str(path), "train the weights again with this version"
+            f"unreadable card ({_shortened(str(error))})",
+            str(path),
+            "train the weights again with this version",
         ) from error
+
+
+def read_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a weights file, none of them read."""
+    with _opened(Path(path)) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 def read_state(path: str | Path) -> State:
@@ -134,11 +158,20 @@ def restore(network: torch.nn.Module, state: State, path: str | Path) -> None:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise ModelError(
-            "weights of another network",
-            str(path),
-            f"its tensors do not fit {type(network).__name__}; train or fetch them again",
-        ) from error
+        raise misfit(network, path) from error
+
+
+def misfit(network: torch.nn.Module, path: str | Path) -> ModelError:
+    """A file's tensors are not this network's."""
+    remedy = f"its tensors do not fit {type(network).__name__}; train or fetch them again"
+    return ModelError("weights of another network", str(path), remedy)
+
+
+def _shortened(text: str) -> str:
+    """On one line, and not much of it: a file may say anything."""
+    line = " ".join(text.split())
+    line = line if line.isprintable() else repr(line)
+    return line if len(line) <= MOST_SAID else f"{line[:MOST_SAID]}..."
 
 
 def _opened(path: Path) -> Any:

@@ -21,27 +21,33 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pipeline.bounds import bounds_of
+from pipeline.camera_names import name_remedy
 from pipeline.errors import ConfigError
 from pipeline.records import CameraId
-from pipeline.settings import (
+from pipeline.references import resolve
+from pipeline.service_settings import (
     BusSettings,
-    CameraSettings,
     ClusterSettings,
-    CropSettings,
     DashboardSettings,
-    DetectorSettings,
-    EmotionSettings,
     MetricsSettings,
     OutboxSettings,
     PoolSettings,
+    StoreSettings,
+    WorkersSettings,
+)
+from pipeline.settings import (
+    CameraSettings,
+    CropSettings,
+    DetectorSettings,
+    EmotionSettings,
     Section,
     SmootherSettings,
     SourceSettings,
-    StoreSettings,
     TrackerSettings,
-    WorkersSettings,
 )
 
+__all__ = ["Settings", "load", "resolve"]
 ENV_PREFIX = "UNDERCAM_"
 NOT_SETTINGS = {"UNDERCAM_CI", "UNDERCAM_DATA", "UNDERCAM_DEBUG"}
 """Variables with our prefix that are for the tests, or for whoever looks for a fault."""
@@ -117,26 +123,6 @@ def load(path: str | Path | None = None, **overrides: Any) -> Settings:
         raise _explained(error, where) from error
 
 
-def resolve(reference: str) -> str:
-    """What `env:NAME` or `file:PATH` refers to; any other text, `file://PATH` too, is itself.
-
-    Raises ConfigError when the variable is not set or the file cannot be read.
-    """
-    kind, _, name = reference.partition(":")
-    if kind == "env":
-        if name not in os.environ:
-            raise ConfigError("secret not set", reference, f"set the environment variable {name}")
-        return os.environ[name]
-    if kind == "file" and not name.startswith("//"):
-        try:
-            return Path(name).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigError("secret not readable", reference, str(error.strerror)) from error
-        except UnicodeDecodeError as error:
-            raise ConfigError("secret not readable", reference, "save it as UTF-8") from error
-    return reference
-
-
 def _refuse_unknown_variables() -> None:
     """pydantic overlooks a variable of no section, so a slip there would be silent."""
     known = [
@@ -161,7 +147,23 @@ def _explained(error: ValidationError, where: str) -> ConfigError:
         near = difflib.get_close_matches(str(first["loc"][-1]), _known_keys(first["loc"][:-1]), n=1)
         remedy = f"did you mean {near[0]!r}?" if near else "remove it; see undercam.example.toml"
         return ConfigError(f"unknown key {key!r}", where, remedy)
-    return ConfigError(f"bad value for {key!r}", where, str(first["msg"]))
+    if first["loc"][0] == "cameras" and first["loc"][-1] == "[key]":
+        return ConfigError(f"bad value for {key!r}", where, name_remedy(str(first["loc"][1])))
+    bounds = bounds_of(_schema_of(first["loc"]))
+    said = str(first["msg"])
+    return ConfigError(
+        f"bad value for {key!r}", where, f"{said}; give {bounds}" if bounds else said
+    )
+
+
+def _schema_of(place: tuple[int | str, ...]) -> dict[str, Any]:
+    """The JSON Schema of a key; {} of what is none."""
+    section = Settings.model_fields.get(str(place[0]))
+    kind: Any = CameraSettings if place[0] == "cameras" else section and section.annotation
+    if not (isinstance(kind, type) and issubclass(kind, Section)):
+        return {}
+    found: dict[str, Any] = kind.model_json_schema()["properties"].get(str(place[-1]), {})
+    return found
 
 
 def _known_keys(place: tuple[int | str, ...]) -> list[str]:

@@ -22,6 +22,7 @@ __all__ = [
     "RecordRefused",
     "ServiceError",
     "StageFailed",
+    "StopRequested",
     "UndercamError",
 ]
 
@@ -58,3 +59,7 @@ class StageFailed(UndercamError):
     """A stage raised: the first cause hangs on `__cause__` and nothing after it was written."""
 
     exit_code = 1
+
+
+class StopRequested(Exception):
+    """Somebody wants the command to end before it has begun; it ends with exit code 0."""

@@ -18,6 +18,9 @@ from models.scores import EmotionScores
 ClockName = Literal["rtcp", "arrival", "media"]
 """Who told `captured_ms`: the camera (RTCP), this machine at arrival, or the file itself."""
 
+UNDECODABLE = "undecodable"
+"""The cause of frames given up that were never decoded."""
+
 
 @dataclass(frozen=True)
 class Link:
@@ -73,6 +76,11 @@ class Counts:
     decoded: int
     undue: int
     shed: Mapping[str, int]
+
+    @property
+    def received(self) -> int:
+        """All that came: decoded, or given up because they could not be."""
+        return self.decoded + self.shed.get(UNDECODABLE, 0)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from prometheus_client.registry import Collector
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 CROPS = (1, 2, 4, 8, 16, 32, 64, 128)
-STATES = ("connecting", "online", "lagging", "offline", "refused", "quarantined")
 
 
 Families = list[Metric]
@@ -54,6 +53,11 @@ class CameraMetrics(Metrics):
 
     def __init__(self) -> None:
         super().__init__()
+        self.received = self._counter(
+            "frames_received",
+            "Pictures that came: analysed, left out by source.analyse_fps, or given up.",
+            "camera",
+        )
         self.decoded = self._counter("frames_decoded", "Pictures decoded.", "camera")
         self.analysed = self._counter("frames_analysed", "Pictures looked at for faces.", "camera")
         self.undue = self._counter(
@@ -61,7 +65,8 @@ class CameraMetrics(Metrics):
         )
         self.shed = self._counter(
             "frames_shed",
-            "Pictures given up: newer, the next one came first; stale, it was too old.",
+            "Pictures given up: newer, the next one came first; stale, it was too old; stopped, it "
+            "waited at the end; undecodable, damaged or before the first key frame.",
             "camera",
             "cause",
         )

@@ -1,37 +1,57 @@
 """The records on the wire and in SQL: what everyone downstream may rely on.
 
-Times are integer milliseconds UTC. Ids are functions of the input, so a resent record is the same
-record. Changing a field is a new schema version; `docs/schemas` holds each as JSON Schema.
+Times are integer milliseconds UTC, up to the end of the year 9999. Every string has a maximum
+length, so that any database can index it and any broker takes the record. Ids are functions of the
+input, so a resent record is the same record. Changing a field is a new schema version;
+`docs/schemas` holds each as JSON Schema.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from models.emotions import EMOTIONS, UNKNOWN
+from pipeline.fields import (
+    CAMERA_PATTERN,
+    MOST,
+    ORIGIN_CHARS,
+    REASON_CHARS,
+    CameraId,
+    Cause,
+    Count,
+    Id,
+    Milliseconds,
+    Name,
+    Reason,
+    RunId,
+    Share,
+    shortened,
+)
 
-CAMERA_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
-CameraId = Annotated[str, StringConstraints(pattern=CAMERA_PATTERN)]
-"""A camera's name: lower case letters, digits, dash and underscore; ids from outside are checked
-against it."""
-RunId = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{12}|e[0-9]+)$")]
-"""One uninterrupted reading: 12 hex digits of a file's hash, or `e` and the number of a live
-lease."""
-MOST = 2**53 - 1
-"""The greatest integer in a record: every reader of JSON and every database holds it exactly."""
-Count = Annotated[int, Field(ge=0, le=MOST)]
-Milliseconds = Count
-Share = Annotated[float, Field(ge=0, le=1)]
+__all__ = [
+    "CAMERA_PATTERN",
+    "EVENT_TYPES",
+    "MOST",
+    "CameraId",
+    "CameraStatus",
+    "DeadLetter",
+    "Event",
+    "EventsLost",
+    "FaceObserved",
+    "Label",
+    "Mail",
+    "Probabilities",
+    "Quality",
+    "Record",
+    "RunId",
+    "Smoothed",
+    "TrackUpdated",
+    "read_record",
+]
 
 
 class Record(BaseModel):
@@ -109,7 +129,7 @@ class FaceObserved(Record):
     schema_: Literal["undercam.face_observed/1"] = Field(
         default="undercam.face_observed/1", alias="schema"
     )
-    id: str
+    id: Id
     camera: CameraId
     run: RunId
     track: Annotated[int, Field(ge=1, le=MOST)]
@@ -128,9 +148,9 @@ class FaceObserved(Record):
     smoothed: Smoothed
     uncertainty: Share
     quality: Quality
-    model: str
-    mode: str
-    reason: str = ""
+    model: Name
+    mode: Name
+    reason: Reason = ""
 
     @staticmethod
     def make_id(camera: str, run: str, track: int, frame: int) -> str:
@@ -144,7 +164,7 @@ class TrackUpdated(Record):
     schema_: Literal["undercam.track_updated/1"] = Field(
         default="undercam.track_updated/1", alias="schema"
     )
-    id: str
+    id: Id
     camera: CameraId
     run: RunId
     track: Annotated[int, Field(ge=1, le=MOST)]
@@ -167,16 +187,16 @@ class CameraStatus(Record):
     schema_: Literal["undercam.camera_status/1"] = Field(
         default="undercam.camera_status/1", alias="schema"
     )
-    id: str
+    id: Id
     camera: CameraId
     run: RunId
     seq: Count
     state: Literal["online", "offline", "lagging", "refused", "quarantined"]
     since_ms: Milliseconds
-    reason: str = ""
+    reason: Reason = ""
     fps: Annotated[float, Field(ge=0)]
     lag_ms: Milliseconds
-    shed: dict[str, Count]
+    shed: Annotated[dict[Cause, Count], Field(max_length=32)]
 
     @staticmethod
     def make_id(camera: str, run: str, seq: int) -> str:
@@ -193,13 +213,13 @@ class EventsLost(Record):
     schema_: Literal["undercam.events_lost/1"] = Field(
         default="undercam.events_lost/1", alias="schema"
     )
-    id: str
+    id: Id
     camera: CameraId
     run: RunId
     since_ms: Milliseconds
     until_ms: Milliseconds
     events: Count
-    reason: str
+    reason: Reason
 
     @staticmethod
     def make_id(camera: str, run: str, number: int) -> str:
@@ -222,17 +242,37 @@ EVENT_TYPES: tuple[type[FaceObserved], type[TrackUpdated], type[CameraStatus], t
 class DeadLetter:
     """A record that cannot be stored: as it came, and why.
 
-    `origin` is its place in bus or outbox, or its id where it can be read.
+    `origin` is its place in bus or outbox, or its id where it can be read; a long one ends in its
+    digest, so that it stays the only one of its kind. A long reason is cut.
     """
 
     origin: str
     reason: str
     payload: bytes
 
+    def __post_init__(self) -> None:
+        if len(self.origin) > ORIGIN_CHARS:
+            digest = hashlib.sha256(self.origin.encode(errors="replace")).hexdigest()
+            kept = self.origin[: ORIGIN_CHARS - len(digest) - 1]
+            object.__setattr__(self, "origin", f"{kept}:{digest}")
+        object.__setattr__(self, "reason", shortened(self.reason))
+
     @classmethod
     def of(cls, event: Event, reason: str) -> DeadLetter:
         """A readable record that someone refuses."""
         return cls(event.id, reason, event.to_json().encode())
+
+    def cut(self, most: int) -> DeadLetter:
+        """The same with the first `most` bytes of its payload, and a word on how many there were.
+
+        With none of them the reason is cut to a line too.
+        """
+        size = len(self.payload)
+        if size <= most and most:
+            return self
+        note = f" (the first {most} of {size} bytes)" if most else f" (without its {size} bytes)"
+        reason = shortened(self.reason, REASON_CHARS - len(note) if most else 80)
+        return DeadLetter(self.origin, reason + note, self.payload[:most])
 
 
 Mail = Event | DeadLetter

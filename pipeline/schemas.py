@@ -15,6 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from pipeline.bounds import bounds_of
 from pipeline.config import Settings
 from pipeline.metrics import listed
 from pipeline.records import EVENT_TYPES, Record
@@ -45,7 +46,6 @@ counted it. A process that was restarted counts from 0 again.
 """
 NAME = "NAME"
 """Stands for a camera's name."""
-BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,7 @@ def settings() -> list[Setting]:
 
 def _allowed(field: dict[str, Any]) -> str:
     choices = [f'"{choice}"' for choice in field.get("enum", [])]
-    bounds = [f"{sign} {field[bound]:g}" for bound, sign in BOUNDS.items() if bound in field]
-    return " or ".join(choices) or ", ".join(bounds)
+    return " or ".join(choices) or bounds_of(field)
 
 
 def _json(document: dict[str, Any]) -> str:

@@ -1,10 +1,12 @@
-"""Every setting there is: one class a table of the TOML file, each key bounded and described."""
+"""The sections of the settings that decide what is observed: one class a table of the TOML file."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from models.frame_size import DEFAULT_LIMIT, FrameLimit
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -21,23 +23,57 @@ class SourceSettings(Section):
     analyse_fps: float = Field(
         0.0, ge=0, le=240, description="Frames analysed in a second of media time; 0: all of them."
     )
-    open_s: float = Field(10.0, gt=0, le=300, description="Seconds a stream may take to open.")
+    open_s: float = Field(10.0, ge=0.1, le=300, description="Seconds a stream may take to open.")
     read_s: float = Field(
-        3.0, gt=0, le=300, description="Seconds without a packet after which a stream is lost."
+        3.0, ge=0.1, le=300, description="Seconds without a packet after which a stream is lost."
     )
     stale_s: float = Field(
-        2.0, gt=0, description="Age in seconds past which a live picture is shed, not analysed."
+        2.0,
+        gt=0,
+        le=300,
+        description="Age in seconds past which a live picture is shed, not analysed.",
     )
     retry_least_s: float = Field(
-        0.5, gt=0, description="Seconds before the first try to reconnect, doubled at each try."
+        0.5,
+        ge=0.01,
+        le=3600,
+        description="Seconds before the first try to reconnect, doubled at each try.",
     )
-    retry_most_s: float = Field(30.0, gt=0, description="Most seconds between two tries.")
+    retry_most_s: float = Field(
+        30.0, ge=0.01, le=3600, description="Most seconds between two tries."
+    )
     tls_verify: bool = Field(
         True, description="Whether the certificate of an rtsps:// or https:// camera is checked."
     )
     ca_file: str = Field(
         "", description="PEM file of the authority for cameras; unset: the system's."
     )
+    secret_variables: tuple[str, ...] = Field(
+        ("*_URL",),
+        description="Patterns of the variables that a camera of the database may refer to; a "
+        "reference in this file may be any.",
+    )
+    secrets_folder: str = Field(
+        "/run/secrets",
+        description="Folder of the files that a camera of the database may refer to; empty: none.",
+    )
+    most_side_px: int = Field(
+        DEFAULT_LIMIT.side_px,
+        ge=16,
+        le=65_535,
+        description="Pixels of a frame's longer side; a larger one is refused, not decoded.",
+    )
+    most_megapixels: float = Field(
+        DEFAULT_LIMIT.megapixels,
+        gt=0,
+        le=1000,
+        description="Millions of pixels of a frame; a larger one is refused, not decoded.",
+    )
+
+    @property
+    def frame_limit(self) -> FrameLimit:
+        """The largest frame that is decoded."""
+        return FrameLimit(self.most_side_px, self.most_megapixels)
 
 
 class DetectorSettings(Section):
@@ -56,12 +92,14 @@ class DetectorSettings(Section):
     look_twice: bool = Field(
         True, description="Look again, at another size, at a picture in which no face was found."
     )
-    threads: int = Field(0, ge=0, description="CPU threads of the network; 0: all cores.")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads of the network; 0: all cores.")
     condition: Literal["auto", "always", "never"] = Field(
         "auto",
         description="Take noise and haze off pictures before detection: auto, where they need it.",
     )
-    least_px: int = Field(16, ge=4, description="A face whose shorter side is less is left out.")
+    least_px: int = Field(
+        16, ge=4, le=4096, description="A face whose shorter side is less is left out."
+    )
 
 
 class TrackerSettings(Section):
@@ -75,8 +113,13 @@ class TrackerSettings(Section):
     reach: float = Field(
         2.0, ge=0, le=10, description="Or: distance from there, in box sides, at the very most."
     )
-    birth_s: float = Field(0.15, ge=0, description="Seconds a face is seen before it is a track.")
-    lost_s: float = Field(0.8, ge=0, description="Seconds without a box that end a track.")
+    birth_s: float = Field(
+        0.15,
+        ge=0,
+        le=60,
+        description="Seconds a face is seen before it is a track; 0 in a clip of a second or less.",
+    )
+    lost_s: float = Field(0.8, ge=0, le=3600, description="Seconds without a box that end a track.")
 
 
 class CropSettings(Section):
@@ -117,7 +160,7 @@ class EmotionSettings(Section):
         description="Number format of the network; bfloat16 where the processor runs it.",
     )
     device: str = Field("cpu", description="Where the network runs: cpu or cuda[:N].")
-    threads: int = Field(1, ge=0, description="CPU threads of the network; 0: all cores.")
+    threads: int = Field(1, ge=0, le=1024, description="CPU threads of the network; 0: all cores.")
 
     @property
     def bad(self) -> str:
@@ -130,109 +173,12 @@ class EmotionSettings(Section):
 class SmootherSettings(Section):
     """How the looks of one track become one label."""
 
-    memory_s: float = Field(0.6, gt=0, description="Seconds after which a look counts 1/e.")
+    memory_s: float = Field(
+        0.6, ge=0.001, le=3600, description="Seconds after which a look counts 1/e."
+    )
     unknown_below: Share = Field(0.4, description="Below this confidence the label is `unknown`.")
     switch_margin: Share = Field(
         0.05, description="How far a new label must lead before it replaces the shown one."
-    )
-
-
-class PoolSettings(Section):
-    """The emotion pool: classifiers that all cameras share."""
-
-    replicas: int = Field(1, ge=1, le=64, description="Processes that classify.")
-    gpus_per_replica: Share = Field(
-        0.0, description="Share of a GPU each takes; above 0 it runs on it (emotion.device)."
-    )
-    max_batch: int = Field(32, ge=1, le=1024, description="Most crops in one pass of the network.")
-    max_wait_ms: float = Field(
-        5.0, ge=0, le=1000, description="Milliseconds a crop may wait for others to share a pass."
-    )
-    max_pending: int = Field(256, ge=1, description="Most crops that wait, over all cameras.")
-    timeout_s: float = Field(
-        5.0, gt=0, description="Seconds after which a look is given up and called `unknown`."
-    )
-
-
-class WorkersSettings(Section):
-    """The processes that read cameras."""
-
-    cameras_per_worker: int = Field(4, ge=1, le=64, description="Most cameras in one process.")
-    cpus: float = Field(0.5, ge=0, description="Cores that Ray sets aside for one such process.")
-    lease_s: float = Field(
-        3.0, ge=2, description="Seconds after which a worker that nobody renewed stops itself."
-    )
-
-
-class OutboxSettings(Section):
-    """Where events wait until bus or store has them."""
-
-    folder: str = Field("state/outbox", description="Folder on a local disk, one per machine.")
-    most_rows: int = Field(
-        500_000, ge=1, description="Most events that wait for one camera; past it the oldest go."
-    )
-    batch_rows: int = Field(500, ge=1, le=50_000, description="Most events sent at once.")
-
-
-class BusSettings(Section):
-    """Kafka between outbox and store; without `url` the outbox feeds the store."""
-
-    url: str = Field("", description="kafka://HOST:PORT[,HOST:PORT...], or a reference to one.")
-    security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="What the brokers ask for."
-    )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-256", description="How user and password are shown."
-    )
-    user: str = Field("", description="User, or a reference.")
-    password: str = Field("", description="Password, as a reference: env:NAME or file:PATH.")
-    ca_file: str = Field("", description="PEM file of the authority; unset: the system's.")
-    topic_prefix: str = Field("undercam", description="Topics are PREFIX.observations and so on.")
-    create_topics: bool = Field(True, description="Make topics that are missing.")
-    partitions: int = Field(6, ge=1, description="Of a topic that we make; a camera stays in one.")
-    replication: int = Field(1, ge=1, description="Copies of a topic that we make.")
-    retention_hours: float = Field(
-        168.0, gt=0, description="Hours that a topic that we make keeps records."
-    )
-    group: str = Field("undercam-store", description="Consumer group of the store.")
-    timeout_s: float = Field(10.0, gt=0, description="Seconds to wait for a broker's answer.")
-
-
-class StoreSettings(Section):
-    """Where rows go."""
-
-    url: str = Field(
-        "sqlite:///state/undercam.db", description="SQLAlchemy URL, or a reference to one."
-    )
-    batch_rows: int = Field(500, ge=1, le=50_000, description="Most events in one transaction.")
-    busy_timeout_s: float = Field(5.0, ge=0, description="Seconds to wait for a locked database.")
-
-
-class DashboardSettings(Section):
-    """The pages."""
-
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8501, ge=0, le=65535, description="Port to listen on; 0: a free one.")
-    refresh_s: float = Field(2.0, ge=0.5, description="Seconds between two refreshes.")
-
-
-class MetricsSettings(Section):
-    """Numbers for Prometheus."""
-
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int | None = Field(
-        None, ge=0, le=65535, description="Port of /metrics; 0: a free one; unset: none."
-    )
-
-
-class ClusterSettings(Section):
-    """The engine."""
-
-    address: str = Field(
-        "local", description="`local` starts Ray here; else the address of a Ray cluster, or auto."
-    )
-    namespace: str = Field(
-        "undercam", min_length=1, description="Its own for each `undercam run` on one cluster."
     )
 
 
@@ -241,6 +187,7 @@ class CameraSettings(Section):
 
     url: str = Field(
         min_length=1,
+        max_length=2048,
         description="rtsp(s)://, http(s)://, listen://HOST:PORT/NAME, a file or a device; with a "
         "password in it, a reference.",
     )

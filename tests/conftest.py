@@ -36,7 +36,9 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: (DATA / "kafka/broker").is_file() and shutil.which("java"),
         "set UNDERCAM_DATA to a folder with kafka/broker, and install a Java 17 runtime",
     ),
+    "nginx": (lambda: shutil.which("nginx") or shutil.which("/usr/sbin/nginx"), "install nginx"),
     "openssl": (lambda: shutil.which("openssl"), "install openssl"),
+    "pgbouncer": (lambda: shutil.which("pgbouncer"), "install pgbouncer"),
     "postgres": (
         lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or shutil.which("initdb"),
         "install postgresql",

@@ -38,7 +38,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "dashboard": (
         *("dashboard", "models.emotions", "pipeline.store.queries", "pipeline.store.engine"),
         *("pipeline.records", "pipeline.palette", "pipeline.config", "pipeline.settings"),
-        *("pipeline.errors", "pipeline.clock", "pipeline.redact"),
+        "pipeline.service_settings",
+        *("pipeline.errors", "pipeline.clock", "pipeline.redact", "pipeline.states"),
     ),
 }
 LAZY_FOR_CLI = ("trainer", "dashboard", "pipeline.runners.ray")

@@ -9,3 +9,9 @@ class DataError(UndercamError):
     """A data set that is missing, misnamed or not in the layout that was asked for."""
 
     exit_code = 3
+
+
+class OptionError(DataError):
+    """An option whose value is none of those there are, or does not go with the others."""
+
+    exit_code = 2

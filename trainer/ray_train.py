@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from threading import Thread
 from typing import Any
 
 from models.weights import ModelCard, read_card
-from trainer.errors import DataError
+from trainer.errors import DataError, OptionError
 from trainer.loop import Report
 from trainer.recipes import Recipe
 from trainer.run import load_faces, train_weights
 from trainer.team import Team
+
+LONGEST_BYTES = 20
+"""Of a socket's 107, the rest is taken by what Ray puts below the folder."""
 
 
 @dataclass(frozen=True)
@@ -83,20 +89,43 @@ def _pass_on(told: Any, report: Report) -> None:
 
 @contextmanager
 def _running() -> Iterator[Any]:
-    """Ray, the cluster's or one of our own; let go of in the end."""
-    import ray
+    """Ray, the cluster's or one of our own; let go of in the end.
 
+    Whoever may talk to a Ray runs code in it, so ours asks for a token that is known to its own
+    processes alone, and lives in a folder that only this user may enter.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet = {"logging_level": "error", "log_to_driver": False}
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(**quiet)
-    else:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # on this machine alone
-        ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
-    try:
+    with ExitStack() as stack:
+        if "RAY_ADDRESS" not in os.environ:
+            os.environ["RAY_AUTH_MODE"] = "token"
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        import ray
+
+        raylet: Any = import_module("ray._raylet")
+
+        if "RAY_ADDRESS" in os.environ:
+            ray.init(**quiet)
+        else:
+            raylet.Config.initialize("")  # somebody may have imported Ray before it was said
+            folder = stack.enter_context(
+                TemporaryDirectory(prefix="undercam-", dir=_short(), ignore_cleanup_errors=True)
+            )
+            ray.init(
+                "local",
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=f"{folder}/ray",
+                **quiet,
+            )
+        stack.callback(ray.shutdown)
         yield ray
-    finally:
-        ray.shutdown()
+
+
+def _short() -> str:
+    """A folder for temporary files whose path leaves room for the names of Ray's sockets."""
+    folder = gettempdir()
+    return folder if len(os.fsencode(folder)) <= LONGEST_BYTES else "/tmp"
 
 
 def _check_room(resources: Mapping[str, float], workers: int, gpu: bool) -> None:
@@ -104,7 +133,7 @@ def _check_room(resources: Mapping[str, float], workers: int, gpu: bool) -> None
     kind = "GPU" if gpu else "CPU"
     there = int(resources.get(kind, 0))
     if there < workers:
-        raise DataError(f"{there} {kind}s for {workers} workers", "Ray", "give fewer workers")
+        raise OptionError(f"{there} {kind}s for {workers} workers", "Ray", "give fewer workers")
 
 
 def _work(config: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.errors import DataError
+from trainer.errors import OptionError
 
 SINCE_DEFAULT = {"since_default": True}
 """Metadata of a field that changes nothing as long as it stands at its default."""
@@ -62,9 +62,9 @@ class Distil:
 
     def __post_init__(self) -> None:
         if self.view not in VIEWS:
-            raise DataError(f"view {self.view!r}", "--teacher-view", f"give {' or '.join(VIEWS)}")
+            raise OptionError(f"view {self.view!r}", "--teacher-view", f"give {' or '.join(VIEWS)}")
         if not self.teachers or not 0 < self.share <= 1:
-            raise DataError(
+            raise OptionError(
                 f"share {self.share:g} of {len(self.teachers)} teachers",
                 "--teachers",
                 "give one or more, and a share above 0, at most 1",
@@ -98,7 +98,7 @@ class Stage:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             known = " or ".join(SCHEDULES)
-            raise DataError(f"schedule {self.schedule!r}", f"stage {self.name}", f"give {known}")
+            raise OptionError(f"schedule {self.schedule!r}", f"stage {self.name}", f"give {known}")
 
 
 @dataclass(frozen=True)

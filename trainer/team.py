@@ -15,7 +15,7 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor, nn
 
-from trainer.errors import DataError
+from trainer.errors import OptionError
 from trainer.objectives.base import Batch
 
 
@@ -72,5 +72,5 @@ ALONE = Team()
 def device_for(gpu: bool) -> str:
     """The device to train on; raises DataError where a GPU is wanted and none is seen."""
     if gpu and not torch.cuda.is_available():
-        raise DataError("no GPU", "--gpu", "leave it out, or install a torch built for your GPU")
+        raise OptionError("no GPU", "--gpu", "leave it out, or install a torch built for your GPU")
     return "cuda" if gpu else "cpu"

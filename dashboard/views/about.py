@@ -33,13 +33,21 @@ feels, thinks or intends, and none should decide anything about anyone.
   medical or safety reasons.
 - **Elsewhere, tell people, and ask them.** The Act counts emotion recognition among its high-risk
   uses (Annex III) and has those exposed to it informed (Article 50(3)). A face is personal data:
-  have a lawful reason, as a rule people's consent, and remove from the database what
-  they ask you to remove: there is no command for that yet.
+  have a lawful reason, as a rule people's consent, and delete what they ask you to delete.
 
-## What is kept
+## What is kept, and how it is deleted
 
-Rows hold numbers: where a face was, its eight probabilities, its times. No picture of a face is
-stored unless a setting says so, and these pages show none.
+Rows hold numbers: where a face was, its eight probabilities, its times. No image of a face is
+stored by cameras that run, no setting makes them store one, and these pages show none. Images of
+the people in your clips are written only by `undercam analyze --annotate FILE` and `undercam udc`,
+where you ask for them.
+
+Rows stay until somebody deletes them: there is neither a command for that nor a time after which
+they go, and `undercam cameras remove` leaves them. Delete them by SQL, from the tables
+`observations` and `tracks` by camera, run and track. `emotion_minutes` holds sums over all faces of
+a minute, from which one person cannot be taken out. Before that, let nothing be on its way: what
+still waits in an outbox, or is read from Kafka again, is stored again. Kafka keeps records for
+`bus.retention_hours` in topics that we made.
 """
 
 

@@ -8,6 +8,7 @@ from dashboard.database import ask, now_ms
 from dashboard.frame import NO_CAMERA, live, notice
 from dashboard.tables import NUMBER, Markup, counted, legend, safe, stacked, state, table, two_lines
 from dashboard.times import HOUR_MS, MINUTE_MS, SECOND_MS, ago, duration
+from pipeline.states import READ
 from pipeline.store.queries import (
     CameraOverview,
     Latency,
@@ -15,13 +16,10 @@ from pipeline.store.queries import (
     camera_overview,
     expression_shares,
     latency,
-    list_runs,
 )
 
 SCREEN_MS = 5 * SECOND_MS
 """A face is on screen for this long after its last look: rows arrive with a delay."""
-SILENT_MS = MINUTE_MS
-"""A camera that says it is online but has said nothing for this long is called silent."""
 SHARES_MS = 10 * MINUTE_MS
 COLUMNS = {
     "Camera": "",
@@ -48,35 +46,21 @@ def _draw() -> None:
     if not cameras:
         notice(*NO_CAMERA)
         return
-    recordings = {run.camera for run in ask(list_runs, limit=200) if run.clock == "media"}
     shares = ask(expression_shares, now - SHARES_MS, now)
     minute = ask(expression_shares, now - MINUTE_MS, now)
     delays = ask(latency, now - MINUTE_MS, now)
-    states = {camera.camera: _state(camera, now, recordings) for camera in cameras}
-    _numbers(cameras, states, minute, delays)
-    rows = [_row(c, states[c.camera], now, shares.get(c.camera)) for c in cameras]
+    _numbers(cameras, minute, delays)
+    rows = [_row(camera, now, shares.get(camera.camera)) for camera in cameras]
     st.html(table(COLUMNS, rows))
     st.html(legend())
 
 
-def _state(camera: CameraOverview, now: int, recordings: set[str]) -> str:
-    if camera.state is None:
-        return "recording" if camera.camera in recordings else "unknown"
-    silent = camera.state in ("online", "lagging") and now - _last_word(camera) > SILENT_MS
-    return "silent" if silent else camera.state
-
-
-def _last_word(camera: CameraOverview) -> int:
-    return max(camera.reported_ms or 0, camera.last_observed_ms or 0)
-
-
 def _numbers(
     cameras: list[CameraOverview],
-    states: dict[str, str],
     minute: dict[str, Shares],
     delays: list[Latency],
 ) -> None:
-    online = sum(state in ("online", "lagging") for state in states.values())
+    online = sum(camera.state in READ for camera in cameras)
     looks = sum(shares.observations for shares in minute.values())
     delay = max((clock.p50_ms for clock in delays), default=None)
     places = st.columns(4)
@@ -101,20 +85,19 @@ def _numbers(
     )
 
 
-def _row(camera: CameraOverview, name: str, now: int, shares: Shares | None) -> list[object]:
-    pace = camera.state is not None and name not in ("offline", "refused")
-    word = _last_word(camera)
+def _row(camera: CameraOverview, now: int, shares: Shares | None) -> list[object]:
+    name = state(camera.state)
     return [
         Markup(f"<strong>{safe(camera.camera)}</strong>"),
-        two_lines(state(name), camera.reason) if camera.reason else state(name),
+        two_lines(name, camera.reason) if camera.reason else name,
         "–" if camera.since_ms is None else duration(max(0, now - camera.since_ms)),
         camera.faces,
         stacked(counted(shares)) if shares else "",
         f"{camera.tracks:,}",
-        f"{camera.fps:.1f}" if pace else "–",
-        duration(camera.lag_ms or 0) if pace else "–",
+        "–" if camera.fps is None else f"{camera.fps:.1f}",
+        "–" if camera.lag_ms is None else duration(camera.lag_ms),
         _dropped(camera.shed),
-        ago(word, now) if word and name != "recording" else "–",
+        "–" if camera.heard_ms is None else ago(camera.heard_ms, now),
     ]
 
 

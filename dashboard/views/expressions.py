@@ -7,10 +7,20 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from dashboard import figures
+from dashboard.absence import absence, no_face
 from dashboard.choices import choose_camera, choose_window, span
 from dashboard.database import ask, now_ms
 from dashboard.frame import NO_CAMERA, halves, live, notice
-from dashboard.tables import NUMBER, Markup, counted, legend, share_table, stacked, table
+from dashboard.tables import (
+    NUMBER,
+    Markup,
+    absence_legend,
+    counted,
+    legend,
+    share_table,
+    stacked,
+    table,
+)
 from dashboard.times import duration
 from models.emotions import EMOTIONS, UNKNOWN
 from pipeline.store.queries import Shares, camera_overview, expression_shares, expression_timeline
@@ -50,20 +60,23 @@ def _draw_camera(cameras: Sequence[str], camera: str, window: str) -> None:
     timeline = ask(expression_timeline, camera, drawn.since_ms, drawn.until_ms, points=POINTS)
     shares = ask(expression_shares, since, until)
     faces = {c.camera: c.tracks for c in ask(camera_overview, since, until)}
+    missing = absence(camera, drawn, drawn.run)
     _numbers(shares.get(camera, NOTHING), faces.get(camera, 0))
     if camera not in shares:
-        notice(f"{camera} saw no face in this time.", "Choose a longer window or another camera.")
-        return
+        notice(*no_face(camera, missing, drawn))
     st.html(legend())
+    st.html(absence_legend("plain: video, and no face"))
     figures.draw(
-        figures.expression_timeline(timeline, drawn),
+        figures.expression_timeline(timeline, drawn, missing),
         key="timeline",
         alt=f"What {camera} saw over time: each expression's share of the looks",
     )
     st.caption(
-        "Above, each label's share of the looks; below, how many looks there were; "
-        f"per {duration(timeline.bucket_ms).replace('.0', '')}."
+        "Above, each label's share of the looks; below, how many looks there were, and whether "
+        f"there was video; per {duration(timeline.bucket_ms).replace('.0', '')}."
     )
+    if camera not in shares:
+        return
     left, right = halves()
     with left:
         st.subheader(f"Seen by {camera}", anchor=False)

@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from dashboard import figures
+from dashboard.absence import absence
 from dashboard.choices import Span
 from dashboard.database import ask, now_ms, place
 from dashboard.frame import halves, live, zone
-from dashboard.tables import NUMBER, table, two_lines
+from dashboard.tables import NUMBER, absence_legend, table, two_lines
 from dashboard.times import DAY_MS, HOUR_MS, MINUTE_MS, duration, time_of_day
+from pipeline.states import DISABLED, ENDED, REGISTERED, UNREGISTERED
 from pipeline.store.queries import (
     GapRow,
     Latency,
+    camera_overview,
     database_bytes,
     dead_letter_count,
     latency,
@@ -25,6 +28,10 @@ from pipeline.store.queries.health import COUNT_LIMIT, LATENCY_ROWS
 
 WINDOWS = {"1 min": MINUTE_MS, "10 min": 10 * MINUTE_MS}
 RATE_MS = 2 * HOUR_MS
+IDLE = (ENDED, DISABLED, REGISTERED, UNREGISTERED)
+"""Cameras that are not meant to give video."""
+WATCHED = 64
+"""Cameras of which the outages are drawn at most."""
 CLOCKS = {
     "rtcp": "from the camera's own time on",
     "arrival": "from the frame's arrival here on",
@@ -45,11 +52,15 @@ def _draw() -> None:
     minutes = ask(rows_per_minute, time.since_ms, time.until_ms)
     gaps = ask(recent_gaps, now - DAY_MS, now)
     letters, size = ask(dead_letter_count), ask(database_bytes)
+    cameras = ask(camera_overview, now, now)
+    watched = [c.camera for c in cameras if c.state not in IDLE][:WATCHED]
     last = minutes[-1].rows if minutes and minutes[-1].minute_ms == minute - MINUTE_MS else 0
     _numbers(delays["10 min"], last, letters, size)
     st.subheader("Rows a minute", anchor=False)
     if minutes:
-        figures.draw(figures.minute_bars(minutes, time), key="rate", alt="Rows per minute")
+        missing = [absence(name, time) for name in watched]
+        figures.draw(figures.minute_bars(minutes, time, missing), key="rate", alt="Rows per minute")
+        st.html(absence_legend(f"plain: video; part of the time of {len(watched)} cameras"))
     else:
         st.write(f"No row was captured in the last {duration(RATE_MS)}.")
     left, right = halves()

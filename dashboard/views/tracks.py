@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from dashboard import figures
+from dashboard.absence import Absence, absence, no_face
 from dashboard.choices import EVERY_CAMERA, Span, choose_camera, choose_window, span
 from dashboard.chooser import choose
 from dashboard.database import ask, now_ms
@@ -15,6 +16,7 @@ from dashboard.frame import NO_CAMERA, halves, live, notice
 from dashboard.tables import (
     NUMBER,
     Markup,
+    absence_legend,
     legend,
     safe,
     share_table,
@@ -48,6 +50,7 @@ COLUMNS = {
     "Most probable": "",
     "Mean": "uc-wide",
 }
+NOBODY = ("No face was seen in this time.", "Choose a longer window.")
 CHOSEN = "track"
 """The parameter of the page's address that holds the id of the chosen track."""
 
@@ -60,6 +63,7 @@ class Face:
     looks: Sequence[Look]
     shares: Shares
     time: Span
+    missing: Absence
 
 
 def show() -> None:
@@ -83,8 +87,9 @@ def _draw() -> None:
     total = sum(c.tracks for c in overview if only in (None, c.camera))
     face = _face(st.query_params.get(CHOSEN, ""))
     left, right = halves(11, 9)
+    missing = absence(camera, time, time.run) if only else Absence()
     with left:
-        _list(tracks, total, time)
+        _list(tracks, total, time, no_face(camera, missing, time) if only else NOBODY)
     with right:
         st.subheader("One face, look by look", anchor=False)
         if face:
@@ -93,10 +98,10 @@ def _draw() -> None:
             notice("No face is chosen.", "Choose one from the list.")
 
 
-def _list(tracks: Sequence[Track], total: int, time: Span) -> None:
+def _list(tracks: Sequence[Track], total: int, time: Span, nobody: tuple[str, str]) -> None:
     st.subheader("Seen last", anchor=False)
     if not tracks:
-        notice("No face was seen in this time.", "Choose a longer window.")
+        notice(*nobody)
         return
     st.caption(f"The last {len(tracks)} of {total:,}. Choose one to see it look by look.")
     with st.container(height=590, border=False, key="tracks"):
@@ -124,8 +129,9 @@ def _face(chosen: str) -> Face | None:
         return None
     clocks = {run.run: run.clock for run in ask(list_runs, track.camera)}
     recorded = clocks.get(track.run) == "media"
-    time = Span(track.started_ms, track.ended_ms + 1, recorded)
-    return Face(track, ask(track_looks, track), ask(track_shares, track), time)
+    time = Span(track.started_ms, track.ended_ms + 1, recorded, track.run if recorded else None)
+    missing = absence(track.camera, time, track.run)
+    return Face(track, ask(track_looks, track), ask(track_shares, track), time, missing)
 
 
 def _one(face: Face) -> None:
@@ -138,8 +144,10 @@ def _one(face: Face) -> None:
         notice("No look of this face is stored.", "Wait for it, or choose another from the list.")
         return
     st.html(legend())
+    if face.missing.bands():
+        st.html(absence_legend("plain: video, and no face"))
     figures.draw(
-        figures.track_timeline(face.looks, time),
+        figures.track_timeline(face.looks, time, face.missing),
         key="looks",
         alt=f"Probabilities of the eight expressions of {track.camera}, face {track.track}",
     )

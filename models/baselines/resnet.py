@@ -44,6 +44,8 @@ class ResNet18(nn.Module):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
+        if stem_stride < 1:
+            raise ValueError(f"stem_stride {stem_stride}: give 1 or 2")
         widths = [width, width * 2, width * 4, width * 8]
         self.stem = nn.Sequential(
             nn.Conv2d(channels, width, 3, stem_stride, 1, bias=False),

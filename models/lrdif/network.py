@@ -19,6 +19,8 @@ from models.lrdif.encoders import FEATURES, ImageEncoder, LabelEncoder, Mounted
 from models.lrdif.former import UDCFormer
 from models.lrdif.prior import FPEN, PriorRestorer, epr_norm
 
+MOST_BLOCKS = 64
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -48,6 +50,10 @@ class Shape:
             if list(others) != [2 * first, 4 * first]:
                 raise ValueError(f"{name} {given}: give three, each twice the one before")
             object.__setattr__(self, name, tuple(given))
+        if not min(self.dt_blocks, self.fusion_blocks) >= 1:
+            raise ValueError("dt_blocks and fusion_blocks: give 1 or more")
+        if max(self.dt_blocks, self.fusion_blocks, *self.dil_blocks) > MOST_BLOCKS:
+            raise ValueError(f"blocks: give at most {MOST_BLOCKS}")
         if len(self.dil_blocks) != 3 or min(self.dil_blocks) < 1:
             raise ValueError(f"dil_blocks {self.dil_blocks}: give three, each 1 or more")
         object.__setattr__(self, "dil_blocks", tuple(self.dil_blocks))

@@ -60,7 +60,7 @@ class Drain:
             losses = self._untold()
         self._telling = {n: events for n, _, _, events in losses}
         events = [read_record(body, f"{self._path.name}/{n}") for n, body in found]
-        return [*events, *(self._record(loss) for loss in losses)]
+        return [*events, *(gap_of(self._path, loss) for loss in losses)]
 
     def forget(self) -> None:
         """What was taken last has arrived."""
@@ -87,15 +87,19 @@ class Drain:
         ).fetchall()
         return [row for row in rows if row[3] > self._told.get(row[0], 0)]
 
-    def _record(self, loss: tuple[int, int, int, int]) -> EventsLost:
-        number, since_ms, until_ms, events = loss
-        camera, run, _ = self._path.name.split(".")
-        return EventsLost(
-            id=EventsLost.make_id(camera, run, number),
-            camera=camera,
-            run=run,
-            since_ms=since_ms,
-            until_ms=until_ms,
-            events=events,
-            reason="outbox was full",
-        )
+
+def gap_of(
+    path: Path, loss: tuple[int, int, int, int], reason: str = "outbox was full"
+) -> EventsLost:
+    """The record of a loss (number, since_ms, until_ms, events) in the outbox at `path`."""
+    number, since_ms, until_ms, events = loss
+    camera, run, _ = path.name.split(".")
+    return EventsLost(
+        id=EventsLost.make_id(camera, run, number),
+        camera=camera,
+        run=run,
+        since_ms=since_ms,
+        until_ms=until_ms,
+        events=events,
+        reason=reason,
+    )

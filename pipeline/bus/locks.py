@@ -1,6 +1,7 @@
 """A lock that dies with its holder: whoever finds it free knows that nobody lives there.
 
-It is held on a file of its own: closing any handle of a SQLite file would drop SQLite's locks.
+It is held on a file of its own: closing any handle of a SQLite file would drop SQLite's locks. The
+file may keep a note: who holds the lock, or what its last holder could not say elsewhere.
 """
 
 from __future__ import annotations
@@ -8,9 +9,14 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.closing import Closing
+from pipeline.permissions import FILE
+
+NOTE_BYTES = 4096
+"""Room for a note."""
 
 
 class FileLock(Closing):
@@ -25,19 +31,44 @@ class FileLock(Closing):
         """The lock, or None where another holds it longer than `patience_s`; raises OSError."""
         deadline = time.monotonic() + patience_s
         while True:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, FILE)
             if _locked(handle, path):
+                with suppress(PermissionError):  # another user's, or no modes here
+                    os.fchmod(handle, FILE)
                 return cls(path, handle)
             os.close(handle)
             if time.monotonic() >= deadline:
                 return None
             time.sleep(0.01)
 
+    def reserve(self) -> None:
+        """Set room aside for a note, so that a full disk does not refuse it; raises OSError."""
+        os.posix_fallocate(self._handle, 0, NOTE_BYTES)
+
+    def write(self, note: str) -> None:
+        """Keep a note, in place of the last one, until the file goes; raises OSError.
+
+        Raises ValueError for one longer than NOTE_BYTES.
+        """
+        data = note.encode()
+        if len(data) > NOTE_BYTES:
+            raise ValueError(f"a note of {len(data)} bytes, at most {NOTE_BYTES} have room")
+        os.pwrite(self._handle, data.ljust(NOTE_BYTES, b"\0"), 0)
+
     def close(self, remove: bool = False) -> None:
         """Give the lock back, and the file with it where nobody will need it again."""
         if remove:
             self._path.unlink(missing_ok=True)
         os.close(self._handle)
+
+
+def read_note(path: Path) -> str:
+    """The note in a lock's file, whoever holds it; "" where there is none, or no file."""
+    try:
+        with path.open("rb") as file:
+            return file.read(NOTE_BYTES).rstrip(b"\0").decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _locked(handle: int, path: Path) -> bool:

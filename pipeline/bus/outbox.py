@@ -14,6 +14,7 @@ from pipeline.bus import runfile
 from pipeline.bus.locks import FileLock
 from pipeline.closing import Closing
 from pipeline.errors import ServiceError
+from pipeline.permissions import make_folder
 from pipeline.records import CameraStatus, Event, EventsLost, FaceObserved
 
 PATIENCE_S = 1.0
@@ -31,10 +32,8 @@ class _Waiting(NamedTuple):
     body: str
 
 
-class _Loss(NamedTuple):
-    since_ms: int
-    until_ms: int
-    events: int
+class EventsNotWritten(ServiceError):
+    """Events that waited in memory when their outbox was closed, and are lost."""
 
 
 class Outbox(Closing):
@@ -43,7 +42,9 @@ class Outbox(Closing):
     `most_rows` bounds what waits. Past it a live camera (`sheds`) loses the oldest, counted, but
     never those under way; one that reads a file asks `has_room` before it goes on. Where the file
     cannot be written, events wait in memory, under the same bound and in the same order, `trouble`
-    says why, and the next append, of nothing if need be, tries again.
+    says why, and the next append, of nothing if need be, tries again. What a live camera has in
+    memory meanwhile is noted beside the file, in room set aside for it: where the file cannot be
+    written to the end, and also where the process is killed, the relay makes a gap of the note.
 
     Opening the same run again goes on behind what is there. Raises ServiceError where the folder
     cannot be used, or where another process writes this run.
@@ -62,9 +63,11 @@ class Outbox(Closing):
         self._most_rows = most_rows
         self._sheds = sheds
         self._memory: deque[_Waiting] = deque()
-        self._lost: _Loss | None = None
         self._is_open = True
         self._lock = _locked(self.path)
+        self._lost = runfile.read_loss(self.path)
+        self._is_noted = self._lost is not None
+        self._unwritten: runfile.Loss | None = None
         try:
             self._file: sqlite3.Connection | None = self._opened()
         except sqlite3.Error as error:
@@ -76,7 +79,8 @@ class Outbox(Closing):
         `trouble`. Raises ValueError once it is closed."""
         if not self._is_open:
             raise ValueError(f"outbox is closed: {self.path}")
-        self._memory.extend(_Waiting(_captured_ms(event), event.to_json()) for event in events)
+        new = [_Waiting(_captured_ms(event), event.to_json()) for event in events]
+        self._memory.extend(new)
         try:
             self._write()
             self.trouble = ""
@@ -84,6 +88,7 @@ class Outbox(Closing):
             self._suffer(error)
         if self._sheds:
             self._shed_memory()
+            self._note(new)
 
     @property
     def has_room(self) -> bool:
@@ -99,7 +104,7 @@ class Outbox(Closing):
         return in_file + len(self._memory)
 
     def close(self) -> None:
-        """Let go of the run. Raises ServiceError when events are left that could not be written."""
+        """Let go of the run. Raises EventsNotWritten when some are left that could not be."""
         if not self._is_open:
             return
         try:
@@ -110,7 +115,7 @@ class Outbox(Closing):
             self._lock.close()
         if self._memory:
             left = f"{len(self._memory)} events could not be written and are lost"
-            raise ServiceError(left, str(self.path), self.trouble)
+            raise EventsNotWritten(left, str(self.path), self.trouble)
 
     def _opened(self) -> sqlite3.Connection:
         try:
@@ -156,7 +161,7 @@ class Outbox(Closing):
         oldest = "FROM events WHERE n BETWEEN ? AND ?"
         ends = (surplus[0], surplus[-1])
         span = file.execute(f"SELECT min(at_ms), max(at_ms), count(*) {oldest}", ends)
-        _count(file, _Loss(*span.fetchone()))
+        _count(file, runfile.Loss(*span.fetchone()))
         file.execute(f"DELETE {oldest}", ends)
 
     def _shed_memory(self) -> None:
@@ -164,18 +169,33 @@ class Outbox(Closing):
         surplus = len(self._memory) - self._most_rows
         gone = [self._memory.popleft().at_ms for _ in range(surplus)]
         if gone:
-            before = self._lost or _Loss(gone[0], gone[0], 0)
-            self._lost = _Loss(
-                min(before.since_ms, *gone),
-                max(before.until_ms, *gone),
-                before.events + len(gone),
-            )
+            self._lost = runfile.Loss(min(gone), max(gone), len(gone)).beside(self._lost)
+
+    def _note(self, new: Sequence[_Waiting]) -> None:
+        """Keep count beside the file of what would be lost if this process ended now."""
+        if self._memory:
+            times = [one.at_ms for one in new or [self._memory[0]]]
+            self._unwritten = runfile.Loss(min(times), max(times), 0).beside(self._unwritten)
+            lost = self._unwritten._replace(events=len(self._memory)).beside(self._lost)
+            self._is_noted = self._write_note(lost.to_note())
+        elif self._is_noted:
+            self._unwritten = None
+            self._is_noted = not self._write_note("")
+
+    def _write_note(self, note: str) -> bool:
+        try:
+            self._lock.write(note)
+        except OSError:  # the disk itself is broken: `trouble` says so
+            return False
+        return True
 
 
 def _locked(path: Path) -> FileLock:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         lock = FileLock.take(runfile.lock_of(path), PATIENCE_S)
+        if lock:
+            lock.reserve()
     except OSError as error:
         raise ServiceError(
             "outbox cannot be made", str(path.parent), str(error.strerror)
@@ -186,7 +206,7 @@ def _locked(path: Path) -> FileLock:
     return lock
 
 
-def _count(file: sqlite3.Connection, loss: _Loss) -> None:
+def _count(file: sqlite3.Connection, loss: runfile.Loss) -> None:
     """Let the last gap grow if it is near and so little told, or begin another."""
     last = file.execute("SELECT n, until_ms, told FROM lost ORDER BY n DESC LIMIT 1").fetchone()
     if last and (last[2] == 0 or loss.since_ms - last[1] < SAME_LOSS_MS):

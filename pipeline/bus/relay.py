@@ -11,10 +11,11 @@ from pathlib import Path
 
 from pipeline.backoff import BackOff
 from pipeline.bus import runfile
-from pipeline.bus.drain import Drain
+from pipeline.bus.drain import Drain, gap_of
 from pipeline.bus.locks import FileLock
 from pipeline.closing import Closing
 from pipeline.errors import ServiceError
+from pipeline.permissions import make_folder
 from pipeline.records import DeadLetter, EventsLost, Mail
 
 Deliver = Callable[[Sequence[Mail]], object]
@@ -55,6 +56,7 @@ class Relay(Closing):
         self._sleep = sleep
         self._backoff = BackOff(LEAST_S, MOST_S, clock, chance)
         self._drains: dict[Path, Drain] = {}
+        self._noted: set[Path] = set()
         self._last = Path()
         self._gaps: dict[str, int] = {}
         self._lock = _locked(self._folder)
@@ -78,7 +80,7 @@ class Relay(Closing):
         self._backoff.succeeded()
         for path, _ in taken:
             with self._bearing(path):
-                self._drains[path].forget()
+                self._forget(path)
         self._count(batch)
         return len(batch)
 
@@ -94,7 +96,10 @@ class Relay(Closing):
         total = 0
         for path in self._in_turn():
             with self._bearing(path):
-                total += self._drain(path).count()
+                total += self._drain(path).count() if path.exists() else 0
+            if runfile.read_loss(path):
+                with _unwritten(path) as lock:
+                    total += lock is not None
         return total
 
     def close(self) -> None:
@@ -108,11 +113,13 @@ class Relay(Closing):
         room = self._batch_rows
         for path in self._in_turn():
             with self._bearing(path):
-                part = self._drain(path).take(room)
+                part = self._left_behind(path)
+                if not part and path.exists():
+                    part = self._drain(path).take(room)
                 if part:
                     taken.append((path, part))
                     room -= len(part)
-                else:
+                elif path.exists():
                     self._remove_if_left(path)
             self._last = path
             if room <= 0:
@@ -121,8 +128,8 @@ class Relay(Closing):
 
     def _in_turn(self) -> list[Path]:
         """The outboxes of the folder, the one behind the last served first."""
-        found = sorted(path for path in self._folder.iterdir() if runfile.name_of(path))
-        for gone in self._drains.keys() - found:
+        found = sorted(runfile.find(self._folder))
+        for gone in [path for path in self._drains if not path.exists()]:
             self._drop(gone)
         return [p for p in found if p > self._last] + [p for p in found if p <= self._last]
 
@@ -150,16 +157,36 @@ class Relay(Closing):
                 self._drop(path)
                 self._set_aside(path)
 
+    def _left_behind(self, path: Path) -> list[Mail]:
+        """The gap that a writer noted, where it could not write, before it ended."""
+        if runfile.read_loss(path) is None:
+            return []
+        with _unwritten(path) as lock:
+            left = runfile.read_loss(path) if lock else None
+        if left is None:
+            return []
+        self._noted.add(path)
+        return [gap_of(path, (left.since_ms, *left), "outbox could not be written")]
+
+    def _forget(self, path: Path) -> None:
+        if path not in self._noted:
+            self._drains[path].forget()
+            return
+        self._noted.discard(path)
+        with _unwritten(path) as lock, suppress(OSError):
+            if lock:
+                lock.write("")
+
     def _remove_if_left(self, path: Path) -> None:
-        with _unwritten(path) as alone:
-            if alone and not self._drains[path].count():
+        with _unwritten(path) as lock:
+            if lock and not self._drains[path].count():
                 self._drop(path)
                 path.unlink()
 
     def _set_aside(self, path: Path) -> None:
         # A writer that lives will find the damage itself, and begin anew.
-        with _unwritten(path) as alone:
-            if alone:
+        with _unwritten(path) as lock:
+            if lock:
                 self.damaged.append(runfile.set_aside(path))
 
     def _count(self, batch: Sequence[Mail]) -> None:
@@ -173,19 +200,19 @@ class Relay(Closing):
 
 
 @contextmanager
-def _unwritten(path: Path) -> Iterator[bool]:
-    """Keeps writers away from an outbox, or says that one is there."""
+def _unwritten(path: Path) -> Iterator[FileLock | None]:
+    """Keeps writers away from an outbox; None where one is there."""
     lock = FileLock.take(runfile.lock_of(path))
     try:
-        yield lock is not None
+        yield lock
     finally:
         if lock:
-            lock.close(remove=not path.exists())
+            lock.close(remove=not path.exists() and runfile.read_loss(path) is None)
 
 
 def _locked(folder: Path) -> FileLock:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         lock = FileLock.take(folder / ".relay.lock")
     except OSError as error:
         raise ServiceError("outbox cannot be read", str(folder), str(error.strerror)) from error

@@ -6,15 +6,18 @@ outlives its process; a power cut may take the last ones, but never half of one.
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.bus.locks import read_note
 from pipeline.errors import ServiceError
+from pipeline.permissions import make_file
 from pipeline.records import CAMERA_PATTERN
 
 SUFFIX = ".outbox"
@@ -48,6 +51,41 @@ class Name(NamedTuple):
     run: str
 
 
+class Loss(NamedTuple):
+    """Events of a run that are missing: captured from when to when, and how many."""
+
+    since_ms: int
+    until_ms: int
+    events: int
+
+    def beside(self, other: Loss | None) -> Loss:
+        """Both as one."""
+        if other is None:
+            return self
+        since_ms, until_ms = min(self.since_ms, other.since_ms), max(self.until_ms, other.until_ms)
+        return Loss(since_ms, until_ms, self.events + other.events)
+
+    def to_note(self) -> str:
+        """As it stands beside an outbox that cannot be written."""
+        return json.dumps(self._asdict())
+
+
+def read_loss(path: Path) -> Loss | None:
+    """What the last writer of an outbox had in memory, and could not write, when it ended."""
+    try:
+        told = json.loads(read_note(lock_of(path)))
+        return Loss(*(int(told[name]) for name in Loss._fields))
+    except (ValueError, TypeError, LookupError):  # no note, or half of one
+        return None
+
+
+def find(folder: Path) -> set[Path]:
+    """The outboxes of a folder, with those of which a note alone is left; raises OSError."""
+    found = {path for path in folder.iterdir() if name_of(path)}
+    locks = {path.with_suffix(SUFFIX) for path in folder.glob("*.lock")}
+    return found | {path for path in locks - found if name_of(path) and read_loss(path)}
+
+
 def name_of(path: Path) -> Name | None:
     """The camera and run of an outbox's file; None for any other file."""
     found = _NAME.fullmatch(path.name)
@@ -70,6 +108,8 @@ def lock_of(path: Path) -> Path:
 def opened(path: Path, timeout_s: float) -> sqlite3.Connection:
     """The file, made where it is missing, for one thread at a time. Anything may raise
     sqlite3.Error."""
+    with suppress(OSError):  # SQLite says it again, and in its own words
+        make_file(path)
     connection = sqlite3.connect(
         path, timeout=timeout_s, isolation_level=None, check_same_thread=False
     )

@@ -44,6 +44,8 @@ def _look(path: Path, name: runfile.Name) -> Waiting:
     live = lock is None
     try:
         with closing(Drain(path)) as drain:
-            return Waiting(path.name, *name, drain.count(), drain.lost(), live)
+            left = None if live else runfile.read_loss(path)
+            lost = drain.lost() + (left.events if left else 0)
+            return Waiting(path.name, *name, drain.count(), lost, live)
     except sqlite3.Error as error:
         return Waiting(path.name, *name, 0, 0, live, str(runfile.explained(error, path)))

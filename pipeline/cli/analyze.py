@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.table import Table
 from typer import Argument, Option
 
-from pipeline.cli.lines import Lines
+from pipeline.camera_names import check_camera_name
 from pipeline.cli.output import OUT, data_folders, given, print_json, progress_bar, warn
-from pipeline.config import load
-from pipeline.frames import Frame
-from pipeline.records import Event
-from pipeline.runners.film import Film
-from pipeline.runners.inline import RunSummary, run_camera
-from pipeline.stages.classify import open_classify
-from pipeline.stages.detect import open_detect
-from pipeline.stages.display import open_display
-from pipeline.stages.sample import write_sample
-from pipeline.stages.source.address import run_id
-from pipeline.stages.source.file import VideoSource
+from pipeline.config import Settings, load
+from pipeline.redact import redacted
+
+if TYPE_CHECKING:
+    from pipeline.frames import Frame
+    from pipeline.records import Event
+    from pipeline.runners.inline import RunSummary
 
 SAMPLE = "sample"
 UnderDisplay = Annotated[
@@ -33,18 +28,31 @@ UnderDisplay = Annotated[
 
 
 def analyze(
-    clip: Annotated[str, Argument(help="A video or picture file, or `sample`, the built-in clip.")],
+    clip: Annotated[
+        str,
+        Argument(
+            help="A video or picture file; `sample`, the built-in clip; or, for --seconds, a live "
+            "address or webcam:N. One with a password: env:NAME or file:PATH."
+        ),
+    ],
     events: Annotated[Path | None, Option(help="Write every record, one JSON a line.")] = None,
-    annotate: Annotated[Path | None, Option(help="Write the clip with boxes and labels.")] = None,
+    annotate: Annotated[
+        Path | None, Option(help="Write the clip, or the picture, with boxes and labels.")
+    ] = None,
     config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
     detector: Annotated[str, Option(help="centerface, scrfd or yunet.")] = "",
     detector_model: Annotated[str, Option(help="Path of the detector's network.")] = "",
     weights: Annotated[str, Option(help="A name in the zoo, or a .safetensors file.")] = "",
     fps: Annotated[float | None, Option(help="Frames analysed a second; 0: all.")] = None,
     panel: Annotated[str, Option(help="Look through a display: t-oled or p-oled.")] = "",
-    severity: Annotated[int, Option(help="Of the panel, 1 to 5.")] = 3,
+    severity: Annotated[int, Option(help="Of the panel.", min=1, max=5)] = 3,
     under_display: UnderDisplay = None,
-    camera: Annotated[str, Option(help="Name in the records. Default: the file's.")] = "",
+    seconds: Annotated[
+        float | None, Option(help="How long a live address is read, from its first frame.", min=0.1)
+    ] = None,
+    camera: Annotated[
+        str, Option(help="Name in the records. Default: the file's, or the host's.")
+    ] = "",
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Find, track and name the faces of a clip.
@@ -57,52 +65,75 @@ def analyze(
         "emotion": {"weights": weights},
         "source": {"analyse_fps": fps},
     }
+    if camera:
+        check_camera_name(camera)
     settings = load(config, **given(overrides))
-    with ExitStack() as stack:
-        url = _clip(clip)
-        name = camera or camera_name(Path(clip).stem)
-        display = open_display(panel, severity) if panel else None
-        run = run_id(url, settings.of_looks(under_display) + (display.name if display else ""))
-        source = stack.enter_context(VideoSource(url, name, run))
-        detect = open_detect(settings.detector, data_folders()).for_camera(under_display)
-        classify = open_classify(settings.emotion)
-        lines = stack.enter_context(Lines(events)) if events else None
-        film = stack.enter_context(Film(annotate, source.fps)) if annotate else None
-        bar = stack.enter_context(progress_bar(as_json))
-        task = bar.add_task(name, total=source.frame_count)
-
-        def seen(frame: Frame, records: Sequence[Event]) -> None:
-            bar.advance(task)
-            if film:
-                film.show(frame, records)
-
-        see = display.frame if display else None
-        summary = run_camera(
-            *(source, detect, classify, settings, lines or _nowhere),
-            under_display=under_display,
-            display=see,
-            seen=seen,
-        )
-    if source.damage:
-        warn("damaged clip", clip, source.damage)
-    result = {**as_dict(summary, detect.name, name, run), "damage": source.damage}
+    result = _analysed(
+        *(clip, settings, events, annotate, panel, severity, under_display, seconds, camera),
+        as_json,
+    )
     if as_json:
         print_json(result)
     else:
         _show(result)
 
 
+def _analysed(
+    clip: str,
+    settings: Settings,
+    events: Path | None,
+    annotate: Path | None,
+    panel: str,
+    severity: int,
+    under_display: bool | None,
+    seconds: float | None,
+    camera: str,
+    as_json: bool,
+) -> dict[str, Any]:
+    from pipeline.cli.lines import Lines
+    from pipeline.cli.opened import open_input
+    from pipeline.runners.film import Film
+    from pipeline.runners.inline import run_camera
+    from pipeline.stages.classify import open_classify
+    from pipeline.stages.detect import open_detect
+    from pipeline.stages.display import open_display
+    from pipeline.stages.still import check_still
+
+    with ExitStack() as stack:
+        display = open_display(panel, severity) if panel else None
+        looks = settings.of_looks(under_display) + (display.name if display else "")
+        opened = open_input(_clip(clip), camera, settings, seconds, looks, stack)
+        source = opened.source
+        check_still(annotate, opened.packets)
+        detect = open_detect(settings.detector, data_folders()).for_camera(under_display)
+        classify = open_classify(settings.emotion)
+        lines = stack.enter_context(Lines(events)) if events else None
+        film = stack.enter_context(Film(annotate, opened.fps)) if annotate else None
+        bar = stack.enter_context(progress_bar(as_json))
+        task = bar.add_task(source.camera, total=opened.frame_count)
+
+        def seen(frame: Frame, records: Sequence[Event], analysed: bool) -> None:
+            bar.advance(task)
+            if film:
+                film.show(frame, records, analysed)
+
+        see = display.frame if display else None
+        summary = run_camera(
+            *(source, detect, classify, settings, lines or _nowhere),
+            pace=opened.pace,
+            under_display=under_display,
+            display=see,
+            stop=opened.stop,
+            seen=seen,
+        )
+    damage = opened.damage()
+    if damage:
+        warn("damaged clip", redacted(clip), damage)
+    return {**as_dict(summary, detect.name, source.camera, source.run), "damage": damage}
+
+
 def _nowhere(records: Sequence[Event]) -> None:
     """Nobody asked for them."""
-
-
-def camera_name(text: str) -> str:
-    """The nearest camera name to any text.
-
-    >>> camera_name("Front Door (2).final")
-    'front-door-2-final'
-    """
-    return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-_")[:63] or "clip"
 
 
 def as_dict(summary: RunSummary, detector: str, camera: str, run: str) -> dict[str, Any]:
@@ -132,6 +163,8 @@ def _clip(name: str) -> str:
         return name
     path = Path("state") / "sample.mp4"
     if not path.exists():
+        from pipeline.stages.sample import write_sample
+
         path.parent.mkdir(exist_ok=True)
         write_sample(path)
     return str(path)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from rich.table import Table
 from typer import Argument, Option, Typer
 
+from pipeline.camera_names import check_camera_name
 from pipeline.cli.output import OUT, print_json
 from pipeline.clock import wall_clock
 from pipeline.config import load, resolve
 from pipeline.errors import ConfigError
-from pipeline.records import CameraId
+from pipeline.redact import may_hold_credential, redacted
+from pipeline.references import check_reference, is_reference
 from pipeline.settings import CameraSettings
-from pipeline.store.engine import using_store
-from pipeline.store.queries import camera_overview
-from pipeline.store.roster import dismiss, enrol, roster
+from pipeline.states import REGISTERED
 
 Config = Annotated[Path | None, Option("-c", "--config", help="A TOML file.")]
 Name = Annotated[str, Argument(help="Lower case letters, digits, - and _.")]
@@ -27,31 +30,56 @@ Play = Annotated[str | None, Option(help="A file: once, or loop.")]
 UnderDisplay = Annotated[
     bool | None, Option("--under-display/--clear", help="What it looks through; else by its noise.")
 ]
-cameras = Typer(help="The cameras that are read; changes take effect within seconds.")
+cameras = Typer(
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="The cameras that are read; changes take effect within seconds.",
+)
 
 
 @cameras.command("list")
 def show(config: Config = None, as_json: Json = False) -> None:
-    """Every camera, and how it fares."""
-    with using_store(*_where(config)) as engine:
+    """Every camera: its address, its settings and its state."""
+    from pipeline.store.queries import camera_overview
+    from pipeline.store.roster import roster
+
+    usual_fps = load(config).source.analyse_fps
+    with _opened(config) as engine:
         now_ms = wall_clock()
         states = {c.camera: c for c in camera_overview(engine, now_ms - 3_600_000, now_ms)}
         rows = {
             name: {
                 **settings.model_dump(),
+                "url": _shown(settings.url),
                 "state": states[name].state if name in states else None,
                 "reason": states[name].reason if name in states else None,
+                "fps": states[name].fps if name in states else None,
             }
             for name, settings in roster(engine).items()
         }
     if as_json:
         print_json({"cameras": rows})
-        return
-    table = Table("camera", "address", "state", "reason")
+    elif rows:
+        OUT.print(_table(rows, usual_fps))
+    else:
+        OUT.print("no camera yet: add one by `undercam cameras add NAME ADDRESS`")
+
+
+def _table(rows: dict[str, dict[str, Any]], usual_fps: float) -> Table:
+    table = Table("camera")
+    table.add_column("address", overflow="fold")
+    for heading in ("enabled", "fps", "state"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("reason", overflow="fold")
     for name, row in rows.items():
-        state = row["state"] or "never read"
-        table.add_row(name, row["url"], state if row["enabled"] else "disabled", row["reason"])
-    OUT.print(table)
+        fps = usual_fps if row["analyse_fps"] is None else row["analyse_fps"]
+        state = row["state"] or REGISTERED
+        if row["fps"]:
+            state += f", {row['fps']:.3g} fps"
+        enabled = _as_text(row["enabled"])
+        shown = (name, row["url"], enabled, _fps(fps), state, row["reason"] or "")
+        table.add_row(*shown)
+    return table
 
 
 @cameras.command()
@@ -65,14 +93,19 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Put a camera on the roster."""
-    with using_store(*_where(config)) as engine:
+    from pipeline.store.roster import enrol, roster
+
+    check_camera_name(camera)
+    _check_reference(url, config)
+    with _opened(config) as engine:
         if camera in roster(engine):
             raise ConfigError(
                 "already on the roster", camera, "change it by `undercam cameras set`"
             )
         settings = _settings(camera, {"url": url}, fps, play, under_display)
-        enrol(engine, _checked(camera), settings)
-    _done(as_json, camera, settings.model_dump())
+        enrol(engine, camera, settings)
+    done = f"added camera {camera}: {_shown(url)} is read within seconds by `undercam run`"
+    _done(as_json, camera, settings.model_dump(), done)
 
 
 @cameras.command("set")
@@ -89,32 +122,47 @@ def change(
     as_json: Json = False,
 ) -> None:
     """Change a camera; what is not given stays."""
-    with using_store(*_where(config)) as engine:
-        before = _known(roster(engine), camera).model_dump()
-        changed = {"url": url, "enabled": enabled}
-        before |= {key: value for key, value in changed.items() if value is not None}
-        settings = _settings(camera, before, fps, play, under_display)
+    from pipeline.store.roster import enrol, roster
+
+    check_camera_name(camera)
+    if url is not None:
+        _check_reference(url, config)
+    with _opened(config) as engine:
+        before = _known(roster(engine), camera)
+        given = {"url": url, "enabled": enabled}
+        values = before.model_dump()
+        values |= {key: value for key, value in given.items() if value is not None}
+        settings = _settings(camera, values, fps, play, under_display)
         enrol(engine, camera, settings)
-    _done(as_json, camera, settings.model_dump())
+    changes = ", ".join(_changes(before, settings)) or "nothing, it is as it was"
+    _done(as_json, camera, settings.model_dump(), f"changed camera {camera}: {changes}")
 
 
 @cameras.command()
 def remove(camera: Name, config: Config = None, as_json: Json = False) -> None:
     """Take a camera off the roster; its rows stay."""
-    with using_store(*_where(config)) as engine:
+    from pipeline.store.roster import dismiss, roster
+
+    check_camera_name(camera)
+    with _opened(config) as engine:
         _known(roster(engine), camera)
         dismiss(engine, camera)
-    _done(as_json, camera, None)
+    _done(as_json, camera, None, f"removed camera {camera}: it is read no more, its rows stay")
 
 
-def _where(config: Path | None) -> tuple[str, float]:
+def _opened(config: Path | None) -> AbstractContextManager[Any]:
+    """The database that holds the roster."""
+    from pipeline.store.engine import using_store
+
     store = load(config).store
-    return resolve(store.url), store.busy_timeout_s
+    return using_store(resolve(store.url), store.busy_timeout_s)
 
 
 def _known(known: dict[str, CameraSettings], camera: str) -> CameraSettings:
     if camera not in known:
-        raise ConfigError("not on the roster", camera, "see `undercam cameras list`")
+        near = difflib.get_close_matches(camera, known, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else "see `undercam cameras list`"
+        raise ConfigError("not on the roster", camera, remedy)
     return known[camera]
 
 
@@ -134,14 +182,38 @@ def _settings(
         raise ConfigError(f"bad value for {first['loc'][0]!r}", camera, first["msg"]) from error
 
 
-def _checked(camera: str) -> str:
-    try:
-        return TypeAdapter(CameraId).validate_python(camera)
-    except ValidationError as error:
-        remedy = "lower case letters, digits, dash and underscore, a letter or digit first"
-        raise ConfigError("no name for a camera", camera, remedy) from error
+def _check_reference(url: str, config: Path | None) -> None:
+    """Say now what the camera's process would say: which references it takes is a setting."""
+    settings = load(config)
+    if is_reference(url) and url not in {camera.url for camera in settings.cameras.values()}:
+        check_reference(url, settings.source)
 
 
-def _done(as_json: bool, camera: str, settings: dict[str, Any] | None) -> None:
+def _shown(url: str) -> str:
+    """An address of the table: what may hold a credential was not put there by us."""
+    return redacted(url) if may_hold_credential(url) else url
+
+
+def _changes(before: CameraSettings, after: CameraSettings) -> Iterator[str]:
+    """What differs, each as "name: old to new"."""
+    new = after.model_dump()
+    for key, old in before.model_dump().items():
+        if old != new[key]:
+            yield f"{key} {_as_text(old)} to {_as_text(new[key])}"
+
+
+def _as_text(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return "unset" if value is None else "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else _shown(str(value))
+
+
+def _fps(value: float) -> str:
+    return f"{value:g}" if value else "all"
+
+
+def _done(as_json: bool, camera: str, settings: dict[str, Any] | None, sentence: str) -> None:
     if as_json:
         print_json({"camera": camera, "settings": settings})
+    else:
+        OUT.print(sentence)

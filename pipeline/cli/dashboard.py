@@ -9,17 +9,21 @@ from typer import Option
 
 from pipeline.cli.output import OUT, given
 from pipeline.config import load, resolve
+from pipeline.errors import ServiceError
 
 
 def dashboard(
     config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
     store: Annotated[str, Option(help="SQLAlchemy URL of the database, or a reference.")] = "",
     port: Annotated[int | None, Option(help="Port to listen on; 0: a free one.")] = None,
+    base_path: Annotated[str, Option(help="Path that the pages live under, as /cameras.")] = "",
 ) -> None:
-    """Show what is in the database, until Ctrl-C."""
+    """Show what is in the database, until Ctrl-C (exit code 130)."""
     from dashboard.launch import serve
 
-    settings = load(config, **given({"store": {"url": store}, "dashboard": {"port": port}}))
+    pages = {"port": port, "base_path": base_path}
+    settings = load(config, **given({"store": {"url": store}, "dashboard": pages}))
     with serve(settings, resolve(settings.store.url)) as server:
-        OUT.print(f"dashboard at {server.url}, Ctrl-C ends it", highlight=False)
+        OUT.print(f"dashboard at {server.url}, Ctrl-C ends it")
         server.wait()
+        raise ServiceError("the dashboard has ended", server.url, "see what it said above")

@@ -7,22 +7,22 @@ import webbrowser
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
+from pipeline.cli.numbers import MOST_SECONDS
 from pipeline.cli.output import ERRORS, print_json
+from pipeline.cli.state import SAMPLE, close_to_others, state_folder
 from pipeline.clock import wall_clock
 from pipeline.config import Settings, load, resolve
+from pipeline.permissions import make_folder
 from pipeline.records import Event, FaceObserved
 from pipeline.redact import redacted
-from pipeline.runners.inline import RunSummary, run_camera
-from pipeline.stages.classify import open_classify
-from pipeline.stages.detect import open_detect
-from pipeline.stages.sample import write_sample
-from pipeline.stages.source.file import VideoSource
-from pipeline.store.engine import using_store
-from pipeline.store.writer import StoreWriter
+
+if TYPE_CHECKING:
+    from pipeline.runners.inline import RunSummary
+    from pipeline.store.writer import StoreWriter
 
 CAMERA = "sample"
 ANALYSE_FPS = 5.0
@@ -30,30 +30,39 @@ FLUSH_MS = 500
 
 
 def demo(
-    seconds: Annotated[float, Option(help="How long to play; 0: until Ctrl-C.", min=0)] = 0.0,
+    seconds: Annotated[
+        float,
+        Option(help="How long to play; 0: until Ctrl-C.", min=0, max=MOST_SECONDS),
+    ] = 0.0,
     headless: Annotated[bool, Option("--headless", help="Open no browser window.")] = False,
     config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
-    port: Annotated[int, Option(help="Port of the dashboard; 0: a free one.")] = 0,
+    port: Annotated[
+        int, Option(help="Port of the dashboard; 0: a free one.", min=0, max=65535)
+    ] = 0,
 ) -> None:
     """Play real faces through the whole pipeline and watch them on the dashboard.
 
     The faces come from photographs inside the installed packages. The last line is one JSON object.
     """
     from dashboard.launch import serve
+    from pipeline.stages.sample import write_sample
+    from pipeline.store.engine import using_store
+    from pipeline.store.writer import StoreWriter
 
     settings = load(config, source={"analyse_fps": ANALYSE_FPS}, dashboard={"port": port})
     url = resolve(settings.store.url)
-    state = Path("state")
-    clip = state / "sample.mp4"
-    if not clip.exists():
-        ERRORS.print("making the sample clip from photographs in the installed packages")
-        state.mkdir(parents=True, exist_ok=True)
-        write_sample(clip)
     with ExitStack() as stack:
+        stack.enter_context(state_folder(settings))
+        clip = SAMPLE
+        if not clip.exists():
+            ERRORS.print("making the sample clip from photographs in the installed packages")
+            make_folder(clip.parent)
+            write_sample(clip)
+            close_to_others([clip])
         engine = stack.enter_context(using_store(url, settings.store.busy_timeout_s))
         server = stack.enter_context(serve(settings, url))
         until = f"for {seconds:g} s" if seconds else "until Ctrl-C"
-        ERRORS.print(f"dashboard at [bold]{server.url}[/], {until}", highlight=False)
+        ERRORS.print(f"dashboard at {server.url}, {until}")
         if not headless:
             webbrowser.open(server.url)
         player = _Player(settings, clip, StoreWriter(engine, batch_rows=settings.store.batch_rows))
@@ -77,6 +86,9 @@ class _Player:
     """Plays the clip as a live camera would, again and again, into the store."""
 
     def __init__(self, settings: Settings, clip: Path, writer: StoreWriter) -> None:
+        from pipeline.stages.classify import open_classify
+        from pipeline.stages.detect import open_detect
+
         self.tracks = self.observations = 0
         self.shed: dict[str, int] = {}
         self._settings, self._clip, self._writer = settings, clip, writer
@@ -87,6 +99,9 @@ class _Player:
 
     def play(self, seconds: float) -> None:
         """Play for so many seconds, or for ever if 0; each time round is a run of its own."""
+        from pipeline.runners.inline import run_camera
+        from pipeline.stages.source.file import VideoSource
+
         end_s = time.monotonic() + seconds if seconds else float("inf")
         try:
             while time.monotonic() < end_s:

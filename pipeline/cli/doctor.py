@@ -2,83 +2,65 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-from rich.table import Table
+from rich.text import Text
 from typer import Exit, Option
 
-from models.crops import CROP_PX
-from models.loading import load_classifier, zoo_names
-from pipeline.cli.output import OUT, data_folders, print_json
-from pipeline.config import Settings, load, resolve
-from pipeline.errors import UndercamError
-from pipeline.redact import redacted
-from pipeline.stages.detect import open_detect
-from pipeline.store.engine import open_store
+from pipeline.cli.checks.base import Finding, run_checks
+from pipeline.cli.checks.cameras import checks_of_cameras
+from pipeline.cli.checks.machine import checks_of_machine
+from pipeline.cli.checks.parts import checks_of_parts
+from pipeline.cli.checks.services import checks_of_services
+from pipeline.cli.output import OUT, print_json
+from pipeline.config import Settings, load
 
-Check = Callable[[Settings], str]
-"""Says in a few words what it found; raises UndercamError with the remedy."""
+SHOWN = {"ok": ("ok    ", "green"), "warn": ("warn  ", "yellow"), "fail": ("FAIL  ", "red")}
 
 
 def doctor(
     config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Try every part that the settings name, and say what is wrong with it and how to mend it."""
-    settings = load(config)
-    found = {name: _tried(check, settings) for name, check in CHECKS.items()}
-    ok = all(fine for fine, _ in found.values())
+    """Try every part that the settings name, and say what is wrong with it and how to mend it.
+
+    Nothing is created or changed; a camera is opened for a moment. The exit code is that of the
+    first part that fails.
+    """
+    found = examine(load(config))
+    failed = [one for one in found.values() if one.status == "fail"]
     if as_json:
-        rows = {name: {"ok": fine, "found": text} for name, (fine, text) in found.items()}
-        print_json({"ok": ok, "checks": rows})
+        rows = {
+            name: {
+                "ok": one.status != "fail",
+                "status": one.status,
+                "found": one.found,
+                "remedy": one.remedy,
+            }
+            for name, one in found.items()
+        }
+        print_json({"ok": not failed, "checks": rows})
     else:
-        table = Table("", "part", "found", box=None)
-        for name, (fine, text) in found.items():
-            table.add_row("[green]ok[/]" if fine else "[red]no[/]", name, text)
-        OUT.print(table)
-    if not ok:
-        raise Exit(1)
+        _show(found)
+    if failed:
+        raise Exit(failed[0].exit_code)
 
 
-def _tried(check: Check, settings: Settings) -> tuple[bool, str]:
-    try:
-        return True, check(settings)
-    except UndercamError as error:
-        return False, str(error)
+def examine(settings: Settings) -> dict[str, Finding]:
+    """Every check's finding, by the name of its part."""
+    return run_checks(
+        {
+            **checks_of_parts(settings),
+            **checks_of_services(settings),
+            **checks_of_machine(settings),
+            **checks_of_cameras(settings),
+        }
+    )
 
 
-def _packages(settings: Settings) -> str:
-    names = ("torch", "opencv-python", "av", "onnxruntime", "sqlalchemy")
-    packages = ", ".join(f"{name} {version(name)}" for name in names)
-    return f"Python {platform.python_version()}, {packages}"
-
-
-def _detector(settings: Settings) -> str:
-    detect = open_detect(settings.detector, data_folders())
-    detect(np.zeros((120, 160, 3), np.uint8))
-    return detect.name
-
-
-def _weights(settings: Settings) -> str:
-    classifier = load_classifier(settings.emotion.weights, device=settings.emotion.device)
-    classifier.predict(np.zeros((1, CROP_PX, CROP_PX, 3), np.uint8))
-    return f"{classifier.card.name}; shipped: {', '.join(zoo_names())}"
-
-
-def _store(settings: Settings) -> str:
-    url = resolve(settings.store.url)
-    open_store(url, settings.store.busy_timeout_s).dispose()
-    return redacted(url)
-
-
-CHECKS: dict[str, Check] = {
-    "packages": _packages,
-    "detector": _detector,
-    "weights": _weights,
-    "store": _store,
-}
+def _show(found: dict[str, Finding]) -> None:
+    width = max(map(len, found))
+    for name, one in found.items():
+        line = Text.assemble(SHOWN[one.status], f"{name:<{width}}  {one.found}")
+        OUT.print(line.append(f": {one.remedy}") if one.remedy else line, soft_wrap=True)

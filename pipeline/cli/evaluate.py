@@ -7,23 +7,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 from typer import Option
 
-from models.classifier import EmotionClassifier
-from models.loading import find_weights, load_classifier
-from models.udc.suites import CLEAN, conditions, panel_of
 from pipeline.cli.evaluated import show
+from pipeline.cli.numbers import MOST_FACES
 from pipeline.cli.output import data_folders, print_json, progress_bar
 from pipeline.config import load
 from pipeline.errors import ConfigError
 from pipeline.settings import DetectorSettings
 
 if TYPE_CHECKING:
+    from models.classifier import EmotionClassifier
     from trainer.data.faceset import FaceSet
     from trainer.evaluate import Predictions
 
 KNOWN = "clean, udc_t, udc_p, udc, udc_c, fer_nb, or a cell such as udc_p/3"
+
+
+Limit = Annotated[int, Option(help="Only the first N faces; 0: all.", min=0, max=MOST_FACES)]
 
 
 def evaluate(
@@ -34,7 +35,7 @@ def evaluate(
             help="Faces: ferplus:public, sheet:PICTURE,LABELS.npz, npz:, csv:, folder:LAYOUT:DIR"
         ),
     ] = "ferplus:public",
-    condition: Annotated[str, Option("--conditions", help=f"{KNOWN}; comma between.")] = CLEAN,
+    condition: Annotated[str, Option("--conditions", help=f"{KNOWN}; comma between.")] = "clean",
     protocol: Annotated[str, Option(help="Votes to labels: ms_majority or no_drop.")] = (
         "ms_majority"
     ),
@@ -50,7 +51,7 @@ def evaluate(
     keep: Annotated[
         Path | None, Option(help="A folder for what was said of every face, to make tables from.")
     ] = None,
-    limit: Annotated[int, Option(help="Only the first N faces; 0: all.", min=0)] = 0,
+    limit: Limit = 0,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure weights on labelled faces: accuracy, F1, recall, calibration, coverage.
@@ -58,6 +59,7 @@ def evaluate(
     Faces whose pixels also stand in the training split are counted; a second figure leaves them
     out. Conditions are simulated displays, noise and blur: never the same as a real panel.
     """
+    from models.loading import find_weights
     from trainer.data.readers import open_faces
     from trainer.predictions import facts, write
     from trainer.report import compare, report
@@ -68,10 +70,10 @@ def evaluate(
     faces = open_faces(data, protocol)[: limit or None]
     settings = load(detector={"name": detector, "model": detector_model}).detector
     chosen = settings if through_video else None
-    averaging, way = "flip" if flip else "none", _way(chosen)
+    averaging = "flip" if flip else "none"
     looks: list[dict[str, Predictions]] = []
     for file in files:
-        about = facts(file, faces, averaging, way)
+        about = facts(file, faces, averaging, _way(chosen))
         looks.append({})
         for cell, said in _looks(file, faces, cells, flip, chosen, as_json):
             looks[-1][cell] = said
@@ -82,13 +84,12 @@ def evaluate(
         result["through_video"] = {"detector": detector, "found": _found(looks[0])}
     if against:
         result["against"] = compare(files[1], looks[0], looks[1], faces)
-    if as_json:
-        print_json(result)
-    else:
-        show(result)
+    (print_json if as_json else show)(result)
 
 
 def _cells(spec: str, through_video: bool) -> tuple[str, ...]:
+    from models.udc.suites import CLEAN, conditions, panel_of
+
     try:
         cells = conditions(spec)
         for cell in cells:
@@ -116,6 +117,7 @@ def _looks(
     quiet: bool,
 ) -> Iterator[tuple[str, Predictions]]:
     """What one classifier says of the faces under each condition, in turn."""
+    from models.loading import load_classifier
     from trainer.evaluate import predict, under
 
     classifier = load_classifier(str(weights), flip=flip)
@@ -134,7 +136,8 @@ def _looks(
 
 def _found(looks: dict[str, Predictions]) -> float:
     """Share of the faces that were found, over all conditions."""
-    return round(float(np.mean([said.found.mean() for said in looks.values()])), 5)
+    shares = [float(said.found.mean()) for said in looks.values()]
+    return round(sum(shares) / len(shares), 5)
 
 
 def _filmed(

@@ -26,7 +26,8 @@ def show(result: Mapping[str, Any]) -> None:
     OUT.print(f"averaging: {result['averaging']}", end="; ")
     OUT.print(f"precision at 80 % coverage: {result['coverage']['precision_at_80']:.2%}")
     if "through_video" in result:
-        OUT.print(f"through video: {result['through_video']}")
+        found = result["through_video"]
+        OUT.print(f"through video: {found['detector']} found {found['found']:.2%} of the faces")
     if "against" in result:
         _show_against(result["against"])
 

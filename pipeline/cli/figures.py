@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from models.udc.suites import conditions
 from models.writing import writing
+from pipeline.cli.numbers import MOST_FACES
 from pipeline.cli.output import ERRORS, print_json, progress_bar
 from pipeline.errors import ConfigError
 
@@ -30,11 +30,16 @@ def figures(
     condition: Annotated[
         str, Option("--conditions", help="With --weights: as for `evaluate`, comma between.")
     ] = "clean,udc_p/5",
-    limit: Annotated[int, Option(help="With --weights: only the first N faces.", min=8)] = 800,
+    limit: Annotated[
+        int, Option(help="With --weights: only the first N faces.", min=8, max=MOST_FACES)
+    ] = 800,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Draw confusions, accuracy over severities and over LRDif's steps, from kept predictions; and
-    with --weights, features in the plane (t-SNE), a row for each, a column for each condition."""
+    """Draw the comparison from kept predictions, and what networks make of faces.
+
+    Confusions, accuracy over severities and over LRDif's steps; and with --weights, features in the
+    plane (t-SNE), a row for each, a column for each condition.
+    """
     from trainer.figures import of_kept
     from trainer.tables import kept_in
 
@@ -45,7 +50,7 @@ def figures(
     if as_json:
         print_json({"figures": [str(file) for file in files]})
     else:
-        ERRORS.print("\n".join(f"wrote {file}" for file in files), highlight=False)
+        ERRORS.print("\n".join(f"wrote {file}" for file in files))
 
 
 def _save(figure: Figure, file: Path) -> Path:
@@ -57,6 +62,7 @@ def _save(figure: Figure, file: Path) -> Path:
 def _features(names: list[str], data: str, spec: str, limit: int, quiet: bool) -> Figure:
     """The same faces, a row for each of the weights, a column for each condition."""
     from models.loading import find_weights
+    from models.udc.suites import conditions
     from models.weights import read_card
     from trainer.budgets import saw_displays
     from trainer.data.readers import open_faces

@@ -11,16 +11,20 @@ from typing import Any
 from pipeline.cli.output import warn
 from pipeline.errors import UndercamError
 
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @contextmanager
 def asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Says whether Ctrl-C or SIGTERM came; in here neither of them interrupts anything."""
+    """Says whether Ctrl-C, SIGTERM or SIGHUP came; in here none of them interrupts anything."""
     asked = Event()
 
     def ask(*_: Any) -> None:
         asked.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    # One that is ignored, as nohup wants it of SIGHUP, stays so.
+    heeded = [number for number in ENDINGS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, ask) for number in heeded}
     try:
         yield asked.is_set
     finally:

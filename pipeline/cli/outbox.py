@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from typer import Argument, Option
 
-from pipeline.bus.relay import Relay
-from pipeline.bus.survey import Waiting, survey
 from pipeline.cli.longrun import asked_to_stop
 from pipeline.cli.output import OUT, print_json, warn
 from pipeline.config import load
-from pipeline.runners.delivery import delivery
 
-outbox = typer.Typer(help="Events that wait on this machine's disk for bus or store.")
+if TYPE_CHECKING:
+    from pipeline.bus.relay import Relay
+    from pipeline.bus.survey import Waiting
+
+outbox = typer.Typer(
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="Events that wait on this machine's disk for bus or store.",
+)
 FOLDER = Argument(help="The folder. Default: outbox.folder.", show_default=False)
 CONFIG = Option("-c", "--config", help="A TOML file.")
 JSON = Option("--json", help="Print one JSON object.")
@@ -31,6 +36,8 @@ def status(
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Show what waits, what was lost, and which runs are still being written."""
+    from pipeline.bus.survey import survey
+
     found = survey(folder or load(config).outbox.folder)
     if as_json:
         print_json(
@@ -54,6 +61,10 @@ def drain(
 
     For the outbox of a machine that is gone, or when `undercam run` does not run.
     """
+    from pipeline.bus.relay import Relay
+    from pipeline.bus.survey import survey
+    from pipeline.runners.delivery import delivery
+
     settings = load(config)
     source = folder or Path(settings.outbox.folder)
     survey(source)

@@ -7,13 +7,23 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-OUT = Console()
-ERRORS = Console(stderr=True, soft_wrap=True)
+UNCUT = 10_000
+"""Columns of what is no terminal: whoever reads a pipe line by line wants whole lines."""
+
+
+def _console(stream: TextIO | None, stderr: bool = False) -> Console:
+    """Prints text as it is: square brackets, as in `rtsp://[fe80::1]/live`, are no markup."""
+    width = None if stream and stream.isatty() else UNCUT
+    return Console(stderr=stderr, soft_wrap=stderr, width=width, markup=False, highlight=False)
+
+
+OUT = _console(sys.stdout)
+ERRORS = _console(sys.stderr, stderr=True)
 """Its lines are lines, however narrow the terminal."""
 
 
@@ -21,6 +31,25 @@ def print_json(values: Mapping[str, Any]) -> None:
     """One JSON object on one line of stdout."""
     sys.stdout.write(json.dumps(values, allow_nan=False) + "\n")
     sys.stdout.flush()
+
+
+def as_text(values: Mapping[str, Any]) -> str:
+    """Names and values for a person, on one line.
+
+    >>> as_text({"n": 3, "of": {"train": 2, "test": 1}, "px": [32, 48], "gpu": False})
+    'n 3, of (train 2, test 1), px 32 48, gpu no'
+    """
+    return ", ".join(f"{name} {_value(value)}" for name, value in values.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"({as_text(value)})"
+    if isinstance(value, list | tuple):
+        return " ".join(map(_value, value))
+    if value is None or isinstance(value, bool):
+        return "none" if value is None else "yes" if value else "no"
+    return str(value)
 
 
 def progress_bar(quiet: bool = False) -> Progress:

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
 from pipeline.cli.longrun import asked_to_stop
+from pipeline.cli.numbers import MOST_SECONDS
 from pipeline.cli.output import ERRORS, data_folders, given, print_json
+from pipeline.cli.state import state_folder
 from pipeline.config import Settings, load, resolve
-from pipeline.errors import InputError, ServiceError
-from pipeline.store.engine import using_store
-from pipeline.store.roster import check_address, seed
+from pipeline.errors import InputError, ServiceError, StopRequested
+from pipeline.states import CONNECTING, ENDED, FAILED, REFUSED, STOPPED
 
 if TYPE_CHECKING:
     from pipeline.runners.ray.running import Running
     from pipeline.runners.stream.state import State
 
 LOOK_S = 0.5
-UNREAD = ("failed", "refused")
-AT_REST = ("ended", "stopped", *UNREAD)
+NO_CAMERA = (
+    "no camera to read: add one by `undercam cameras add NAME ADDRESS`, or enable one by "
+    "`undercam cameras set NAME --enable`; waiting for it"
+)
+UNREAD = (FAILED, REFUSED)
+AT_REST = (ENDED, STOPPED, *UNREAD)
 """States after which nothing more comes of a file."""
 
 
 def run(
     config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
-    seconds: Annotated[float, Option(help="How long; 0: until Ctrl-C.", min=0)] = 0.0,
+    seconds: Annotated[
+        float, Option(help="How long; 0: until Ctrl-C.", min=0, max=MOST_SECONDS)
+    ] = 0.0,
     until_ended: Annotated[
         bool, Option("--until-ended", help="Stop when every file is read and its rows are stored.")
     ] = False,
@@ -44,28 +52,65 @@ def run(
     With `bus.url` set, `undercam store` brings the events from there into the database.
     """
     settings = load(config, **given({"cluster": {"address": address}}))
+    with state_folder(settings):
+        state = _run_until_stopped(settings, seconds, until_ended, dashboard)
+    if as_json:
+        print_json(as_dict(state))
+    if state.close_errors:
+        for line in state.close_errors:
+            _say(line)
+        cameras = ", ".join(sorted({line.partition(":")[0] for line in state.close_errors}))
+        remedy = "see what was said; free the disk"
+        raise ServiceError("events were lost at the end", cameras, remedy)
+    unread = [name for name, report in state.cameras.items() if report.state in UNREAD]
+    if until_ended and unread:
+        raise InputError("not read to their end", ", ".join(sorted(unread)), "see what was said")
+
+
+def _run_until_stopped(
+    settings: Settings, seconds: float, until_ended: bool, dashboard: bool
+) -> State:
+    """How everything fared at the end; of a run that was stopped before it had begun, nothing."""
     is_seeded = _seed(settings)
+    from pipeline.runners.stream.state import State
+
+    try:
+        with asked_to_stop() as stop:
+            return _run(settings, is_seeded, dashboard, stop, seconds, until_ended)
+    except StopRequested:
+        _say("stopped before it had begun")
+        return State()
+
+
+def _run(
+    settings: Settings,
+    is_seeded: bool,
+    dashboard: bool,
+    stop: Callable[[], bool],
+    seconds: float,
+    until_ended: bool,
+) -> State:
+    """Everything, from its start to its end; how it all fared last."""
     from pipeline.runners.ray.environment import prepare
 
     prepare(settings.cluster.address)
+    from pipeline.runners.ray.beginning import Beginning
     from pipeline.runners.ray.job import Job
     from pipeline.runners.ray.running import running
 
     job = Job(settings, tuple(data_folders()), is_seeded)
     with ExitStack() as stack:
+        # Whatever Ray tells its user, pages of a dead part's log among it, it prints there.
+        nowhere = stack.enter_context(Path(os.devnull).open("w"))
+        stack.enter_context(redirect_stdout(nowhere))
         if dashboard:
             stack.enter_context(_pages(settings))
-        everything = stack.enter_context(running(job))
-        # Now, because Ray has set handlers of its own.
-        stop = stack.enter_context(asked_to_stop())
+        beginning = Beginning(stop, settings.cluster.start_s, _say)
+        everything = stack.enter_context(running(job, beginning))
         until_s = time.monotonic() + seconds if seconds else math.inf
         _watch(everything, lambda: stop() or time.monotonic() >= until_s, until_ended)
         _say("stopping: what was seen goes to bus or store first")
-    if as_json:
-        print_json(as_dict(everything.last))
-    unread = [name for name, report in everything.last.cameras.items() if report.state in UNREAD]
-    if until_ended and unread:
-        raise InputError("not read to their end", ", ".join(sorted(unread)), "see what was said")
+    return everything.last
 
 
 def as_dict(state: State) -> dict[str, Any]:
@@ -80,13 +125,19 @@ def as_dict(state: State) -> dict[str, Any]:
         for camera, report in sorted(state.cameras.items())
     }
     ok = not faults(state) and not any(r.state in UNREAD for r in state.cameras.values())
-    return {"cameras": cameras, "events": counted, "deaths": state.deaths, "ok": ok}
+    return {
+        "cameras": cameras,
+        "events": counted,
+        "deaths": state.deaths,
+        "not_written": list(state.close_errors),
+        "ok": ok,
+    }
 
 
 def faults(state: State) -> list[str]:
     """Everything that keeps events from their rows, each as one sentence."""
     outboxes = (report.trouble for report in state.cameras.values())
-    found = (*outboxes, *_undelivered(state), *_damage(state), state.trouble)
+    found = (*outboxes, *_undelivered(state), *_damage(state), state.trouble, *state.close_errors)
     return sorted({fault for fault in found if fault})
 
 
@@ -107,14 +158,19 @@ def _damage(state: State) -> list[str]:
 
 def _seed(settings: Settings) -> bool:
     """Whether the roster knows the cameras of the settings now."""
+    from pipeline.store.engine import using_store
+    from pipeline.store.roster import check_address, roster, seed
+
     for camera, wanted in settings.cameras.items():
         check_address(camera, wanted)
     try:
         with using_store(resolve(settings.store.url), settings.store.busy_timeout_s) as engine:
             seed(engine, settings.cameras)
+            if not any(camera.enabled for camera in roster(engine).values()):
+                _say(NO_CAMERA)
         return True
     except ServiceError as error:
-        _say(f"{error}; cameras of the settings are read meanwhile, and their events wait")
+        _say(f"{error}; a camera begins when the database has told that nobody else reads it")
         return False
 
 
@@ -149,10 +205,12 @@ def _lines(state: State, said: dict[str, str]) -> dict[str, str]:
     """What to say of each thing, by its name; of a camera that is tried again, what was said."""
     lines = {"metrics": f"at {state.metrics_url}"} if state.metrics_url else {}
     for camera, report in state.cameras.items():
-        if report.state == "connecting" and not report.reason and camera in said:
+        if report.state == CONNECTING and not report.reason and camera in said:
             lines[camera] = said[camera]
             continue
         lines[camera] = ": ".join(filter(None, (report.state, report.reason, report.trouble)))
+    for number, line in enumerate(state.close_errors, 1):
+        lines[f"lost {number}"] = line
     if state.relays:
         lines["events"] = "; ".join(_undelivered(state)) or "on their way"
     if _damage(state):
@@ -172,4 +230,4 @@ def _say_news(said: dict[str, str], lines: dict[str, str]) -> None:
 
 
 def _say(line: str) -> None:
-    ERRORS.print(f"{time.strftime('%H:%M:%S')} {line}", highlight=False, markup=False)
+    ERRORS.print(f"{time.strftime('%H:%M:%S')} {line}")

@@ -11,18 +11,20 @@ from typing import Annotated
 from typer import Option
 
 from pipeline.cli.longrun import Complaints, asked_to_stop
+from pipeline.cli.numbers import MOST_SECONDS
 from pipeline.cli.output import OUT, print_json
+from pipeline.cli.state import tighten
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import ConfigError
-from pipeline.runners.delivery import open_publisher
-from pipeline.store.engine import using_store
-from pipeline.store.writer import StoreWriter
 
 
 def store(
     config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
     until_idle: Annotated[
-        float, Option(help="End when nothing came for so many seconds; 0: never.", min=0)
+        float,
+        Option(
+            help="End when nothing came for so many seconds; 0: never.", min=0, max=MOST_SECONDS
+        ),
     ] = 0.0,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
@@ -34,14 +36,20 @@ def store(
     if not settings.bus.url:
         remedy = "set it; without a bus `undercam run` writes into the database itself"
         raise ConfigError("no bus to read from", "bus.url", remedy)
+    tighten(settings)
     counts = _consume(settings, until_idle or math.inf)
     if as_json:
         print_json(counts)
     else:
-        OUT.print(f"stored {counts['events']} events, {counts['dead']} dead letters")
+        cut = f" ({counts['cut']} of them cut)" if counts["cut"] else ""
+        OUT.print(f"stored {counts['events']} events, {counts['dead']} dead letters{cut}")
 
 
 def _consume(settings: Settings, until_idle_s: float) -> dict[str, float]:
+    from pipeline.runners.delivery import open_publisher
+    from pipeline.store.engine import using_store
+    from pipeline.store.writer import StoreWriter
+
     with ExitStack() as stack:
         publisher = stack.enter_context(open_publisher(settings.bus))
         # It needs Kafka's client, and whether that is installed is known by now.
@@ -66,5 +74,6 @@ def _consume(settings: Settings, until_idle_s: float) -> dict[str, float]:
             "events": consumer.events,
             "batches": consumer.batches,
             "dead": consumer.dead,
+            "cut": consumer.cut + publisher.cut,
             "seconds": round(time.monotonic() - begun_s, 1),
         }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.table import Table
 from typer import Option
 
+from pipeline.cli.numbers import MOST_FACES
 from pipeline.cli.output import OUT, print_json, progress_bar, warn
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def table(
         bool,
         Option("--recompute", help="Ask the weights again, and say how many answers are the same."),
     ] = False,
-    limit: Annotated[int, Option(help="With --recompute: only the first N faces.", min=1)] = 800,
+    limit: Annotated[
+        int, Option(help="With --recompute: only the first N faces.", min=1, max=MOST_FACES)
+    ] = 800,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare all models: accuracy on clean faces and behind simulated displays."""

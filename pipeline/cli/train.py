@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from pipeline.cli.output import ERRORS, print_json
+from pipeline.cli.numbers import MOST_SEED
+from pipeline.cli.output import ERRORS, as_text, print_json
+
+Threads = Annotated[int, Option(help="CPU threads; 0: torch's choice.", min=0, max=1024)]
+
+Workers = Annotated[
+    int, Option(help="Processes that share each batch, by Ray Train.", min=1, max=1024)
+]
+
+Seed = Annotated[int, Option(help="Seed of every random draw.", min=0, max=MOST_SEED)]
+
+Teach = Annotated[
+    float,
+    Option(help="With --teachers: their share, the rest is the votes'.", min=0, max=1),
+]
 
 if TYPE_CHECKING:
     from trainer.recipes import Recipe
@@ -21,7 +35,7 @@ def train(
     data: Annotated[
         str, Option(help="Faces: ferplus:training, sheet:, csv:, npz:, folder:LAYOUT:DIR or toy.")
     ] = "ferplus:training",
-    seed: Annotated[int, Option(help="Seed of every random draw.")] = 1,
+    seed: Seed = 1,
     protocol: Annotated[str, Option(help="Votes to labels: ms_majority or no_drop.")] = (
         "ms_majority"
     ),
@@ -31,14 +45,12 @@ def train(
     teachers: Annotated[
         str, Option(help="Learn from other weights too: names or files, comma between.")
     ] = "",
-    teach: Annotated[
-        float, Option(help="With --teachers: their share, the rest is the votes'.", min=0, max=1)
-    ] = 0.5,
+    teach: Teach = 0.5,
     teacher_view: Annotated[
         str, Option(help="What teachers judge: the same image as the student, or its clean twin.")
     ] = "same",
-    threads: Annotated[int, Option(help="CPU threads; 0: torch's choice.")] = 0,
-    workers: Annotated[int, Option(help="Processes that share each batch, by Ray Train.")] = 1,
+    threads: Threads = 0,
+    workers: Workers = 1,
     gpu: Annotated[bool, Option("--gpu", help="Train on a GPU, one for each worker.")] = False,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -58,7 +70,7 @@ def train(
     check_writable(out)
 
     def report(line: dict[str, Any]) -> None:
-        ERRORS.print(" ".join(f"{key} {value}" for key, value in line.items()), highlight=False)
+        ERRORS.print(as_text(line))
 
     if workers > 1:
         from trainer.ray_train import Job, train_on_workers
@@ -73,7 +85,7 @@ def train(
     if as_json:
         print_json(summary)
     else:
-        ERRORS.print(f"wrote {out}: {card.metrics or 'no face was held out to measure it on'}")
+        ERRORS.print(f"wrote {out}: {_measured(card.metrics)}")
 
 
 def _with_teachers(recipe: Recipe, teachers: str, share: float, view: str) -> Recipe:
@@ -81,3 +93,12 @@ def _with_teachers(recipe: Recipe, teachers: str, share: float, view: str) -> Re
 
     how = distil(teachers.split(","), share, view)
     return replace(recipe, distil=how, clean_twin=view == "clean")
+
+
+def _measured(metrics: dict[str, Any]) -> str:
+    """What a card says of the validation cut, on one line."""
+    told = [
+        f"{name}: accuracy {of['accuracy']:.2%}, macro F1 {of['macro_f1']:.3f}, ECE {of['ece']:.3f}"
+        for name, of in metrics.items()
+    ]
+    return "; ".join(told) or "no face was held out to measure it on"

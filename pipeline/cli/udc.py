@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from models.udc.suites import DISPLAYS, SEVERITIES
-from pipeline.cli.output import OUT, print_json, progress_bar, warn
+from pipeline.cli.output import OUT, as_text, print_json, progress_bar, warn
 from pipeline.errors import ConfigError
-from pipeline.frames import Frame
-from pipeline.stages.display import FRAME_FACE_PX, Display, cell_of, open_display
-from pipeline.stages.source.file import VideoSource
-from pipeline.stages.video import VideoWriter
+
+if TYPE_CHECKING:
+    from pipeline.frames import Frame
+    from pipeline.stages.display import Display
 
 
 def udc(
@@ -27,17 +26,19 @@ def udc(
         str, Option(help="t-oled or p-oled. Of a data set, each picture's own is drawn.")
     ] = "",
     severity: Annotated[
-        int | None, Option(help="1 to 5. Of a data set, each picture's own is drawn.")
+        int | None, Option(help="Of a data set, each picture's own is drawn.", min=1, max=5)
     ] = None,
     face_px: Annotated[
-        float, Option(help="Height of the faces in a picture or clip, pixels.")
-    ] = FRAME_FACE_PX,
+        float,
+        Option(help="Height of the faces in a picture or clip, pixels.", min=8, max=8192),
+    ] = 192,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what a camera under a display would have seen: simulated optics and sensor noise.
 
     A data set becomes class folders and a manifest; the same input gives the same pictures.
     """
+    from pipeline.stages.display import open_display
     from trainer.udc_sets import KINDS
 
     if out.exists():
@@ -51,12 +52,14 @@ def udc(
     if as_json:
         print_json(result)
     else:
-        OUT.print(", ".join(f"{key} {value}" for key, value in result.items()), highlight=False)
+        OUT.print(as_text(result))
 
 
 def _data_set(
     source: str, out: Path, panel: str, severity: int | None, quiet: bool
 ) -> dict[str, Any]:
+    from models.udc.suites import DISPLAYS, SEVERITIES
+    from pipeline.stages.display import cell_of
     from trainer.udc_sets import write_set
 
     panels = [panel] if panel else list(DISPLAYS)
@@ -71,36 +74,28 @@ def _data_set(
 
 
 def _pictures(source: str, out: Path, display: Display, quiet: bool) -> dict[str, Any]:
-    from trainer.data.pictures import SUFFIXES
+    from pipeline.stages.source.file import VideoSource
+    from pipeline.stages.still import check_still
 
     with VideoSource(source, "udc", "e0") as clip, progress_bar(quiet) as bar:
+        check_still(out, clip.packets)
         seen = bar.track(map(display.frame, clip), total=clip.frame_count, description=out.name)
-        frames = iter(seen)
-        if out.suffix.lower() in SUFFIXES:
-            count = _write_picture(out, frames)
-        else:
-            count = _write_clip(out, frames, clip.fps)
+        count = _write(out, iter(seen), clip.fps)
     if clip.damage:
         warn("damaged clip", source, clip.damage)
     return {"out": str(out), "frames": count, "display": display.name}
 
 
-def _write_picture(out: Path, frames: Iterator[Frame]) -> int:
-    from trainer.data.pictures import write_picture
+def _write(out: Path, frames: Iterator[Frame], fps: float) -> int:
+    from pipeline.stages.fit import Fit
+    from pipeline.stages.still import open_writer
 
-    picture = next(frames).image
-    if next(frames, None) is not None:
-        raise ConfigError("a clip, not a picture", str(out), "end its name in .mp4, .mov or .mkv")
-    write_picture(out, picture)
-    return 1
-
-
-def _write_clip(out: Path, frames: Iterator[Frame], fps: float) -> int:
     first = next(frames)
-    with VideoWriter(out, first.header.width, first.header.height, fps) as writer:
+    fit = Fit(first.header.width, first.header.height)
+    with open_writer(out, fit.width, fit.height, fps) as writer:
         writer.write(first.image, first.header.pts_s)
         count = 1
         for frame in frames:
-            writer.write(frame.image, frame.header.pts_s)
+            writer.write(fit.frame(frame).image, frame.header.pts_s)
             count += 1
     return count

@@ -10,7 +10,7 @@ from pipeline.bus.relay import Deliver
 from pipeline.config import Settings, resolve
 from pipeline.errors import ConfigError
 from pipeline.records import Mail
-from pipeline.settings import BusSettings, StoreSettings
+from pipeline.service_settings import BusSettings, StoreSettings
 from pipeline.store.engine import open_store
 from pipeline.store.intake import store_mail
 from pipeline.store.writer import StoreWriter

@@ -3,28 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from pipeline.frames import Frame
-from pipeline.records import Event, FaceObserved
+from models.faces import Float32
+from pipeline.frames import Frame, FrameHeader
+from pipeline.records import Event, FaceObserved, TrackUpdated
 from pipeline.stages.annotate import annotate
+from pipeline.stages.cut import Cuts
+from pipeline.stages.fit import Fit
+from pipeline.stages.still import StillWriter, open_writer
 from pipeline.stages.video import VideoWriter
+
+HOLD_S = 0.5
+"""How long a mark stays as it is on frames that are not analysed."""
+FADE_S = 0.3
+"""How long a mark takes to vanish."""
+
+
+@dataclass
+class _Mark:
+    """What was last observed of a track, at `seen_s`; `is_missed`: it was looked for since."""
+
+    observed: FaceObserved
+    seen_s: float
+    is_missed: bool = False
+
+    def box(self, header: FrameHeader) -> Float32:
+        """Its place in a frame, (4,) xyxy pixels."""
+        size = np.array([header.width, header.height] * 2, np.float32)
+        return np.array(self.observed.box, np.float32) * size
+
+    def opacity(self, now_s: float) -> float:
+        """1 while it is certain, 0 once it has vanished."""
+        unsure_s = now_s - self.seen_s - (0 if self.is_missed else HOLD_S)
+        return min(max(1 - unsure_s / FADE_S, 0.0), 1.0)
 
 
 class Film:
     """A context manager that writes every frame it is shown, annotated, at its own media time.
 
-    A frame that was not analysed keeps the marks of the last one that was.
+    Label and chart are those of the record: of one observation, not smoothed. Frames that were not
+    analysed keep the marks of the last one that was, for a while; the mark of a face that was
+    looked for and not found fades. No mark outlives a cut. A frame of another size than the first
+    is fitted into that. The name of a picture's file does for one frame.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
         self._path, self._fps = path, fps
-        self._writer: VideoWriter | None = None
-        self._marks: list[FaceObserved] = []
+        self._writer: VideoWriter | StillWriter | None = None
+        self._fit: Fit | None = None
+        self._marks: dict[int, _Mark] = {}
+        self._cuts = Cuts()
 
     def __enter__(self) -> Self:
         return self
@@ -38,25 +72,40 @@ class Film:
         if self._writer is not None:
             self._writer.__exit__(kind, error, trace)
 
-    def show(self, frame: Frame, events: Sequence[Event]) -> None:
-        """Draw a frame's observations on it and write it."""
+    def show(self, frame: Frame, events: Sequence[Event], analysed: bool = True) -> None:
+        """Draw what the records say of a frame on it, and write it; `analysed`: whether there was
+        anything to be said of it."""
+        self._fit = self._fit or Fit(frame.header.width, frame.header.height)
+        frame, events = self._fit.frame(frame), self._fit.events(events, frame)
         header = frame.header
         if self._writer is None:
-            writer = VideoWriter(self._path, header.width, header.height, self._fps)
+            writer = open_writer(self._path, header.width, header.height, self._fps)
             self._writer = writer.__enter__()
-        if events:
-            self._marks = [event for event in events if isinstance(event, FaceObserved)]
-        marks = self._marks
-        size = np.array([header.width, header.height] * 2, np.float32)
-        boxes = np.array([mark.box for mark in marks], np.float32).reshape(-1, 4) * size
+        self._cuts.update(frame.image)
+        self._update_marks(header, events, analysed)
+        marks = list(self._marks.values())
+        observed = [mark.observed for mark in marks]
         self._writer.write(
             annotate(
                 frame.image,
-                boxes,
-                [mark.track for mark in marks],
-                [mark.smoothed.label for mark in marks],
-                [mark.smoothed.confidence for mark in marks],
-                np.array([mark.probabilities.values() for mark in marks], np.float32),
+                np.array([mark.box(header) for mark in marks], np.float32).reshape(-1, 4),
+                [face.track for face in observed],
+                [face.label for face in observed],
+                [face.confidence for face in observed],
+                np.array([face.probabilities.values() for face in observed], np.float32),
+                [mark.opacity(header.pts_s) for mark in marks],
             ),
             header.pts_s,
         )
+
+    def _update_marks(self, header: FrameHeader, events: Sequence[Event], analysed: bool) -> None:
+        """Those that still hold, and those of this frame, in order of their tracks."""
+        ended = {e.track for e in events if isinstance(e, TrackUpdated) and e.phase == "end"}
+        seen = {e.track: _Mark(e, header.pts_s) for e in events if isinstance(e, FaceObserved)}
+        kept: dict[int, _Mark] = {}
+        for track, mark in self._marks.items():
+            mark.is_missed |= analysed
+            gone = track in ended or self._cuts.is_cut or self._cuts.has_changed(mark.box(header))
+            if mark.opacity(header.pts_s) > 0 and not gone:
+                kept[track] = mark
+        self._marks = dict(sorted((kept | seen).items()))

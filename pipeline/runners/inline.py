@@ -17,12 +17,15 @@ from pipeline.config import Settings
 from pipeline.errors import StageFailed, UndercamError
 from pipeline.frames import CroppedFaces, Frame, Link, Looks
 from pipeline.records import Event
+from pipeline.settings import TrackerSettings
 from pipeline.stages.choose import Choose
 from pipeline.stages.crop import Crop
 from pipeline.stages.observe import Observe, TrackSummary
 from pipeline.stages.pace import Pace
+from pipeline.stages.source.file import VideoSource
 from pipeline.stages.track import Tracker
 from pipeline.stages.watch import Watch
+from pipeline.states import ENDED, STOPPED, state_after
 
 
 class Source(Protocol):
@@ -66,8 +69,8 @@ class Ask(Protocol):
 
 Sink = Callable[[Sequence[Event]], None]
 """Takes the records of a frame, in order, before the next frame is read."""
-Seen = Callable[[Frame, Sequence[Event]], None]
-"""Told of every decoded frame and its records; a frame that was not analysed has none."""
+Seen = Callable[[Frame, Sequence[Event], bool], None]
+"""Told of every decoded frame, its records, and whether it was analysed: else it shows no face."""
 
 
 @dataclass
@@ -92,7 +95,7 @@ def run_camera(
     under_display: bool | None = None,
     clock: Clock = wall_clock,
     display: Callable[[Frame], Frame] | None = None,
-    seen: Seen = lambda frame, events: None,
+    seen: Seen = lambda frame, events, analysed: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> RunSummary:
     """Play a source through all stages until it ends or `stop()` says so.
@@ -106,7 +109,7 @@ def run_camera(
     watch = watch or Watch(source.camera, source.run, clock)
     pace = pace or Pace(settings.source.analyse_fps)
     stages = _Stages(source, detect, classify, settings, clock, under_display)
-    summary, ending = RunSummary(), ""
+    summary, state, ending = RunSummary(), "", ""
     try:
         for frame in source:
             if isinstance(frame, Link):
@@ -117,16 +120,21 @@ def run_camera(
                 events = stages(frame) if is_due else []
                 events += watch.frame(frame.header, is_due, source.shed)
                 sink(events)
-                seen(frame, events)
+                seen(frame, events, is_due)
                 summary.frames += 1
                 summary.analysed += is_due
             if stop():
-                ending = "stopped"
+                state = STOPPED
                 break
-    except UndercamError as error:
-        sink([*stages.finish(), *watch.end(str(error))])
+    except Exception as error:
+        what = (
+            str(error) if isinstance(error, UndercamError) else f"{type(error).__name__}: {error}"
+        )
+        sink([*stages.finish(), *watch.end(what, state_after(error))])
         raise
-    sink([*stages.finish(), *watch.end(ending or source.ending)])
+    if not state:
+        state, ending = (STOPPED, "") if source.ending == STOPPED else (ENDED, source.ending)
+    sink([*stages.finish(), *watch.end(ending, state)])
     summary.tracks, summary.shed = stages.observe.ended, dict(source.shed)
     return summary
 
@@ -144,7 +152,7 @@ class _Stages:
         under_display: bool | None,
     ) -> None:
         self._detect, self._classify = detect, classify
-        self._tracker, self._crop = Tracker(settings.tracker), Crop(settings.crop)
+        self._tracker, self._crop = Tracker(_tracker_of(source, settings)), Crop(settings.crop)
         self._choose = Choose(settings.emotion, under_display)
         self.observe = Observe(
             source.camera, source.run, classify.model, classify.mode, settings.smoother, clock
@@ -157,6 +165,14 @@ class _Stages:
 
     def finish(self) -> list[Event]:
         return self.observe.finish(self._tracker.finish())
+
+
+def _tracker_of(source: Source, settings: Settings) -> TrackerSettings:
+    """In a picture or a clip of a second there is no time to wait until a face is sure to be one:
+    it is a track from its first look on."""
+    if isinstance(source, VideoSource) and source.packets is not None:
+        return settings.tracker.model_copy(update={"birth_s": 0.0})
+    return settings.tracker
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pipeline.backoff import BackOff
 from pipeline.bus.kafka.feed import Batch, KafkaFeed
 from pipeline.bus.kafka.publisher import KafkaPublisher
-from pipeline.errors import ServiceError
-from pipeline.store.intake import write_or_refuse
+from pipeline.errors import RecordRefused, ServiceError
+from pipeline.records import DeadLetter
+from pipeline.store.intake import write_letters, write_or_refuse
 from pipeline.store.writer import StoreWriter
 
 LEAST_S, MOST_S = 0.5, 15.0
@@ -23,8 +24,10 @@ class StoreConsumer:
     """Stores what the feed brings, batch by batch, in this order:
 
     1. the events, in one transaction; 2. to the dead topic, what no one can read and what the
-    database refuses for good; 3. into the dead letters' table, what came from the dead topic;
-    4. the offsets. Whatever fails before the last step is done again, and ids make it one row.
+    database refuses for good; 3. into the dead letters' table, what came from the dead topic, and
+    what the dead topic does not take; 4. the offsets. Whatever fails before the last step is done
+    again, and ids make it one row. No record stops it: `dead` counts the letters, `cut` those of
+    which the database did not take all.
 
     While database or broker is away, `fault` says why; the batch is kept, and so is our place in
     the group.
@@ -39,7 +42,7 @@ class StoreConsumer:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.fault: ServiceError | None = None
-        self.events = self.batches = self.dead = 0
+        self.events = self.batches = self.dead = self.cut = 0
         self._feed = feed
         self._publisher = publisher
         self._writer = writer
@@ -89,10 +92,17 @@ class StoreConsumer:
     def _store(self, batch: Batch) -> None:
         refused = write_or_refuse(self._writer, batch.events)
         letters = [*batch.unreadable, *refused]
-        if letters:
-            self._publisher.send(letters)
-        if batch.dead:
-            self._writer.write_dead_letters(batch.dead)
+        cut = write_letters(self._writer, [*self._undeliverable(letters), *batch.dead])
         self.batches += 1
         self.events += len(batch.events) - len(refused)
         self.dead += len(letters)
+        self.cut += cut
+
+    def _undeliverable(self, letters: list[DeadLetter]) -> list[DeadLetter]:
+        """Sends them to the dead topic; returns those of which it may have nothing."""
+        try:
+            if letters:
+                self._publisher.send(letters)
+        except RecordRefused:
+            return letters
+        return []

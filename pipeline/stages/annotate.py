@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 
 import cv2
@@ -26,6 +27,12 @@ LABEL_TEXT, CHART_TEXT = 0.58, 0.4
 ROW, NAME, BAR, GAP = 15, 70, 64, 6
 """Of the chart, pixels: height of a row, width of the names and of the longest bar, and the gap
 round everything."""
+LINE, DASH = 2.5, 12
+"""Width of a box's line; length of a dash, and of the gap after it."""
+MOST_HIDDEN = 0.1
+"""A chart that would hide more than this share of a face, or be hidden so far, is left out."""
+MOST_OF_ITS_OWN = 0.25
+"""Of its own face a chart may hide more, where that fills the picture."""
 LEAST_UNIT = 0.7
 """Smaller than for a picture of 504 pixels nothing is drawn: nobody could read it."""
 FINE = 4
@@ -40,26 +47,47 @@ def annotate(
     labels: Sequence[str],
     confidences: Sequence[float] | Float32,
     probabilities: Float32,
+    opacities: Sequence[float] | None = None,
 ) -> Picture:
     """A copy of the picture with every face marked, (height, width, 3) uint8 RGB.
 
     `image` likewise; `boxes` (n, 4) float32 xyxy pixels; `labels` of EMOTIONS or `unknown`;
-    `confidences` 0..1; `probabilities` (n, 8) in the order of EMOTIONS. A chart stands on that side
-    of its face where it hides the least of the others, always inside the picture.
+    `confidences` 0..1; `probabilities` (n, 8) in the order of EMOTIONS; `opacities` 0..1, 1 where
+    not given: below that the face was not found in this picture, and its box is dashed. Labels and
+    charts stand where they hide the least, always inside the picture; a chart without room is left
+    out.
     """
     canvas = np.array(image, order="C")
     unit = max(canvas.shape[0] / 720, LEAST_UNIT)
     rectangles = [_rectangle(box) for box in boxes]
-    for rectangle, label in zip(rectangles, labels, strict=True):
-        _outline(canvas, rectangle, rgb(label), unit)
-    taken = list(rectangles)
+    opacities = [1.0] * len(rectangles) if opacities is None else opacities
+    for rectangle, label, opacity in zip(rectangles, labels, opacities, strict=True):
+        with _faint(canvas, opacity):
+            _outline(canvas, rectangle, rgb(label), unit, is_dashed=opacity < 1)
+    plates: list[Rectangle] = []
     for row, rectangle in enumerate(rectangles):
         text = f"#{track_ids[row]} {labels[row]} {confidences[row]:.2f}"
-        taken.append(_label(canvas, rectangle, text, rgb(labels[row]), unit))
-        place = _chart_place(canvas, rectangle, taken, unit)
-        taken.append(place)
-        _chart(canvas, place, probabilities[row], unit)
+        others = rectangles[:row] + rectangles[row + 1 :]
+        with _faint(canvas, opacities[row]):
+            colour = rgb(labels[row])
+            plates.append(_label(canvas, rectangle, others + plates, text, colour, unit))
+    for row, rectangle in enumerate(rectangles):
+        others = rectangles[:row] + rectangles[row + 1 :]
+        place = _chart_place(canvas, rectangle, others + plates, unit)
+        if place:
+            plates.append(place)
+            with _faint(canvas, opacities[row]):
+                _chart(canvas, place, probabilities[row], unit)
     return canvas
+
+
+@contextmanager
+def _faint(canvas: Picture, opacity: float) -> Iterator[None]:
+    """What is drawn in here hides the picture only so far."""
+    before = None if opacity >= 1 else canvas.copy()
+    yield
+    if before is not None:
+        canvas[:] = cv2.addWeighted(canvas, opacity, before, 1 - opacity, 0)
 
 
 def _rectangle(box: Float32) -> Rectangle:
@@ -68,22 +96,42 @@ def _rectangle(box: Float32) -> Rectangle:
 
 
 def _outline(
-    canvas: Picture, rectangle: Rectangle, colour: tuple[int, int, int], unit: float
+    canvas: Picture,
+    rectangle: Rectangle,
+    colour: tuple[int, int, int],
+    unit: float,
+    is_dashed: bool,
 ) -> None:
     x0, y0, x1, y1 = rectangle
-    thick = max(round(2 * unit), 1)
+    thick = round(LINE * unit)
+    dash = round(DASH * unit)
     for line, width in ((INK, thick + 2), (colour, thick)):
-        cv2.rectangle(canvas, (x0, y0), (x1, y1), line, width, cv2.LINE_AA)
+        if not is_dashed:
+            cv2.rectangle(canvas, (x0, y0), (x1, y1), line, width, cv2.LINE_AA)
+            continue
+        for x in range(x0, x1, 2 * dash):
+            for y in (y0, y1):
+                cv2.line(canvas, (x, y), (min(x + dash, x1), y), line, width, cv2.LINE_AA)
+        for y in range(y0, y1, 2 * dash):
+            for x in (x0, x1):
+                cv2.line(canvas, (x, y), (x, min(y + dash, y1)), line, width, cv2.LINE_AA)
 
 
 def _label(
-    canvas: Picture, rectangle: Rectangle, text: str, colour: tuple[int, int, int], unit: float
+    canvas: Picture,
+    rectangle: Rectangle,
+    taken: list[Rectangle],
+    text: str,
+    colour: tuple[int, int, int],
+    unit: float,
 ) -> Rectangle:
-    """Draw the plate above the box, or below the upper edge of the picture; returns its place."""
+    """Draw the plate above the box, or below it where that hides less; returns its place."""
     letters = _letters(text, LABEL_TEXT * unit)
     gap, stripe = round(GAP * unit), round(5 * unit)
     size = (stripe + letters.shape[1] + 2 * gap, letters.shape[0] + gap)
-    place = _inside(canvas, rectangle[0], rectangle[1] - size[1], size)
+    tops = (rectangle[1] - size[1], rectangle[3])
+    places = [_inside(canvas, rectangle[0], top, size) for top in tops]
+    place = min(places, key=lambda place: sum(_shared(place, other) for other in taken))
     _shade(canvas, place)
     x0, y0, _, y1 = place
     cv2.rectangle(canvas, (x0, y0), (x0 + stripe - 1, y1 - 1), colour, cv2.FILLED)
@@ -93,14 +141,24 @@ def _label(
 
 def _chart_place(
     canvas: Picture, rectangle: Rectangle, taken: list[Rectangle], unit: float
-) -> Rectangle:
+) -> Rectangle | None:
     x0, y0, x1, y1 = rectangle
     gap = round(GAP * unit)
     width = round((NAME + BAR) * unit) + 2 * gap
     height = round(ROW * unit) * len(EMOTIONS) + 2 * gap
-    beside = ((x1 + gap, y0), (x0 - gap - width, y0), (x0, y1 + gap))
+    left, right, low = x0 - gap - width, x1 + gap, y1 - height
+    below = ((x0, y1 + gap), (x1 - width, y1 + gap))
+    beside = ((right, y0), (left, y0), *below, (right, low), (left, low))
     places = [_inside(canvas, x, y, (width, height)) for x, y in beside]
-    return min(places, key=lambda place: sum(_shared(place, other) for other in taken))
+    place = min(places, key=lambda place: sum(_shared(place, o) for o in (rectangle, *taken)))
+    is_clear = all(_hides(place, other) <= MOST_HIDDEN for other in taken)
+    return place if is_clear and _hides(place, rectangle) <= MOST_OF_ITS_OWN else None
+
+
+def _hides(a: Rectangle, b: Rectangle) -> float:
+    """The share of the smaller of two rectangles that lies in the other, 0..1."""
+    smaller = min((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (a, b))
+    return _shared(a, b) / smaller if smaller > 0 else 0.0
 
 
 def _chart(canvas: Picture, place: Rectangle, probabilities: Float32, unit: float) -> None:

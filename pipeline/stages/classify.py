@@ -72,17 +72,32 @@ def _check_labels(classifier: EmotionClassifier) -> None:
         )
 
 
+def check_device(settings: EmotionSettings) -> None:
+    """Raise ModelError for a device or a number format that is not there."""
+    try:
+        device = torch.device(settings.device)
+    except RuntimeError as error:
+        remedy = "set emotion.device to cpu, cuda or cuda:N"
+        raise ModelError("not a device", settings.device, remedy) from error
+    if device.type not in ("cpu", "cuda"):
+        raise ModelError("not a device", settings.device, "set emotion.device to cpu or cuda[:N]")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ModelError("no CUDA device", settings.device, "set emotion.device = 'cpu'")
+        if (device.index or 0) >= torch.cuda.device_count():
+            remedy = f"this machine has {torch.cuda.device_count()}: lower its number"
+            raise ModelError("no such CUDA device", settings.device, remedy)
+    elif settings.dtype == "bfloat16" and not bfloat16_lives():
+        where = "emotion.dtype"
+        raise ModelError("bfloat16 ends the process on this processor", where, "set 'float32'")
+
+
 def open_classify(settings: EmotionSettings) -> Classify:
     """The stage by its settings; raises ModelError for weights that cannot serve, and for a device
     or a number format that is not there."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    on_gpu = settings.device.startswith("cuda")
-    if on_gpu and not torch.cuda.is_available():
-        raise ModelError("no CUDA device", settings.device, "set emotion.device = 'cpu'")
-    if settings.dtype == "bfloat16" and not on_gpu and not bfloat16_lives():
-        where = "emotion.dtype"
-        raise ModelError("bfloat16 ends the process on this processor", where, "set 'float32'")
+    check_device(settings)
 
     def opened(weights: str) -> EmotionClassifier:
         dtype: torch.dtype = getattr(torch, settings.dtype)

@@ -76,6 +76,15 @@ class BoxMotion:
             1 - fade**2
         )
 
+    def rescale(self, across: float, down: float) -> None:
+        """Frames are so many times as wide and as high from now on."""
+        factors = np.array([across, down, 1.0, 1.0])
+        self.place = self.place * factors + np.log([1.0, 1.0, across, down])
+        self.velocity = self.velocity * factors
+        self._place_variance = self._place_variance * factors**2
+        self._covariance = self._covariance * factors**2
+        self._velocity_variance = self._velocity_variance * factors**2
+
     def correct(self, measure: Float64) -> None:
         """Take in a box that was found at the present time."""
         innovation = measure - self.place

@@ -10,8 +10,16 @@ import numpy as np
 from models.emotions import EMOTIONS, UNKNOWN
 from models.faces import to_unit
 from pipeline.clock import Clock, wall_clock
+from pipeline.fields import NAME_CHARS, shortened
 from pipeline.frames import FrameHeader, Looks, ScoredBy
-from pipeline.records import Event, FaceObserved, Label, Probabilities, Quality, TrackUpdated
+from pipeline.records import (
+    Event,
+    FaceObserved,
+    Label,
+    Probabilities,
+    Quality,
+    TrackUpdated,
+)
 from pipeline.settings import SmootherSettings
 from pipeline.stages.smooth import Smoother
 
@@ -147,9 +155,9 @@ class Observe:
                 luma=round(float(quality.luma[row]), 4),
                 size_px=round(float(quality.size_px[row]), 1),
             ),
-            model=by.model,
+            model=shortened(by.model, NAME_CHARS),
             mode=by.mode,
-            reason="; ".join(why for why in (by.reason, doubt) if why),
+            reason=shortened("; ".join(why for why in (by.reason, doubt) if why)),
         )
 
     def _updated(self, number: int, track: _Track, phase: str) -> TrackUpdated:

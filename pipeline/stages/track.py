@@ -4,7 +4,8 @@ A face has no id, and is not in the output, until it has been seen for `birth_s`
 confident box. A weak box goes on with a face but never begins one (Zhang et al. 2022, arXiv
 2110.06864). A track ends when its face has not been found for `lost_s`. Only looks prove absence: a
 face that was there in the frame before may be met again after any pause, so that a clip sampled
-once a second has tracks too.
+once a second has tracks too. Of a picture, or a clip too short to wait in, every look counts: there
+`birth_s` is 0 (see `pipeline.runners.inline`).
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Tracker:
         self._tracks: list[_Track] = []
         self._births = 0
         self._now_s = -np.inf
+        self._size: tuple[int, int] | None = None
 
     def update(self, header: FrameHeader, faces: Faces) -> TrackedFaces:
         """The frame's faces that have a track, in order of id and with the detector's boxes; and
@@ -60,6 +62,7 @@ class Tracker:
         Raises ValueError for a frame older than the last one.
         """
         faces = faces[np.lexsort(faces.boxes.T)]
+        self._take_size(header.width, header.height)
         self._pass_time(header.pts_s)
         ended = self._give_up()
         self._continue(faces)
@@ -78,6 +81,13 @@ class Tracker:
         open_ids = tuple(track.id for track in self._tracks if track.id)
         self._tracks = []
         return open_ids
+
+    def _take_size(self, width: int, height: int) -> None:
+        """Faces keep their places in the picture when a stream changes its resolution."""
+        if self._size is not None and self._size != (width, height):
+            for track in self._tracks:
+                track.motion.rescale(width / self._size[0], height / self._size[1])
+        self._size = width, height
 
     def _pass_time(self, now_s: float) -> None:
         if now_s < self._now_s:

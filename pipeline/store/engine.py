@@ -8,7 +8,6 @@ halfway.
 
 from __future__ import annotations
 
-import math
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -21,37 +20,50 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.engine import URL
 
-from pipeline.errors import ConfigError, ServiceError, UndercamError
+from pipeline.errors import ServiceError, UndercamError
+from pipeline.store.address import parsed, postgres_options, sqlite_options
 from pipeline.store.faults import explained, place
+from pipeline.store.sqlite_file import DatabaseFile
 
 _FIRST_START = "run `undercam store` or `undercam run` once: it creates the database"
 _MIGRATION_LOCK = 0x756E646572  # "under": PostgreSQL's advisory locks are named by numbers
+_FILE, _IDENTITY = "database_file", "database_file_identity"
+"""Where an engine on SQLite keeps its DatabaseFile, and a connection which file it opened."""
 _alembic = Lock()  # Alembic keeps the running migration in a module global
 
 
 def open_store(url: str, busy_timeout_s: float = 5.0, read_only: bool = False) -> Engine:
-    """An engine on `sqlite:///FILE` or `postgresql+psycopg://...`, its schema up to date.
+    """An engine on `sqlite:///FILE` or `postgresql://...`, its schema up to date.
 
     A SQLite file and its folder are made where missing. `busy_timeout_s` bounds the wait for a
     lock, and for PostgreSQL to answer. With `read_only` nothing is created, migrated or written.
     Raises ConfigError for a URL that cannot be used; ServiceError for a database that cannot be
     reached, is locked, is none, or whose schema does not fit.
     """
-    target = _parsed(url)
-    if target.get_backend_name() == "sqlite":
-        engine = _sqlite(target, busy_timeout_s, read_only)
-    else:
-        engine = _postgres(target, busy_timeout_s, read_only)
+    engine = _engine(url, busy_timeout_s, read_only)
     try:
-        with explained(target):
+        with explained(engine.url):
             (_require_head if read_only else _migrate)(engine)
     except UndercamError:
         engine.dispose()
         raise
     return engine
+
+
+def schema_of(url: str, busy_timeout_s: float = 5.0) -> tuple[str | None, str | None, str]:
+    """The revision of a database's schema, None where it has no tables; the newest that we know;
+    and where the database is, without user or password. Nothing is written.
+
+    Raises what `open_store` raises with `read_only`, but for a schema that is older.
+    """
+    scripts, engine = _scripts(), _engine(url, busy_timeout_s, read_only=True)
+    try:
+        with explained(engine.url), engine.connect() as connection:
+            return _revision(connection, scripts), scripts.get_current_head(), place(engine.url)
+    finally:
+        engine.dispose()
 
 
 @contextmanager
@@ -69,43 +81,84 @@ def writing(engine: Engine) -> Engine:
     return engine.execution_options(writes=True)
 
 
-def _parsed(url: str) -> URL:
-    usable = "give sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
-    try:
-        target = make_url(url)
-    except (ArgumentError, ValueError):
-        # Its text may hold the password.
-        raise ConfigError("not a database URL", "store.url", usable) from None
-    if "@" in (target.host or ""):
-        raise ConfigError("not a database URL", "store.url", "write @ in a password as %40")
-    match target.get_backend_name():
-        case "sqlite" if target.database and target.database != ":memory:":
-            return target.set(drivername="sqlite")
-        case "postgresql":
-            return target.set(drivername="postgresql+psycopg")
-        case other:
-            raise ConfigError(f"not a database that can be shared: {other}", "store.url", usable)
+@contextmanager
+def storing(engine: Engine) -> Iterator[Connection]:
+    """A transaction whose rows are where others will read them when the block ends.
+
+    Raises ServiceError where the database cannot take them, and where its file was removed or
+    replaced meanwhile: then do all of it again.
+    """
+    renew(engine)
+    file = _file_of(engine)
+    with explained(engine.url), writing(engine).begin() as connection:
+        began_in = connection.info.get(_IDENTITY)
+        yield connection
+    if file and file.identity() != began_in:
+        engine.dispose()
+        remedy = "put it back, or leave it: what was not stored will be sent again"
+        raise ServiceError("database file was removed or replaced", str(file.path), remedy)
+
+
+def renew(engine: Engine) -> bool:
+    """Whether the database is another one than at the last call: its file was replaced, or made
+    anew after it was removed. Then its tables are up to date again.
+
+    Raises ServiceError while the file is gone, and what `open_store` raises of the new one.
+    """
+    file = _file_of(engine)
+    if file is None:
+        return False
+    file.await_return()
+    with explained(engine.url), engine.connect() as connection:
+        is_same = connection.info.get(_IDENTITY) == file.identity()
+    if is_same:
+        return False
+    engine.dispose()
+    with explained(engine.url):
+        _migrate(engine)
+    return True
+
+
+def _file_of(engine: Engine) -> DatabaseFile | None:
+    file: DatabaseFile | None = engine.get_execution_options().get(_FILE)
+    return file
+
+
+def _engine(url: str, busy_timeout_s: float, read_only: bool) -> Engine:
+    target = parsed(url)
+    is_file = target.get_backend_name() == "sqlite"
+    return (_sqlite if is_file else _postgres)(target, busy_timeout_s, read_only)
 
 
 def _sqlite(url: URL, busy_timeout_s: float, read_only: bool) -> Engine:
-    file = Path(url.database or "")
-    if read_only and not file.is_file():
-        raise ServiceError("no such database", str(file), _FIRST_START)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ServiceError(
-            "cannot create the folder", str(file.parent), str(error.strerror)
-        ) from error
-    engine = create_engine(url, connect_args={"timeout": busy_timeout_s}, hide_parameters=True)
+    options = sqlite_options(url, busy_timeout_s)
+    file = DatabaseFile(url.database or "")
+    if read_only and not file.path.is_file():
+        raise ServiceError("no such database", str(url.database), _FIRST_START)
+    if not read_only:
+        file.make()
+    engine = create_engine(
+        url.set(query={}),
+        connect_args=options,
+        hide_parameters=True,
+        execution_options={_FILE: file},
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def connecting(_: Any, __: Any, arguments: list[Any], options: dict[str, Any]) -> None:
+        # SQLite would make a file that was removed meanwhile, open to all and without tables.
+        if not options.get("uri"):
+            arguments[0], options["uri"] = file.address, True
 
     @event.listens_for(engine, "connect")
-    def connected(connection: sqlite3.Connection, _: Any) -> None:
+    def connected(connection: sqlite3.Connection, record: Any) -> None:
         connection.isolation_level = None
         if read_only:
             connection.execute("PRAGMA query_only=ON")
         else:
-            _use_wal(connection, busy_timeout_s)
+            _use_wal(connection, options["timeout"])
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # opens the log
+        record.info[_IDENTITY] = file.identity()
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
@@ -129,24 +182,13 @@ def _use_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
 
 
 def _postgres(url: URL, busy_timeout_s: float, read_only: bool) -> Engine:
-    try:
-        engine = create_engine(
-            url,
-            # A server whose machine died says nothing: ask whether it lives, or wait for hours.
-            connect_args={
-                "connect_timeout": max(2, math.ceil(busy_timeout_s)),
-                "keepalives_idle": 10,
-                "keepalives_interval": 5,
-                "keepalives_count": 3,
-            },
-            pool_pre_ping=True,
-            hide_parameters=True,
-            execution_options={"postgresql_readonly": True} if read_only else {},
-        )
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "PostgreSQL's driver is missing", place(url), "pip install 'undercam[postgres]'"
-        ) from error
+    engine = create_engine(
+        url.difference_update_query(["prepare_threshold"]),
+        connect_args=postgres_options(url, busy_timeout_s),
+        pool_pre_ping=True,
+        hide_parameters=True,
+        execution_options={"postgresql_readonly": True} if read_only else {},
+    )
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:

@@ -13,12 +13,13 @@ from typing import Literal
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, select, update
 
+from pipeline.camera_url import written_fault
 from pipeline.clock import Clock, wall_clock
 from pipeline.errors import ConfigError, ServiceError
-from pipeline.redact import redacted
+from pipeline.redact import may_hold_credential
 from pipeline.settings import CameraSettings
-from pipeline.store.engine import using_store, writing
-from pipeline.store.faults import explained, place, reading
+from pipeline.store.engine import renew, storing, using_store
+from pipeline.store.faults import place, reading
 from pipeline.store.schema import cameras
 from pipeline.store.upserts import put_camera
 
@@ -30,10 +31,7 @@ Origin = Literal["settings", "command"]
 
 def roster(engine: Engine) -> dict[str, CameraSettings]:
     """Every camera on the roster, by name; raises ServiceError when the database cannot answer."""
-    query = select(cameras.c.camera, cameras.c.settings).where(cameras.c.settings.is_not(None))
-    with reading(engine) as connection:
-        rows = connection.execute(query.order_by(cameras.c.camera)).all()
-    return {camera: _parsed(camera, settings, engine) for camera, settings in rows}
+    return {camera: settings for camera, settings, _ in _rows(engine)}
 
 
 class RosterWatch:
@@ -50,6 +48,7 @@ class RosterWatch:
         self._url, self._busy_timeout_s = url, busy_timeout_s
         self._first, self._every_s = first, every_s
         self._found: dict[str, CameraSettings] | ServiceError | None = None
+        self._known: list[tuple[str, CameraSettings, Origin]] = []
         self._stop = Event()
         self._thread = Thread(target=self._main, name="roster", daemon=True)
         self._thread.start()
@@ -69,18 +68,31 @@ class RosterWatch:
         while not self._stop.is_set():
             try:
                 with using_store(self._url, self._busy_timeout_s) as engine:
-                    self._read(engine)
+                    self._watch(engine)
             except ServiceError as error:
                 self._found = error
                 self._stop.wait(self._every_s)
+
+    def _watch(self, engine: Engine) -> None:
+        """From here on the database was open once: one that is removed is not made at once."""
+        while not self._stop.is_set():
+            try:
+                self._read(engine)
+            except ServiceError as error:
+                self._found = error
+            self._stop.wait(self._every_s)
 
     def _read(self, engine: Engine) -> None:
         if self._first is not None:
             seed(engine, self._first)
             self._first = None
-        while not self._stop.is_set():
-            self._found = roster(engine)
-            self._stop.wait(self._every_s)
+        is_new = renew(engine)
+        if is_new and not roster(engine):
+            # Made anew after its file was removed: it must not end every camera.
+            for camera, settings, origin in self._known:
+                enrol(engine, camera, settings, origin)
+        self._known = _rows(engine)
+        self._found = {camera: settings for camera, settings, _ in self._known}
 
 
 def enrol(
@@ -92,10 +104,10 @@ def enrol(
 ) -> None:
     """Put a camera on the roster, or change its settings.
 
-    Raises ConfigError for an address with a credential in it.
+    Raises ConfigError for an address with a credential in it, or that no camera can have.
     """
     check_address(camera, settings)
-    with explained(engine.url), writing(engine).begin() as connection:
+    with storing(engine) as connection:
         put_camera(connection, _row(camera, settings, origin, clock()))
 
 
@@ -106,7 +118,7 @@ def dismiss(engine: Engine, camera: str) -> bool:
         .where(cameras.c.camera == camera, cameras.c.settings.is_not(None))
         .values(settings=None, origin=None)
     )
-    with explained(engine.url), writing(engine).begin() as connection:
+    with storing(engine) as connection:
         return connection.execute(taken).rowcount > 0
 
 
@@ -117,21 +129,33 @@ def seed(engine: Engine, wanted: Mapping[str, CameraSettings], clock: Clock = wa
     """
     for camera, settings in wanted.items():
         check_address(camera, settings)
-    with explained(engine.url), writing(engine).begin() as connection:
+    with storing(engine) as connection:
         _forget(connection, set(wanted))
         for camera, settings in sorted(wanted.items()):
             put_camera(connection, _row(camera, settings, "settings", clock()))
 
 
 def check_address(camera: str, settings: CameraSettings) -> None:
-    """Raise ConfigError when an address shows a user, a password, a token or a key."""
-    if redacted(settings.url) != settings.url:
+    """Raise ConfigError when an address shows, or may show, a user, a password, a token or a key
+    (see `may_hold_credential`), or cannot be read at all, as with an unknown scheme."""
+    where = f"cameras.{camera}.url"
+    fault = written_fault(settings.url)
+    if may_hold_credential(settings.url):
         name = f"{camera.upper().replace('-', '_')}_URL"
-        raise ConfigError(
-            "an address with a credential in it",
-            f"cameras.{camera}.url",
-            f"put the address into the environment as {name} and write url = 'env:{name}'",
-        )
+        remedy = f"put the address into the environment as {name} and write url = 'env:{name}'"
+        if fault:
+            remedy += f"; {fault[1]}"
+        raise ConfigError("an address with a credential in it, or what may be one", where, remedy)
+    if fault:
+        raise ConfigError(fault[0], where, fault[1])
+
+
+def _rows(engine: Engine) -> list[tuple[str, CameraSettings, Origin]]:
+    listed = cameras.c.settings.is_not(None)
+    query = select(cameras.c.camera, cameras.c.settings, cameras.c.origin).where(listed)
+    with reading(engine) as connection:
+        rows = connection.execute(query.order_by(cameras.c.camera)).all()
+    return [(camera, _parsed(camera, said, engine), origin) for camera, said, origin in rows]
 
 
 def _forget(connection: Connection, wanted: set[str]) -> None:

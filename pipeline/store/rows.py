@@ -82,7 +82,7 @@ def status_row(event: CameraStatus, stored_ms: int) -> Row:
         "reason": without_nul(event.reason),
         "fps": event.fps,
         "lag_ms": event.lag_ms,
-        "shed": event.shed,
+        "shed": {without_nul(cause): count for cause, count in event.shed.items()},
         "stored_ms": stored_ms,
     }
 

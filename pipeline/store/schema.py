@@ -57,6 +57,18 @@ cameras = Table(
 """Every camera that was ever heard of; `stored_ms` is when first. Those to be read have settings,
 as JSON, and an origin: who put them there."""
 
+camera_leases = Table(
+    "camera_leases",
+    metadata,
+    _text("camera", primary_key=True),
+    _text("holder"),
+    _text("incarnation"),
+    _integer("heartbeat"),
+    _integer("lease_ms"),
+)
+"""Who reads which camera: the command in words, and its incarnation. Its heartbeat grows while it
+lives; where it has not grown for lease_ms, as whoever looks measures it, the camera is free."""
+
 runs = Table(
     "runs",
     metadata,
@@ -146,6 +158,7 @@ camera_status = Table(
     Column("shed", JSON, nullable=False),
     _integer("stored_ms"),
     Index("camera_status_newest", "camera", "stored_ms", "since_ms", "seq"),
+    Index("camera_status_since", "camera", "since_ms", "stored_ms", "seq"),
 )
 """Every state that a camera told; `shed` maps a cause to a count."""
 

@@ -9,8 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from pipeline.clock import Clock, wall_clock
 from pipeline.records import CameraStatus, DeadLetter, Event, EventsLost, FaceObserved, TrackUpdated
-from pipeline.store.engine import writing
-from pipeline.store.faults import explained
+from pipeline.store.engine import storing
 from pipeline.store.rows import letter_row, loss_row, observation_row, status_row, track_row
 from pipeline.store.schema import camera_status, dead_letters, observations
 from pipeline.store.upserts import (
@@ -48,7 +47,7 @@ class StoreWriter:
     """
 
     def __init__(self, engine: Engine, clock: Clock = wall_clock, batch_rows: int = 500) -> None:
-        self._engine = writing(engine)
+        self._engine = engine
         self._clock = clock
         self._batch_rows = batch_rows
 
@@ -61,13 +60,15 @@ class StoreWriter:
 
     def write_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         """Stores dead letters, each origin once."""
+        if not letters:
+            return
         now = self._clock()
         rows = [letter_row(letter, now) for letter in letters]
-        with explained(self._engine.url), self._engine.begin() as connection:
+        with storing(self._engine) as connection:
             insert_new(connection, dead_letters, {row["origin"]: row for row in rows})
 
     def _write_batch(self, events: Sequence[Event]) -> Written:
-        with explained(self._engine.url), self._engine.begin() as connection:
+        with storing(self._engine) as connection:
             # After the wait for the lock: what the database keeps us waiting is part of the way.
             return self._write_all(connection, events, self._clock())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from models.emotions import EMOTIONS
+from pipeline.clock import wall_clock
 from pipeline.records import (
     CameraStatus,
     DeadLetter,
@@ -25,6 +27,19 @@ from pipeline.records import (
 from pipeline.store.engine import open_store
 from pipeline.store.writer import StoreWriter
 
+QUIETLY = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # Names that are reserved for examples, and known to no DNS, mean this machine.
+    "--host-resolver-rules=MAP *.example.org 127.0.0.1",
+)
+OURS = ("dashboard", "models", "pipeline", "trainer", "streamlit", "plotly", "app", "views")
+"""Names of modules that anybody may have in a folder of their own."""
 NOW = 1_795_003_200_000
 """A Wednesday in November 2026, 12:00:00 UTC."""
 DELAY_MS = 80
@@ -155,7 +170,7 @@ def furnish(house: House, now: int) -> None:
         shed={"newest_wins": 1_840, "stale": 12},
         reason="classifier busy",
     )
-    house.status("lab", "offline", now - 600_000, now - 590_000, reason="<b>no frame</b>", fps=0.0)
+    house.status("lab", "offline", now - 600_000, now - 7_000, reason="<b>no frame</b>", fps=0.0)
     house.status("yard", "online", now - 900_000, now - 400_000)
 
 
@@ -218,3 +233,44 @@ def page(url: str) -> Callable[..., AppTest]:
         return app.run()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A browser."""
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIETLY)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def live_house(
+    tmp_path_factory: pytest.TempPathFactory,
+    house_of: Callable[[str], Any],
+    furnish_house: Callable[[Any, int], None],
+) -> Iterator[Any]:
+    made = house_of(f"sqlite:///{tmp_path_factory.mktemp('pages')}/undercam.db")
+    furnish_house(made, wall_clock())
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def strange_app() -> Callable[[Path], None]:
+    """Fills a folder with modules called as ours, and with settings of another Streamlit app."""
+
+    def fill(folder: Path) -> None:
+        for name in OURS:
+            (folder / name).mkdir()
+            for module in ("__init__", "__main__"):
+                (folder / name / f"{module}.py").write_text("raise SystemExit('not ours')")
+        (folder / "records.py").write_text("raise SystemExit('not ours')")
+        (folder / ".streamlit").mkdir()
+        config = (
+            "[server]\nbaseUrlPath = 'theirs'\nsslCertFile = 'none.pem'\nsslKeyFile = 'none.key'"
+        )
+        (folder / ".streamlit/config.toml").write_text(config)
+
+    return fill

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,6 @@ pytestmark = pytest.mark.needs("chromium")
 PATIENCE_MS = 60_000
 """For a machine that is busy with something else."""
 REFRESH_S = 1.0
-QUIETLY = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 CHART = '[data-testid="stEChartsChart"] svg'
 PAGES = {
     "Cameras": ".uc-table",
@@ -68,31 +58,18 @@ numbers along a chart's axes that of graphics."""
 
 
 @pytest.fixture(scope="session")
-def live_house(
-    tmp_path_factory: pytest.TempPathFactory,
-    house_of: Callable[[str], Any],
-    furnish_house: Callable[[Any, int], None],
-) -> Iterator[Any]:
-    made = house_of(f"sqlite:///{tmp_path_factory.mktemp('pages')}/undercam.db")
-    furnish_house(made, wall_clock())
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="session")
-def address(live_house: Any) -> Iterator[str]:
+def address(
+    live_house: Any, tmp_path_factory: pytest.TempPathFactory, strange_app: Callable[[Path], None]
+) -> Iterator[str]:
+    """The pages, started in a folder with somebody else's modules of the same names as ours."""
+    folder = tmp_path_factory.mktemp("strange")
+    strange_app(folder)
     settings = load(dashboard={"port": 0, "refresh_s": REFRESH_S})
-    with serve(settings, live_house.url) as served:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        served = serve(settings, live_house.url)
+    with served:
         yield served.url
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIETLY)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
 
 from dashboard import app
+from dashboard.times import HOUR_MS
 from pipeline.records import EventsLost
 from pipeline.store.queries.health import LATENCY_ROWS
 
@@ -63,9 +65,9 @@ def test_cameras(page: Page, furnished: Any) -> None:
     assert (
         "hall lagging classifier busy 1 min 1 2 15.0 2.3 s 1,852 newest wins 1,840 stale 12" in text
     )
-    assert "lab offline <b>no frame</b> 10 min 0 0 – – 0 9 min ago" in text
-    assert "film recording – 0 0 – – 0 –" in text
-    assert "yard silent 15 min" in text
+    assert "lab offline <b>no frame</b> 10 min 0 0 – – 0 7 s ago" in text
+    assert "film unknown – 0 0 – – 0 –" in text
+    assert "yard unknown last heard: online 6 min 40 s 0 0 – – 0 6 min ago" in text
 
 
 def test_what_a_camera_says_is_no_markup(page: Page, furnished: Any) -> None:
@@ -95,9 +97,29 @@ def test_choosing_camera_and_window(page: Page, furnished: Any) -> None:
     assert "fear 60.0% 3" in said(shown)
 
 
-def test_a_camera_that_saw_nobody(page: Page, furnished: Any) -> None:
-    text = said(page("expressions", camera="lab"))
-    assert "lab saw no face in this time. Choose a longer window or another camera." in text
+def test_a_camera_that_saw_nobody(page: Page, furnished: Any, now: int) -> None:
+    furnished.status("gate", "online", now - HOUR_MS, now)
+    text = said(page("expressions", camera="gate"))
+    assert "gate saw no face in this time. Choose a longer window or another camera." in text
+
+
+def test_a_camera_that_gave_no_video_saw_not_nobody(page: Page, furnished: Any, now: int) -> None:
+    furnished.status("porch", "refused", now - HOUR_MS, now, reason="wrong user or password")
+    furnished.status("cellar", "online", now - HOUR_MS, now - HOUR_MS)
+    furnished.status("roof", "offline", now - 2 * HOUR_MS, now - 2 * HOUR_MS, reason="stopped")
+    furnished.status("shed", "online", now - 120_000, now)
+    for camera, sentence in {
+        "porch": "porch gave no video in this time. It is refused: wrong user or password.",
+        "roof": "roof gave no video in this time. It is stopped.",
+        "cellar": "Nothing was heard of cellar in this time.",
+        "shed": "shed saw no face while there was video: 2 min of the last 10 min.",
+    }.items():
+        shown = page("expressions", camera=camera)
+        assert sentence in said(shown)
+        assert "saw no face in this time" not in said(shown)
+        assert len(shown.get("echarts_chart")) == 1
+        assert "no video nothing heard events lost" in said(shown)
+        assert sentence in said(page("tracks", only=camera))
 
 
 def test_a_recording_is_shown_whole(page: Page, furnished: Any) -> None:
@@ -128,7 +150,8 @@ def test_a_chosen_track_that_is_gone(page: Page, furnished: Any) -> None:
 
 
 def test_no_face_in_the_window(page: Page, furnished: Any) -> None:
-    assert "No face was seen in this time." in said(page("tracks", only="lab"))
+    text = said(page("tracks", only="lab"))
+    assert "lab gave no video in this time. It is offline: <b>no frame</b>." in text
 
 
 def test_health(page: Page, furnished: Any, now: int) -> None:
@@ -150,6 +173,36 @@ def test_health(page: Page, furnished: Any, now: int) -> None:
     assert re.search(r"rtcp from .* 1 min 2 80 ms 280 ms", text)
     assert f"newest {LATENCY_ROWS:,} rows" in text
     assert "hall 11:58:30 1 min 612 outbox was full" in text
+
+
+@pytest.mark.parametrize("far", [253_402_300_799_999, 2**53 - 1])
+def test_times_that_no_calendar_has(page: Page, furnished: Any, now: int, far: int) -> None:
+    """As rows of earlier versions may hold them: every page is drawn."""
+    furnished.lose(EventsLost(**LOSS | {"since_ms": now - 1, "until_ms": now}))
+    with furnished._engine.execution_options(writes=True).begin() as connection:
+        for change in (
+            "tracks SET ended_ms = :far",
+            "tracks SET started_ms = :far WHERE camera = 'hall'",
+            "observations SET captured_ms = :far WHERE camera = 'film'",
+            "runs SET last_ms = :far",
+            "camera_status SET since_ms = :far",
+            "gaps SET until_ms = :far",
+        ):
+            connection.execute(text(f"UPDATE {change}"), {"far": far})
+    for name in ("cameras", "expressions", "tracks", "health"):
+        assert said(page(name))
+    assert said(page("expressions", camera="film"))
+    for camera in ("hall", "film"):
+        assert said(page("tracks", only=camera, track=f"trk:{camera}:e1:1"))
+
+
+LOSS: dict[str, Any] = {
+    "id": EventsLost.make_id("hall", "e1", 1),
+    "camera": "hall",
+    "run": "e1",
+    "events": 612,
+    "reason": "outbox was full",
+}
 
 
 def test_about(page: Page) -> None:

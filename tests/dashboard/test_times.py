@@ -56,6 +56,17 @@ def test_offset_follows_summer_time() -> None:
     assert offset_ms(NOON, UTC) == 0
 
 
+@pytest.mark.parametrize("name", ["UTC", "Pacific/Kiritimati", "Etc/GMT+12"])
+@pytest.mark.parametrize("ms", [253_402_300_799_999, 2**53, 2**63 - 1, -1, -(2**53), -(2**63)])
+def test_moments_that_no_calendar_has(ms: int, name: str) -> None:
+    """Rows of before such times were refused may hold them, and readers have to live with it."""
+    assert time_of_day(ms, NOON, zone_of(name)) != ""
+    assert abs(offset_ms(ms, zone_of(name))) <= 14 * HOUR
+    assert duration(abs(ms)) != ""
+    assert media_time(ms) != ""
+    assert ago(ms, NOON) != ""
+
+
 @pytest.mark.parametrize("name", [None, "", "Nowhere/Land", "Europe", "../etc/passwd", "\0"])
 def test_an_unknown_zone_is_utc(name: str | None) -> None:
     assert zone_of(name) is UTC

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
 from models.errors import ModelError, UndercamError
+from models.loading import build_network
 from models.weights import CARD_KEY, ModelCard, State, read_card, read_state, restore, save
 from tests.disk import full_disk
 
@@ -133,19 +138,43 @@ def test_no_card(tmp_path: Path) -> None:
     [
         ({"version": 2, "surprise": 1}, "version 2, this code reads 1"),
         ({"version": None}, "version"),
+        ({"x" * 5000: 1}, r"unexpected keyword argument 'x+\.\.\."),
         ({"surprise": 1}, "unexpected keyword argument 'surprise'"),
         ({"crop": None}, "missing 1 required positional argument: 'crop'"),
         ({"labels": None}, "labels"),
-        ({"labels": 5}, "not iterable"),
+        ({"labels": 5}, "labels: no list"),
+        ({"labels": "fear"}, "labels: no list"),
+        ({"labels": ["fear", 5]}, "labels"),
+        ({"labels": ["fear", "a\nb"]}, "labels"),
+        ({"labels": [str(n) for n in range(101)]}, "labels"),
+        ({"name": ["x"]}, "name"),
+        ({"name": "x" * 201}, "name"),
+        ({"git": "a\x1b[31m"}, "git"),
+        ({"metrics": []}, r"metrics \[\]"),
+        ({"recipe": 3}, "recipe 3"),
+        ({"network": 3}, "network 3"),
+        ({"network": {"width": 20_000}}, "network"),
+        ({"network": {"width": 1e9}}, "network"),
+        ({"network": {"widths": [1] * 65}}, "network"),
+        ({"network": {"width": {"a": 1}}}, "network"),
+        ({"input_px": 1e6}, "input_px 1000000.0"),
+        ({"input_px": 1025}, "input_px 1025"),
+        ({"input_px": True}, "input_px True"),
+        ({"input_px": 48.0}, "input_px 48.0"),
+        ({"channels": 1.0}, "channels 1.0"),
+        ({"mean": 10**400}, "more than 64 bits"),
+        ({"std": "1"}, "std '1'"),
+        ({"std": 1e-300}, "std"),
+        ({"metrics": {"a": float("inf")}}, "the number inf"),
         ({"labels": ["fear"]}, r"labels \('fear',\)"),
         ({"labels": ["fear", "fear"]}, "labels"),
         ({"input_px": 0}, "input_px 0"),
-        ({"input_px": "48"}, "not supported"),
+        ({"input_px": "48"}, "input_px '48'"),
         ({"channels": 2}, "channels 2"),
-        ({"mean": float("nan")}, "mean nan"),
+        ({"mean": float("nan")}, "the number nan"),
         ({"std": 0.0}, "std 0.0"),
         ({"temperature": 0.0}, "temperature 0.0"),
-        ({"temperature": float("nan")}, "temperature nan"),
+        ({"temperature": float("nan")}, "the number nan"),
     ],
     ids=str,
 )
@@ -159,6 +188,64 @@ def test_a_card_that_is_none(tmp_path: Path, text: str) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "w", metadata={CARD_KEY: text})
     with pytest.raises(ModelError, match="unreadable card"):
         read_card(tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        '{"version": 1, "metrics": ' + "[" * 40 + "]" * 40 + "}",
+        '"\\ud800"',
+        "9" * 5000,
+        '{"version": "' + "1" * 900_000 + '"}',
+        " " * 1_000_001,
+        "1e999",
+    ],
+    ids=["list", "object", "deep", "surrogate", "digits", "version", "long", "infinite"],
+)
+def test_odd_json(tmp_path: Path, text: str) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "w", metadata={CARD_KEY: text})
+    with pytest.raises(ModelError, match="unreadable card") as refused:
+        read_card(tmp_path / "w")
+    assert len(str(refused.value)) < 500
+    assert str(refused.value).isprintable()
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["resnet18", "lrdif", "square-1.0", 48, 3, 10**400]),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+FIELDS = [field.name for field in dataclasses.fields(ModelCard)]
+
+
+@given(text=JSON.map(json.dumps) | st.text())
+@example(text="[" * 10_000)
+def test_any_text_is_a_card_or_refused(text: str) -> None:
+    with suppress(ValueError, TypeError, KeyError):
+        ModelCard.from_json(text)
+
+
+@given(changes=st.dictionaries(st.sampled_from(FIELDS), JSON, min_size=1, max_size=3))
+def test_any_field_makes_a_card_or_is_refused(changes: dict[str, Any]) -> None:
+    right = {"name": "a", "model": "resnet18", "network": {"width": 4}, "labels": ["a", "b"]}
+    right |= {"input_px": 48, "channels": 1, "mean": 0.5, "std": 0.5, "crop": "c", "version": 1}
+    right |= {"data": "", "data_terms": ""}
+    try:
+        card = ModelCard.from_json(json.dumps(right | changes))
+    except (ValueError, TypeError, KeyError):
+        return
+    assert ModelCard.from_json(card.to_json()) == card
+    with torch.device("meta"), suppress(ModelError):
+        build_network(card)
 
 
 def test_tensors_of_another_network(file: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import BusSettings
+from pipeline.service_settings import BusSettings
 from tests.pipeline.broker import Broker
 from tests.pipeline.store.conftest import free_port, make, postgres_url, server
 

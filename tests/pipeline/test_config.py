@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from pipeline.bounds import bounds_of
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import ConfigError
-from pipeline.settings import Section
+from pipeline.settings import CameraSettings, Section
 
 
 def file(folder: Path, text: str) -> Path:
@@ -56,7 +57,7 @@ def test_cameras_come_from_file_and_environment(
         ("[detector]\ntreshold = 0.5", "unknown key 'detector.treshold'", "'threshold'?"),
         ("[cameras.door]\nulr = ''\nurl = 'a'", "unknown key 'cameras.door.ulr'", "'url'?"),
         ("[store]\nqqq = 1", "unknown key 'store.qqq'", "see undercam.example.toml"),
-        ("[cameras.'Front Door']\nurl = 'a'", "'cameras.Front Door'", "match pattern"),
+        ("[cameras.'Front Door']\nurl = 'a'", "'cameras.Front Door'", "did you mean 'front-door'?"),
         ("[cameras.door]", "'cameras.door.url'", "required"),
         ("[cameras.door]\nurl = ''", "cameras.door.url", "at least 1 character"),
         ("detector = 3", "'detector'", "valid dictionary"),
@@ -65,6 +66,13 @@ def test_cameras_come_from_file_and_environment(
         ("[smoother]\nmemory_s = inf", "'smoother.memory_s'", "finite"),
         ("[smoother]\nmemory_s = nan", "'smoother.memory_s'", "finite"),
         ("[dashboard]\nport = 'x'", "'dashboard.port'", "valid integer"),
+        ("[detector]\nthreads = 1e30", "'detector.threads'", "give ≥ 0, ≤ 1024"),
+        ("[emotion]\nthreads = -1", "'emotion.threads'", "give ≥ 0, ≤ 1024"),
+        ("[source]\nstale_s = 1e300", "'source.stale_s'", "give > 0, ≤ 300"),
+        ("[detector]\nthreshold = -1", "'detector.threshold'", "give ≥ 0, ≤ 1"),
+        ("[metrics]\nport = 70000", "'metrics.port'", "give ≥ 0, ≤ 65535"),
+        ("[cameras.door]\nurl = 'a'\nanalyse_fps = 1e9", "cameras.door.analyse_fps", "≤ 240"),
+        ("[outbox]\nmost_rows = 9223372036854775808", "outbox.most_rows", "≤ 1000000000"),
         ("[store]\nurl = = 1", "not a TOML file", "line 2, column 7"),
         ("[detector]\n[detector]", "not a TOML file", "twice"),
     ],
@@ -140,6 +148,22 @@ def test_every_section_is_closed_and_every_key_described_and_defaulted() -> None
         for key, setting in section.model_fields.items():
             assert setting.description, f"{name}.{key}"
             assert not setting.is_required(), f"{name}.{key}"
+
+
+def test_every_number_has_a_finite_range() -> None:
+    """So that none is an overflow, or all the memory, somewhere further down."""
+    sections = [
+        field.annotation for name, field in Settings.model_fields.items() if name != "cameras"
+    ]
+    for section in [*sections, CameraSettings]:
+        assert isinstance(section, type)
+        assert issubclass(section, Section)
+        for key, field in section.model_json_schema()["properties"].items():
+            for schema in (field, *field.get("anyOf", [])):
+                if schema.get("type") in ("integer", "number"):
+                    bounds = bounds_of(schema)
+                    assert "<" in bounds or "≤" in bounds, f"{section.__name__}.{key}"
+                    assert ">" in bounds or "≥" in bounds, f"{section.__name__}.{key}"
 
 
 def test_a_secret_is_what_its_reference_names(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from models.emotions import EMOTIONS
+from pipeline.fields import LAST_MS, ORIGIN_CHARS, REASON_CHARS, shortened
 from pipeline.records import (
     CAMERA_PATTERN,
     EVENT_TYPES,
@@ -31,10 +33,10 @@ from pipeline.records import (
 )
 
 shares = st.floats(0, 1)
-times = st.integers(0, MOST)
+times = st.integers(0, LAST_MS)
 counts = st.integers(0, MOST)
 cameras = st.from_regex(CAMERA_PATTERN, fullmatch=True)
-runs = st.from_regex(r"^([0-9a-f]{12}|e[0-9]+)$", fullmatch=True)
+runs = st.from_regex(r"^([0-9a-f]{12}|e[0-9]{1,31})$", fullmatch=True)
 mixtures = st.builds(Probabilities, **dict.fromkeys(EMOTIONS, shares))
 fields = {
     "camera": cameras,
@@ -59,7 +61,7 @@ fields = {
     "uncertainty": shares,
     "quality": st.builds(Quality, blur=shares, luma=shares, size_px=st.floats(0, 1e5)),
     "fps": st.floats(0, 1e6),
-    "shed": st.dictionaries(st.text(), counts),
+    "shed": st.dictionaries(st.text(max_size=64), counts, max_size=32),
     "mean": mixtures,
     "probabilities": mixtures,
 }
@@ -188,7 +190,7 @@ def test_good_camera_names_are_kept_as_they_are(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "run", ["", "e", "E1", "e1 ", "e1\n", "0123456789AB", "0123456789abc", "e٣"]
+    "run", ["", "e", "E1", "e1 ", "e1\n", "0123456789AB", "0123456789abc", "e٣", "e" + "1" * 32]
 )
 def test_bad_runs_are_refused(run: str) -> None:
     with pytest.raises(ValidationError):
@@ -205,6 +207,12 @@ def test_bad_runs_are_refused(run: str) -> None:
         {"since_ms": 1.5},
         {"shed": {"stale": -1}},
         {"state": "fine"},
+        {"since_ms": LAST_MS + 1},
+        {"lag_ms": LAST_MS + 1},
+        {"reason": "x" * 1001},
+        {"id": "x" * 161},
+        {"shed": {"x" * 65: 1}},
+        {"shed": {str(n): n for n in range(33)}},
     ],
     ids=str,
 )
@@ -245,3 +253,62 @@ def test_a_number_that_no_database_holds_is_refused() -> None:
     assert a_status(seq=MOST).seq == MOST
     with pytest.raises(ValidationError, match="less than or equal to 9007199254740991"):
         a_status(seq=MOST + 1)
+
+
+@pytest.mark.parametrize("kind", EVENT_TYPES)
+def test_every_string_has_a_greatest_length(kind: type[Event]) -> None:
+    """So says the schema, of each string that is not one of a few."""
+    schema = kind.model_json_schema(by_alias=True)
+
+    def unbounded(place: Any, path: str) -> list[str]:
+        if isinstance(place, list):
+            return [found for one in place for found in unbounded(one, path)]
+        if not isinstance(place, dict):
+            return []
+        closed = {"maxLength", "enum", "const"} & place.keys() or place.get("pattern", "").endswith(
+            "{0,62}$"
+        )
+        here = [path] if place.get("type") == "string" and not closed else []
+        return here + [f for key, one in place.items() for f in unbounded(one, f"{path}/{key}")]
+
+    assert unbounded(schema, "") == []
+
+
+def test_times_end_with_the_year_9999() -> None:
+    assert datetime.fromtimestamp(LAST_MS / 1000, UTC).year == 9999
+    payload = a_status(since_ms=LAST_MS).to_json().encode()
+    assert read_record(payload, "o") == a_status(since_ms=LAST_MS)
+    late = payload.replace(str(LAST_MS).encode(), str(LAST_MS + 1).encode())
+    for broken in (late, payload.replace(str(LAST_MS).encode(), b"-1")):
+        read = read_record(broken, "o")
+        assert isinstance(read, DeadLetter)
+        assert read.reason.startswith("undercam.camera_status/1.since_ms: Input should be ")
+    assert "less than or equal to 253402300799999" in read_record(late, "o").reason  # type: ignore[union-attr]
+
+
+@given(st.text() | st.text(min_size=900, max_size=1200))
+def test_a_shortened_text_fits(text: str) -> None:
+    short = shortened(text)
+    assert a_status(reason=short).reason == short
+    assert len(short) <= REASON_CHARS
+    assert short == text or len(text) > REASON_CHARS
+
+
+def test_half_a_surrogate_pair_is_no_character() -> None:
+    assert a_status(reason=shortened("no file \udcff.mp4")).reason == "no file ?.mp4"
+
+
+def test_dead_letters_are_bounded_and_stay_different() -> None:
+    one, other = (DeadLetter("o" * 3000 + end, "r" * 9000, b"p" * 99) for end in "ab")
+    assert len(one.origin) == len(other.origin) == ORIGIN_CHARS
+    assert one.origin != other.origin
+    assert one == DeadLetter("o" * 3000 + "a", "r" * 9000, b"p" * 99)
+    assert len(one.reason) <= REASON_CHARS
+    assert one.reason.endswith("... (9000 characters)")
+    cut = one.cut(10)
+    assert (cut.origin, cut.payload) == (one.origin, b"p" * 10)
+    assert cut.reason.endswith(" (the first 10 of 99 bytes)")
+    assert len(cut.reason) <= REASON_CHARS
+    assert one.cut(99) is one
+    assert len(one.cut(0).reason) < 120
+    assert one.cut(0).payload == b""

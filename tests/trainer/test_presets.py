@@ -16,7 +16,7 @@ from models.emotions import EMOTIONS
 from models.loading import build_network
 from models.lrdif.network import LRDif
 from models.weights import ModelCard
-from trainer.errors import DataError
+from trainer.errors import OptionError
 from trainer.presets import preset, presets
 from trainer.recipes import PanelDraws
 from trainer.schedule import resolution_at
@@ -145,6 +145,23 @@ def test_lrdif_s_is_of_the_stated_size() -> None:
     assert cost == pytest.approx(0.375, rel=0.04)
 
 
-def test_an_unknown_preset() -> None:
-    with pytest.raises(DataError, match=r"no such preset: resnet18 huge: known are: resnet18 w32,"):
-        preset("resnet18", "huge")
+@pytest.mark.parametrize(
+    ("model", "name", "nearest"),
+    [
+        ("resnet18", "w32-plan", "w32-plain"),
+        ("resnet18", "W36-40-UDC", "w36-40-udc"),
+        ("lrdif", "cpu_udc", "cpu-udc"),
+        ("poster", "gpu", "cpu"),
+    ],
+)
+def test_an_unknown_preset_names_the_nearest(model: str, name: str, nearest: str) -> None:
+    with pytest.raises(OptionError) as raised:
+        preset(model, name)
+    assert f"no such preset: {model} {name}: did you mean {nearest} or " in str(raised.value)
+    assert len(str(raised.value)) < 300
+    assert raised.value.exit_code == 2
+
+
+def test_an_unknown_model() -> None:
+    with pytest.raises(OptionError, match="no such model to train: resnet99: give one of lrdif, "):
+        preset("resnet99", "w32")

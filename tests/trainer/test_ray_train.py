@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,27 @@ from models.loading import load_classifier
 from trainer.errors import DataError
 from trainer.evaluate import correctness, predict
 from trainer.presets import preset
-from trainer.ray_train import Job, _check_room, train_on_workers
+from trainer.ray_train import Job, _check_room, _running, train_on_workers
 from trainer.run import toy_faces
+
+
+def test_ray_lets_in_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    seen: list[tuple[str, int, int]] = []
+
+    def init(address: str, **options: Any) -> None:
+        folder = Path(options["_temp_dir"]).parent
+        token = os.environ["RAY_AUTH_TOKEN"]
+        seen.append((os.environ["RAY_AUTH_MODE"], len(token), stat.S_IMODE(folder.stat().st_mode)))
+        assert address == "local"
+
+    monkeypatch.setattr(ray, "init", init)
+    with _running():
+        pass
+    assert seen == [("token", 64, 0o700)]
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ from models.emotions import (
 )
 from trainer.data.faceset import FaceSet
 from trainer.data.pictures import SUFFIXES, read_picture
-from trainer.errors import DataError
+from trainer.errors import DataError, OptionError
 
 KDEF_TEST_SUBJECTS = 7
 """Of 35 women and of 35 men, the last 7 by name are the test split: no one is on both sides."""
@@ -56,7 +56,7 @@ def listed(layout: str, root: Path, split: str) -> Labelled:
     Raises DataError for an unknown layout or a missing folder; there may be no pictures.
     """
     if layout not in LAYOUTS:
-        raise DataError("no such layout", f"folder:{layout}", f"give one of {', '.join(LAYOUTS)}")
+        raise OptionError("no such layout", f"folder:{layout}", f"give one of {', '.join(LAYOUTS)}")
     if not root.is_dir():
         raise DataError("no such folder", str(root), "give the data set's top folder")
     return sorted(LAYOUTS[layout](root, split))

@@ -24,10 +24,11 @@ from trainer.data.faceset import FaceSet
 from trainer.data.fer2013 import read_csv
 from trainer.data.ferplus import PROTOCOLS, from_votes, validation_cut
 from trainer.data.folders import read_folder
-from trainer.errors import DataError
+from trainer.data.pictures import opened
+from trainer.errors import DataError, OptionError
 
 SPLITS = {"training": "training", "public": "public_test", "cut": "training"}
-TILE_PX, TILES_A_ROW = 48, 340
+TILE_PX, TILES_A_ROW, SPARE_ROWS = 48, 340, 10
 NPZ = "give image (n, h, w) or (n, h, w, 3) uint8 and label (n,) of whole numbers"
 KINDS = "ferplus:, sheet:, csv:, npz: or folder:"
 
@@ -38,7 +39,7 @@ def open_faces(address: str, protocol: str = "ms_majority", split: str = "test")
     Raises DataError: what is missing or wrong, where, and what to give instead.
     """
     if protocol not in PROTOCOLS:
-        raise DataError("no such protocol", protocol, f"give one of {', '.join(PROTOCOLS)}")
+        raise OptionError("no such protocol", protocol, f"give one of {', '.join(PROTOCOLS)}")
     kind, _, place = address.partition(":")
     if kind == "ferplus":
         return _ferplus(place, protocol)
@@ -53,7 +54,7 @@ def open_faces(address: str, protocol: str = "ms_majority", split: str = "test")
     if kind == "folder":
         layout, _, folder = place.partition(":")
         return read_folder(layout, _folder(folder), split)
-    raise DataError("no such kind of data", address, f"start it with {KINDS}")
+    raise OptionError("no such kind of data", address, f"start it with {KINDS}")
 
 
 def _file(name: str) -> Path:
@@ -72,7 +73,7 @@ def _folder(name: str) -> Path:
 
 def _ferplus(split: str, protocol: str) -> FaceSet:
     if split not in SPLITS:
-        raise DataError("no such split", f"ferplus:{split}", f"give one of {', '.join(SPLITS)}")
+        raise OptionError("no such split", f"ferplus:{split}", f"give one of {', '.join(SPLITS)}")
     root = os.environ.get("UNDERCAM_DATA")
     if not root:
         raise DataError(
@@ -88,14 +89,15 @@ def _ferplus(split: str, protocol: str) -> FaceSet:
     if split != "cut":
         return faces
     if protocol != "ms_majority":
-        raise DataError("the cut has faces with a majority", protocol, "give ms_majority")
+        raise OptionError("the cut has faces with a majority", protocol, "give ms_majority")
     return faces[validation_cut(faces)]
 
 
 def _sheet(name: str, picture: Path, labels: Path, protocol: str) -> FaceSet:
     table = _arrays(labels, ("votes", "row"))
-    sheet = cv2.imread(str(picture), cv2.IMREAD_UNCHANGED)
-    if sheet is None or sheet.shape[1] != TILE_PX * TILES_A_ROW or sheet.shape[0] % TILE_PX:
+    may_be_one = _may_be_sheet(picture, len(table["row"]))
+    sheet = cv2.imread(str(picture), cv2.IMREAD_UNCHANGED) if may_be_one else None
+    if sheet is None:
         raise DataError(
             "not a sheet of tiles", str(picture), f"{TILES_A_ROW} tiles of {TILE_PX} px a row"
         )
@@ -110,6 +112,18 @@ def _sheet(name: str, picture: Path, labels: Path, protocol: str) -> FaceSet:
     if len(tiles) < n:
         raise DataError(f"{len(tiles)} tiles for {n} labels", name, "give a matching pair")
     return from_votes(name, tiles[:n], votes, rows, seen, protocol)
+
+
+def _may_be_sheet(picture: Path, tiles: int) -> bool:
+    """By its header. No more is decoded than the labels are for, but for some rows to spare."""
+    try:
+        with opened(picture) as header:
+            width, height = header.size
+    except DataError:
+        return False
+    rows, rest = divmod(height, TILE_PX)
+    most = -(-tiles // TILES_A_ROW) + SPARE_ROWS
+    return width == TILE_PX * TILES_A_ROW and rest == 0 and rows <= most
 
 
 def _npz(path: Path) -> FaceSet:

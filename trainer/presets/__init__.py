@@ -8,7 +8,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
 
-from trainer.errors import DataError
+from trainer.errors import OptionError
 from trainer.recipes import PanelDraws, Recipe
 
 UDC = "-udc"
@@ -29,14 +29,14 @@ def presets() -> dict[tuple[str, str], Recipe]:
 
 
 def preset(model: str, name: str) -> Recipe:
-    """The recipe of a model's preset; raises DataError with the nearest names."""
+    """The recipe of a model's preset; raises OptionError with the nearest names."""
     known = presets()
     if (model, name) in known:
         return known[model, name]
-    models = sorted({model for model, _ in known})
-    if model not in models:
-        raise DataError("no such model", model, f"give one of {', '.join(models)}")
-    names = sorted(preset for of, preset in known if of == model)
-    near = get_close_matches(name, names, n=3, cutoff=0.0)
-    remedy = f"did you mean {' or '.join(near)}? ({len(names)} presets: see trainer/presets)"
-    raise DataError("no such preset", f"{model} {name}", remedy)
+    names = [preset for of, preset in known if of == model]
+    if not names:
+        models = ", ".join(sorted({of for of, _ in known}))
+        raise OptionError("no such model to train", model, f"give one of {models}")
+    near = " or ".join(get_close_matches(name.lower(), names, cutoff=0.0))
+    remedy = f"did you mean {near}? There are {len(names)}: see trainer/presets"
+    raise OptionError("no such preset", f"{model} {name}", remedy)

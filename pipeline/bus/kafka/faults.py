@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from kafka import errors
 
 from pipeline.errors import ConfigError, ServiceError
-from pipeline.settings import BusSettings
+from pipeline.service_settings import BusSettings
 
 _LOGIN = (
     "broker refuses the login",
@@ -62,6 +62,11 @@ _RAISED: dict[type[Exception], tuple[str, str]] = {
     errors.InvalidTopicError: ("not a topic's name", "correct bus.topic_prefix"),
     errors.PolicyViolationError: ("broker's policy forbids the topics", "create them by hand"),
     errors.NotEnoughReplicasError: ("too few copies are in sync", "see to the other brokers"),
+    errors.UnsupportedCodecError: (
+        "records of a topic cannot be unpacked ({1})",
+        "pip install 'undercam[kafka]'",
+    ),
+    errors.CorruptRecordError: ("broker's copy of a topic is damaged", "see to its disk"),
     errors.KafkaStorageError: ("broker's disk fails or is full", "see to it"),
 }
 REBALANCED = (
@@ -120,7 +125,7 @@ def explained(settings: BusSettings, where: str) -> Iterator[None]:
 def _reason(error: errors.KafkaError, settings: BusSettings, begun_s: float) -> tuple[str, str]:
     for kind, reason in _RAISED.items():
         if isinstance(error, kind):
-            return reason[0], reason[1].format(settings)
+            return reason[0].format(settings, error), reason[1].format(settings, error)
     if getattr(error, "retriable", False):
         return trouble(settings, begun_s) or _SILENT
     return next(

@@ -10,12 +10,13 @@ from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 
+from pipeline.bus.kafka.batches import Unreadable, read_whatever_comes
 from pipeline.bus.kafka.faults import REBALANCED, explained, trouble
 from pipeline.bus.kafka.link import DEAD, Link
 from pipeline.closing import Closing
 from pipeline.errors import ServiceError
-from pipeline.records import DeadLetter, Event, read_record
-from pipeline.settings import BusSettings
+from pipeline.records import DeadLetter, Event, Mail, read_record
+from pipeline.service_settings import BusSettings
 
 SESSION_S = 15.0
 """Seconds after which the group gives the partitions of a member that died to others."""
@@ -37,7 +38,8 @@ class KafkaFeed(Closing):
     """Reads the topics from the last commit of the group `bus.group`, at first from their start.
 
     Connects when it is made; raises ServiceError. Only `commit` moves on for good: what was polled
-    and not committed is read again after a restart, by whoever has the partition then.
+    and not committed is read again after a restart, by whoever has the partition then. No record
+    stops it; those of a transaction come when it is committed, and never if it was aborted.
     """
 
     def __init__(self, settings: BusSettings, batch_rows: int = 500) -> None:
@@ -52,10 +54,12 @@ class KafkaFeed(Closing):
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             allow_auto_create_topics=False,
+            isolation_level="read_committed",
             max_poll_records=batch_rows,
             session_timeout_ms=round(SESSION_S * 1000),
             metrics_enabled=False,
         )
+        read_whatever_comes(self._consumer)
         self._consumer.subscribe(self._link.topics)
 
     def poll(self, wait_s: float) -> Batch:
@@ -116,19 +120,21 @@ class KafkaFeed(Closing):
 
     def _sort(self, record: Any, batch: Batch) -> None:
         place = f"{record.topic}/{record.partition}/{record.offset}"
-        payload = record.value or b""
-        if record.topic == self._dead_topic:
-            batch.dead.append(_letter(record, place, payload))
+        read = self._read(record, place)
+        if not isinstance(read, DeadLetter):
+            batch.events.append(read)
+        elif record.topic == self._dead_topic:
+            batch.dead.append(read)
         else:
-            read = read_record(payload, place)
-            if isinstance(read, DeadLetter):
-                batch.unreadable.append(read)
-            else:
-                batch.events.append(read)
+            batch.unreadable.append(read)
         partition = TopicPartition(record.topic, record.partition)
         self._offsets[partition] = OffsetAndMetadata(record.offset + 1, "", -1)
 
-
-def _letter(record: Any, place: str, payload: bytes) -> DeadLetter:
-    told = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
-    return DeadLetter(told.get("origin", place), told.get("reason", "not said"), payload)
+    def _read(self, record: Any, place: str) -> Mail:
+        payload = record.value or b""
+        if isinstance(record.headers, Unreadable):
+            return DeadLetter(place, record.headers.reason, payload)
+        if record.topic != self._dead_topic:
+            return read_record(payload, place)
+        told = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
+        return DeadLetter(told.get("origin", place), told.get("reason", "not said"), payload)

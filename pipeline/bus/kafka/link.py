@@ -12,7 +12,7 @@ from pipeline.bus.kafka.faults import explained, listen
 from pipeline.config import resolve
 from pipeline.errors import ConfigError, ServiceError, UndercamError
 from pipeline.records import CameraStatus, Event, EventsLost, FaceObserved, TrackUpdated
-from pipeline.settings import BusSettings
+from pipeline.service_settings import BusSettings
 
 TOPICS: dict[type[Event], str] = {
     FaceObserved: "observations",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
@@ -11,12 +12,18 @@ from kafka.errors import KafkaError
 from pipeline.bus.kafka.faults import TOO_LARGE, explained
 from pipeline.bus.kafka.link import DEAD, TOPICS, Link
 from pipeline.closing import Closing
-from pipeline.errors import ServiceError
+from pipeline.errors import RecordRefused, ServiceError
 from pipeline.records import DeadLetter, Mail
-from pipeline.settings import BusSettings
+from pipeline.service_settings import BusSettings
 
 CUT_BYTES = 16_384
 """What is kept of a dead letter that no broker takes whole."""
+CUTS = (CUT_BYTES, 1_024, 0)
+"""What is kept of one that is still too large."""
+LEARNT_S = 60.0
+"""Seconds for which a size that was refused is not tried again."""
+LEAST_BYTES = 32_768
+"""A broker that takes so much takes every record, and CUT_BYTES of a dead letter."""
 
 
 class _Message(NamedTuple):
@@ -25,18 +32,26 @@ class _Message(NamedTuple):
     key: bytes
     headers: list[tuple[str, bytes]]
 
+    @property
+    def size(self) -> int:
+        told = sum(len(name) + len(text) for name, text in self.headers)
+        return len(self.value) + len(self.key) + told
+
 
 class KafkaPublisher(Closing):
     """Sends records to the topics of `bus.topic_prefix`, a camera's always in order.
 
     It connects with the first `send`, or with `open`, and anew after any fault: what was under way
-    then may arrive twice. A record that is too large for the brokers becomes a dead letter.
+    then may arrive twice. A record that is too large for the brokers (`oversized` counts) becomes a
+    dead letter; of one that is too large itself (`cut`), they get what they take.
     """
 
-    def __init__(self, settings: BusSettings) -> None:
-        self.oversized = 0
+    def __init__(self, settings: BusSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self.oversized = self.cut = 0
         self._link = Link(settings)
+        self._clock = clock
         self._producer: Any = None
+        self._limits: dict[str, tuple[int, float]] = {}
 
     def open(self) -> None:
         """Connect and see to the topics, unless that is done; raises ServiceError."""
@@ -48,7 +63,9 @@ class KafkaPublisher(Closing):
                 enable_idempotence=True,
                 allow_auto_create_topics=False,
                 batch_size=65_536,
-                linger_ms=20,
+                linger_ms=5,
+                # What is under way beside a refused record is given up with it, and sent again.
+                max_in_flight_requests_per_connection=1,
                 max_block_ms=self._link.timeout_ms,
                 delivery_timeout_ms=self._link.timeout_ms + 1000,
                 metrics_enabled=False,
@@ -57,23 +74,14 @@ class KafkaPublisher(Closing):
     def send(self, mail: Sequence[Mail]) -> None:
         """Returns when all of it is acknowledged by all brokers in sync (acks=all).
 
-        Raises ServiceError when that is not known: send all of it again.
+        Raises ServiceError when that is not known: send all of it again. It is a RecordRefused
+        where all is acknowledged but dead letters of which the brokers take nothing at all.
         """
-        self.open()
-        try:
-            with explained(self._link.settings, self._link.where):
-                self._produce([self._message(one) for one in mail])
-            return
-        except ServiceError as fault:
-            self.close()
-            if not isinstance(fault.__cause__, TOO_LARGE):
-                raise
-        half = len(mail) // 2
-        if half:
-            self.send(mail[:half])
-            self.send(mail[half:])
-        else:
-            self._send_cut(mail[0])
+        in_vain = self._send(mail)
+        if in_vain:
+            what = f"brokers take nothing of {in_vain} dead letters"
+            remedy = f"raise message.max.bytes, of the topic too, to {LEAST_BYTES} or more"
+            raise RecordRefused(what, self._link.where, remedy)
 
     def close(self) -> None:
         """Let go of the brokers."""
@@ -85,13 +93,64 @@ class KafkaPublisher(Closing):
                 # Its `close` gives up on what is under way before it ends its own thread.
                 producer._sender.force_close()
 
-    def _produce(self, messages: Sequence[_Message]) -> None:
-        sent = [self._producer.send(**message._asdict()) for message in messages]
+    def _send(self, mail: Sequence[Mail]) -> int:
+        """Returns the number of dead letters of which nothing is taken."""
+        left = self._untaken(mail)
+        if left and len(mail) == 1:
+            return self._send_less(mail[0])
+        half = (len(left) + 1) // 2
+        return sum(self._send(part) for part in (left[:half], left[half:]) if part)
+
+    def _send_less(self, mail: Mail) -> int:
+        """Sends one that is too large as a dead letter, cut where it must be."""
+        if not isinstance(mail, DeadLetter):
+            self.oversized += 1
+            size = len(mail.to_json().encode())
+            return self._send([DeadLetter.of(mail, f"too large for Kafka: {size} bytes")])
+        self.cut += 1
+        # Even where the payload is short: what is cut last is the reason.
+        return 0 if any(not self._untaken([mail.cut(most)]) for most in CUTS) else 1
+
+    def _untaken(self, mail: Sequence[Mail]) -> list[Mail]:
+        """Sends; returns what is too large, and what was given up because of it, in order."""
+        self.open()
         # The client gives a record up after delivery_timeout_ms, and notices with a request's end.
         patience_s = 3 * self._link.timeout_ms / 1000
-        self._producer.flush(patience_s)
-        for future in sent:
-            future.get(timeout=patience_s)
+        left = []
+        is_alive = True
+        try:
+            with explained(self._link.settings, self._link.where):
+                sent = [(one, self._begun(self._message(one))) for one in mail]
+                for one, future in sent:
+                    # Not `flush`: it fails where a batch was refused and goes on in parts.
+                    if future is None:
+                        left.append(one)
+                    elif not _is_taken(future, patience_s):
+                        left.append(one)
+                        is_alive = False
+        except ServiceError:
+            self.close()
+            raise
+        if not is_alive:
+            # For the client a refused record is the end: it gives up all that comes after.
+            self.close()
+            if len(mail) == 1:
+                self._learn(self._message(mail[0]))
+        return left
+
+    def _begun(self, message: _Message) -> Any:
+        """What will tell how the sending of it ends; None when it is known to be too large."""
+        limit, until_s = self._limits.get(message.topic, (0, 0.0))
+        if self._clock() < until_s and message.size >= limit:
+            return None
+        try:
+            return self._producer.send(**message._asdict())
+        except TOO_LARGE:
+            return None
+
+    def _learn(self, message: _Message) -> None:
+        """So much was refused: it costs a connection, and more of the same may follow."""
+        self._limits[message.topic] = (message.size, self._clock() + LEARNT_S)
 
     def _message(self, mail: Mail) -> _Message:
         if isinstance(mail, DeadLetter):
@@ -102,15 +161,12 @@ class KafkaPublisher(Closing):
         topic = self._link.topic(TOPICS[type(mail)])
         return _Message(topic, mail.to_json().encode(), mail.camera.encode(), headers)
 
-    def _send_cut(self, mail: Mail) -> None:
-        """One record that is too large: it goes on as a dead letter, cut where it has to be."""
-        if not isinstance(mail, DeadLetter):
-            self.oversized += 1
-            size = len(mail.to_json().encode())
-            return self.send([DeadLetter.of(mail, f"too large for Kafka: {size} bytes")])
-        size = len(mail.payload)
-        if size <= CUT_BYTES:
-            remedy = f"raise message.max.bytes above {2 * CUT_BYTES}"
-            raise ServiceError("brokers take no record of this size", self._link.where, remedy)
-        reason = f"{mail.reason} (the first {CUT_BYTES} of {size} bytes)"
-        self.send([DeadLetter(mail.origin, reason, mail.payload[:CUT_BYTES])])
+
+def _is_taken(future: Any, patience_s: float) -> bool:
+    if future is None:
+        return False
+    try:
+        future.get(timeout=patience_s)
+    except TOO_LARGE:
+        return False
+    return True

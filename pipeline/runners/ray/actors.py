@@ -16,7 +16,7 @@ from pipeline.frames import Choice, ScoredBy
 from pipeline.metrics import CameraMetrics, Families
 from pipeline.runners.ray.ask import RemoteAsk
 from pipeline.runners.ray.job import Job
-from pipeline.runners.stream.lease import Heard, Lease
+from pipeline.runners.stream.lease import Heard, Lease, Report
 from pipeline.runners.stream.relaying import Relaying, RelayReport
 from pipeline.runners.stream.worker import CameraWorker
 
@@ -64,7 +64,8 @@ class CamerasActor:
 
         def ask_for(lease: Lease, metrics: CameraMetrics) -> RemoteAsk:
             patient = lease.settings.play == "once"
-            return RemoteAsk(pools, lease.camera, patient, settings.pool, metrics)
+            start_s = settings.cluster.start_s
+            return RemoteAsk(pools, lease.camera, patient, settings.pool, metrics, start_s)
 
         self._worker = CameraWorker(settings, ask_for, job.folders)
 
@@ -72,9 +73,9 @@ class CamerasActor:
         """See CameraWorker."""
         return self._worker.renew(birth, leases)
 
-    def close(self) -> None:
-        """Stop all cameras; what they said last is in their outboxes then."""
-        self._worker.close()
+    def close(self) -> list[Report]:
+        """Stop all cameras; what they said last is in their outboxes then, or said here."""
+        return self._worker.close()
 
     def families(self) -> Families:
         """What was counted so far."""

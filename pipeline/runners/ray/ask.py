@@ -19,10 +19,8 @@ from models.scores import EmotionScores
 from pipeline.errors import PoolFull, ServiceError
 from pipeline.frames import CroppedFaces, Looks, ScoredBy
 from pipeline.metrics import CameraMetrics
-from pipeline.settings import PoolSettings
+from pipeline.service_settings import PoolSettings
 
-START_S = 60.0
-"""A pool that begins loads its weights first."""
 AGAIN_S = 0.05
 
 
@@ -40,12 +38,14 @@ class RemoteAsk:
         patient: bool,
         settings: PoolSettings,
         metrics: CameraMetrics,
+        start_s: float,
     ) -> None:
+        """A pool that begins loads its weights first, and may take `start_s` for it."""
         self._pools = pools
         self._handles: dict[str, ActorHandle] = {}
         self._turn = zlib.crc32(camera.encode())
-        self._patience_s = START_S if patient else settings.timeout_s
-        self._patient = patient
+        self._patience_s = start_s if patient else settings.timeout_s
+        self._patient, self._start_s = patient, start_s
         self._seconds = metrics.stage_seconds.labels("classify")
         self._unanswered = metrics.unanswered.labels(camera)
 
@@ -84,7 +84,7 @@ class RemoteAsk:
 
     @cached_property
     def _by(self) -> dict[str, ScoredBy]:
-        return self._asked("by", START_S)
+        return self._asked("by", self._start_s)
 
     def _asked(self, method: str, patience_s: float, *arguments: Any) -> Any:
         until = time.monotonic() + patience_s

@@ -13,15 +13,21 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from pipeline.errors import ServiceError, UndercamError
 from pipeline.runners.ray.actors import LASTING, SUPERVISOR, start_pool
+from pipeline.runners.ray.beginning import Beginning
 from pipeline.runners.ray.causes import cause_of
 from pipeline.runners.ray.engine import engine
+from pipeline.runners.ray.environment import LOCAL
 from pipeline.runners.ray.job import Job
 from pipeline.runners.ray.supervising import SupervisorOf
+from pipeline.runners.ray.vitals import Vitals
 from pipeline.runners.stream.state import State
 
-START_S, GONE_S, DRAIN_S = 120.0, 30.0, 10.0
-"""A pool may take so long to load its weights; a supervisor so long to come back; outboxes so long
-to be emptied at the end."""
+GONE_S, ANSWER_S = 30.0, 1.5
+"""A supervisor may take so long to come back, and to answer while it is there."""
+CLOSE_S, STOP_S, END_S = 4.5, 6.5, 5.0
+"""Cameras may take so long to close; they and the emptying of the outboxes together; and the actors
+on a cluster to end. A service manager that asks for an end waits ten seconds, and what was appended
+to an outbox by then is not lost: the next run delivers it."""
 ATTENDED_S = 5.0
 """A supervisor that nobody asked for so long has lost the command that began it."""
 TOLD_S = 1.5
@@ -31,18 +37,21 @@ TOLD_S = 1.5
 class Running:
     """What runs, by its supervisor."""
 
-    def __init__(self, supervisor: ActorHandle) -> None:
-        self._supervisor = supervisor
+    def __init__(self, supervisor: ActorHandle, vitals: Vitals) -> None:
+        self._supervisor, self._vitals = supervisor, vitals
         self.last = State()
         self._heard_s = time.monotonic()
 
     def state(self) -> State:
         """How everything fares; the last that was heard while the supervisor comes back.
 
-        Raises ServiceError when it does not.
+        Raises ServiceError when it does not, or when Ray has lost a part.
         """
+        if part := self._vitals.gone():
+            remedy = "start again: what waits in the outboxes is delivered then"
+            raise ServiceError("Ray has ended", part, remedy)
         try:
-            self.last = ray.get(self._supervisor.state.remote(), timeout=2.0)
+            self.last = ray.get(self._supervisor.state.remote(), timeout=ANSWER_S)
             self._heard_s = time.monotonic()
         except (GetTimeoutError, RayError) as error:
             if time.monotonic() - self._heard_s > GONE_S:
@@ -53,10 +62,13 @@ class Running:
         return self.last
 
     def close(self) -> None:
-        """Stop all cameras, and wait a little until bus or store has what they said last."""
-        with suppress(GetTimeoutError, RayError):
-            ray.get(self._supervisor.close.remote(), timeout=GONE_S)
-            until_s = time.monotonic() + DRAIN_S
+        """Stop all cameras, and wait a little until bus or store has what they said last.
+
+        Actors reach each other without Ray's other parts, so this is tried without them too.
+        """
+        until_s = time.monotonic() + STOP_S
+        with suppress(GetTimeoutError, RayError, ServiceError):
+            ray.get(self._supervisor.close.remote(), timeout=CLOSE_S)
             time.sleep(TOLD_S)
             while time.monotonic() < until_s and self._drains():
                 time.sleep(0.1)
@@ -67,38 +79,42 @@ class Running:
 
 
 @contextmanager
-def running(job: Job) -> Iterator[Running]:
+def running(job: Job, beginning: Beginning) -> Iterator[Running]:
     """Ray, pool, supervisor and all that it starts; at the end of the block all of it ends.
 
     What a command that was killed left behind on the cluster is taken up, or ended where its
     settings were others. Raises ServiceError where there is no Ray, or a command at work there;
-    ModelError for weights that cannot serve, before any camera is read.
+    ModelError for weights that cannot serve, before any camera is read; StopRequested.
     """
     cluster = job.settings.cluster
-    with engine(cluster.address, cluster.namespace):
-        _clear(job)
-        with ExitStack() as stack:
-            stack.callback(_end)
-            _begin_pool(job)
-            options = SupervisorOf.options(name=SUPERVISOR, num_cpus=0, **LASTING)
-            supervisor = options.remote(job)
-            _begun(supervisor.state.remote(), "the supervisor")
-            all_of_it = Running(supervisor)
-            stack.callback(all_of_it.close)
-            yield all_of_it
+    with ExitStack() as stack:
+        joined = engine(cluster.address, cluster.namespace, beginning, cluster.gone_s)
+        vitals = stack.enter_context(joined)
+        if cluster.address != LOCAL:
+            _clear(job, vitals)
+            stack.callback(_end, vitals)
+        for name, pool in start_pool(job).items():
+            # Weights are tried once before anything relies on them.
+            _begin(pool.by.remote(), f"the emotion pool's {name}", beginning)
+        options = SupervisorOf.options(name=SUPERVISOR, num_cpus=0, **LASTING)
+        supervisor = options.remote(job)
+        all_of_it = Running(supervisor, vitals)
+        _begin(supervisor.state.remote(), "the supervisor", beginning)
+        stack.callback(all_of_it.close)
+        yield all_of_it
 
 
-def _clear(job: Job) -> None:
+def _clear(job: Job, vitals: Vitals) -> None:
     """Two jobs under the same names would take each other's actors for their own."""
     try:
         supervisor = ray.get_actor(SUPERVISOR)
         other = _left_behind(supervisor, job)
     except (ValueError, GetTimeoutError, RayError):  # nobody of that name, or nobody in there
-        _end()
+        _end(vitals)
         return
     if not job.is_like(other):
-        Running(supervisor).close()
-        _end()
+        Running(supervisor, vitals).close()
+        _end(vitals)
 
 
 def _left_behind(supervisor: ActorHandle, job: Job) -> Job:
@@ -117,16 +133,10 @@ def _left_behind(supervisor: ActorHandle, job: Job) -> Job:
     )
 
 
-def _begin_pool(job: Job) -> None:
-    """Weights are tried once before anything relies on them."""
-    for name, pool in start_pool(job).items():
-        _begun(pool.by.remote(), f"the emotion pool's {name}")
-
-
-def _begun(answer: ray.ObjectRef[Any], who: str) -> None:
+def _begin(answer: ray.ObjectRef[Any], who: str, beginning: Beginning) -> None:
     """Wait for an actor's first answer; raises what kept it from beginning."""
     try:
-        ray.get(answer, timeout=START_S)
+        beginning.answer(answer, who)
     except (RayError, GetTimeoutError) as error:
         cause = cause_of(error)
         if isinstance(cause, UndercamError):
@@ -135,10 +145,13 @@ def _begun(answer: ray.ObjectRef[Any], who: str) -> None:
         raise ServiceError(f"{who} does not start", "Ray", reason) from error
 
 
-def _end() -> None:
+def _end(vitals: Vitals) -> None:
     """Named actors outlive their cluster's visitors: end ours, until their names are free."""
-    until_s = time.monotonic() + GONE_S
-    while (names := ray.util.list_named_actors()) and time.monotonic() < until_s:
+    until_s = time.monotonic() + END_S
+    while not vitals.gone() and time.monotonic() < until_s:
+        names = ray.util.list_named_actors()
+        if not names:
+            return
         for name in names:
             with suppress(ValueError):
                 ray.kill(ray.get_actor(name))

@@ -25,9 +25,10 @@ from pipeline.runners.ray.job import Job
 from pipeline.runners.stream.relaying import RelayReport
 from pipeline.runners.stream.state import State
 from pipeline.runners.stream.supervisor import Supervisor
+from pipeline.store.leases import LeaseKeeper
 from pipeline.store.roster import RosterWatch
 
-STEP_S, ANSWER_S, CLOSE_S = 0.5, 1.0, 15.0
+STEP_S, ANSWER_S, CLOSE_S = 0.5, 1.0, 4.0
 
 
 class SupervisorActor:
@@ -45,7 +46,13 @@ class SupervisorActor:
         first = None if job.is_seeded else settings.cameras
         url, busy_s = resolve(settings.store.url), settings.store.busy_timeout_s
         watch = RosterWatch(url, busy_s, first)
-        self._supervisor = Supervisor(settings.workers, watch, self._fleet, first)
+        # So long that camera processes which nobody renews any more have ended themselves.
+        lease_s = 2 * settings.workers.lease_s
+        self._keeper = LeaseKeeper(url, busy_s, job.holder, lease_s)
+        self._supervisor = Supervisor(
+            *(settings.workers, watch, self._fleet, first, self._keeper),
+            start_s=settings.cluster.start_s,
+        )
         self._state = State(self._supervisor.reports())
         self._metrics_url = self._serve_metrics()
         self._stepping = threading.Lock()
@@ -65,25 +72,29 @@ class SupervisorActor:
         """Stop all cameras, for good; what they said last is in their outboxes then."""
         with self._stepping:
             self._is_closed = True
-        closing = [handle.close.remote() for handle in self._fleet.handles.values()]
-        if closing:
-            ray.wait(closing, num_returns=len(closing), timeout=CLOSE_S)
+        closing = {n: handle.close.remote() for n, handle in self._fleet.handles.items()}
+        for reports in answers(closing, CLOSE_S).values():
+            self._supervisor.note_ends(reports)
+        self._keeper.close()
+        with self._stepping:
+            self._step()
 
     def _main(self) -> None:
         try:
             while True:
-                with self._stepping:
-                    self._step()
+                self._step()
                 time.sleep(STEP_S)
         except Exception:  # noqa: BLE001 - this process begins anew rather than standing still
             traceback.print_exc(file=sys.stderr)
             os._exit(1)
 
     def _step(self) -> None:
+        # Waits for ever on a Ray without its head; cameras are closed meanwhile all the same.
         self._start_relays()
         deaths = self._supervisor.deaths
-        if not self._is_closed:
-            self._supervisor.step()
+        with self._stepping:
+            if not self._is_closed:
+                self._supervisor.step()
         self._metrics.deaths.inc(self._supervisor.deaths - deaths)
         self._state = State(
             self._supervisor.reports(),
@@ -91,6 +102,7 @@ class SupervisorActor:
             self._supervisor.trouble,
             self._metrics_url,
             self._supervisor.deaths,
+            self._supervisor.close_errors,
         )
 
     def _start_relays(self) -> None:
@@ -133,12 +145,12 @@ class SupervisorActor:
         ).items()
 
 
-def answers(asked: Mapping[str, ray.ObjectRef[Any]]) -> dict[str, Any]:
+def answers(asked: Mapping[str, ray.ObjectRef[Any]], most_s: float = ANSWER_S) -> dict[str, Any]:
     """What actors answer in time, by name; one that died or is late is left out."""
     names = {ref: name for name, ref in asked.items()}
     if not names:
         return {}
-    ready, _ = ray.wait(list(names), num_returns=len(names), timeout=ANSWER_S)
+    ready, _ = ray.wait(list(names), num_returns=len(names), timeout=most_s)
     found: dict[str, Any] = {}
     for ref in ready:
         try:

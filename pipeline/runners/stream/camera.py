@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from threading import Event as Flag
 from threading import Thread
 
 from models.detectors.base import Picture
 from models.faces import Faces
-from pipeline.bus.outbox import Outbox
+from pipeline.bus.outbox import EventsNotWritten, Outbox
 from pipeline.clock import Clock, wall_clock
 from pipeline.config import Settings
 from pipeline.errors import UndercamError
 from pipeline.frames import Frame
-from pipeline.metrics import STATES, CameraMetrics, Tally
+from pipeline.metrics import CameraMetrics, Tally
 from pipeline.records import CameraStatus, Event, FaceObserved
+from pipeline.redact import redacted
 from pipeline.runners.inline import Ask, run_camera
-from pipeline.runners.stream.lease import CONNECTING, ENDED, FAILED, STOPPED, Lease, Report
+from pipeline.runners.stream.lease import Lease, Report
 from pipeline.runners.stream.sources import Opened, open_source
 from pipeline.stages.detect import Detect
 from pipeline.stages.watch import Watch
+from pipeline.states import (
+    AT_REST,
+    CONNECTING,
+    ENDED,
+    FAILED,
+    OF_A_RUN,
+    QUARANTINED,
+    READ,
+    STOPPED,
+    from_record,
+    state_after,
+)
 
 ROOM_S = 0.1
 """How often a camera that loses nothing looks whether its outbox has room again."""
@@ -47,8 +60,11 @@ class CameraRun:
         self._parts, self._ask = parts, ask
         self._settings = settings_for(lease, parts.settings)
         self._stop = Flag()
+        self._is_closed = self._has_told = False
+        self._state, self._since_ms = "", 0
         self._now(CONNECTING, "")
         self._trouble, self._waiting, self._analysed = "", 0, 0
+        self._close_error = ""
         self._tally = Tally()
         self.renew()
         self._thread = Thread(target=self._main, name=f"camera {lease.camera}", daemon=True)
@@ -73,23 +89,32 @@ class CameraRun:
 
     def report(self) -> Report:
         """How the run fares."""
-        return Report(self.lease, self._state, self._reason, self._trouble, self._waiting)
+        return Report(
+            self.lease,
+            self._state,
+            self._reason,
+            self._trouble,
+            self._waiting,
+            self._since_ms,
+            self._is_closed,
+            self._close_error,
+        )
 
     def _main(self) -> None:
         try:
             self._play()
-        except UndercamError as error:
+        except EventsNotWritten as error:
+            self._close_error = str(error)
             self._now(FAILED, str(error))
+        except UndercamError as error:
+            self._fail(state_after(error), str(error))
         except Exception as error:  # noqa: BLE001 - a camera that ends in silence looks as if it ran
-            self._now(FAILED, f"nobody foresaw this: {type(error).__name__}: {error}")
+            said = redacted(f"{type(error).__name__}: {error}")
+            self._fail(FAILED, f"nobody foresaw this: {said}")
 
     def _play(self) -> None:
         _ = self._ask.model  # a live camera is not called before somebody can say what it shows
-        try:
-            opened = open_source(self.lease, self._settings, self._parts.clock)
-        except UndercamError as error:
-            self._refuse(str(error))
-            raise
+        opened = open_source(self.lease, self._settings, self._parts.clock)
         source = opened.source
         with closing(source), self._outbox_of(source.run, opened.is_live) as outbox:
             self._run(opened, outbox)
@@ -103,7 +128,15 @@ class CameraRun:
         source, clock, metrics = opened.source, self._parts.clock, self._parts.metrics
         under_display = self.lease.settings.under_display
         look = self._parts.detect.for_camera(under_display)
-        watch = Watch(source.camera, source.run, clock)
+        watch = Watch(
+            source.camera,
+            source.run,
+            clock,
+            before=self.lease.before,
+            # A file that is read again tells anew how it stands, in the run of its bytes.
+            by_day=True,
+            first_seq=0 if source.run == self.lease.run else self.lease.epoch,
+        )
 
         def sink(events: Sequence[Event]) -> None:
             outbox.append(events)
@@ -119,12 +152,12 @@ class CameraRun:
             self._analysed += 1
             return faces
 
-        def seen(frame: Frame, events: Sequence[Event]) -> None:
+        def seen(frame: Frame, events: Sequence[Event], analysed: bool) -> None:
             late_s = max(clock() - frame.header.captured_ms, 0) / 1000
             metrics.lag.labels(source.camera).set(late_s if opened.is_live else 0)
 
         if self.lease.quarantined:
-            sink([watch.tell("quarantined", "its process died twice; it has one of its own now")])
+            sink([watch.tell(QUARANTINED, "its process died twice; it has one of its own now")])
         run_camera(
             source,
             detect,
@@ -146,25 +179,43 @@ class CameraRun:
         outbox = self._settings.outbox
         return Outbox(outbox.folder, self.lease.camera, run, outbox.most_rows, sheds=is_live)
 
-    def _refuse(self, reason: str) -> None:
-        """Tell why a camera cannot be read at all, in the run of its lease."""
-        with self._outbox_of(self.lease.run, True) as outbox:
-            status = Watch(self.lease.camera, self.lease.run, self._parts.clock)
-            outbox.append([status.tell("refused", reason)])
+    def _fail(self, state: str, reason: str) -> None:
+        """The run is over; where it told nothing yet, that is told in the run of its lease."""
+        since_ms = None
+        if not self._has_told:
+            watch = Watch(
+                self.lease.camera, self.lease.run, self._parts.clock, before=self.lease.before
+            )
+            status = watch.tell(state, reason)
+            since_ms = status.since_ms
+            with suppress(UndercamError, OSError), self._outbox_of(self.lease.run, True) as outbox:
+                outbox.append([status])
+        self._is_closed = True
+        self._now(state, reason, since_ms)
 
-    def _now(self, state: str, reason: str) -> None:
+    def _now(self, state: str, reason: str, since_ms: int | None = None) -> None:
+        if state != self._state:
+            self._since_ms = self._parts.clock() if since_ms is None else since_ms
         self._state, self._reason = state, reason
-        for name in STATES:
-            self._parts.metrics.state.labels(self.lease.camera, name).set(name == state)
+        metrics, camera = self._parts.metrics, self.lease.camera
+        for name in OF_A_RUN:
+            metrics.state.labels(camera, name).set(name == state)
+        if state not in READ:
+            metrics.lag.labels(camera).set(0)
 
     def _count(self, opened: Opened, events: Sequence[Event]) -> None:
         for event in events:
             if isinstance(event, CameraStatus):
-                self._now(event.state, event.reason)
+                self._has_told = True
+                state, reason = from_record(event.state, event.run, event.reason)
+                # How it ended is said when it has let go of everything.
+                if state not in (*AT_REST, FAILED):
+                    self._now(state, reason, event.since_ms)
         source, metrics, camera = opened.source, self._parts.metrics, self.lease.camera
         looks = sum(isinstance(event, FaceObserved) for event in events)
         metrics.looks.labels(camera).inc(looks)
         counts = opened.counts()
+        self._tally.bring(metrics.received.labels(camera), counts.received)
         self._tally.bring(metrics.decoded.labels(camera), counts.decoded)
         self._tally.bring(metrics.analysed.labels(camera), self._analysed)
         self._tally.bring(metrics.undue.labels(camera), counts.undue)

@@ -5,20 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.settings import CameraSettings
-
-CONNECTING, ENDED, FAILED, STOPPED = "connecting", "ended", "failed", "stopped"
-"""Nothing is known of it yet; a file was read to its end; a stage or a source raised; told to, or
-nobody renewed the lease."""
+from pipeline.states import FAILED, STOPPED, Standing
 
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to read a camera, for a few seconds at a time; `epoch` is never given twice."""
+    """The right to read a camera, for a few seconds at a time; `epoch` is never given twice.
+
+    `before` is how the camera stood when it was given, where it is tried again.
+    """
 
     camera: str
     epoch: int
     settings: CameraSettings
     quarantined: bool = False
+    before: Standing | None = None
 
     @property
     def run(self) -> str:
@@ -30,8 +31,10 @@ class Lease:
 class Report:
     """How a lease fares.
 
-    `state` as in camera_status, or one of the above; `trouble` is what its outbox suffers from.
-    Both sentences are "" as long as all is well. `waiting` counts the events in the outbox.
+    `state` is one of `pipeline.states`, held since `since_ms`; `trouble` is what its outbox suffers
+    from, and `close_error` what was lost when it was closed. All three sentences are "" as long as
+    all is well. `waiting` counts the events in the outbox; `is_closed`: the run is over, though the
+    state alone does not say so.
     """
 
     lease: Lease
@@ -39,6 +42,14 @@ class Report:
     reason: str = ""
     trouble: str = ""
     waiting: int = 0
+    since_ms: int = 0
+    is_closed: bool = False
+    close_error: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has let go of its camera, and another one is to try."""
+        return self.is_closed or self.state in (FAILED, STOPPED)
 
 
 @dataclass(frozen=True)

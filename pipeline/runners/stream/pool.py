@@ -20,7 +20,7 @@ from models.crops import Crops, check_crops
 from models.scores import EmotionScores
 from pipeline.errors import PoolFull
 from pipeline.metrics import PoolMetrics
-from pipeline.settings import PoolSettings
+from pipeline.service_settings import PoolSettings
 
 
 class Scorer(Protocol):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.clock import Clock, wall_clock
-from pipeline.config import Settings, resolve
+from pipeline.config import Settings
 from pipeline.frames import Counts
+from pipeline.references import resolve_camera
 from pipeline.runners.inline import Source
 from pipeline.runners.stream.lease import Lease
 from pipeline.stages.pace import Pace
@@ -47,21 +48,26 @@ def open_source(lease: Lease, settings: Settings, clock: Clock = wall_clock) -> 
     """The source of a leased camera; `settings` are those in force for it.
 
     A stream connects by itself, whenever it can. Raises InputError for a file or a webcam that
-    cannot be read, ConfigError for a reference that leads nowhere.
+    cannot be read, ConfigError for a reference that leads to no live camera's address, or that a
+    camera may not use.
     """
-    url, camera, run = resolve(lease.settings.url), lease.camera, lease.run
+    written = {camera.url for camera in settings.cameras.values()}
+    url = resolve_camera(lease.settings.url, settings.source, written)
+    camera, run = lease.camera, lease.run
     fps = settings.source.analyse_fps
-    pace = Pace(fps)
+    pace, limit = Pace(fps), settings.source.frame_limit
 
     match kind_of(url), lease.settings.play:
         case "file", "once":
             run = run_id(url, settings.of_looks(lease.settings.under_display))
-            return _opened(VideoSource(url, camera, run, clock=clock), pace, is_live=False)
+            video = VideoSource(url, camera, run, clock=clock, limit=limit)
+            return _opened(video, pace, is_live=False)
         case "file", _:
-            looped = LoopedFile(url, camera, run, fps, clock=clock)
+            looped = LoopedFile(url, camera, run, fps, clock=clock, limit=limit)
             return Opened(looped, Pace(0), looped.counts, is_live=True)
         case "webcam", _:
-            return _opened(VideoSource(url, camera, run, clock=clock), pace, is_live=True)
+            video = VideoSource(url, camera, run, clock=clock, limit=limit)
+            return _opened(video, pace, is_live=True)
         case _:
             live = LiveSource(url, camera, run, settings.source, fps, clock=clock)
             return Opened(live, Pace(0), live.counts, is_live=True)

@@ -12,10 +12,11 @@ from pipeline.runners.stream.relaying import RelayReport
 @dataclass(frozen=True)
 class State:
     """How cameras and relays fare, by name; what keeps the roster from being read; where the
-    numbers are, and how often a camera process died."""
+    numbers are, and how often a camera process died; what was lost when outboxes were closed."""
 
     cameras: Mapping[str, Report] = field(default_factory=dict)
     relays: Mapping[str, RelayReport] = field(default_factory=dict)
     trouble: str = ""
     metrics_url: str = ""
     deaths: int = 0
+    close_errors: tuple[str, ...] = ()

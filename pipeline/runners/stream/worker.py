@@ -14,7 +14,7 @@ from pipeline.config import Settings
 from pipeline.metrics import CameraMetrics
 from pipeline.runners.inline import Ask
 from pipeline.runners.stream.camera import CameraRun, Parts
-from pipeline.runners.stream.lease import Heard, Lease
+from pipeline.runners.stream.lease import Heard, Lease, Report
 from pipeline.settings import DetectorSettings
 from pipeline.stages.detect import Detect, open_detect
 
@@ -50,14 +50,19 @@ class CameraWorker:
     def renew(self, birth: str, leases: Sequence[Lease]) -> Heard:
         """These leases and no others: begin what is new, stop what is missing, renew the rest.
 
-        Reports every lease that is held, those under way to their end too. A lease whose run has
-        ended is held, and not begun again, for as long as it is renewed. Leases that were meant for
-        this process in an earlier life, as `birth` tells, change nothing: a run that died with it
-        must not begin twice.
+        Reports every lease that is held, those under way to their end too, and once more when they
+        are there. A lease whose run has ended is held, and not begun again, for as long as it is
+        renewed. Leases that were meant for this process in an earlier life, as `birth` tells,
+        change nothing: a run that died with it must not begin twice.
         """
         if birth == self.birth:
             self._obey(leases)
-        return Heard(self.birth, [run.report() for run in self._runs.values()])
+        ended = {lease for lease, run in self._runs.items() if not run.is_alive}
+        reports = [run.report() for run in self._runs.values()]
+        if birth == self.birth:
+            for lease in ended - set(leases):
+                del self._runs[lease]
+        return Heard(self.birth, reports)
 
     def _obey(self, leases: Sequence[Lease]) -> None:
         for lease in leases:
@@ -68,16 +73,16 @@ class CameraWorker:
                 self._runs[lease] = CameraRun(lease, self._parts, ask)
         for lease in self._runs.keys() - set(leases):
             self._runs[lease].stop()
-            if not self._runs[lease].is_alive:
-                del self._runs[lease]
 
-    def close(self) -> None:
-        """Stop all runs and wait until they have let go."""
+    def close(self) -> list[Report]:
+        """Stop all runs and wait until they have let go; returns how each has ended."""
         for run in self._runs.values():
             run.stop()
         for run in self._runs.values():
             run.join()
+        reports = [run.report() for run in self._runs.values()]
         self._runs.clear()
+        return reports
 
     def _held(self) -> list[CameraRun]:
         return [run for run in self._runs.values() if run.is_alive]

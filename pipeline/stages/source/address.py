@@ -1,57 +1,87 @@
-"""Which local file or device an address means, and why it may not be read."""
+"""Which local file or device an address means, and why it may not be read.
+
+What an address means by its text alone stands in `pipeline.camera_url`.
+"""
 
 from __future__ import annotations
 
+import errno
+import grp
 import hashlib
-import re
+import os
 import stat
+from collections.abc import Mapping
 from io import BufferedReader
 from pathlib import Path
-from typing import Literal
-from urllib.parse import unquote
+from urllib.parse import SplitResult, unquote, urlsplit
 
+from pipeline.camera_url import SCHEME, kind_of, url_fault, webcam_device
 from pipeline.errors import InputError
 from pipeline.redact import redacted
 
-_WEBCAM = re.compile(r"webcam:(\d+)|(/dev/video\d+)")
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+__all__ = [
+    "check_webcam",
+    "kind_of",
+    "live_address",
+    "local_path",
+    "open_local",
+    "run_id",
+    "webcam_device",
+]
+
+CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
+"""Files that Docker and Podman leave in a container."""
 
 
-Kind = Literal["file", "webcam", "stream", "listen"]
-_STREAMS = ("rtsp", "rtsps", "http", "https")
+def live_address(url: str) -> SplitResult:
+    """The parts of a live camera's address; raises InputError for any other, and for one whose
+    user or password holds characters that end it too early."""
+    if fault := url_fault(url):
+        raise InputError(fault[0], redacted(url), fault[1])
+    return urlsplit(url)
 
 
-def kind_of(url: str) -> Kind:
-    """What an address means: a file, a webcam, a camera that is called, or one that calls us.
-
-    Raises InputError for a scheme that is none of ours.
-
-    >>> kind_of("rtsp://10.0.0.7/live"), kind_of("listen://0.0.0.0:8554/door"), kind_of("clip.mp4")
-    ('stream', 'listen', 'file')
-    """
-    scheme = _SCHEME.match(url)
-    match scheme and scheme[1].lower():
-        case None:
-            return "webcam" if webcam_device(url) else "file"
-        case "file":
-            return "file"
-        case "listen":
-            return "listen"
-        case name if name in _STREAMS:
-            return "stream"
-        case name:
-            remedy = "give rtsp(s)://, http(s)://, listen://HOST:PORT/NAME, a file or webcam:N"
-            raise InputError(f"cannot read from {name}://", redacted(url), remedy)
+def check_webcam(device: str) -> None:
+    """Raise InputError, with the remedy, for a device that is missing, or that we may not use."""
+    try:
+        os.close(os.open(device, os.O_RDWR | os.O_NONBLOCK))
+    except OSError as error:
+        raise _no_webcam(device, error) from error
 
 
-def webcam_device(url: str) -> str | None:
-    """The device of `webcam:N` or `/dev/videoN`; None for any other address.
+def _no_webcam(device: str, error: OSError) -> InputError:
+    if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+        if is_container():
+            remedy = f"start the container with --device {device}"
+            return InputError("the container has no such webcam", device, remedy)
+        there = ", ".join(sorted(map(str, Path(device).parent.glob("video*")))) or "none"
+        return InputError("no such webcam", device, f"plug it in; there is: {there}")
+    if error.errno == errno.EPERM and is_container():
+        remedy = f"start it with --device {device}, which also lets it in"
+        return InputError("the container may not use the webcam", device, remedy)
+    if isinstance(error, PermissionError):
+        group = _group_of(device)
+        remedy = f"join the group `{group}` (usermod -aG {group} USER) and log in again"
+        if is_container():
+            remedy = f"start the container with --group-add {group}"
+        return InputError("no permission to use the webcam", device, remedy)
+    remedy = "close other programs that use it, or plug it in again"
+    return InputError(f"the webcam cannot be used ({error.strerror})", device, remedy)
 
-    >>> webcam_device("webcam:0")
-    '/dev/video0'
-    """
-    match = _WEBCAM.fullmatch(url)
-    return match and (match[2] or f"/dev/video{match[1]}")
+
+def is_container(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process seems to run in a container."""
+    named = {"container", "KUBERNETES_SERVICE_HOST"} & environment.keys()
+    return bool(named) or any(map(os.path.exists, CONTAINER_MARKS))
+
+
+def _group_of(device: str) -> str:
+    """The group that a device belongs to; `video`, as everywhere, where that is no help."""
+    try:
+        group = grp.getgrgid(os.stat(device).st_gid).gr_name
+    except (OSError, KeyError):
+        return "video"
+    return "video" if group == "root" else group
 
 
 def local_path(url: str) -> Path:
@@ -59,7 +89,7 @@ def local_path(url: str) -> Path:
 
     Raises InputError for every other scheme.
     """
-    scheme = _SCHEME.match(url)
+    scheme = SCHEME.match(url)
     if scheme is None:
         return Path(url)
     if scheme[1].lower() != "file":

@@ -9,10 +9,10 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 import av
 from av.container import InputContainer
@@ -21,22 +21,25 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.closing import Closing
-from pipeline.errors import InputError
-from pipeline.redact import redacted
 from pipeline.settings import SourceSettings
-from pipeline.stages.source.address import kind_of
+from pipeline.stages.source.decoder import Decoder, GiveUp
+from pipeline.stages.source.frame_decoder import FrameTooLarge, decoder_options
 from pipeline.stages.source.line import Line
 from pipeline.stages.source.lost import (
     HUNG_UP,
     NO_VIDEO,
     NOT_DECODED,
+    TOO_MUCH,
     UNKNOWN_HOST,
     Lost,
     broken,
+    frame_too_large,
     not_called,
     not_heard,
     silent,
 )
+from pipeline.stages.source.meter import Meter
+from pipeline.stages.source.shot import Shot
 from pipeline.stages.source.trust import check_tls, trust_options
 
 PROBE_BYTES = 32_000
@@ -69,46 +72,49 @@ _SCHEMES = {
 }
 
 
-@dataclass(frozen=True)
-class Shot:
-    """A decoded picture; `stamp_s`, seconds of the camera's media time, and `camera_ms`, UTC by the
-    camera's own clock, where they are known."""
-
-    picture: VideoFrame
-    stamp_s: float | None
-    camera_ms: float | None = None
-
-
 class Connection(Closing):
     """A context manager that connects; `shots` then gives the pictures. Both raise Lost.
 
-    `url`: `rtsp(s)://` and `http(s)://` call the camera; `listen://HOST:PORT/NAME` waits until one
-    camera calls and pushes RTSP, whatever name it gives. Raises InputError for any other.
+    `address`: `rtsp(s)://` and `http(s)://` call the camera; `listen://HOST:PORT/NAME` waits until
+    one camera calls and pushes RTSP, whatever name it gives. `http_format`: FFmpeg's name of what
+    HTTP brings, where it cannot find it out.
     """
 
     def __init__(
-        self, url: str, settings: SourceSettings, now: Callable[[], float] = time.monotonic
+        self,
+        address: SplitResult,
+        settings: SourceSettings,
+        give_up: GiveUp = lambda cause, pictures: None,
+        now: Callable[[], float] = time.monotonic,
+        http_format: str = "",
     ) -> None:
-        self._address = _address(url)
+        self._http_format = http_format
+        self._address = address
         self._scheme = _SCHEMES[self._address.scheme]
         self._port = self._address.port or self._scheme.port
-        self._settings, self._now = settings, now
+        self._settings, self._give_up, self._now = settings, give_up, now
         self._line: Line | None = None
-        self._camera_ahead_ms: float | None = None
 
     def __enter__(self) -> Self:
         self._line = self._new_line()
-        self._container = self._open()
-        self._line.opened()
+        self._meter = Meter(self._line)
         try:
-            self._stream = _video_stream(self._container)
-        except Lost:
-            self._container.close()
+            self._container = self._open()
+            self._line.opened()
+            try:
+                self._stream = _video_stream(self._container)
+                self._decoder = Decoder(self._stream, self._give_up, self._settings.frame_limit)
+            except (Lost, FrameTooLarge) as error:
+                self._container.close()
+                raise error if isinstance(error, Lost) else frame_too_large(str(error)) from None
+        except BaseException:
+            self._meter.stop()
             raise
         return self
 
     def close(self) -> None:
         """Hang up."""
+        self._meter.stop()
         self._container.close()
 
     def hang_up(self) -> None:
@@ -116,48 +122,63 @@ class Connection(Closing):
         if self._line:
             self._line.cut()
 
-    def shots(self) -> Iterator[Shot]:
+    def shots(self) -> Generator[Shot]:
         """The pictures as they come, until the connection is lost."""
+        try:
+            yield from self._shots()
+        except Lost:
+            for picture, camera_ms in self._decoder.flush():
+                yield self._shot(picture, camera_ms)
+            raise
+        finally:
+            self._decoder.end("stopped")
+
+    def _shots(self) -> Iterator[Shot]:
         due_s = self._now() + self._settings.open_s
         for packet in self._packets():
-            for picture in _decoded(packet):
+            for picture, camera_ms in self._decoded(packet):
                 due_s = self._now() + self._settings.open_s
-                yield self._shot(picture)
+                yield self._shot(picture, camera_ms)
             if self._now() > due_s:
                 raise Lost("refused", NOT_DECODED)
-        raise Lost("offline", HUNG_UP)
+        raise Lost("refused", TOO_MUCH) if self._meter.is_over else Lost("offline", HUNG_UP)
+
+    def _decoded(self, packet: Packet[Any]) -> Iterator[tuple[VideoFrame, float | None]]:
+        try:
+            yield from self._decoder.decode(packet, self._camera_ms(packet))
+        except FrameTooLarge as error:
+            raise frame_too_large(str(error)) from None
 
     def _packets(self) -> Iterator[Packet[Any]]:
         asked_s = self._now()
         try:
             for packet in self._container.demux():
+                is_video = packet.stream is self._stream
+                self._meter.packet()
                 # When FFmpeg has waited in vain it first gives what its parser still held.
                 if self._now() - asked_s >= self._settings.read_s:
+                    self._give_up("stale", int(is_video and packet.size > 0))
                     raise Lost("offline", silent(self._settings.read_s))
                 # Sound is read as well, and left, so that it alone keeps no camera online.
-                if packet.stream is self._stream:
-                    self._learn_clock(packet)
+                if is_video:
                     yield packet
                     asked_s = self._now()
         except av.FFmpegError as error:
+            if self._meter.is_over:
+                raise Lost("refused", TOO_MUCH) from None
             raise broken(error, self._settings.read_s) from None
 
-    def _learn_clock(self, packet: Packet[Any]) -> None:
-        """From an RTSP packet whose time the camera's RTCP reports tell, UTC microseconds."""
+    def _camera_ms(self, packet: Packet[Any]) -> float | None:
+        """What the camera's RTCP reports tell of an RTSP packet's time."""
         if self._scheme.format != "rtsp" or not packet.has_sidedata("prft"):
-            return
-        if packet.pts is not None and packet.time_base:
-            told = bytes(packet.get_sidedata("prft"))
-            camera_us = int.from_bytes(told[:8], sys.byteorder, signed=True)
-            self._camera_ahead_ms = camera_us / 1000 - float(packet.pts * packet.time_base) * 1000
+            return None
+        told = bytes(packet.get_sidedata("prft"))
+        return int.from_bytes(told[:8], sys.byteorder, signed=True) / 1000
 
-    def _shot(self, picture: VideoFrame) -> Shot:
+    def _shot(self, picture: VideoFrame, camera_ms: float | None) -> Shot:
         if self._container.format.flags & NO_STAMPS:
             return Shot(picture, self._now())
-        stamp_s = picture.time
-        if stamp_s is None or self._camera_ahead_ms is None:
-            return Shot(picture, stamp_s)
-        return Shot(picture, stamp_s, stamp_s * 1000 + self._camera_ahead_ms)
+        return Shot(picture, picture.time, camera_ms)
 
     def _new_line(self) -> Line:
         if self._address.scheme == "listen":
@@ -175,6 +196,7 @@ class Connection(Closing):
             "probesize": str(PROBE_BYTES),
             # FFmpeg's own limit, microseconds: the other one, below, does not hold for good-byes.
             "timeout": str(round(2e6 * max(open_s, read_s))),
+            **decoder_options(self._settings.frame_limit),
             **self._scheme.options,
             **(trust_options(self._settings) if "tls" in self._scheme.protocols else {}),
         }
@@ -185,29 +207,20 @@ class Connection(Closing):
             return av.open(
                 address.geturl(),
                 "r",
-                format=self._scheme.format,
+                format=self._scheme.format or self._http_format or None,
                 options=options,
                 metadata_errors="replace",
                 timeout=(open_s, read_s),
             )
         except av.FFmpegError as error:
+            if self._meter.is_over:
+                raise Lost("refused", TOO_MUCH) from None
             if listens:
                 raise not_heard(error) from None
             after_s, is_http = self._now() - began_s, self._scheme.format is None
             if self._address.scheme in ("rtsps", "https"):
                 check_tls(str(self._address.hostname), self._port, self._settings)
             raise not_called(error, after_s, open_s, is_http) from None
-
-
-def _address(url: str) -> SplitResult:
-    remedy = "write SCHEME://USER:PASSWORD@HOST:PORT/PATH, odd characters as % codes"
-    try:
-        address = urlsplit(url)
-        if kind_of(url) in ("stream", "listen") and address.hostname and address.port != 0:
-            return address
-    except ValueError as error:
-        raise InputError("not an address", redacted(url), remedy) from error
-    raise InputError("not the address of a live camera", redacted(url), remedy)
 
 
 def _video_stream(container: InputContainer) -> VideoStream:
@@ -218,10 +231,3 @@ def _video_stream(container: InputContainer) -> VideoStream:
         raise Lost("refused", NOT_DECODED)
     stream.thread_count = 1
     return stream
-
-
-def _decoded(packet: Packet[Any]) -> list[VideoFrame]:
-    try:
-        return [picture for picture in packet.decode() if isinstance(picture, VideoFrame)]
-    except av.FFmpegError:
-        return []

@@ -13,25 +13,29 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from models.frame_size import DEFAULT_LIMIT, FrameLimit
 from pipeline.clock import Clock, wall_clock
 from pipeline.closing import Closing
 from pipeline.errors import InputError
 from pipeline.frames import Frame, FrameHeader
 from pipeline.redact import redacted
-from pipeline.stages.source.address import open_local, webcam_device
-from pipeline.stages.source.media_time import MediaTime
+from pipeline.stages.source.address import check_webcam, open_local, webcam_device
+from pipeline.stages.source.damage import Damage, Span
+from pipeline.stages.source.frame_decoder import FrameDecoder, FrameTooLarge, decoder_options
+from pipeline.stages.source.media_time import DecodeOrder, MediaTime
+from pipeline.stages.source.packets import PacketReader
 from pipeline.stages.source.picture import ToRgb
 
 DEFAULT_FPS = 25.0
 """Assumed where a file does not tell its rate."""
-SHORT_S, SHORT_SHARE = 1.0, 0.05
-"""A file whose pictures end earlier than it says, by more than both, is called damaged: the lengths
-of sound and pictures, which many files state as one, differ by less."""
+ONLY_DECODE_ORDER = {"avi"}
+"""Formats that store no time of showing: what FFmpeg makes of it is wrong with B frames."""
+
+NOT_DECODED, CONVERT = "not one picture could be decoded", "copy it again, or convert it to H.264"
 
 
 class VideoSource(Closing):
@@ -45,12 +49,16 @@ class VideoSource(Closing):
     `realtime` it plays at its own pace instead, and `captured_ms` is the wall time at which a frame
     is due. A webcam's frame is stamped when it arrives.
 
-    Pictures are turned and mirrored as the file asks; media time starts at 0 and rises strictly
-    (see MediaTime). Packets that cannot be decoded are left out and a truncated file ends where it
-    ends; `damage` then says so.
+    Pictures are turned and mirrored as the file asks, and their pixels are square; media time
+    starts at 0 and rises strictly (see MediaTime). Packets that cannot be decoded are left out and
+    a truncated file ends where it ends; `damage` then says so.
+
+    `packets`: how many pictures a short clip has, one that lasts packets.SHORT_S at most; None for
+    a longer one, and where it is not read as a file: a webcam, `realtime`.
 
     Raises InputError: at once for what cannot be opened or holds no video, at the end if not one
-    picture could be decoded, in between if a webcam is lost.
+    picture could be decoded, in between if a webcam is lost, and for a picture larger than `limit`,
+    before it is decoded.
     """
 
     reconnects = 0
@@ -64,6 +72,7 @@ class VideoSource(Closing):
         clock: Clock = wall_clock,
         origin_ms: int = 0,
         realtime: bool = False,
+        limit: FrameLimit = DEFAULT_LIMIT,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.camera, self.run = camera, run
@@ -73,20 +82,32 @@ class VideoSource(Closing):
         self._live = webcam_device(str(url)) is not None
         self._where = redacted(str(url))
         with ExitStack() as stack:
-            self._container = _open(str(url), stack)
-            self._stream = _video_stream(self._container, self._where)
+            container = _open(str(url), stack, limit)
+            stream = _video_stream(container, self._where)
+            try:
+                self._decoder = FrameDecoder(stream, limit)
+            except FrameTooLarge as error:
+                raise self._too_large(error) from error
             self._resources = stack.pop_all()
-        self.fps = float(self._stream.average_rate or self._stream.guessed_rate or DEFAULT_FPS)
-        self.duration_s = None if self._live else _duration_s(self._container, self._stream)
-        self.frame_count = self._stream.frames or (
+        only_order = container.format.name in ONLY_DECODE_ORDER
+        # With B frames, AVI's own rate and count are those of twice as many, half of them empty.
+        told = None if only_order else stream.average_rate
+        self.fps = float(told or stream.guessed_rate or DEFAULT_FPS)
+        self._span, self._damage = Span(container, stream), Damage()
+        self.duration_s = None if self._live else self._span.duration_s
+        self.frame_count = (0 if only_order else stream.frames) or (
             None if self.duration_s is None else round(self.duration_s * self.fps)
         )
+        self._reader = PacketReader(container, stream)
+        as_file = not (self._live or realtime)
+        self.packets = self._reader.look_ahead(1 / self.fps) if as_file else None
         self._to_rgb = ToRgb()
+        self._stamp: Callable[[VideoFrame], float | None] = (
+            DecodeOrder(1 / self.fps).of if only_order else _shown_at
+        )
         self._media_time = MediaTime(1 / self.fps)
         self._index = 0
         self._end_s = 0.0
-        self._damaged_packets = 0
-        self._ended_early = ""
 
     def close(self) -> None:
         """Give the file or the device back. May be called twice."""
@@ -110,13 +131,12 @@ class VideoSource(Closing):
     @property
     def damage(self) -> str:
         """What was wrong with the file as far as it was read; "" as long as nothing was."""
-        packets = f"damaged packets: {self._damaged_packets}" if self._damaged_packets else ""
-        return ", ".join(filter(None, (packets, self._ended_early)))
+        return str(self._damage)
 
     def __iter__(self) -> Iterator[Frame]:
         for picture in self._pictures():
-            pts_s = self._media_time.of(picture.time)
-            self._end_s = pts_s + _shown_s(picture)
+            pts_s = self._media_time.of(self._stamp(picture))
+            self._end_s = pts_s + _length_s(picture)
             captured_ms, received_ms = self._times(pts_s)
             image = self._to_rgb(picture)
             header = FrameHeader(
@@ -135,34 +155,34 @@ class VideoSource(Closing):
         self._check_end()
 
     def _pictures(self) -> Iterator[VideoFrame]:
-        packets = self._container.demux(self._stream)
-        while (packet := self._next_packet(packets)) is not None:
+        for packet in self._reader:
             try:
-                pictures = packet.decode()
+                pictures = self._decoder.decode(packet)
+            except FrameTooLarge as error:
+                raise self._too_large(error) from error
             except av.FFmpegError:
-                self._damaged_packets += 1
+                self._damage.failed()
                 continue
-            self._damaged_packets += packet.is_corrupt
-            yield from pictures
-
-    def _next_packet(self, packets: Iterator[Packet[VideoStream]]) -> Packet[VideoStream] | None:
-        reason: av.FFmpegError | OSError | None = None
-        try:
-            packet = next(packets, None)
-        except (av.FFmpegError, OSError) as error:
-            packet, reason = None, error
-            self._ended_early = f"reading stopped at {self._end_s:.1f} s ({error.strerror})"
-        if packet is None and self._live:
-            raise InputError("webcam lost", self._where, "plug it in again") from reason
-        return packet
+            self._damage.decoded(packet, pictures)
+            for picture in pictures:
+                self._span.saw(picture)
+                yield picture
 
     def _check_end(self) -> None:
+        error = self._reader.error
+        if self._live:
+            raise InputError("webcam lost", self._where, "plug it in again") from error
         if self._index == 0:
-            remedy = "copy it again, or convert it to H.264"
-            raise InputError("not one picture could be decoded", self._where, remedy)
-        whole_s = self.duration_s or 0.0
-        if not self._ended_early and whole_s - self._end_s > max(SHORT_S, SHORT_SHARE * whole_s):
-            self._ended_early = f"ends at {self._end_s:.1f} s of {whole_s:.1f} s"
+            raise InputError(NOT_DECODED, self._where, CONVERT)
+        if error is not None:
+            reason = f"reading stopped at {self._end_s:.1f} s ({error.strerror})"
+            self._damage.ended_early = reason
+        else:
+            self._damage.check_end(*self._span.read_of(self._reader.others_end_s))
+
+    def _too_large(self, error: FrameTooLarge) -> InputError:
+        remedy = "scale it down, or raise source.most_side_px and source.most_megapixels"
+        return InputError(str(error), self._where, remedy)
 
     def _times(self, pts_s: float) -> tuple[int, int]:
         """Captured and received, UTC milliseconds; waits for a frame that is not due yet."""
@@ -180,20 +200,25 @@ class VideoSource(Closing):
         return due_ms, now_ms
 
 
-def _open(url: str, resources: ExitStack) -> InputContainer:
+def _open(url: str, resources: ExitStack, limit: FrameLimit) -> InputContainer:
     device, where = webcam_device(url), redacted(url)
     try:
         if device is not None:
-            return resources.enter_context(av.open(device, format="v4l2"))
+            check_webcam(device)
+            options = decoder_options(limit)
+            return resources.enter_context(av.open(device, format="v4l2", options=options))
         file = resources.enter_context(open_local(url))
-        options = {"protocol_whitelist": "none"}
+        # Without the second, FFmpeg takes a stamp that falls for a counter that ran over, and adds
+        # the 26.5 hours of a round; MediaTime knows better.
+        options = {"protocol_whitelist": "none", "correct_ts_overflow": "0"}
+        options |= decoder_options(limit)
         return resources.enter_context(
             av.open(file, "r", options=options, metadata_errors="replace")
         )
     except av.FFmpegError as error:
         if device is not None:
-            remedy = "plug it in, close other programs that use it, join the group `video`"
-            raise InputError(f"no webcam there ({error.strerror})", where, remedy) from error
+            remedy = "give the device that takes pictures, close other programs that use it"
+            raise InputError(f"not a webcam, or busy ({error.strerror})", where, remedy) from error
         raise InputError(
             "not a video, or one without its index", where, "give a whole mp4, mov, mkv, avi or gif"
         ) from error
@@ -203,15 +228,15 @@ def _video_stream(container: InputContainer, where: str) -> VideoStream:
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
         raise InputError("no video in it", where, "give a file with a video track")
+    if stream.codec_context is None:
+        raise InputError(NOT_DECODED, where, CONVERT)
     stream.thread_count = 1
     return stream
 
 
-def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return None if container.duration is None else container.duration / av.time_base
+def _shown_at(picture: VideoFrame) -> float | None:
+    return picture.time
 
 
-def _shown_s(picture: VideoFrame) -> float:
+def _length_s(picture: VideoFrame) -> float:
     return float(picture.duration * picture.time_base) if picture.time_base else 0.0

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 Endpoint = tuple[str, int]
 """Numeric address and port."""
+_BYTES_RECEIVED = 128
+"""Where Linux's `struct tcp_info` holds them, a 64-bit number."""
 
 
 class Line:
@@ -23,26 +27,46 @@ class Line:
     def __init__(self, endpoints: frozenset[Endpoint] = frozenset(), port: int = 0) -> None:
         self._endpoints, self._port = endpoints, port
         self._others = set(_sockets().values())
-        self._own: set[int] | None = None
+        self._own: dict[int, int] | None = None
 
     def opened(self) -> None:
         """No socket that comes from now on belongs to the line."""
-        self._own = set(_sockets().values()) - self._others
+        self._own = self._new_sockets()
 
     def cut(self) -> None:
         """Hang up; may be called at any time, and again."""
-        for number, inode in _sockets().items():
-            if inode not in self._others and (self._own is None or inode in self._own):
-                with suppress(OSError):
-                    self._cut(number)
+        self._with_own(lambda own: own.shutdown(socket.SHUT_RDWR))
 
-    def _cut(self, number: int) -> None:
+    def received(self) -> int:
+        """Bytes that came over it so far."""
+        total = 0
+
+        def add(own: socket.socket) -> None:
+            nonlocal total
+            told = own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED + 8)
+            total += int.from_bytes(told[_BYTES_RECEIVED:], sys.byteorder)
+
+        self._with_own(add)
+        return total
+
+    def _with_own(self, act: Callable[[socket.socket], object]) -> None:
+        found = self._new_sockets() if self._own is None else self._own
+        for number, inode in found.items():
+            with suppress(OSError):
+                if os.fstat(number).st_ino == inode:
+                    self._borrow(number, act)
+
+    def _borrow(self, number: int, act: Callable[[socket.socket], object]) -> None:
         borrowed = socket.socket(fileno=number)
         try:
             if self._is_own(borrowed):
-                borrowed.shutdown(socket.SHUT_RDWR)
+                act(borrowed)
         finally:
             borrowed.detach()
+
+    def _new_sockets(self) -> dict[int, int]:
+        found = _sockets().items()
+        return {number: inode for number, inode in found if inode not in self._others}
 
     def _is_own(self, candidate: socket.socket) -> bool:
         if candidate.family not in (socket.AF_INET, socket.AF_INET6):

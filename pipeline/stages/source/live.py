@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections import Counter
@@ -15,22 +16,23 @@ from pipeline.backoff import BackOff
 from pipeline.clock import Clock, wall_clock
 from pipeline.closing import Closing
 from pipeline.errors import StageFailed
-from pipeline.frames import ClockName, Counts, Frame, FrameHeader, Link
+from pipeline.frames import UNDECODABLE, ClockName, Counts, Frame, FrameHeader, Link
 from pipeline.redact import redacted
 from pipeline.settings import SourceSettings
 from pipeline.stages.pace import Pace
-from pipeline.stages.source.connection import Connection, Shot
+from pipeline.stages.source.address import live_address
+from pipeline.stages.source.camera_clock import CameraClock
+from pipeline.stages.source.connection import Connection
 from pipeline.stages.source.live_time import LiveTime
 from pipeline.stages.source.lost import Lost
 from pipeline.stages.source.picture import ToRgb
+from pipeline.stages.source.shot import Shot
+from pipeline.stages.source.snapshots import IsStream, Snapshots
 
 LINK_S = 0.5
 """How often the link is told while no frame comes, seconds."""
 STEADY_S = 5.0
 """A connection that gave pictures for so long was a good one: its loss is the first again."""
-BEHIND_MS, AHEAD_MS = 5_000, 2_000
-"""A camera's clock that is further behind ours, or further ahead, is wrong, and not believed: no
-picture that is still of use takes longer to come, or comes before it is taken."""
 CLOSE_S = 1.0
 
 
@@ -52,13 +54,14 @@ class LiveSource(Closing):
     afterwards. It connects when it is made; nothing that happens to the camera ends it or raises.
 
     A thread of its own reads and decodes without pause, picks `analyse_fps` frames a second of
-    media time, and keeps the newest for whoever iterates. `decoded` = frames given + `undue` + all
-    of `shed`, always: "newer" were replaced by a newer one before they were taken, "stale" waited
-    longer than `settings.stale_s`, "stopped" waited at the end.
+    media time, and keeps the newest for whoever iterates. Pictures received = frames given +
+    `undue` + all of `shed`, always: "newer" were replaced by a newer one before they were taken,
+    "stale" waited longer than `settings.stale_s`, "stopped" waited at the end, "undecodable" came
+    before the first key frame, or damaged.
 
-    `index` and media time (see LiveTime) go on from one connection to the next. `captured_ms` is
-    the camera's own word where its RTCP reports tell it and it can be true (clock "rtcp"), else the
-    time of arrival (clock "arrival").
+    `index`, which counts the decoded ones, and media time (see LiveTime) go on from one connection
+    to the next. `captured_ms` is the camera's own word where its RTCP reports tell it and it can be
+    true (clock "rtcp"), else the time of arrival (clock "arrival"; see CameraClock).
 
     Raises InputError for an address that is none of a live camera.
     """
@@ -82,7 +85,10 @@ class LiveSource(Closing):
         self.reconnects = 0
         self.shed: Counter[str] = Counter()
         self.link = Link("connecting", clock())
-        self._url, self._settings, self._clock, self._now = url, settings, clock, monotonic
+        self._url, self._address, self._fps = url, live_address(url), analyse_fps
+        self._settings, self._clock, self._now = settings, clock, monotonic
+        self._may_be_snapshots = self._address.scheme in ("http", "https")
+        self._format = ""
         least_s, most_s = settings.retry_least_s, settings.retry_most_s
         self._again = {
             "offline": BackOff(least_s, most_s, monotonic, chance),
@@ -91,9 +97,9 @@ class LiveSource(Closing):
         self._connection = self._new_connection()
         self._pace = Pace(analyse_fps)
         self._time = LiveTime()
+        self._camera_clock = CameraClock()
         self._to_rgb = ToRgb()
         self._index = 0
-        self._captured_ms = 0
         self._given = 0
         self._waiting: _Waiting | None = None
         self._fault: Exception | None = None
@@ -121,14 +127,15 @@ class LiveSource(Closing):
 
     @property
     def decoded(self) -> int:
-        """Frames decoded whose lot is known: given, not due, or shed."""
+        """Frames decoded whose lot is known: given, not due, or shed for load."""
         return self.counts().decoded
 
     def counts(self) -> Counts:
         """All of them at one moment, though the reader goes on."""
         with self._news:
             shed = dict(self.shed)
-            return Counts(self._given + self.undue + sum(shed.values()), self.undue, shed)
+            received = self._given + self.undue + sum(shed.values())
+            return Counts(received - shed.get(UNDECODABLE, 0), self.undue, shed)
 
     def __iter__(self) -> Iterator[Frame | Link]:
         """Frames; and every LINK_S in which none came, how the link stands."""
@@ -137,7 +144,8 @@ class LiveSource(Closing):
             if waiting:
                 yield self._frame(waiting)
             elif self._fault:
-                what = f"reading failed ({type(self._fault).__name__}: {self._fault})"
+                said = str(self._fault).replace(self._url, "its address")
+                what = f"reading failed ({type(self._fault).__name__}: {said})"
                 raise StageFailed(
                     redacted(what), f"camera {self.camera}", "set UNDERCAM_DEBUG=1 and report it"
                 ) from self._fault
@@ -186,7 +194,12 @@ class LiveSource(Closing):
         """One connection, and the wait after it."""
         try:
             self._follow()
+        except IsStream as stream:
+            self._may_be_snapshots, self._format = False, stream.format
         except Lost as lost:
+            # Something else may answer at this address after a person changed something.
+            is_http = self._address.scheme in ("http", "https")
+            self._may_be_snapshots |= is_http and lost.state == "refused"
             self._set_link(lost.state, lost.reason)
             if not lost.at_once:
                 again = self._again[lost.state]
@@ -196,11 +209,9 @@ class LiveSource(Closing):
 
     def _follow(self) -> None:
         """Read a connection until it is lost."""
-        with self._connection as connection:
+        with self._connection as connection, contextlib.closing(connection.shots()) as shots:
             first_s: float | None = None
-            for shot in connection.shots():
-                if self._closed.is_set():
-                    return
+            for shot in shots:
                 arrived_s = self._now()
                 if first_s is None:
                     first_s = arrived_s
@@ -209,10 +220,13 @@ class LiveSource(Closing):
                     for again in self._again.values():
                         again.succeeded()
                 self._bring(shot, arrived_s)
+                if self._closed.is_set():
+                    return
 
     def _begin(self) -> None:
         self._set_link("online", "")
         self._time.connected()
+        self._camera_clock.connected()
         self.reconnects += self._index > 0
 
     def _bring(self, shot: Shot, arrived_s: float) -> None:
@@ -220,13 +234,7 @@ class LiveSource(Closing):
         pts_s = self._time.of(shot.stamp_s, arrived_s)
         index, self._index = self._index, self._index + 1
         received_ms = self._clock()
-        camera_ms = shot.camera_ms if self._time.believed else None
-        captured_ms, clock = _captured(camera_ms, received_ms)
-        # Where the word passes from our clock to the camera's, no picture is older than the last.
-        # One that seems older by more than that tells of our own clock, which was set back.
-        if self._captured_ms - captured_ms <= BEHIND_MS:
-            captured_ms = max(captured_ms, self._captured_ms)
-        self._captured_ms = captured_ms
+        captured_ms, clock = self._camera_clock.captured(shot.camera_ms, received_ms, arrived_s)
         waiting = _Waiting(shot.picture, index, pts_s, captured_ms, received_ms, clock, arrived_s)
         with self._news:
             if self._closed.is_set():
@@ -239,16 +247,16 @@ class LiveSource(Closing):
                 self._waiting = waiting
                 self._news.notify()
 
+    def _give_up(self, cause: str, pictures: int) -> None:
+        with self._news:
+            self.shed[cause] += pictures
+
     def _set_link(self, state: str, reason: str) -> None:
         if (state, reason) != (self.link.state, self.link.reason):
             since_ms = self.link.since_ms if state == self.link.state else self._clock()
             self.link = Link(state, since_ms, reason)  # type: ignore[arg-type]
 
-    def _new_connection(self) -> Connection:
-        return Connection(self._url, self._settings, self._now)
-
-
-def _captured(camera_ms: float | None, received_ms: int) -> tuple[int, ClockName]:
-    if camera_ms is not None and -BEHIND_MS <= camera_ms - received_ms <= AHEAD_MS:
-        return round(camera_ms), "rtcp"
-    return received_ms, "arrival"
+    def _new_connection(self) -> Connection | Snapshots:
+        if self._may_be_snapshots:
+            return Snapshots(self._address, self._settings, self._fps, self._give_up, self._now)
+        return Connection(self._address, self._settings, self._give_up, self._now, self._format)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from models.frame_size import DEFAULT_LIMIT, FrameLimit
 from pipeline.clock import Clock, wall_clock
 from pipeline.closing import Closing
 from pipeline.frames import Counts, Frame
@@ -35,12 +36,13 @@ class LoopedFile(Closing):
         analyse_fps: float,
         *,
         clock: Clock = wall_clock,
+        limit: FrameLimit = DEFAULT_LIMIT,
     ) -> None:
         self.camera, self.run = camera, run
         self.decoded = 0
         self.undue = 0
         self.shed: Counter[str] = Counter()
-        self._url, self._clock = url, clock
+        self._url, self._clock, self._limit = url, clock, limit
         self._pace = Pace(analyse_fps)
         self._successor_s = 1 / analyse_fps if analyse_fps else 0.0
         self._round = self._opened()
@@ -74,4 +76,9 @@ class LoopedFile(Closing):
             self._round = self._opened()
 
     def _opened(self) -> VideoSource:
-        return VideoSource(self._url, self.camera, self.run, clock=self._clock, realtime=True)
+        return VideoSource(
+            *(self._url, self.camera, self.run),
+            clock=self._clock,
+            realtime=True,
+            limit=self._limit,
+        )

@@ -26,6 +26,8 @@ class Lost(Exception):
 HUNG_UP = "the camera hung up: look whether it restarts, or has too many viewers"
 NO_VIDEO = "no video in it: choose another stream of the camera"
 NOT_DECODED = "its pictures cannot be decoded: set the camera to H.264 or H.265"
+TOO_MUCH = "it sends on and on, and no picture: give the url of a camera's video"
+ELSEWHERE = "it leads elsewhere, as a playlist does: give the stream's own url"
 UNKNOWN_HOST = "unknown host: correct the camera's address, or see to the network's DNS"
 ANSWERS: tuple[tuple[type[FFmpegError], Literal["offline", "refused"], str], ...] = (
     (
@@ -61,14 +63,14 @@ def not_called(fault: FFmpegError, after_s: float, open_s: float, is_http: bool)
             return Lost(state, reason)
     # RTSP turns a time-out into "invalid data".
     if _is_late(fault) or after_s >= open_s:
-        return Lost("offline", f"no answer within {open_s:g} s: check the camera and the network")
+        return Lost("offline", late(open_s))
     if isinstance(fault, OSError) and fault.errno not in (errno.EIO, errno.EPERM):
-        return Lost("offline", f"cannot be reached ({fault.strerror}): check the network")
+        return unreachable(fault)
     if not is_http:
         return Lost("offline", "it hung up, or speaks no RTSP: check address and port")
     if isinstance(fault, error.ArgumentError):
         # By the white lists of protocols and formats.
-        return Lost("refused", "it leads elsewhere, as a playlist does: give the stream's own url")
+        return Lost("refused", ELSEWHERE)
     return Lost("refused", "not a video: give the url of an MJPEG, MPEG-TS, mp4 or mkv stream")
 
 
@@ -81,11 +83,39 @@ def not_heard(fault: FFmpegError) -> Lost:
     return Lost("offline", "a caller hung up, or pushed no video: check what the camera pushes")
 
 
+def frame_too_large(what: str) -> Lost:
+    """A frame that the settings forbid; it is not decoded."""
+    remedy = "set the camera to fewer pixels, or raise source.most_side_px and most_megapixels"
+    return Lost("refused", f"it sends {what}: {remedy}")
+
+
 def broken(fault: FFmpegError, read_s: float) -> Lost:
     """Nothing more comes over a connection that was good."""
     if _is_late(fault):
         return Lost("offline", silent(read_s))
     return Lost("offline", f"the connection broke ({fault.strerror}): check the network")
+
+
+def for_status(status: int) -> Lost:
+    """What an HTTP status other than success means."""
+    known = {401: error.HTTPUnauthorizedError, 403: error.HTTPForbiddenError}
+    kind = error.HTTPServerError if status >= 500 else error.HTTPClientError
+    kind = (known | {404: error.HTTPNotFoundError}).get(status, kind)
+    return next(Lost(state, reason) for answer, state, reason in ANSWERS if answer is kind)
+
+
+def unreachable(fault: OSError) -> Lost:
+    """The system's own word on a connection that could not be made, or broke."""
+    if isinstance(fault, ConnectionRefusedError):
+        return next(Lost(s, why) for kind, s, why in ANSWERS if issubclass(kind, type(fault)))
+    if isinstance(fault, ConnectionError):
+        return Lost("offline", HUNG_UP)
+    return Lost("offline", f"cannot be reached ({fault.strerror}): check the network")
+
+
+def late(open_s: float) -> str:
+    """Nobody answered for so long."""
+    return f"no answer within {open_s:g} s: check the camera and the network"
 
 
 def silent(read_s: float) -> str:

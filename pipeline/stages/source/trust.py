@@ -19,6 +19,14 @@ def trust_options(settings: SourceSettings) -> dict[str, str]:
     return {"tls_verify": "1"} | ({"ca_file": authority} if authority else {})
 
 
+def tls_context(settings: SourceSettings) -> ssl.SSLContext:
+    """The same for Python's own connections; raises OSError for a `ca_file` that cannot be read."""
+    context = ssl.create_default_context(cafile=settings.ca_file or None)
+    if not settings.tls_verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 def check_tls(host: str, port: int, settings: SourceSettings) -> None:
     """Raises Lost where TLS is why a connection failed: FFmpeg does not say."""
     if not settings.tls_verify:
@@ -35,7 +43,8 @@ def check_tls(host: str, port: int, settings: SourceSettings) -> None:
         ):
             pass
     except ssl.SSLCertVerificationError as error:
-        reason = f"its certificate is not trusted ({error.verify_message.rstrip('.')})"
+        said = error.verify_message.rstrip(".").replace(host, "its host")
+        reason = f"its certificate is not trusted ({said})"
         raise Lost("refused", f"{reason}: {REMEDY}") from None
     except ssl.SSLError:
         reason = "it speaks no TLS"

@@ -24,6 +24,7 @@ from pipeline.store.queries.health import (
     recent_gaps,
     rows_per_minute,
 )
+from pipeline.store.queries.standing import Stretch, camera_states
 from pipeline.store.queries.tracks import (
     Look,
     Track,
@@ -41,10 +42,12 @@ __all__ = [
     "MinuteRows",
     "Run",
     "Shares",
+    "Stretch",
     "Timeline",
     "TimelinePoint",
     "Track",
     "camera_overview",
+    "camera_states",
     "database_bytes",
     "dead_letter_count",
     "expression_shares",

@@ -1,11 +1,24 @@
-"""How each camera fares, and the runs it made."""
+"""How each camera stands, and the runs it made."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import Engine, ScalarSelect, Text, cast, func, select
 
+from pipeline.states import (
+    READ,
+    REGISTERED,
+    UNKNOWN,
+    Standing,
+    begun_ms,
+    from_record,
+    is_time_of_day,
+    state_now,
+)
 from pipeline.store.faults import reading
 from pipeline.store.schema import camera_status, cameras, observations, runs, tracks
 
@@ -14,15 +27,16 @@ from pipeline.store.schema import camera_status, cameras, observations, runs, tr
 class CameraOverview:
     """A camera at a glance.
 
-    Fields from its last status are None, and `shed` empty, until it has told one. `reported_ms` is
-    when that status was stored; `last_observed_ms` the capture of its last look; `faces` those on
-    screen; `tracks` those of the window.
+    `state` is one of `pipeline.states`, as of the end of the window. `since_ms` is None while it
+    has told nothing, `fps` and `lag_ms` while no frame comes. `reported_ms` is when its last status
+    was stored; `last_observed_ms` the capture of its last look; `faces` those on screen; `tracks`
+    those of the window.
     """
 
     camera: str
-    state: str | None
+    state: str
     since_ms: int | None
-    reason: str | None
+    reason: str
     fps: float | None
     lag_ms: int | None
     shed: dict[str, int]
@@ -30,6 +44,12 @@ class CameraOverview:
     last_observed_ms: int | None
     faces: int
     tracks: int
+
+    @property
+    def heard_ms(self) -> int | None:
+        """When something was last heard of it; None for a recording that told no state."""
+        seen_ms = self.last_observed_ms or 0
+        return max(self.reported_ms or 0, seen_ms if is_time_of_day(seen_ms) else 0) or None
 
 
 @dataclass(frozen=True)
@@ -56,6 +76,8 @@ def camera_overview(
     query = (
         select(
             cameras.c.camera,
+            cameras.c.settings,
+            status.run,
             status.state,
             status.since_ms,
             status.reason,
@@ -72,7 +94,7 @@ def camera_overview(
     )
     with reading(engine) as connection:
         rows = connection.execute(query).mappings().all()
-    return [CameraOverview(**{**row, "shed": row["shed"] or {}}) for row in rows]
+    return [_overview(row, until_ms) for row in rows]
 
 
 def list_runs(engine: Engine, camera: str | None = None, limit: int = 50) -> list[Run]:
@@ -82,6 +104,42 @@ def list_runs(engine: Engine, camera: str | None = None, limit: int = 50) -> lis
         query = query.where(runs.c.camera == camera)
     with reading(engine) as connection:
         return [Run(**row) for row in connection.execute(query).mappings()]
+
+
+def _overview(row: Mapping[Any, Any], now_ms: int) -> CameraOverview:
+    found = CameraOverview(
+        camera=row["camera"],
+        state=UNKNOWN if row["settings"] is None else REGISTERED,
+        since_ms=None,
+        reason="",
+        fps=row["fps"],
+        lag_ms=row["lag_ms"],
+        shed=row["shed"] or {},
+        reported_ms=row["reported_ms"],
+        last_observed_ms=row["last_observed_ms"],
+        faces=row["faces"],
+        tracks=row["tracks"],
+    )
+    told = None
+    if row["state"] is not None:
+        state, reason = from_record(row["state"], row["run"], row["reason"])
+        told = Standing(state, begun_ms(row["since_ms"], row["reported_ms"]), reason)
+    stands = state_now(
+        told,
+        found.heard_ms or 0,
+        now_ms,
+        is_registered=row["settings"] is not None,
+        is_enabled=json.loads(row["settings"] or "{}").get("enabled", True),
+    )
+    state = stands.state if stands else found.state
+    return replace(
+        found,
+        state=state,
+        since_ms=(stands.since_ms or None) if stands else None,
+        reason=stands.reason if stands else "",
+        fps=found.fps if state in READ else None,
+        lag_ms=found.lag_ms if state in READ else None,
+    )
 
 
 def _latest_status() -> ScalarSelect[str]:

@@ -82,8 +82,15 @@ def rows_per_minute(engine: Engine, since_ms: int, until_ms: int) -> list[Minute
         return [MinuteRows(start, int(rows)) for start, rows in connection.execute(query)]
 
 
-def recent_gaps(engine: Engine, since_ms: int, until_ms: int, limit: int = 50) -> list[GapRow]:
-    """Gaps that overlap [since_ms, until_ms), the last first."""
+def recent_gaps(
+    engine: Engine,
+    since_ms: int,
+    until_ms: int,
+    limit: int = 50,
+    camera: str | None = None,
+    run: str | None = None,
+) -> list[GapRow]:
+    """Gaps that overlap [since_ms, until_ms), the last first; of a camera, a run, or all."""
     gap = gaps.c
     query = (
         select(gap.camera, gap.run, gap.since_ms, gap.until_ms, gap.events, gap.reason)
@@ -91,6 +98,10 @@ def recent_gaps(engine: Engine, since_ms: int, until_ms: int, limit: int = 50) -
         .order_by(gap.until_ms.desc(), gap.id)
         .limit(limit)
     )
+    if camera is not None:
+        query = query.where(gap.camera == camera)
+    if run is not None:
+        query = query.where(gap.run == run)
     with reading(engine) as connection:
         return [GapRow(**row) for row in connection.execute(query).mappings()]
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.bus.outbox import Outbox
+from pipeline.bus import runfile
+from pipeline.bus.outbox import EventsNotWritten, Outbox
 from pipeline.bus.relay import Relay
+from pipeline.bus.survey import survey
 from pipeline.errors import ServiceError
 from pipeline.records import Event, EventsLost, Mail
 from tests.disk import full_disk
@@ -184,7 +186,82 @@ def test_what_a_full_disk_takes_for_good_is_said_at_the_end(tmp_path: Path, make
         outbox.append(looks(make, 50))
         with pytest.raises(ServiceError, match="50 events could not be written and are lost: "):
             outbox.close()
+        left = survey(tmp_path)
+    assert [(one.lost, one.live) for one in left] == [(50, False)]
     Outbox(tmp_path, "door", "e1").close()
+    assert drained(tmp_path) == [make.loss(1_000, 50, 1_000, 2_960, reason=FULL)]
+    assert [path.name for path in tmp_path.iterdir()] == [".relay.lock"]
+
+
+WRITTEN = "outbox could not be written"
+
+
+@pytest.mark.parametrize("how", ["closed", "damaged", "removed"])
+def test_what_could_not_be_written_is_a_gap_also_while_the_disk_is_full(
+    tmp_path: Path, make: Any, how: str
+) -> None:
+    """The relay tells it as long as the disk is full, and again never."""
+    got: list[Mail] = []
+    outbox = Outbox(tmp_path, "door", "e1", most_rows=40)
+    outbox.append(looks(make, 40))
+    with Relay(tmp_path, got.extend) as relay:
+        while relay.step():
+            pass
+        got.clear()
+        with full_now(tmp_path):
+            for event in looks(make, 50, first=100):
+                outbox.append([event])
+            assert relay.step() == 0  # as long as the writer lives, nothing is lost
+            with pytest.raises(EventsNotWritten):
+                outbox.close()
+            if how == "damaged":
+                runfile.set_aside(outbox.path)
+            if how == "removed":
+                outbox.path.unlink()
+            assert relay.waiting == 1
+            assert relay.step() == 1
+            assert relay.waiting == 0
+        assert relay.step() == 0
+        assert relay.lost == 50
+    assert got == [make.loss(5_000, 50, 5_000, 6_960, reason=WRITTEN)]
+    assert not list(tmp_path.glob("*.lock"))[1:]
+
+
+def test_a_note_goes_when_there_is_room_again(tmp_path: Path, make: Any) -> None:
+    with Outbox(tmp_path, "door", "e1") as outbox:
+        with full_now(tmp_path):
+            outbox.append(looks(make, 50))
+            assert runfile.read_loss(outbox.path) == (1_000, 2_960, 50)
+        outbox.append([])
+        assert runfile.read_loss(outbox.path) is None
+    assert drained(tmp_path) == looks(make, 50)
+
+
+def test_a_file_that_can_be_read_again_leaves_no_gap(tmp_path: Path, make: Any) -> None:
+    outbox = Outbox(tmp_path, "door", "0123456789ab", sheds=False)
+    with full_now(tmp_path):
+        outbox.append(looks(make, 50))
+        with pytest.raises(EventsNotWritten, match="50 events"):
+            outbox.close()
+    assert drained(tmp_path) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pipeline.bus.outbox import Outbox
+from tests.pipeline.bus.test_outbox import full_now
+from tests.pipeline.store.conftest import Make
+outbox = Outbox(sys.argv[1], "door", "e1")
+with full_now(Path(sys.argv[1])):
+    outbox.append([Make.look(n, 1_000 + 40 * n) for n in range(50)])
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_writer_that_is_killed_on_a_full_disk_leaves_a_gap(tmp_path: Path, make: Any) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT)
+    assert drained(tmp_path) == [make.loss(1_000, 50, 1_000, 2_960, reason=WRITTEN)]
 
 
 def test_a_damaged_file_is_set_aside_and_begun_anew(tmp_path: Path, make: Any) -> None:

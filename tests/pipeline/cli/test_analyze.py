@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from models.loading import ZOO
-from pipeline.cli.analyze import camera_name
 from pipeline.cli.app import run
 from pipeline.records import EVENT_TYPES, Event, FaceObserved, TrackUpdated
 from pipeline.settings import WEIGHTS
@@ -35,11 +34,6 @@ def happiness(looks: list[FaceObserved], start_s: float, end_s: float) -> float:
     """Mean p(happiness) of the looks in a stretch of the clip, of each in a mean of 0.6 s."""
     chosen = [look for look in looks if start_s <= look.pts_ms / 1000 <= end_s]
     return sum(look.probabilities.happiness for look in chosen) / len(chosen)
-
-
-def test_a_name_for_any_file() -> None:
-    assert camera_name("Haustür №2") == "haust-r-2"
-    assert camera_name("...") == "clip"
 
 
 @pytest.mark.parametrize("detector", ["centerface", pytest.param("scrfd", marks=pytest.mark.slow)])

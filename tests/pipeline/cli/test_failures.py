@@ -36,6 +36,30 @@ def fails(capsys: pytest.CaptureFixture[str], code: int, words: str, *arguments:
     assert lines[0].count(": ") >= 3
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "values"),
+    [
+        (["run"], "--seconds", ["nan", "inf", "1e30", "-1"]),
+        (["demo"], "--seconds", ["nan", "1e30"]),
+        (["demo"], "--port", ["65536", "-1"]),
+        (["store"], "--until-idle", ["nan", "1e30"]),
+        (["evaluate"], "--limit", ["-1", "9" * 30]),
+        (["table"], "--limit", ["0", "9" * 30]),
+        (["analyze", "x.mp4"], "--severity", ["0", "6"]),
+        (["udc", "x.png", "y.png"], "--face-px", ["nan", "-5", "1e30"]),
+        (["train", "resnet18", "--out", "x"], "--threads", ["-1", "9999"]),
+        (["train", "resnet18", "--out", "x"], "--workers", ["0", "9999"]),
+        (["train", "resnet18", "--out", "x"], "--seed", ["-1", "9" * 30]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_number_out_of_range(
+    capsys: pytest.CaptureFixture[str], command: list[str], option: str, values: list[str]
+) -> None:
+    for value in values:
+        fails(capsys, USAGE, option, *command, f"{option}={value}")
+
+
 def test_missing_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     fails(capsys, INPUT, "nowhere.mp4", "analyze", tmp_path / "nowhere.mp4", "--json")
 
@@ -46,11 +70,102 @@ def test_text_named_mp4(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
     fails(capsys, INPUT, "letter.mp4", "analyze", text, "--json")
 
 
-def test_a_protocol_that_is_not_allowed_shows_no_password(
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(
+    ("clip", "code", "words"),
+    [
+        ("rtmp://ann:hunter2@camera/1", INPUT, "an unknown scheme"),
+        ("rtps://ann:hunter2@camera/1", INPUT, "did you mean rtsp://?"),
+        ("rtsp:/ann:hunter2@camera/1", INPUT, "write rtsp://HOST/PATH"),
+        ("rtsp://ann:hunter2#@camera/1", INPUT, "percent-encoded"),
+        ("rtsp://ann:hunter2/@10.0.0.7/1", INPUT, "percent-encoded"),
+        ("rtsp://ann:hunter2@camera/1", USAGE, "--seconds"),
+        ("http://camera/video?u=ann&p=hunter2", USAGE, "--seconds"),
+        ("listen://127.0.0.1:8554/hunter2", USAGE, "--seconds"),
+    ],
+)
+def test_an_address_that_cannot_be_analysed_shows_no_password(
+    capsys: pytest.CaptureFixture[str], clip: str, code: int, words: str
 ) -> None:
-    assert run(["analyze", "rtsp://ann:hunter2@camera/1"]) == INPUT
+    fails(capsys, code, words, "analyze", clip)
+    assert run(["analyze", clip]) == code
     assert "hunter2" not in capsys.readouterr().err
+
+
+def test_a_reference_is_named_and_what_it_holds_is_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for held in ("hunter2", "/etc/hunter2", "rtsp://ann:hunter#2@host/", "hunter2://host/live"):
+        monkeypatch.setenv("PW", held)
+        assert run(["analyze", "env:PW", "--seconds", "1"]) == USAGE
+        error = capsys.readouterr().err
+        assert "the reference holds" in error
+        assert ": env:PW: " in error
+        assert "hunter" not in error
+
+
+@pytest.mark.parametrize("name", ["Back Porch", "-a", "_a", "a" * 64, "küche", "a\nb"])
+def test_a_camera_that_cannot_be_called_so(
+    capsys: pytest.CaptureFixture[str], clip: Path, name: str
+) -> None:
+    near = "'back-porch'" if name == "Back Porch" else "did you mean"
+    fails(capsys, USAGE, near, "analyze", clip, f"--camera={name}")
+    if not name.startswith("-"):
+        fails(capsys, USAGE, near, "cameras", "add", name, "rtsp://10.0.0.7/live")
+        fails(capsys, USAGE, near, "cameras", "set", name, "--fps", 1)
+        fails(capsys, USAGE, near, "cameras", "remove", name)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("rtps://10.0.0.7/live", "did you mean rtsp://?"),
+        ("htpp://10.0.0.7/live", "did you mean http://?"),
+        ("srt://10.0.0.7/live", "give rtsp(s)://"),
+        ("rtsp:/10.0.0.7/live", "write rtsp://HOST/PATH"),
+        ("rtsp:///live", "no usable address"),
+        ("rtsp://10.0.0.7:99999/live", "no usable address"),
+        ("rtsp://ann:12#34@10.0.0.7/live", "# is %23"),
+        ("rtsp://10.0.0.7/live?t=1", "may be one"),
+        ("env:DATABASE", "source.secret_variables"),
+        ("env:UNDERCAM_STORE__URL", "source.secret_variables"),
+        ("file:/etc/passwd", "source.secrets_folder"),
+    ],
+)
+def test_an_address_that_no_camera_can_have_is_refused_when_it_is_added(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    url: str,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fails(capsys, USAGE, words, "cameras", "add", "door", url)
+    assert run(["cameras", "add", "door", "rtsp://10.0.0.7/live"]) == 0
+    capsys.readouterr()
+    fails(capsys, USAGE, words, "cameras", "set", "door", "--url", url)
+    fails(capsys, USAGE, "did you mean 'door'?", "cameras", "remove", "doors")
+    if ":" in url and not url.startswith(("env:", "file:")):
+        toml = tmp_path / "u.toml"
+        toml.write_text(f"[cameras.door]\nurl = '{url}'\n")
+        fails(capsys, USAGE, words, "run", "-c", toml)
+
+
+def test_a_camera_of_the_table_that_shows_a_credential_is_not_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, url in {"hall": "rtsp://nvr/east-wing", "door": "rtsp://10.0.0.7/live"}.items():
+        assert run(["cameras", "add", name, url]) == 0
+    with sqlite3.connect(tmp_path / "state" / "undercam.db") as database:
+        written = '{"url": "rtsp://ann:hunter2@host/live"}'
+        database.execute("UPDATE cameras SET settings = ? WHERE camera = 'door'", (written,))
+    database.close()
+    capsys.readouterr()
+    assert run(["cameras", "list", "--json"]) == 0
+    assert run(["cameras", "list"]) == 0
+    printed = capsys.readouterr().out
+    assert "hunter2" not in printed
+    assert "rtsp://nvr/east-wing" in printed
 
 
 def test_video_without_pictures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -92,12 +207,15 @@ def test_unknown_config_key(capsys: pytest.CaptureFixture[str], clip: Path, tmp_
         (["analyse", "x"], "No such command"),
         (["analyze", "x", "--evnts", "e"], "No such option"),
         (["evaluate", "--weights", "w", "--conditions", "fog"], "no such condition 'fog'"),
-        (["train", "resnet18", "--preset", "huge", "--out", "w"], "no such preset"),
+        (["train", "resnet18", "--preset", "w32-plan", "--out", "w"], "did you mean w32-plain"),
+        (["train", "resnet19", "--out", "w"], "give one of lrdif, poster, resnet18"),
+        (["evaluate", "--weights", "resnet18-w36", "--data", "zip:x"], "no such kind of data"),
+        (["evaluate", "--weights", "resnet18-w36", "--protocol", "mean"], "no such protocol"),
+        (["udc", "folder:nothing:.", "out"], "no such layout"),
     ],
 )
 def test_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
-    code = INPUT if "preset" in words else USAGE
-    fails(capsys, code, words, *arguments)
+    fails(capsys, USAGE, words, *arguments)
 
 
 def test_corrupt_weights(capsys: pytest.CaptureFixture[str], clip: Path, tmp_path: Path) -> None:
@@ -193,5 +311,5 @@ def test_whatever_else_fails_is_one_line_too(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("nobody foresaw\nthis")
 
-    monkeypatch.setattr("pipeline.cli.analyze.open_classify", broken)
+    monkeypatch.setattr("pipeline.stages.classify.open_classify", broken)
     fails(capsys, 1, "ZeroDivisionError: nobody foresaw", "analyze", clip)

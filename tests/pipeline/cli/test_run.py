@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from pipeline.cli.run import as_dict, faults, has_ended
+from pipeline.cli.run import _seed, as_dict, faults, has_ended
+from pipeline.config import load
 from pipeline.runners.stream.lease import Lease, Report
 from pipeline.runners.stream.relaying import RelayReport
 from pipeline.runners.stream.state import State
@@ -33,6 +36,7 @@ def state(*relays: RelayReport, camera: str = "ended") -> State:
         (state(RelayReport(waiting=1)), False),
         (state(WELL, camera="connecting"), False),
         (state(WELL, camera="failed"), True),
+        (state(WELL, camera="refused"), True),
         (State(relays={"relay-0": WELL}), False),
     ],
 )
@@ -53,3 +57,22 @@ def test_every_fault_is_told() -> None:
     assert as_dict(state(WELL))["ok"]
     for heard in (state(SILENT), state(damaged), state(WELL, camera="failed")):
         assert not as_dict(heard)["ok"]
+
+
+@pytest.mark.parametrize(
+    ("cameras", "is_said"),
+    [
+        ({}, True),
+        ({"door": {"url": "clip.mp4", "enabled": False}}, True),
+        ({"door": {"url": "clip.mp4"}}, False),
+    ],
+)
+def test_without_a_camera_it_says_how_to_add_one(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    cameras: dict[str, dict[str, object]],
+    is_said: bool,
+) -> None:
+    assert _seed(load(store={"url": f"sqlite:///{tmp_path}/u.db"}, cameras=cameras))
+    said = capsys.readouterr().err
+    assert ("no camera to read: add one by `undercam cameras add NAME ADDRESS`" in said) == is_said

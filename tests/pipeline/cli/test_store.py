@@ -17,8 +17,9 @@ import pytest
 from pipeline.bus.kafka.publisher import KafkaPublisher
 from pipeline.bus.outbox import Outbox
 from pipeline.bus.survey import survey
-from pipeline.settings import BusSettings
+from pipeline.service_settings import BusSettings
 from tests.pipeline.broker import NEEDS_KAFKA
+from tests.pipeline.runners.test_store_lies import LIES, lie
 
 pytestmark = NEEDS_KAFKA
 ROOT = Path(__file__).parents[3]
@@ -68,7 +69,7 @@ def test_until_idle(bus: BusSettings, tmp_path: Path, make: Any) -> None:
     assert (process.returncode, err) == (0, "")
     told = json.loads(out)
     assert told.pop("seconds") > 0
-    assert told == {"events": 100, "batches": 5, "dead": 0}
+    assert told == {"events": 100, "batches": 5, "dead": 0, "cut": 0}
     assert rows(tmp_path) == 100
 
 
@@ -91,6 +92,23 @@ def test_killed_and_told_to_end(bus: BusSettings, tmp_path: Path, make: Any) -> 
     out, _ = last.communicate(timeout=120)
     assert last.returncode == 0
     assert rows(tmp_path) == 3000
+
+
+@pytest.mark.slow
+def test_what_no_one_can_read_stops_neither_it_nor_its_restart(
+    bus: BusSettings, tmp_path: Path, make: Any
+) -> None:
+    with KafkaPublisher(bus) as publisher:
+        publisher.send([make.look(0)])
+        lie(bus, "observations", LIES)
+        publisher.send([make.look(1)])
+    for events, dead in ((2, len(LIES)), (0, 0)):
+        process = start(bus, tmp_path, "--until-idle", "2")
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, err) == (0, "")
+        told = json.loads(out)
+        assert (told["events"], told["dead"], told["cut"]) == (events, dead, 0)
+    assert rows(tmp_path) == 2
 
 
 def test_broker_away_at_the_start(bus: BusSettings, tmp_path: Path, make: Any) -> None:

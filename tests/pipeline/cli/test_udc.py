@@ -102,9 +102,9 @@ def test_what_cannot_be(
     out = tmp_path / "out.png"
     fails(capsys, USAGE, "give --panel and --severity", picture, out, "--panel", "p-oled")
     fails(capsys, USAGE, "no such panel", picture, out, "--panel", "lcd", "--severity", "1")
-    fails(capsys, USAGE, "no such severity", picture, out, "--panel", "p-oled", "--severity", "6")
+    fails(capsys, USAGE, "--severity", picture, out, "--panel", "p-oled", "--severity", "6")
     fails(capsys, USAGE, "a clip, not a picture", clip, out, *PANEL)
     fails(capsys, USAGE, "unknown kind of video", picture, tmp_path / "out.tiff", *PANEL)
     fails(capsys, INPUT, "no such file", tmp_path / "none.png", out, *PANEL)
-    fails(capsys, INPUT, "no such layout", f"folder:lfw:{tmp_path}", tmp_path / "set")
+    fails(capsys, USAGE, "no such layout", f"folder:lfw:{tmp_path}", tmp_path / "set")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "face.png"]

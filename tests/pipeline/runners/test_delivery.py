@@ -13,7 +13,7 @@ from pipeline.config import Settings
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.records import DeadLetter
 from pipeline.runners.delivery import IntoStore, delivery
-from pipeline.settings import BusSettings, StoreSettings
+from pipeline.service_settings import BusSettings, StoreSettings
 from pipeline.store.engine import open_store
 from pipeline.store.schema import dead_letters, observations
 

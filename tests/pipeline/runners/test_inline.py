@@ -91,7 +91,7 @@ def test_a_display_stands_before_everything_else(
     def dark(frame: Frame) -> Frame:
         return replace(frame, image=frame.image // 4)
 
-    def note(frame: Frame, events: Sequence[Event]) -> None:
+    def note(frame: Frame, events: Sequence[Event], analysed: bool) -> None:
         seen.append(int(frame.image.max()))
 
     with VideoSource(square_clip, "door", RUN) as source:
@@ -111,7 +111,7 @@ def test_fewer_frames_may_be_analysed_and_every_frame_is_counted(
     statuses = [event for event in events if isinstance(event, CameraStatus)]
     assert [status.state for status in statuses] == ["online", "online", "offline"]
     assert statuses[1].fps == pytest.approx(5.0, abs=0.3)
-    assert statuses[-1].reason == "end of file"
+    assert statuses[-1].reason == "ended: end of file"
 
 
 def test_a_stage_that_fails_ends_the_run_with_its_cause(

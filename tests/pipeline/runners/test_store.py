@@ -20,7 +20,7 @@ from pipeline.bus.relay import Relay
 from pipeline.errors import ServiceError
 from pipeline.records import Event
 from pipeline.runners.store import StoreConsumer
-from pipeline.settings import BusSettings
+from pipeline.service_settings import BusSettings
 from pipeline.store.engine import open_store, writing
 from pipeline.store.schema import dead_letters, gaps, observations, tracks
 from pipeline.store.writer import StoreWriter

@@ -52,6 +52,7 @@ def encode(tmp_path: Path) -> Encode:
         *,
         codec: str = "libx264",
         first: int = 0,
+        b_frames: int | None = None,
         rotation: float = 0.0,
         mirrored: bool = False,
         **options: str,
@@ -60,6 +61,7 @@ def encode(tmp_path: Path) -> Encode:
         path = tmp_path / name
         with av.open(str(path), "w", options=options) as container:
             settings = {"bf": "2", "g": "12"} if codec == "libx264" else {}
+            settings |= {} if b_frames is None else {"bf": str(b_frames)}
             stream = container.add_stream(codec, rate=25, options=settings)
             assert isinstance(stream, VideoStream)
             stream.height, stream.width, _ = shown[0].shape

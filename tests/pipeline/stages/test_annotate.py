@@ -108,6 +108,29 @@ def test_grows_with_the_picture() -> None:
     assert width(1440) == pytest.approx(2 * width(720), rel=0.05)
 
 
+def test_what_was_not_found_is_fainter_and_dashed() -> None:
+    picture, box = blank(128), (400.0, 200.0, 560.0, 400.0)
+    given = (np.array([box], np.float32), [1], ["sadness"], [0.87], SADNESS)
+    sure, faint, gone = (annotate(picture, *given, [share]) for share in (1.0, 0.4, 0.0))
+    assert np.array_equal(sure, annotate(picture, *given))
+    assert np.array_equal(gone, picture)
+    edges = [(drawn[200:400, 400] != 128).any(axis=1) for drawn in (sure, faint)]
+    assert edges[0].all()
+    assert 0.3 < edges[1].mean() < 0.9
+    strengths = [np.abs(drawn.astype(int) - 128).sum() for drawn in (sure, faint)]
+    assert strengths[1] < 0.5 * strengths[0]
+
+
+def test_no_chart_hides_a_face_or_another_chart() -> None:
+    """Six faces in a small picture, where charts have no room; labels have."""
+    picture = blank(200, 240, 426)
+    boxes = [(20.0 + 68 * n, 90.0, 60.0 + 68 * n, 140.0) for n in range(6)]
+    drawn = draw(picture, *boxes)
+    for x0, y0, x1, y1 in np.array(boxes, int):
+        inside = drawn[y0 + 3 : y1 - 3, x0 + 3 : x1 - 3]
+        assert (inside == 200).all(axis=2).mean() > 0.8
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(1, 400),

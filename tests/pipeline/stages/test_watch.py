@@ -4,6 +4,7 @@ import pytest
 
 from pipeline.frames import ClockName, FrameHeader, Link
 from pipeline.stages.watch import LAGGING_MS, SILENT_MS, Watch
+from pipeline.states import Standing
 
 
 def header(pts_s: float, clock: ClockName = "arrival") -> FrameHeader:
@@ -36,9 +37,22 @@ def test_a_status_at_the_start_at_every_change_and_every_two_seconds() -> None:
 
 
 def test_a_file_never_lags() -> None:
-    watch = Watch("door", "e1", lambda: 10**12)
+    watch = Watch("door", "e1", lambda: 10**12, by_day=True)
     (status,) = watch.frame(header(0.0, "media"))
-    assert (status.state, status.lag_ms) == ("online", 0)
+    assert (status.state, status.lag_ms, status.since_ms) == ("online", 0, 10**12)
+    (ended,) = watch.end("end of file", "ended")
+    assert (ended.state, ended.reason) == ("offline", "ended: end of file")
+    assert ended.since_ms == 10**12, "since when it is over, not where in the file"
+
+
+def test_a_file_that_is_analysed_tells_its_own_time() -> None:
+    watch = Watch("door", "e1", lambda: 10**12)
+    told = [
+        watch.frame(header(0.0, "media")),
+        watch.frame(header(3.0, "media")),
+        watch.end("", "ended"),
+    ]
+    assert [status.since_ms for [status] in told] == [0, 0, 3000]
 
 
 def test_a_run_without_a_frame_says_nothing() -> None:
@@ -49,16 +63,37 @@ def test_a_silent_camera_is_told_at_once_then_seldom_until_it_is_back() -> None:
     now_ms = [1000]
     watch = Watch("door", "e1", lambda: now_ms[0])
     lost = Link("offline", 900, "no picture for 3 s")
+    (first,) = watch.silence(Link("connecting", 500))
+    assert (first.state, first.reason, first.since_ms) == ("offline", "connecting", 500)
     assert watch.silence(Link("connecting", 500)) == []
     assert [told.state for told in watch.silence(lost)] == ["offline"]
     now_ms[0] += SILENT_MS - 1
     assert watch.silence(lost) == []
     now_ms[0] += 1
     (again,) = watch.silence(lost, {"stale": 2})
-    assert (again.seq, again.since_ms, again.reason) == (1, 900, lost.reason)
+    assert (again.seq, again.since_ms, again.reason) == (2, 900, lost.reason)
     assert again.shed == {"stale": 2}
     (refused,) = watch.silence(Link("refused", 12_000, "wrong user or password"))
     assert (refused.state, refused.since_ms) == ("refused", 12_000)
     (back,) = watch.frame(header(12.5))
-    assert (back.state, back.since_ms, back.reason, back.seq) == ("online", 12_500, "", 3)
+    assert (back.state, back.since_ms, back.reason, back.seq) == ("online", 12_500, "", 4)
     assert watch.silence(Link("online", 12_500)) == []
+
+
+def test_a_state_that_goes_on_keeps_its_start() -> None:
+    before = Standing("refused", 7, "no such file")
+    assert Watch("door", "e2", lambda: 50, before=before).tell("refused", "other").since_ms == 7
+    watch = Watch("door", "e2", lambda: 50, before=before)
+    assert [watch.tell(state, "").since_ms for state in ("offline", "refused")] == [50, 50]
+
+
+def test_a_quarantined_camera_stays_so_until_its_link_is_known() -> None:
+    now_ms = [1000]
+    watch = Watch("door", "e1", lambda: now_ms[0])
+    watch.tell("quarantined", "died twice")
+    assert watch.silence(Link("connecting", 1000)) == []
+    now_ms[0] += SILENT_MS
+    (again,) = watch.silence(Link("connecting", 1000))
+    assert (again.state, again.since_ms, again.fps, again.lag_ms) == ("quarantined", 1000, 0, 0)
+    (away,) = watch.silence(Link("offline", 11_500, "no answer"))
+    assert (away.state, away.since_ms) == ("offline", 11_500)

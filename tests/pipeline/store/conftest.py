@@ -32,8 +32,8 @@ from pipeline.records import (
 from pipeline.store.engine import open_store
 from pipeline.store.schema import metadata
 
-GUARDED = "host all guarded 127.0.0.1/32 scram-sha-256\n"
-"""The one user who needs a password; everyone else is trusted."""
+GUARDED = "host all guarded 127.0.0.1/32 scram-sha-256\nhost all refused 127.0.0.1/32 reject\n"
+"""The one user who needs a password, and the one who is turned away; everyone else is trusted."""
 PASSWORD = "s3cret-w0rd"
 
 
@@ -90,6 +90,46 @@ def server() -> Iterator[Server]:
         yield made
     finally:
         process.send_signal(signal.SIGQUIT)  # nothing here needs a checkpoint
+        process.wait(20)
+        shutil.rmtree(home)
+
+
+POOLER = """
+[databases]
+* = host=127.0.0.1 port={server}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = trust
+auth_file = {home}/users
+pool_mode = transaction
+default_pool_size = 2
+max_client_conn = 50
+"""
+
+
+@pytest.fixture(scope="session")
+def pooler(server: Server) -> Iterator[Server]:
+    """PgBouncer before the server, in transaction mode: many clients share two sessions."""
+    home = Path(tempfile.mkdtemp(prefix="undercam-pooler-"))
+    port = _free_port()
+    (home / "users").write_text('"postgres" ""\n')
+    (home / "ini").write_text(POOLER.format(server=server.port, port=port, home=home))
+    as_user: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        as_user = {"user": "postgres", "group": "postgres", "extra_groups": []}
+        for path in (home, home / "users", home / "ini"):
+            shutil.chown(path, "postgres", "postgres")
+    with (home / "log").open("w") as log:
+        command = ["pgbouncer", str(home / "ini")]
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=home, **as_user)
+    try:
+        made = Server(port)
+        _wait_for(made, process, home / "log")
+        yield made
+    finally:
+        process.send_signal(signal.SIGQUIT)
         process.wait(20)
         shutil.rmtree(home)
 

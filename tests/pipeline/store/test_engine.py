@@ -24,6 +24,7 @@ from pipeline.store import engine as engine_module
 from pipeline.store.engine import open_store, writing
 from pipeline.store.schema import metadata
 
+NOBODY = "postgresql://me:s3cret@127.0.0.1:1/undercam"
 PIPES: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
 MIGRATIONS = Path(engine_module.__file__).with_name("migrations")
 HEAD = ScriptDirectory(str(MIGRATIONS)).get_current_head()
@@ -196,11 +197,31 @@ def test_folder_cannot_be_made(tmp_path: Path) -> None:
     ("url", "match"),
     [
         ("nonsense s3cret", "not a database URL"),
+        ("s3cret://me@host/db", "not a database URL"),
         ("sqlite://", "can be shared: sqlite"),
         ("sqlite:///:memory:", "can be shared: sqlite"),
         ("mysql://me:s3cret@host/db", "can be shared: mysql"),
         ("postgresql://me:s3cret@host:port/db", "not a database URL"),
         ("postgresql://me:s3@cret@host/db", "write @ in a password as %40"),
+        ("sqlite://host/file.db", "not a database URL"),
+        ("sqlite:////tmp/a\0b.db", "not a database URL"),
+        ("sqlite:///file.db?timeout=soon", "option .*: store.url: timeout is a number of seconds"),
+        ("sqlite:///file.db?timeout=nan", "option .*: store.url: timeout is a number of seconds"),
+        ("sqlite:///file.db?timeout=1&timeout=2", "timeout is a number of seconds"),
+        ("sqlite:///file.db?mode=ro&uri=true", "option .*: store.url: .* without `mode`: leave it"),
+        ("sqlite:///file.db?check_same_thread=maybe", "without `check_same_thread`: leave it out"),
+        (NOBODY + "?foo=1", 'option cannot be used: store.url: invalid connection option "foo"$'),
+        (NOBODY + "?autocommit=1", 'invalid connection option "autocommit"$'),
+        (NOBODY + "?sslmode=nonsense", 'store.url: invalid sslmode value: "nonsense"$'),
+        (NOBODY + "?connect_timeout=soon", "store.url: bad value for connect_timeout: 'soon'$"),
+        (NOBODY + "?keepalives_idle=x", 'store.url: invalid integer value "x" for connection opt'),
+        (NOBODY + "?target_session_attrs=x", 'store.url: invalid target_session_attrs value: "x"$'),
+        (NOBODY + "?service=x", 'store.url: definition of service "x" not found$'),
+        (
+            NOBODY + "?prepare_threshold=often",
+            "store.url: prepare_threshold is the number of times",
+        ),
+        (NOBODY.replace(":1/", ":99999/"), 'store.url: invalid port number: "99999"$'),
     ],
 )
 def test_urls_that_cannot_be_used(url: str, match: str) -> None:
@@ -229,12 +250,43 @@ def test_unreachable_postgres_is_told_without_password(credentials: str, options
         ("guarded", "postgres", "password is missing"),
         ("nobody", "postgres", "no such database or user"),
         ("postgres", "nowhere", "no such database or user"),
+        ("refused", "postgres", "refuses the connection: .*: pg_hba.conf rejects connection for"),
+        (
+            "postgres",
+            "postgres?sslmode=require",
+            "server does not support SSL, but SSL was required$",
+        ),
+        (
+            "postgres",
+            "postgres?sslmode=verify-full&sslrootcert=/no/ca.pem",
+            "refuses the connection: postgresql://127.0.0.1:.*(SSL|certificate)",
+        ),
+        ("postgres", "postgres?options=-cfoo=1", 'unrecognized configuration parameter "foo"$'),
+        ("postgres", "postgres?client_encoding=x", 'invalid value for parameter "client_encoding"'),
+        ("postgres", "postgres?target_session_attrs=standby", "server is not in hot standby mode$"),
     ],
 )
 def test_postgres_refuses(server: Any, user: str, database: str, what: str) -> None:
     with pytest.raises(ServiceError, match=what) as caught:
         open_store(server.url(database, user))
     assert "wr0ng" not in everything_said(caught)
+    assert "start it" not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.needs("postgres")
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_postgres_by_any_name(postgres_url: str, scheme: str) -> None:
+    engine = open_store(postgres_url.replace("postgresql+psycopg", scheme) + "?keepalives_idle=60")
+    assert engine.dialect.driver == "psycopg"
+    engine.dispose()
+
+
+def test_sqlite_may_wait_as_long_as_its_url_says(sqlite_url: str) -> None:
+    engine = open_store(sqlite_url + "?timeout=2.5")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 2500
+    engine.dispose()
 
 
 @pytest.mark.needs("postgres")

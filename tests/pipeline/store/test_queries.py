@@ -13,9 +13,11 @@ from sqlalchemy import Engine, event, text
 from models.emotions import EMOTIONS
 from pipeline.errors import ServiceError
 from pipeline.records import DeadLetter, FaceObserved
+from pipeline.settings import CameraSettings
 from pipeline.store import queries as ask
 from pipeline.store.engine import open_store, writing
 from pipeline.store.queries import expressions, health
+from pipeline.store.roster import dismiss, enrol
 from pipeline.store.writer import StoreWriter
 
 T0 = 1_700_000_000_000 - 1_700_000_000_000 % 60_000
@@ -168,8 +170,81 @@ def test_cameras_at_a_glance(engine: Engine, make: Any) -> None:
         faces=3,
         tracks=2,
     )
-    assert (hall.state, hall.shed, hall.faces, hall.tracks) == (None, {}, 0, 0)
+    assert (hall.state, hall.shed, hall.faces, hall.tracks) == ("unknown", {}, 0, 0)
+    assert (hall.since_ms, hall.fps, hall.lag_ms, hall.heard_ms) == (None, None, None, now - 9_000)
     assert hall.last_observed_ms == now - 9_000
+
+
+@pytest.mark.parametrize(
+    ("told", "after_ms", "shown"),
+    [
+        ({"state": "online"}, 90_000, ("online", T0 - 5, "", 24.5)),
+        ({"state": "online"}, 90_001, ("unknown", T0, "last heard: online", None)),
+        ({"state": "quarantined", "reason": "r"}, 1, ("quarantined", T0 - 5, "r", None)),
+        ({"state": "offline", "reason": "r"}, 1, ("offline", T0 - 5, "r", None)),
+        (
+            {"state": "offline", "reason": "r"},
+            10**9,
+            ("unknown", T0, "last heard: offline, r", None),
+        ),
+        ({"state": "offline", "reason": "failed: a: b: c"}, 1, ("failed", T0 - 5, "a: b: c", None)),
+        ({"state": "offline", "reason": "connecting"}, 1, ("connecting", T0 - 5, "", None)),
+        (
+            {"state": "offline", "reason": "ended: end of file"},
+            10**9,
+            ("ended", T0 - 5, "end of file", None),
+        ),
+        # As records were before: a file's times, and its end without a word.
+        (
+            {"state": "offline", "reason": "end of file", "run": "0123456789ab", "since_ms": 5_900},
+            10**9,
+            ("ended", T0, "end of file", None),
+        ),
+        (
+            {"state": "online", "run": "0123456789ab", "since_ms": 40},
+            9,
+            ("online", T0, "", 24.5),
+        ),
+        ({"state": "offline", "reason": "stopped"}, 10**9, ("stopped", T0 - 5, "", None)),
+    ],
+)
+def test_a_camera_stands_as_it_told_until_nobody_knows(
+    engine: Engine,
+    make: Any,
+    told: dict[str, Any],
+    after_ms: int,
+    shown: tuple[str, int, str, float | None],
+) -> None:
+    enrol(engine, "door", CameraSettings(url="rtsp://10.0.0.7/live"))
+    status = {"state": "online", "since_ms": T0 - 5, "run": "e1"} | told
+    reason = status.pop("reason", "")
+    made = make.status(3, **status).model_copy(update={"reason": reason})
+    stored(engine, [made], now_ms=T0)
+    (door,) = ask.camera_overview(engine, T0, T0 + after_ms)
+    assert (door.state, door.since_ms, door.reason, door.fps) == shown
+    assert (door.lag_ms is None) == (door.fps is None)
+
+
+def test_a_camera_stands_as_the_register_says(engine: Engine, make: Any) -> None:
+    def states(now_ms: int = T0 + 1) -> dict[str, str]:
+        return {c.camera: c.state for c in ask.camera_overview(engine, T0, now_ms)}
+
+    url = "rtsp://10.0.0.7/live"
+    for name in ("new", "off", "gone", "away"):
+        enrol(engine, name, CameraSettings(url=url, enabled=name != "off"))
+    assert states() == {"new": "registered", "off": "disabled", "gone": "registered"} | {
+        "away": "registered"
+    }
+    stopped = make.status(1, "offline", T0, camera="gone").model_copy(update={"reason": "stopped"})
+    stored(engine, [stopped, make.status(1, camera="off"), make.status(1, camera="away")], T0)
+    dismiss(engine, "gone")
+    dismiss(engine, "away")
+    assert states() == {"new": "registered", "off": "online", "gone": "unregistered"} | {
+        "away": "online"
+    }
+    assert states(T0 + HOUR) == {"new": "registered", "off": "disabled", "gone": "unregistered"} | {
+        "away": "unknown"
+    }
 
 
 def test_runs_tell_recordings_from_live(engine: Engine, make: Any) -> None:
@@ -287,6 +362,8 @@ def ask_everything(engine: Engine, track: ask.Track) -> None:
     ask.latency(engine, since, until)
     ask.rows_per_minute(engine, since, until)
     ask.recent_gaps(engine, since, until)
+    ask.recent_gaps(engine, since, until, camera="door", run="e1")
+    ask.camera_states(engine, "door", since, until)
 
 
 def test_no_page_reads_a_whole_table(sqlite_url: str, make: Any) -> None:
@@ -304,7 +381,9 @@ def test_no_page_reads_a_whole_table(sqlite_url: str, make: Any) -> None:
     ask_everything(engine, track)
     event.remove(engine, "before_cursor_execute", note)
     selects = [one for one in asked if one[0].startswith("SELECT")]
-    assert len(selects) == 13
+    assert len([one for one in asked if one[0].startswith("WITH")]) == 1
+    selects += [one for one in asked if one[0].startswith("WITH")]
+    assert len(selects) == 15
     large = ("observations", "tracks", "emotion_minutes", "camera_status", "gaps")
     with engine.connect() as connection:
         for statement, parameters in selects:

@@ -65,6 +65,11 @@ def test_a_camera_that_was_only_heard_of_is_not_on_it_and_stays_known(
         "rtsp:/admin:s3cret@10.0.0.7/live",
         "admin:s3cret@10.0.0.7/live",
         "http://10.0.0.7/video?token=s3cret",
+        "http://10.0.0.7/video?u=ann&p=s3cret",
+        "rtsp://10.0.0.7/user/ann/pass/s3cret",
+        "rtsp://10.0.0.7/live?%70ass=s3cret",
+        "rtsp://ann:s3cret#1@10.0.0.7/live",
+        "rtsp://10.0.0.7/live#s3cret",
     ],
 )
 def test_a_credential_never_reaches_the_database(engine: Engine, url: str) -> None:
@@ -77,6 +82,22 @@ def test_a_credential_never_reaches_the_database(engine: Engine, url: str) -> No
             put()
         assert "s3cret" not in str(caught.value)
     assert roster(engine) == {}
+
+
+@pytest.mark.parametrize("url", ["rtps://10.0.0.7/live", "rtsp:///live", "rtsp:/10.0.0.7/live"])
+def test_nor_does_an_address_that_no_camera_can_have(engine: Engine, url: str) -> None:
+    bad = CameraSettings(url=url)
+    with pytest.raises(ConfigError, match=r"rtsp://|SCHEME://"):
+        enrol(engine, "door", bad)
+    with pytest.raises(ConfigError, match=r"cameras\.door\.url"):
+        seed(engine, {"door": bad})
+    assert roster(engine) == {}
+
+
+@pytest.mark.parametrize("url", ["listen://0.0.0.0:8554/reception", "clips/a.mp4", "webcam:0"])
+def test_what_a_camera_may_have(engine: Engine, url: str) -> None:
+    enrol(engine, "door", CameraSettings(url=url))
+    assert roster(engine)["door"].url == url
 
 
 def test_settings_of_another_version_are_named(engine: Engine) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pipeline.bus.kafka.feed import KafkaFeed
 from pipeline.bus.kafka.publisher import KafkaPublisher
 from pipeline.errors import ConfigError, ServiceError
-from pipeline.settings import BusSettings
+from pipeline.service_settings import BusSettings
 from tests.pipeline.broker import ALICE, BOB, NEEDS_KAFKA, Broker
 
 pytestmark = NEEDS_KAFKA
@@ -109,7 +109,7 @@ TRIES = """
 import contextlib, gc, os, threading
 from pipeline.bus.kafka.publisher import KafkaPublisher
 from pipeline.errors import ServiceError
-from pipeline.settings import BusSettings
+from pipeline.service_settings import BusSettings
 publisher = KafkaPublisher(BusSettings(url="kafka://127.0.0.1:9", timeout_s=1.0))
 for _ in range(3):
     with contextlib.suppress(ServiceError):

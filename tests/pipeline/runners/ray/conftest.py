@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.runners.ray.host import TOKEN
+from pipeline.runners.ray.session import base_folder, clear
 from pipeline.stages.sample import write_sample
 
 PATIENCE_S = 90.0
@@ -78,6 +80,18 @@ class Live:
         for process in killed:
             os.kill(process, signal.SIGKILL)
 
+    def processes(self) -> list[int]:
+        """Everything that belongs to it, however it is related."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if os.getsid(int(process.name)) == self.process.pid:
+                    (process / "exe").readlink()  # neither the kernel's, nor dead already
+                    found.append(int(process.name))
+            except OSError:
+                continue
+        return found
+
     def end(self) -> dict[str, Any]:
         """Wait until it ends by itself; returns what it printed."""
         out, _ = self.process.communicate(timeout=PATIENCE_S)
@@ -111,7 +125,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
         folder = tmp_path / inside
         folder.mkdir(exist_ok=True)
         (folder / "undercam.toml").write_text(config, encoding="utf-8")
-        command = [sys.executable, "-m", "pipeline", "run", "-c", "undercam.toml", "--json"]
+        # -P: as the installed command, it does not search the current folder.
+        command = [sys.executable, "-P", "-m", "pipeline", "run", "-c", "undercam.toml", "--json"]
         with (folder / "stderr").open("a") as errors:
             process = subprocess.Popen(
                 [*command, *options],
@@ -120,6 +135,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 stderr=errors,
                 text=True,
                 env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])},
+                start_new_session=True,
             )
         begun.append(Live(folder, process))
         return begun[-1]
@@ -129,3 +145,31 @@ def start(tmp_path: Path) -> Iterator[Start]:
         if live.process.poll() is None:
             live.process.kill()
             live.process.communicate()
+    clear(base_folder())
+
+
+@pytest.fixture
+def mode() -> str:
+    """Whether the cluster asks for a token."""
+    return "token"
+
+
+@pytest.fixture
+def address(
+    mode: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Of a cluster whose processes live in a folder of their own."""
+    # Whoever joins would look for it at this machine's other address.
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    monkeypatch.setenv(TOKEN, "a" * 64)
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.pipeline.runners.ray.two_nodes"],
+        cwd=tmp_path_factory.mktemp("elsewhere"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])},
+    ) as nodes:
+        assert nodes.stdout
+        yield nodes.stdout.readline().strip()

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.runners.ray.host import TOKEN
 from tests.pipeline.runners.ray.test_run import check_rows, config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-@pytest.fixture
-def address(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
-    """Of a cluster whose processes live in a folder of their own."""
-    # Whoever joins would look for it at this machine's other address.
-    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.pipeline.runners.ray.two_nodes"],
-        cwd=tmp_path_factory.mktemp("elsewhere"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])},
-    ) as nodes:
-        assert nodes.stdout
-        yield nodes.stdout.readline().strip()
 
 
 def test_a_cluster_serves_one_command_at_a_time(start: Any, clip: Path, address: str) -> None:
@@ -53,3 +31,34 @@ def test_a_cluster_serves_one_command_at_a_time(start: Any, clip: Path, address:
     check_rows(taken, clip, "hall")  # beside its settings, where it was started
     ended = live.rows("SELECT phase, count(*) FROM tracks GROUP BY phase")
     assert {phase for phase, _ in ended} == {"end"}  # the first was told to stop, not cut off
+
+
+def refused(start: Any, clip: Path, address: str, inside: str = "") -> str:
+    """The one line that a command ends with."""
+    live = start(config(clip, "door"), "--address", address, inside=inside)
+    live.process.communicate(timeout=60)
+    assert live.process.returncode == 4
+    (line,) = live.said.splitlines()
+    return str(line)
+
+
+def test_a_token_that_is_wrong_or_missing_is_one_clear_line(
+    start: Any, clip: Path, address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    remedy = "set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to a file of mode 0600"
+    monkeypatch.setenv(TOKEN, "b" * 64)
+    line = refused(start, clip, address)
+    assert line.startswith(f"undercam: the Ray cluster refuses our token: {address}: {remedy}")
+    monkeypatch.delenv(TOKEN)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    line = refused(start, clip, address, "again")
+    assert line.startswith(f"undercam: the Ray cluster needs a token: {address}: {remedy}")
+    assert not (tmp_path / ".ray").exists()
+
+
+@pytest.mark.parametrize("mode", ["disabled"])
+def test_a_cluster_that_lets_in_everybody_is_not_joined(
+    start: Any, clip: Path, address: str
+) -> None:
+    line = refused(start, clip, address)
+    assert line.startswith(f"undercam: the Ray cluster lets in everybody: {address}: start it with")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import resource
 import socket
 import subprocess
 import sys
@@ -141,6 +143,35 @@ def test_whatever_is_killed_the_rows_of_a_file_are_exact(start: Any, clip: Path)
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", [16])
+def test_rows_are_exact_after_rounds_of_kills_drawn_by_chance(
+    start: Any, clip: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    actors = ("CamerasActor", "PoolActor", "RelayActor", "SupervisorActor")
+    wanted = config(clip, "door", "hall", fps=4.0)
+    live = start(wanted, "--until-ended")
+
+    def rows() -> int:
+        return len(live.rows("SELECT id FROM observations"))
+
+    for least in range(10, 60, 10):
+        some = least + chance.randrange(8)
+        live.until(lambda some=some: rows() >= some)
+        for victim in chance.sample((*actors, "command"), k=chance.choice((1, 2))):
+            if victim == "command":
+                live.process.kill()
+                live.process.communicate()
+                live = start(wanted, "--until-ended")
+            elif live.actors(victim):  # else it has not yet come back from its last death
+                live.kill(victim)
+    live.end()
+    for camera in ("door", "hall"):
+        check_rows(live, clip, camera)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_live_cameras_are_back_soon_and_neighbours_keep_their_pace(start: Any, clip: Path) -> None:
     names = ("a", "b", "c", "d", "e")
     fives = config(clip, *names, play="loop", fps=2.0)
@@ -210,7 +241,7 @@ def test_cameras_come_and_go_while_it_runs_and_its_numbers_are_shown(
     cameras("add", "hall", str(clip), "--play", "loop", "--fps", "1")
     live.until(lambda: states().get("hall") == "online")
     cameras("set", "door", "--disable")
-    live.until(lambda: states()["door"] == "offline")
+    live.until(lambda: states()["door"] == "disabled")
     cameras("remove", "hall")
     live.until(lambda: "hall: no longer read" in live.said)
     for wrong in (("add", "hall2", "rtsp://a:s3cret@b/c"), ("remove", "hall"), ("add", "No", "x")):
@@ -221,3 +252,58 @@ def test_cameras_come_and_go_while_it_runs_and_its_numbers_are_shown(
     for name in ("frames_decoded_total", "pool_pass_seconds_count", "outbox_delivered_total"):
         assert f"undercam_{name}{{" in text
     assert live.stop()["ok"]
+
+
+@pytest.mark.slow
+def test_what_a_full_disk_takes_at_the_end_is_said_and_a_gap(start: Any, clip: Path) -> None:
+    live = start(config(clip, "door", play="loop", fps=4.0))
+    live.until(lambda: live.rows("SELECT id FROM observations"))
+    (camera,) = live.actors("CamerasActor")
+    outbox = live.folder / "state" / "outbox"
+    full = max(path.stat().st_size for path in outbox.iterdir())
+    resource.prlimit(camera, resource.RLIMIT_FSIZE, (full, full))
+    live.until(lambda: "check its disk" in live.said)
+    live.process.terminate()
+    out, _ = live.process.communicate(timeout=90)
+    assert live.process.returncode == 4, live.said
+    assert live.said.splitlines()[-1].startswith("undercam: events were lost at the end: door: ")
+    result = json.loads(out.splitlines()[-1])
+    (line,) = result["not_written"]
+    assert "events could not be written and are lost" in line
+    assert line in live.said
+    assert (result["ok"], result["events"]["lost"]) == (False, int(line.split()[1]))
+    told = live.rows("SELECT camera, events, reason FROM gaps")
+    assert told == [("door", int(line.split()[1]), "outbox could not be written")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_two_commands_never_read_one_camera(start: Any, clip: Path) -> None:
+    first = start(config(clip, "door", play="loop", fps=2.0))
+    first.until(lambda: "door: online" in first.said)
+    beside = start(config(clip, "door"))
+    beside.process.communicate(timeout=90)
+    assert beside.process.returncode == 4
+    (line,) = (line for line in beside.said.splitlines() if line.startswith("undercam: another"))
+    assert f"pid {first.process.pid} on " in line
+
+    shared = f'[store]\nurl = "sqlite:///{first.database}"\n'
+    second = start(config(clip, "door", play="loop", fps=2.0) + shared, inside="second")
+    second.until(lambda: "door: connecting: it is read already: pid" in second.said)
+    assert f"pid {first.process.pid} on " in second.said
+
+    def runs() -> list[Any]:
+        return first.rows("SELECT DISTINCT run FROM camera_status")
+
+    (only,) = runs()
+    first.process.kill()
+    first.process.communicate()
+    took_s = second.until(lambda: "door: online" in second.said)
+    assert 3 < took_s < 20
+    second.until(lambda: len(runs()) == 2)
+    spans = first.rows("SELECT run, min(since_ms), max(stored_ms) FROM camera_status GROUP BY run")
+    ends = {run: (began, ended) for run, began, ended in spans}
+    (later,) = ends.keys() - {only[0]}
+    assert ends[later][0] > ends[only[0]][1]
+    assert second.stop()["ok"]
+    assert first.rows("SELECT * FROM camera_leases") == []

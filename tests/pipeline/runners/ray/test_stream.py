@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from models.faces import iou
-from pipeline.settings import BusSettings
+from pipeline.service_settings import BusSettings
 from pipeline.stages.sample import write_sample
 from tests.pipeline.broker import NEEDS_KAFKA, Broker
 from tests.pipeline.runners.ray.test_run import config, undercam

@@ -18,7 +18,7 @@ from models.errors import ModelError
 from models.scores import EmotionScores
 from pipeline.errors import PoolFull
 from pipeline.runners.stream.pool import EmotionPool
-from pipeline.settings import PoolSettings
+from pipeline.service_settings import PoolSettings
 
 
 class Reader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 import pytest
@@ -13,7 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pipeline.errors import ServiceError
 from pipeline.runners.stream.lease import Lease, Report
 from pipeline.runners.stream.supervisor import RETRY_MOST_S, START_S, Answers, Supervisor
-from pipeline.settings import CameraSettings, WorkersSettings
+from pipeline.service_settings import WorkersSettings
+from pipeline.settings import CameraSettings
+from pipeline.store.leases import Claims
 
 URL = CameraSettings(url="rtsp://10.0.0.7/live")
 SETTINGS = WorkersSettings(cameras_per_worker=2, lease_s=3)
@@ -30,6 +32,11 @@ class World:
         self.dead: set[str] = set()
         self.deaf: set[str] = set()
         self.fault = ""
+        self.late_reports: dict[str, list[Report]] = {}
+        self.others: dict[str, str] = {}
+        self.ours: set[str] | None = None
+        self.trouble = ""
+        self.asked: set[str] = set()
         self.database_is_away = self.nobody_knows = False
         self.epochs: list[int] = []
         self.supervisor = self.supervise()
@@ -40,9 +47,16 @@ class World:
             self.roster,
             self,
             first,
+            self.claim,
             clock=lambda: round(self.now_s * 1000),
             monotonic=lambda: self.now_s,
         )
+
+    def claim(self, cameras: Collection[str]) -> Claims:
+        """All that nobody else has, unless it is told which ones."""
+        self.asked = set(cameras)
+        ours = self.asked - self.others.keys() if self.ours is None else self.ours
+        return Claims(frozenset(ours), self.others, self.trouble)
 
     def roster(self) -> Mapping[str, CameraSettings] | None:
         if self.nobody_knows:
@@ -86,7 +100,7 @@ class World:
         return [
             Report(lease, self.states.get(lease.camera, "online"))
             for lease in self.held[name].values()
-        ]
+        ] + self.late_reports.get(name, [])
 
     def step(self, times: int = 1) -> None:
         for _ in range(times):
@@ -226,6 +240,38 @@ def test_a_camera_that_fails_is_tried_again_later_and_later() -> None:
     assert max(waits) >= RETRY_MOST_S / 4
 
 
+@pytest.mark.parametrize("state", ["failed", "refused"])
+def test_a_camera_that_is_tried_again_keeps_its_state_and_its_start(
+    state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World("a")
+    asked: list[Lease] = []
+
+    def told(name: str) -> list[Report]:
+        """A lease knows nothing at first, while it opens; half a second later it is over."""
+        leases = list(world.held[name].values())
+        opening = [lease for lease in leases if lease not in asked]
+        asked.extend(opening)
+        return [
+            Report(lease, "connecting")
+            if lease in opening
+            else Report(lease, state, "why", since_ms=since(lease), is_closed=True)
+            for lease in leases
+        ]
+
+    def since(lease: Lease) -> int:
+        return lease.before.since_ms if lease.before else 1_000_500
+
+    monkeypatch.setattr(world, "_told", told)
+    seen: list[Report] = []
+    for _ in range(200):
+        world.step()
+        seen.append(world.supervisor.reports()["a"])
+    assert len(set(world.epochs)) > 3, "it is tried again"
+    known = seen[[report.state for report in seen].index(state) :]
+    assert {(r.state, r.reason, r.since_ms) for r in known} == {(state, "why", 1_000_500)}
+
+
 def test_a_file_that_has_ended_is_not_read_again_even_when_its_process_dies() -> None:
     world = World("ab")
     world.step()
@@ -269,6 +315,70 @@ def test_without_a_database_cameras_go_on_and_those_of_the_settings_begin() -> N
     world.database_is_away, world.wanted = False, {"a": URL, "b": URL}
     world.step()
     assert (world.read, world.supervisor.trouble) == (["a", "b"], "")
+
+
+def test_what_was_lost_at_an_end_stays_told() -> None:
+    """Also of a lease that is no longer held, and when it is reported at the very end."""
+    world = World("ab")
+    world.step()
+    lease = world.held[world.place_of("a")]["a"]
+    name = world.place_of("a")
+    del world.wanted["a"]
+    world.step()
+    lost = Report(lease, "failed", "told", close_error="50 events could not be written")
+    world.late_reports[name] = [lost]
+    world.step()
+    world.late_reports.clear()
+    world.step(3)
+    assert world.supervisor.close_errors == ("a: 50 events could not be written",)
+    other = Lease("b", 9, URL)
+    world.supervisor.note_ends([Report(other, "stopped"), Report(other, "failed", close_error="x")])
+    assert world.supervisor.close_errors[1:] == ("b: x",)
+
+
+def test_a_camera_that_another_command_reads_is_not_begun_and_it_is_said_who() -> None:
+    world = World("ab")
+    world.others = {"a": "pid 7 on attic"}
+    world.step(3)
+    assert world.read == ["b"]
+    told = world.supervisor.reports()["a"]
+    assert (told.state, told.reason) == ("connecting", "it is read already: pid 7 on attic")
+    world.others = {}
+    world.step()
+    assert world.read == ["a", "b"]
+    assert world.supervisor.reports()["a"].reason == ""
+
+
+def test_a_camera_that_went_to_another_command_ends_here() -> None:
+    world = World("ab")
+    world.step()
+    world.others = {"a": "pid 7 on attic"}
+    world.step()
+    assert world.read == ["b"]
+    assert "pid 7 on attic" in world.supervisor.reports()["a"].reason
+
+
+def test_while_nobody_can_be_asked_what_is_read_goes_on_and_nothing_begins() -> None:
+    world = World("a")
+    world.step()
+    world.wanted["b"] = URL
+    world.ours, world.trouble = {"a"}, "database cannot be reached"
+    world.step(20)
+    assert world.read == ["a"]
+    assert world.supervisor.reports()["b"].reason == "database cannot be reached"
+    world.ours = set()  # the next supervisor was told nothing yet
+    world.supervisor = world.supervise()
+    world.step(20)
+    assert world.read == ["a"]
+
+
+def test_a_file_that_has_ended_is_given_back() -> None:
+    world = World("ab")
+    world.step()
+    assert world.asked == {"a", "b"}
+    world.states["a"] = "ended"
+    world.step(2)
+    assert world.asked == {"b"}
 
 
 class Anything(RuleBasedStateMachine):

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.clock import wall_clock
 from pipeline.config import Settings
+from pipeline.errors import ServiceError
 from pipeline.frames import CroppedFaces, Looks
-from pipeline.records import CameraStatus, Event, FaceObserved, TrackUpdated
+from pipeline.records import CameraStatus, Event, EventsLost, FaceObserved, TrackUpdated
 from pipeline.runners.inline import run_camera
 from pipeline.runners.stream.lease import Heard, Lease, Report
 from pipeline.runners.stream.worker import CameraWorker
@@ -21,6 +23,8 @@ from pipeline.stages.classify import Classify
 from pipeline.stages.detect import Detect
 from pipeline.stages.source.address import run_id
 from pipeline.stages.source.file import VideoSource
+from pipeline.states import Standing, from_record
+from tests.disk import full_disk
 
 Said = Callable[[], list[Event]]
 
@@ -45,13 +49,12 @@ def until_state(worker: CameraWorker, state: str, *leases: Lease) -> Report:
         time.sleep(0.02)
 
 
-def same(events: list[Event]) -> set[str]:
-    """Events but for the wall clock."""
+def same(events: list[Event]) -> list[str]:
+    """Events but for the wall clock, and the number of the reading that a status tells of."""
     late = {"classified_ms": 0, "published_ms": 0}
-    return {
-        (event.model_copy(update=late) if isinstance(event, FaceObserved) else event).to_json()
-        for event in events
-    }
+    when = {"id": "", "seq": 0, "since_ms": 0}
+    changed = {FaceObserved: late, CameraStatus: when}
+    return [event.model_copy(update=changed.get(type(event), {})).to_json() for event in events]
 
 
 def test_a_file_becomes_the_events_that_analyze_makes_of_it(
@@ -131,11 +134,62 @@ def test_a_new_lease_waits_until_the_old_run_has_let_go(
 def test_a_file_that_is_not_there_is_refused_and_said(
     worker: CameraWorker, tmp_path: Path, said: Said
 ) -> None:
-    report = until_state(worker, "failed", lease(tmp_path / "none.mp4"))
+    report = until_state(worker, "refused", lease(tmp_path / "none.mp4"))
     assert "no such file" in report.reason
     (status,) = said()
     assert isinstance(status, CameraStatus)
     assert (status.state, status.run, status.reason) == ("refused", "e7", report.reason)
+
+
+def test_what_is_tried_again_keeps_the_start_of_its_state(
+    worker: CameraWorker, tmp_path: Path, said: Said
+) -> None:
+    missing = lease(tmp_path / "none.mp4")
+    refused = Standing("refused", 1_795_000_000_000, "no such file")
+    report = until_state(worker, "refused", replace(missing, before=refused))
+    (status,) = said()
+    assert isinstance(status, CameraStatus)
+    assert status.since_ms == report.since_ms == refused.since_ms
+    assert report.is_over
+    failed = until_state(worker, "refused", replace(missing, epoch=8, before=Standing("failed", 5)))
+    assert failed.since_ms > refused.since_ms
+
+
+def test_a_file_that_is_read_again_tells_its_states_anew(
+    worker: CameraWorker, square_clip: Path, said: Said
+) -> None:
+    ids: list[str] = []
+    for epoch in (1_795_000_000_000, 1_795_000_009_000):
+        before_ms = wall_clock()
+        until_state(worker, "ended", lease(square_clip, epoch))
+        told = [event for event in said() if isinstance(event, CameraStatus)]
+        assert [from_record(t.state, t.run, t.reason)[0] for t in (told[0], told[-1])] == [
+            "online",
+            "ended",
+        ]
+        assert all(before_ms <= status.since_ms <= wall_clock() for status in told)
+        ids += [status.id for status in told]
+        while renewed(worker):
+            time.sleep(0.01)
+    assert len(set(ids)) == len(ids)
+
+
+def test_a_camera_that_fails_before_it_is_opened_tells_why(
+    settings: Settings, detect: Detect, square_clip: Path, said: Said
+) -> None:
+    class Away:
+        mode = "fast"
+
+        @property
+        def model(self) -> str:
+            raise ServiceError("no classifier answers", "pool", "wait")
+
+    worker = CameraWorker(settings, lambda *_: Away(), detect=detect)  # type: ignore[arg-type]
+    report = until_state(worker, "failed", lease(square_clip))
+    (status,) = said()
+    assert isinstance(status, CameraStatus)
+    assert (status.state, status.reason) == ("offline", f"failed: {report.reason}")
+    worker.close()
 
 
 def test_a_quarantined_camera_says_so(worker: CameraWorker, square_clip: Path, said: Said) -> None:
@@ -173,7 +227,7 @@ def test_a_stage_that_fails_ends_its_camera_and_no_other(
     doors = [event for event in said() if event.camera == "door"]
     assert [event.phase for event in doors if isinstance(event, TrackUpdated)][-1:] == ["end"]
     last = [event for event in doors if isinstance(event, CameraStatus)][-1]
-    assert (last.state, last.reason) == ("offline", report.reason)
+    assert (last.state, last.reason) == ("offline", f"failed: {report.reason}")
 
 
 def test_a_full_outbox_holds_a_file_back_and_nothing_of_it_is_lost(
@@ -208,6 +262,27 @@ def test_everything_is_counted(worker: CameraWorker, square_clip: Path) -> None:
     assert sample("undercam_stage_seconds_count", {"stage": "detect"}) == 20
     assert sample("undercam_looks_total", door) > 0
     assert sample("undercam_camera_state", {**door, "state": "online"}) == 0
+    assert sample("undercam_camera_state", {**door, "state": "ended"}) == 1
+
+
+def test_nothing_is_late_where_nothing_comes(
+    settings: Settings, detect: Detect, classify: Classify, square_clip: Path
+) -> None:
+    late = CameraWorker(
+        settings, lambda *_: classify, detect=detect, clock=lambda: wall_clock() + 60_000
+    )
+    loop = lease(square_clip, play="loop")
+    sample, door = late.metrics.registry.get_sample_value, {"camera": "door"}
+    until_state(late, "online", loop)
+    end = time.monotonic() + 20
+    while not sample("undercam_camera_lag_seconds", door):
+        renewed(late, loop)
+        assert time.monotonic() < end
+    while renewed(late):
+        assert time.monotonic() < end
+    assert sample("undercam_camera_state", {**door, "state": "stopped"}) == 1
+    assert sample("undercam_camera_lag_seconds", door) == 0
+    late.close()
 
 
 def test_a_camera_that_is_not_there_yet_connects(
@@ -237,3 +312,121 @@ def test_leases_come_and_go_and_leave_no_thread_and_no_descriptor(
     for epoch in range(1, times):
         once(epoch)
     assert left() == before
+
+
+@pytest.fixture
+def secrets(settings: Settings, tmp_path: Path, detect: Detect, classify: Classify) -> CameraWorker:
+    """A worker whose cameras may refer to the files of a folder."""
+    (tmp_path / "secrets").mkdir()
+    source = settings.source.model_copy(update={"secrets_folder": str(tmp_path / "secrets")})
+    return CameraWorker(
+        settings.model_copy(update={"source": source}), lambda *_: classify, detect=detect
+    )
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        "hunter2",
+        "/etc/hunter2",
+        "hunter2://host/live",
+        "rtsp://ann:hunter#2@host/live",
+        "hunter\n2",
+    ],
+)
+def test_what_a_reference_holds_is_never_published(
+    secrets: CameraWorker, tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch, held: str
+) -> None:
+    (tmp_path / "secrets" / "pw").write_text(held)
+    monkeypatch.setenv("PW_URL", held)
+    for epoch, reference in enumerate(("env:PW_URL", f"file:{tmp_path}/secrets/pw"), start=1):
+        report = until_state(secrets, "failed", lease(reference, epoch))
+        assert reference in report.reason
+        assert "hunter" not in report.reason
+    published = "".join(event.to_json() for event in said())
+    assert published.count("the reference holds") == 2
+    assert "hunter" not in published
+    secrets.close()
+
+
+def test_one_that_holds_a_camera_is_not_published_either(
+    secrets: CameraWorker, said: Said, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = f"rtsp://ann:hunter2@127.0.0.1:{free_port}/hunter2?p=hunter2"
+    monkeypatch.setenv("DOOR_URL", held)
+    report = until_state(secrets, "offline", lease("env:DOOR_URL"))
+    secrets.close()
+    published = report.reason + "".join(event.to_json() for event in said())
+    assert "nobody listens there" in published
+    assert not any(secret in published for secret in ("hunter2", "ann", str(free_port)))
+
+
+def test_the_cameras_table_leads_to_no_file_and_no_variable_of_the_worker(
+    secrets: CameraWorker, tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write the table may not read with the worker's rights."""
+    private = tmp_path / "private"
+    private.write_text("rtsp://ann:hunter2@127.0.0.1:9/live")
+    monkeypatch.setenv("HUNTER", private.read_text())
+    monkeypatch.setenv("UNDERCAM_STORE__URL", "postgresql://ann:hunter2@host/undercam")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://ann:hunter2@host/undercam")
+    (tmp_path / "secrets" / "link").symlink_to(private)
+    urls = [
+        "env:HUNTER",
+        "env:UNDERCAM_STORE__URL",
+        "env:DATABASE_URL",
+        f"file:{private}",
+        f"file:{tmp_path}/secrets/../private",
+        f"file:{tmp_path}/secrets/link",
+        "file:/proc/self/environ",
+        str(private),
+        f"file://{private}",
+    ]
+    for epoch, url in enumerate(urls, start=1):
+        report = until_state(secrets, "failed", lease(url, epoch))
+        assert url in report.reason
+        assert "hunter2" not in report.reason
+    assert "hunter2" not in "".join(event.to_json() for event in said())
+    secrets.close()
+
+
+def test_a_reference_of_the_configuration_file_is_not_restricted(
+    settings: Settings, detect: Detect, classify: Classify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOOR", "rtsp://127.0.0.1:9/live")
+    door = CameraSettings(url="env:DOOR")
+    written = settings.model_copy(update={"cameras": {"door": door}})
+    worker = CameraWorker(written, lambda *_: classify, detect=detect)
+    assert "nobody listens" in until_state(worker, "offline", Lease("door", 1, door)).reason
+    worker.close()
+
+
+@pytest.mark.parametrize("how", ["told to stop", "closed"])
+def test_what_a_full_disk_takes_at_the_end_is_reported_and_a_gap(
+    worker: CameraWorker, settings: Settings, square_clip: Path, said: Said, how: str
+) -> None:
+    loop = lease(square_clip, play="loop")
+    until_state(worker, "online", loop)
+    with full_disk(max(path.stat().st_size for path in Path(settings.outbox.folder).iterdir())):
+        end = time.monotonic() + 20
+        while not renewed(worker, loop)[0].trouble:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        if how == "closed":
+            reports = worker.close()
+        else:
+            reports = [r for _ in range(1000) for r in told_once(worker) if r.close_error]
+    (report,) = reports
+    lost = int(report.close_error.split()[0])
+    assert "events could not be written and are lost: " in report.close_error
+    assert report.state == "failed"
+    gaps = [event for event in said() if isinstance(event, EventsLost)]
+    assert [(gap.run, gap.events, gap.reason) for gap in gaps] == [
+        ("e7", lost, "outbox could not be written")
+    ]
+
+
+def told_once(worker: CameraWorker) -> list[Report]:
+    """What is reported of leases that are taken away."""
+    time.sleep(0.002)
+    return renewed(worker)

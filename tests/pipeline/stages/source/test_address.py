@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -7,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.stages.source.address import kind_of, local_path, open_local, run_id, webcam_device
+from pipeline.stages.source import address
+from pipeline.stages.source.address import (
+    check_webcam,
+    is_container,
+    kind_of,
+    local_path,
+    open_local,
+    run_id,
+    webcam_device,
+)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +110,76 @@ def test_no_permission(tmp_path: Path) -> None:
             open_local(str(path))
     finally:
         os.seteuid(user)
+
+
+@pytest.fixture
+def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place for a webcam, on a machine that is no container."""
+    monkeypatch.setattr(address, "CONTAINER_MARKS", ())
+    for name in ("container", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "video0"
+
+
+def refusal(device: Path) -> str:
+    with pytest.raises(InputError) as refused:
+        check_webcam(str(device))
+    return str(refused.value)
+
+
+def test_no_webcam(device: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refusal(device) == f"no such webcam: {device}: plug it in; there is: none"
+    other = device.with_name("video2")
+    other.touch()
+    check_webcam(str(other))
+    assert refusal(device).endswith(f"there is: {other}")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    told = refusal(device)
+    assert told.startswith(f"the container has no such webcam: {device}: ")
+    assert f"--device {device}" in told
+
+
+def test_a_webcam_of_a_group_that_is_not_ours(
+    device: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    device.touch()
+    monkeypatch.setattr(address.os, "open", denied)
+    group = "video" if device.group() == "root" else device.group()
+    what = f"no permission to use the webcam: {device}: "
+    assert refusal(device).startswith(f"{what}join the group `{group}`")
+    monkeypatch.setenv("container", "docker")
+    assert refusal(device) == f"{what}start the container with --group-add {group}"
+
+
+@pytest.mark.parametrize(
+    ("number", "inside", "said"),
+    [
+        (errno.EPERM, True, "the container may not use the webcam"),
+        (errno.EPERM, False, "no permission to use the webcam"),
+        (errno.ENODEV, False, "no such webcam"),
+        (errno.EBUSY, False, "cannot be used (Device or resource busy)"),
+    ],
+)
+def test_a_webcam_that_cannot_be_opened(
+    device: Path, monkeypatch: pytest.MonkeyPatch, number: int, inside: bool, said: str
+) -> None:
+    def broken(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(address.os, "open", broken)
+    monkeypatch.setattr(address, "is_container", lambda: inside)
+    assert said in refusal(device)
+
+
+def test_what_tells_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address, "CONTAINER_MARKS", (str(tmp_path / "mark"),))
+    assert not is_container({})
+    assert is_container({"container": "podman"})
+    (tmp_path / "mark").touch()
+    assert is_container({})
 
 
 def test_run_is_a_function_of_bytes_and_settings(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_realtime_shows_its_lag_and_catches_up(encode: Encode) -> None:
 def as_webcam(monkeypatch: pytest.MonkeyPatch, path: Path, wrap: Callable[[Any], Any]) -> None:
     """Let a file stand in for the device, as there is none here."""
 
-    def opened(url: str, resources: ExitStack) -> Any:
+    def opened(url: str, resources: ExitStack, limit: Any) -> Any:
         assert url == "webcam:0"
         return wrap(resources.enter_context(av.open(str(path))))
 
@@ -191,8 +191,8 @@ class Unplugged:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._container, name)
 
-    def demux(self, stream: Any) -> Iterator[Any]:
-        for packet, _ in zip(self._container.demux(stream), range(3), strict=False):
+    def demux(self) -> Iterator[Any]:
+        for packet, _ in zip(self._container.demux(), range(3), strict=False):
             yield packet
         raise av.error.OSError(19, "No such device", "/dev/video0")
 

@@ -56,6 +56,7 @@ def test_nobody_else_is(url: str, certificate: Path, tmp_path: Path) -> None:
     elsewhere = url.replace("127.0.0.1", "localhost")
     with watch(elsewhere, settings(ca_file=str(certificate))) as viewer:
         viewer.finds("refused", "certificate is not trusted (Hostname mismatch")
+        assert "localhost" not in viewer.source.link.reason
         assert viewer.frames == []
     with watch(url, settings(ca_file=str(tmp_path / "none.pem"))) as viewer:
         viewer.finds("refused", "certificate cannot be read (No such file or directory): correct")

@@ -1,0 +1,1 @@
+"""What `undercam doctor` tries, part by part."""

@@ -1,0 +1,95 @@
+"""What this machine computes with: packages, device, detector, weights, Ray."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from importlib.metadata import PackageNotFoundError, version
+
+from pipeline.cli.checks.base import FAR_S, NEAR_S, Check, Finding, warning
+from pipeline.cli.output import data_folders
+from pipeline.config import Settings
+from pipeline.errors import ConfigError, ServiceError
+
+PACKAGES = ("torch", "opencv-python", "av", "onnxruntime", "sqlalchemy", "ray")
+SHARED_BYTES = 128 * 1024 * 1024
+"""Of shared memory that a local Ray asks for."""
+KNOCK_S = 5.0
+
+
+def checks_of_parts(settings: Settings) -> dict[str, Check]:
+    """By name, in the order in which they are shown."""
+    return {
+        "packages": Check(_packages),
+        "device": Check(lambda: _device(settings), NEAR_S),
+        "detector": Check(lambda: _detector(settings), NEAR_S),
+        "weights": Check(lambda: _weights(settings), NEAR_S),
+        "engine": Check(lambda: _engine(settings), FAR_S),
+    }
+
+
+def _packages() -> str:
+    found, missing = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        remedy = "pip install undercam again, into this environment"
+        raise ConfigError(f"packages are missing: {', '.join(missing)}", "Python", remedy)
+    return f"Python {platform.python_version()}, {', '.join(found)}"
+
+
+def _device(settings: Settings) -> str:
+    from pipeline.stages.classify import check_device
+
+    check_device(settings.emotion)
+    if settings.pool.gpus_per_replica and settings.emotion.device == "cpu":
+        remedy = "set emotion.device = 'cuda', or pool.gpus_per_replica = 0"
+        raise ConfigError("a GPU is set aside and not used", "pool.gpus_per_replica", remedy)
+    return f"{settings.emotion.device}, {settings.emotion.dtype}"
+
+
+def _detector(settings: Settings) -> str:
+    import numpy as np
+
+    from pipeline.stages.detect import open_detect
+
+    detect = open_detect(settings.detector, data_folders())
+    detect(np.zeros((120, 160, 3), np.uint8))
+    return detect.name
+
+
+def _weights(settings: Settings) -> str:
+    import numpy as np
+
+    from models.crops import CROP_PX
+    from pipeline.stages.classify import open_classify
+
+    classify = open_classify(settings.emotion)
+    crop, bad = np.zeros((1, CROP_PX, CROP_PX, 3), np.uint8), settings.emotion.bad
+    for name in dict.fromkeys(("", bad)):
+        classify.predict(crop, np.zeros(1, np.int64), [name])
+    return " and ".join(filter(None, (settings.emotion.weights, bad)))
+
+
+def _engine(settings: Settings) -> str | Finding:
+    address = settings.cluster.address
+    if address == "local":
+        free = os.statvfs("/dev/shm") if os.path.isdir("/dev/shm") else None
+        room = free.f_bavail * free.f_frsize if free else SHARED_BYTES
+        if room < SHARED_BYTES:
+            found = f"{room >> 20} MiB of shared memory are free, a local Ray wants 128"
+            return warning(found, "make /dev/shm larger (docker run --shm-size=512m)")
+        return f"Ray {version('ray')}, started here by `undercam run`"
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return f"Ray {version('ray')}, cluster.address {address}"
+    try:
+        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
+    except OSError as error:
+        remedy = f"start it, or set cluster.address = 'local' ({error.strerror or error})"
+        raise ServiceError("no Ray cluster there", address, remedy) from error
+    return f"Ray {version('ray')}, {address} answers"

@@ -1,0 +1,121 @@
+"""What others serve, and what we serve: secrets, database, bus, ports."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
+
+from pipeline.cli.checks.base import Check, Finding, warning
+from pipeline.cli.checks.machine import network_share
+from pipeline.cli.state import database_file
+from pipeline.config import Settings, resolve
+from pipeline.errors import ConfigError, ServiceError
+
+BUSY_MOST_S = 5.0
+EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+
+
+def checks_of_services(settings: Settings) -> dict[str, Check]:
+    """By name, in the order in which they are shown."""
+    dashboard = settings.dashboard
+    return {
+        "secrets": Check(lambda: _secrets(settings)),
+        "store": Check(lambda: _store(settings)),
+        "bus": Check(lambda: _bus(settings)),
+        "dashboard port": Check(
+            lambda: _port("dashboard", dashboard.host, dashboard.port, "_stcore/health", b"ok")
+        ),
+        "metrics port": Check(lambda: _metrics_port(settings)),
+    }
+
+
+def _secrets(settings: Settings) -> str:
+    """Of the settings; a camera's own is tried with the camera."""
+    references = list(_references(settings.model_dump(exclude={"cameras"})))
+    failed = []
+    for reference in references:
+        try:
+            resolve(reference)
+        except ConfigError as error:
+            failed.append(error)
+    if len(failed) == 1:
+        raise failed[0]
+    if failed:
+        where = ", ".join(error.where for error in failed)
+        raise ConfigError("secrets not set or not readable", where, failed[0].remedy)
+    return f"{len(references)} references lead somewhere" if references else "none is referred to"
+
+
+def _references(values: Any) -> Iterator[str]:
+    if isinstance(values, dict):
+        for value in values.values():
+            yield from _references(value)
+    elif isinstance(values, str) and (
+        values.startswith("env:") or (values.startswith("file:") and "//" not in values[:7])
+    ):
+        yield values
+
+
+def _store(settings: Settings) -> str | Finding:
+    from pipeline.store.inspection import inspect_store
+
+    url = resolve(settings.store.url)
+    found = inspect_store(url, min(settings.store.busy_timeout_s, BUSY_MOST_S))
+    file = database_file(settings)
+    share = network_share(file) if file else None
+    if share:
+        remedy = "SQLite loses its locks there: put it on a local disk, or use PostgreSQL"
+        return warning(f"{found}; on a network share ({share})", remedy)
+    return found
+
+
+def _bus(settings: Settings) -> str:
+    if not settings.bus.url:
+        return "none: the outbox feeds the store"
+    try:
+        from pipeline.bus.kafka.probe import probe
+    except ModuleNotFoundError as error:
+        remedy = "pip install 'undercam[kafka]'"
+        raise ConfigError("Kafka's client is missing", "bus.url", remedy) from error
+    return probe(settings.bus)
+
+
+def _metrics_port(settings: Settings) -> str:
+    metrics, dashboard = settings.metrics, settings.dashboard
+    if metrics.port and (metrics.host, metrics.port) == (dashboard.host, dashboard.port):
+        where = f"{metrics.host}:{metrics.port}"
+        raise ConfigError("the pages listen there too", where, "give another metrics.port")
+    return _port("metrics", metrics.host, metrics.port, "metrics", b"undercam_")
+
+
+def _port(name: str, host: str, port: int | None, path: str, sign: bytes) -> str:
+    if not port:
+        return "none" if port is None else f"{host}, a free one"
+    where = f"{host}:{port}"
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except OSError as error:
+        if _serves(host, port, path, sign):
+            return f"{where}, served already by Undercam"
+        remedy = f"give another {name}.host or {name}.port ({error.strerror or error})"
+        raise ServiceError("cannot listen", where, remedy) from error
+    return f"{where} is free"
+
+
+def _serves(host: str, port: int, path: str, sign: bytes) -> bool:
+    """Whether what listens there is ours."""
+    name = EVERY_ADDRESS.get(host, host)
+    url = f"http://{f'[{name}]' if ':' in name else name}:{port}/{path}"
+    try:
+        with build_opener(ProxyHandler({})).open(url, timeout=1.0) as answer:
+            return sign in answer.read(1_000_000)
+    except (HTTPError, OSError, ValueError):
+        return False

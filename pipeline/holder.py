@@ -1,0 +1,35 @@
+"""Who holds a lock or a camera, in words that another command can show."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from pipeline.redact import redacted
+
+MOST_CHARACTERS = 300
+"""Of the words."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """`incarnation`: another one for every command that is started; `who`: its process, machine,
+    start and command."""
+
+    incarnation: str
+    who: str
+
+    @classmethod
+    def here(cls) -> Holder:
+        """This command, from now on."""
+        name = Path(sys.argv[0]).name
+        command = shlex.join(["undercam" if name == "__main__.py" else name, *sys.argv[1:]])
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+        who = f"pid {os.getpid()} on {socket.gethostname()}, since {since}, `{redacted(command)}`"
+        return cls(uuid4().hex, who[:MOST_CHARACTERS])

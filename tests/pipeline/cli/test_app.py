@@ -1,0 +1,200 @@
+"""What all commands have in common: help, version, completion, quiet endings."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.app import COMMANDS, UNREAD, _command, run
+from pipeline.cli.output import as_text
+
+UNDERCAM = Path(sys.executable).with_name("undercam")
+SUBCOMMANDS = ("cameras add", "cameras list", "cameras remove", "cameras set", "outbox drain")
+EVERY = ("", *COMMANDS, *SUBCOMMANDS, "outbox status")
+HEAVY = {"av", "cv2", "kafka", "onnxruntime", "ray", "scipy", "streamlit", "torch"}
+LOADED = """
+import sys
+from pipeline.cli.app import run
+assert run(sys.argv[1:]) == 0
+sys.stderr.write(" ".join(sys.modules))
+"""
+
+
+def started(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("command", EVERY)
+def test_help_needs_no_heavy_import(command: str) -> None:
+    done = started(LOADED, *command.split(), "-h", COLUMNS="200")
+    assert f"Usage: undercam {command}" in done.stdout
+    assert HEAVY & set(done.stderr.split()) == set()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_what_each_command_says_of_itself(name: str) -> None:
+    told = _command(name).help.split("\n\n")[0].replace("\n", " ")
+    assert told == COMMANDS[name]
+
+
+def test_the_list_has_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["-h"], ["--help"]):
+        assert run(arguments) == 0
+        printed = capsys.readouterr().out
+        assert all(f"│ {name} " in printed for name in COMMANDS)
+
+
+def test_defaults_that_are_written_down_twice() -> None:
+    """In a command's options, and in the module that would cost its help a second."""
+    from models.udc.suites import CLEAN
+    from pipeline.stages.display import FRAME_FACE_PX
+
+    defaults = {
+        (name, option.name): option.default
+        for name in ("evaluate", "udc")
+        for option in _command(name).params
+    }
+    assert defaults["udc", "face_px"] == FRAME_FACE_PX
+    assert defaults["evaluate", "condition"] == CLEAN
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"undercam {version('undercam')}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered", "unwanted"),
+    [
+        ("undercam ", "cameras", HEAVY | {"pydantic_settings"}),
+        ("undercam ca", "cameras", HEAVY | {"pydantic_settings"}),
+        ("undercam cameras ", "remove", HEAVY),
+        ("undercam analyze --anno", "--annotate", HEAVY),
+    ],
+)
+def test_completion(typed: str, offered: str, unwanted: set[str]) -> None:
+    script = (
+        f"import atexit; atexit.register(lambda: sys.stderr.write(' '.join(sys.modules)))\n{LOADED}"
+    )
+    done = started(
+        script.replace("import atexit", "import atexit, sys"),
+        _UNDERCAM_COMPLETE="complete_bash",
+        COMP_WORDS=typed,
+        COMP_CWORD=str(len(typed.split(" ")) - 1),
+    )
+    assert offered in done.stdout.split()
+    assert unwanted & set(done.stderr.split()) == set()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_for_each_shell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, shell: str
+) -> None:
+    monkeypatch.setattr("shellingham.detect_shell", lambda: (shell, f"/bin/{shell}"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run(["--show-completion"]) == 0
+    assert "_UNDERCAM_COMPLETE" in capsys.readouterr().out
+    assert run(["--install-completion"]) == 0
+    assert any("undercam" in path.name for path in tmp_path.rglob("*"))
+
+
+def ended(command: str, **pipes: int | None) -> tuple[int, str]:
+    """Exit code and stderr of a command whose stdout, or more, nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    streams = {"stdout": writer, "stderr": subprocess.PIPE} | pipes
+    streams = {name: writer if pipe is None else pipe for name, pipe in streams.items()}
+    try:
+        done = subprocess.run([UNDERCAM, *command.split()], text=True, **streams)
+    finally:
+        os.close(writer)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("command", ["-h", "--version", "cameras list", "cameras list --json"])
+def test_a_reader_that_has_seen_enough_ends_it_without_a_word(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ended(command) == (UNREAD, "")
+    assert ended(command.replace("list", "frobnicate"), stderr=None)[0] == UNREAD
+
+
+def test_a_broken_connection_is_no_broken_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are EPIPE; of the one that is not our output, the command says what it knows."""
+
+    def load(path: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("pipeline.cli.cameras.load", load)
+    assert run(["cameras", "list"]) == 1
+    assert "BrokenPipeError: [Errno 32] Broken pipe: unexpected" in capsys.readouterr().err
+
+
+def test_output_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        code, said = ended("cameras list", stdout=full.fileno())
+    assert code == 1
+    assert said.startswith("undercam: OSError: [Errno 28] No space left on device")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (["analyse"], "No such command 'analyse'. Did you mean 'analyze'?: undercam: see "),
+        (["cameras", "add"], "undercam cameras add: see `undercam cameras add --help`"),
+    ],
+)
+def test_usage_names_the_command_that_helps(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], where: str
+) -> None:
+    assert run(arguments) == 2
+    assert where in capsys.readouterr().err
+
+
+def test_nothing_looks_like_python() -> None:
+    values = {"a": {"b": {"c": 1.5}}, "list": [1, "x"], "no": None, "yes": True}
+    told = as_text(values)
+    assert told == "a (b (c 1.5)), list 1 x, no none, yes yes"
+    assert not set("{}[]'\"") & set(told)
+    assert as_text(json.loads("{}")) == ""
+
+
+def test_what_was_trained_is_told_in_a_sentence() -> None:
+    from pipeline.cli.train import _measured
+
+    table = {"accuracy": 0.87654, "macro_f1": 0.7, "ece": 0.0123, "confusion": [[1, 2], [3, 4]]}
+    assert _measured({"cut": table, "displays": table}) == (
+        "cut: accuracy 87.65%, macro F1 0.700, ECE 0.012; "
+        "displays: accuracy 87.65%, macro F1 0.700, ECE 0.012"
+    )
+    assert _measured({}) == "no face was held out to measure it on"
+
+
+def test_a_video_evaluation_is_told_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    from pipeline.cli.evaluated import show
+
+    figures = {"accuracy": 0.8, "macro_f1": 0.7, "ece": 0.1, "nll": 1.0}
+    about = {"weights": "w", "data": "d", "protocol": "p", "n": 9, "averaging": "none"}
+    found = {"detector": "centerface", "found": 0.9375}
+    coverage = {"precision_at_80": 0.9}
+    show({**about, "conditions": {"clean": figures}, "means": {}, "coverage": coverage})
+    show(about | {"conditions": {}, "means": {}, "coverage": coverage, "through_video": found})
+    printed = capsys.readouterr().out
+    assert "through video: centerface found 93.75% of the faces" in printed
+    assert not set("{}'") & set(printed)

@@ -1,0 +1,106 @@
+"""`undercam cameras`: every change says what it did, and the list shows all of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.app import run
+from pipeline.clock import wall_clock
+from pipeline.records import CameraStatus
+from pipeline.store.engine import using_store
+from pipeline.store.writer import StoreWriter
+
+UNDERCAM = Path(sys.executable).with_name("undercam")
+LONG = "rtsp://[fe80::1]:554/" + "/".join(f"a-long-address-{number}" for number in range(12))
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert run(["cameras", *arguments]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    return printed.out
+
+
+def piped(*arguments: str) -> str:
+    """What another program reads, whatever the terminal beside it is like."""
+    environment = os.environ | {"COLUMNS": "30"}
+    done = subprocess.run(
+        [UNDERCAM, "cameras", *arguments], env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def status(camera: str, state: str, reason: str = "", fps: float = 0.0) -> CameraStatus:
+    return CameraStatus(
+        id=CameraStatus.make_id(camera, "e1", 0),
+        camera=camera,
+        run="e1",
+        seq=0,
+        state=state,
+        since_ms=wall_clock(),
+        reason=reason,
+        fps=fps,
+        lag_ms=0,
+        shed={},
+    )
+
+
+def test_each_change_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "add", "door", "/dev/video0", "--fps", "2.5") == (
+        "added camera door: /dev/video0 is read within seconds by `undercam run`\n"
+    )
+    assert said(capsys, "set", "door", "--disable", "--fps", "0", "--under-display") == (
+        "changed camera door: enabled yes to no, under_display unset to yes, analyse_fps 2.5 to 0\n"
+    )
+    unchanged = said(capsys, "set", "door", "--disable")
+    assert unchanged == "changed camera door: nothing, it is as it was\n"
+    assert said(capsys, "remove", "door") == (
+        "removed camera door: it is read no more, its rows stay\n"
+    )
+    assert said(capsys, "list") == (
+        "no camera yet: add one by `undercam cameras add NAME ADDRESS`\n"
+    )
+
+
+def test_json_is_json_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (("add", "door", "a.mp4"), ("set", "door", "--disable"), ("remove", "door")):
+        told = json.loads(said(capsys, *arguments, "--json"))
+        assert told["camera"] == "door"
+
+
+def test_the_list_in_a_pipe_has_everything(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    said(capsys, "add", "yard", LONG)
+    said(capsys, "add", "attic", "/dev/video0", "--fps", "2.5")
+    said(capsys, "set", "attic", "--disable")
+    said(capsys, "add", "gate", "env:GATE", "--fps", "5")
+    why = "no route to [fe80::1]: " + "and on " * 40
+    with using_store(f"sqlite:///{tmp_path}/state/undercam.db") as engine:
+        records = [status("yard", "offline", why.strip()), status("gate", "online", fps=4.96)]
+        StoreWriter(engine).write(records)
+    rows = {
+        cells[0]: cells[1:]
+        for line in piped("list").splitlines()
+        if len(cells := [cell.strip() for cell in line.strip("│").split("│")]) == 6
+    }
+    assert rows == {
+        "attic": ["/dev/video0", "no", "2.5", "not read", ""],
+        "gate": ["env:GATE", "yes", "5", "online, 4.96 fps", ""],
+        "yard": [LONG, "yes", "all", "offline", why.strip()],
+    }
+    shown = json.loads(piped("list", "--json"))["cameras"]
+    assert shown["gate"]["fps"] == 4.96
+    assert [row["enabled"] for row in shown.values()] == [False, True, True]
