@@ -1,10 +1,8 @@
 """The front door: `undercam COMMAND`, or `python -m pipeline COMMAND`."""
 
-# No `from __future__` here: it too is an import, and the current folder is still on the path.
+# These alone, and no `from __future__`: the current folder is still on the path.
 import os
-import signal
 import sys
-from typing import Any
 
 from pipeline.import_path import exclude_current_folder
 
@@ -25,6 +23,8 @@ def main() -> None:
     exclude_current_folder()
     os.environ.update(QUIET | SHARED_CORES)
     if sys.argv[1:2] and sys.argv[1] in LASTING:
+        import signal
+
         signal.signal(signal.SIGTERM, _stop)
     from pipeline.cli.app import run
     from pipeline.leaving import leave
@@ -32,7 +32,7 @@ def main() -> None:
     leave(run(sys.argv[1:]))
 
 
-def _stop(*_: Any) -> None:
+def _stop(*_: object) -> None:
     # An exception would come out of the import of some library as one of its own.
     os._exit(0)
 

@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 
 from dashboard.views import about
-from pipeline.cli.app import app
+from pipeline.cli.app import COMMANDS, _command
 from pipeline.config import Settings
 from pipeline.store.schema import metadata
 
@@ -18,7 +17,6 @@ TEXTS = {
     "SECURITY.md": (ROOT / "SECURITY.md").read_text(encoding="utf-8"),
     "about": about._TEXT,
 }
-COMMANDS = typer.main.get_command(app)
 
 
 def spans(text: str) -> list[str]:
@@ -28,10 +26,12 @@ def spans(text: str) -> list[str]:
 
 def options_of(words: list[str]) -> set[str]:
     """The options of a command; fails where there is no such command."""
-    command = COMMANDS
-    for word in words:
-        assert word in command.commands, f"no command: undercam {' '.join(words)}"  # type: ignore[attr-defined]
-        command = command.commands[word]  # type: ignore[attr-defined]
+    first, *others = words
+    assert first in COMMANDS, f"no command: undercam {first}"
+    command = _command(first)
+    for word in others:
+        assert word in command.commands, f"no command: undercam {' '.join(words)}"
+        command = command.commands[word]
     return {name for parameter in command.params for name in parameter.opts}
 
 
@@ -62,7 +62,7 @@ def test_no_setting_stores_images_and_no_command_deletes_rows() -> None:
     """Whoever adds one corrects both texts."""
     keys = {key for name in Settings.model_fields for key in _keys(name)}
     assert not [key for key in keys if re.search(r"store_|keep_|image|picture|retain", key)]
-    assert not {"erase", "delete", "forget", "purge"} & COMMANDS.commands.keys()  # type: ignore[attr-defined]
+    assert not {"erase", "delete", "forget", "purge"} & COMMANDS.keys()
 
 
 def _keys(section: str) -> list[str]:

@@ -163,10 +163,12 @@ def _clip(name: str) -> str:
         return name
     path = Path("state") / "sample.mp4"
     if not path.exists():
+        from pipeline.permissions import FILE, make_folder
         from pipeline.stages.sample import write_sample
 
-        path.parent.mkdir(exist_ok=True)
+        make_folder(path.parent)
         write_sample(path)
+        path.chmod(FILE)
     return str(path)
 
 

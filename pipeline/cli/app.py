@@ -21,7 +21,7 @@ COMMANDS = {
     "cameras": "The cameras that are read; changes take effect within seconds.",
     "store": "Put what arrives on the bus into the database, until Ctrl-C or SIGTERM.",
     "outbox": "Events that wait on this machine's disk for bus or store.",
-    "dashboard": "Show what is in the database, until Ctrl-C.",
+    "dashboard": "Show what is in the database, until Ctrl-C (exit code 130).",
     "doctor": "Try every part that the settings name, and say what is wrong with it and how to "
     "mend it.",
     "evaluate": "Measure weights on labelled faces: accuracy, F1, recall, calibration, coverage.",

@@ -16,7 +16,7 @@ from pipeline.cli.output import ERRORS, print_json
 from pipeline.cli.state import SAMPLE, close_to_others, state_folder
 from pipeline.clock import wall_clock
 from pipeline.config import Settings, load, resolve
-from pipeline.permissions import make_folder
+from pipeline.permissions import FILE, make_folder
 from pipeline.records import Event, FaceObserved
 from pipeline.redact import redacted
 
@@ -58,6 +58,7 @@ def demo(
             ERRORS.print("making the sample clip from photographs in the installed packages")
             make_folder(clip.parent)
             write_sample(clip)
+            clip.chmod(FILE)
             close_to_others([clip])
         engine = stack.enter_context(using_store(url, settings.store.busy_timeout_s))
         server = stack.enter_context(serve(settings, url))

@@ -86,7 +86,7 @@ def test_the_list_in_a_pipe_has_everything(
     said(capsys, "add", "yard", LONG)
     said(capsys, "add", "attic", "/dev/video0", "--fps", "2.5")
     said(capsys, "set", "attic", "--disable")
-    said(capsys, "add", "gate", "env:GATE", "--fps", "5")
+    said(capsys, "add", "gate", "env:GATE_URL", "--fps", "5")
     why = "no route to [fe80::1]: " + "and on " * 40
     with using_store(f"sqlite:///{tmp_path}/state/undercam.db") as engine:
         records = [status("yard", "offline", why.strip()), status("gate", "online", fps=4.96)]
@@ -97,8 +97,8 @@ def test_the_list_in_a_pipe_has_everything(
         if len(cells := [cell.strip() for cell in line.strip("│").split("│")]) == 6
     }
     assert rows == {
-        "attic": ["/dev/video0", "no", "2.5", "not read", ""],
-        "gate": ["env:GATE", "yes", "5", "online, 4.96 fps", ""],
+        "attic": ["/dev/video0", "no", "2.5", "disabled", ""],
+        "gate": ["env:GATE_URL", "yes", "5", "online, 4.96 fps", ""],
         "yard": [LONG, "yes", "all", "offline", why.strip()],
     }
     shown = json.loads(piped("list", "--json"))["cameras"]

@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from pipeline.cli.app import run
+from pipeline.permissions import make_file, make_folder
 from pipeline.stages.video import VideoWriter
 from pipeline.store.engine import open_store
 
@@ -279,7 +280,8 @@ def test_database_unreachable(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("UNDERCAM_STORE__URL", "postgresql+psycopg://ann:hunter2@127.0.0.1:9/u")
-    (tmp_path / "state").mkdir()
+    make_folder(tmp_path / "state")
+    make_file(tmp_path / "state" / "sample.mp4")
     (tmp_path / "state" / "sample.mp4").write_bytes(b"not looked at")
     assert run(["demo", "--seconds", "1", "--headless"]) == SERVICE
     error = capsys.readouterr().err
@@ -292,7 +294,8 @@ def test_database_locked(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("UNDERCAM_STORE__BUSY_TIMEOUT_S", "0.2")
-    (tmp_path / "state").mkdir()
+    make_folder(tmp_path / "state")
+    make_file(tmp_path / "state" / "sample.mp4")
     (tmp_path / "state" / "sample.mp4").write_bytes(b"not looked at")
     database = tmp_path / "state" / "undercam.db"
     holder = sqlite3.connect(database, isolation_level=None)

@@ -88,8 +88,9 @@ def test_a_cluster_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert ended.returncode == 4
-    assert len(ended.stderr.splitlines()) == 1
-    assert ended.stderr.startswith("undercam: no Ray cluster there: 127.0.0.1:1: start it, or set")
+    no_camera, error = ended.stderr.splitlines()
+    assert "no camera to read: add one by" in no_camera
+    assert error.startswith("undercam: no Ray cluster there: 127.0.0.1:1: start it, or set")
 
 
 PLACED = """

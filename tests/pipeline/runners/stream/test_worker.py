@@ -340,7 +340,7 @@ def test_what_a_reference_holds_is_never_published(
     (tmp_path / "secrets" / "pw").write_text(held)
     monkeypatch.setenv("PW_URL", held)
     for epoch, reference in enumerate(("env:PW_URL", f"file:{tmp_path}/secrets/pw"), start=1):
-        report = until_state(secrets, "failed", lease(reference, epoch))
+        report = until_state(secrets, "refused", lease(reference, epoch))
         assert reference in report.reason
         assert "hunter" not in report.reason
     published = "".join(event.to_json() for event in said())
@@ -383,7 +383,7 @@ def test_the_cameras_table_leads_to_no_file_and_no_variable_of_the_worker(
         f"file://{private}",
     ]
     for epoch, url in enumerate(urls, start=1):
-        report = until_state(secrets, "failed", lease(url, epoch))
+        report = until_state(secrets, "refused", lease(url, epoch))
         assert url in report.reason
         assert "hunter2" not in report.reason
     assert "hunter2" not in "".join(event.to_json() for event in said())
