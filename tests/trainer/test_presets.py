@@ -163,5 +163,5 @@ def test_an_unknown_preset_names_the_nearest(model: str, name: str, nearest: str
 
 
 def test_an_unknown_model() -> None:
-    with pytest.raises(OptionError, match="no such model to train: resnet99: give one of lrdif, "):
+    with pytest.raises(OptionError, match="no such model to train: resnet99: give one of face-resnet, lrdif, "):
         preset("resnet99", "w32")

@@ -65,6 +65,7 @@ def test_the_trunk_learns_at_its_own_rate(
         resolution=((0.0, 64),),
         ema=0.0,
         optimizer="adam",
+        schedule="constant",
         weight_decay=0.0,
     )
     recipe = replace(DLIB, stages=(stage,), input_px=64)
