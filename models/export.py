@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from models.crops import CROP_PX
 from models.errors import ModelError
 from models.loading import load_network
-from models.lrdif.network import LRDif
 from models.model_input import to_model_input
+from models.registry import family_of
 from models.weights import CARD_KEY, ModelCard
 from models.writing import writing
 
@@ -28,22 +28,6 @@ OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference between a logit of the file and one of torch."""
 FACES = 3
-
-
-class _Drawing(nn.Module):
-    """LRDif with its random numbers in one input: the start, and what each step adds. A control
-    that draws nothing is asked without."""
-
-    def __init__(self, network: LRDif) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        if noise is None:
-            noise = x.new_zeros(x.shape[0], 1, self.network.prior)
-        start, *noises = noise.unbind(dim=1)
-        logits: Tensor = self.network(x, start, noises)
-        return logits
 
 
 def export(name_or_path: str, out: Path) -> float:
@@ -57,11 +41,10 @@ def export(name_or_path: str, out: Path) -> float:
 
 def write(network: nn.Module, card: ModelCard, out: Path) -> float:
     """`export` of a network and its card."""
-    if isinstance(network, LRDif) and network.clip:
-        remedy = "export weights with an image encoder of their own"
-        raise ModelError("CLIP is not part of the weights", card.name, remedy)
-    inputs = _inputs(network, card)
-    asked = (_Drawing(network) if isinstance(network, LRDif) else network).eval()
+    export = family_of(card).export
+    asked, more = export(network, card, FACES) if export else (network, {})
+    inputs = {"x": _faces(card), **more}
+    asked.eval()
     with writing(out) as unfinished:
         _trace(asked, inputs, unfinished, card)
         _sign(unfinished, card)
@@ -72,16 +55,10 @@ def write(network: nn.Module, card: ModelCard, out: Path) -> float:
     return difference
 
 
-def _inputs(network: nn.Module, card: ModelCard) -> dict[str, Tensor]:
-    """Pictures of noise as they become inputs, and random numbers where the network wants them."""
+def _faces(card: ModelCard) -> Tensor:
+    """Images of noise as they become a network's input."""
     rng = np.random.default_rng(0)
-    crops = rng.integers(0, 256, (FACES, CROP_PX, CROP_PX, 3), np.uint8)
-    inputs = {"x": to_model_input(crops, card)}
-    if isinstance(network, LRDif) and network.restorer.denoiser:
-        count = network.diffusion.steps if network.diffusion.insert_noise else 1
-        noise = rng.standard_normal((FACES, count, network.prior), np.float32)
-        inputs["noise"] = torch.from_numpy(noise)
-    return inputs
+    return to_model_input(rng.integers(0, 256, (FACES, CROP_PX, CROP_PX, 3), np.uint8), card)
 
 
 def _trace(network: nn.Module, inputs: dict[str, Tensor], path: Path, card: ModelCard) -> None:

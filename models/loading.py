@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +9,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.baselines.resnet import ResNet18
-from models.baselines.softmax import SoftmaxClassifier
 from models.classifier import EmotionClassifier
 from models.crops import CROP_PX, GEOMETRY
 from models.errors import ModelError
 from models.folding import folded
-from models.lrdif.classifier import LRDifClassifier
-from models.lrdif.network import LRDif, Poster
+from models.registry import family_of
+from models.serving import SoftmaxClassifier
 from models.weights import ModelCard, misfit, read_card, read_shapes, read_state, restore
 
 ZOO = Path(__file__).parent / "zoo"
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "resnet18": ResNet18,
-    "lrdif": LRDif,
-    "poster": Poster,
-}
-"""What a card's `model` may name; the card's `network` holds the keyword arguments."""
-CLASSIFIERS: dict[str, Callable[..., SoftmaxClassifier]] = {"lrdif": LRDifClassifier}
-"""How a model is asked, where it is not simply one forward and a softmax."""
 BAD_ARGUMENTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What torch and our networks raise for arguments that cannot be."""
-DRAW = {"lrdif"}
-"""Models that draw at random, and may be asked more than once."""
 
 
 def zoo_names() -> list[str]:
@@ -53,11 +40,9 @@ def find_weights(name_or_path: str) -> Path:
 
 def build_network(card: ModelCard) -> nn.Module:
     """An untrained network of the card's kind; raises ModelError for a kind unknown here."""
-    if card.model not in NETWORKS:
-        known = ", ".join(sorted(NETWORKS))
-        raise ModelError(f"unknown model {card.model!r}", card.name, f"this version knows {known}")
+    family = family_of(card)
     try:
-        return NETWORKS[card.model](classes=len(card.labels), **card.network)
+        return family.network(classes=len(card.labels), **card.network)
     except BAD_ARGUMENTS as error:
         raise ModelError(
             f"{card.model} cannot be built from {card.network}", card.name, "use other weights"
@@ -111,8 +96,9 @@ def load_classifier(name_or_path: str, **options: Any) -> EmotionClassifier:
 def as_classifier(
     network: nn.Module, card: ModelCard, draws: int = 1, **options: Any
 ) -> SoftmaxClassifier:
-    """A network behind the door of its kind; `options` are the classifier's own (`flip`, `device`,
-    `dtype`), `draws` of a kind that draws at random."""
-    if card.model in DRAW:
+    """A network as the classifier of its family; `options` are the classifier's own (`flip`,
+    `device`, `dtype`), `draws` of a family that draws at random."""
+    family = family_of(card)
+    if family.draws:
         options["draws"] = draws
-    return CLASSIFIERS.get(card.model, SoftmaxClassifier)(network, card, **options)
+    return family.classifier(network, card, **options)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-POINTS = "points"
-"""The stage that learns landmarks, before faces are looked at for their expressions."""
-PLAIN = {"restorer": "diffusion", "steps": 4}
-"""LRDif as it is, where its card does not say otherwise."""
+from models.registry import FAMILIES
+from trainer.objectives import objective_class
 
 Card = Mapping[str, Any]
 """The fields of a ModelCard that stand beside kept predictions."""
@@ -34,22 +32,30 @@ def learned_alike(one: Card, other: Card) -> bool:
     return _given(one) == _given(other)
 
 
-def is_plain(card: Card) -> bool:
-    """Whether a network is as its model stands in the paper, or of a model that has no controls."""
-    network = PLAIN | dict(card["network"])
-    return card["model"] != "lrdif" or all(network[name] == PLAIN[name] for name in PLAIN)
+def is_complete(card: Card) -> bool:
+    """Whether a network is as its paper has it, or of a family that has no controls."""
+    complete = FAMILIES[card["model"]].complete
+    network = {**complete, **card["network"]}
+    return all(network[name] == value for name, value in complete.items())
 
 
-def is_control(card: Card, plain: Card) -> bool:
-    """Whether a network is `plain`'s without its diffusion over several steps."""
-    ours, theirs = (PLAIN | dict(each["network"]) for each in (plain, card))
-    less = theirs["restorer"] != PLAIN["restorer"] or theirs["steps"] == 1
-    alike = all(ours.get(name) == theirs.get(name) for name in {*ours, *theirs} - PLAIN.keys())
-    return card["model"] == plain["model"] == "lrdif" and is_plain(plain) and alike and less
+def is_control(card: Card, complete: Card) -> bool:
+    """Whether a network is the `complete` one's but for what makes it that, or for its number of
+    steps, which is 1."""
+    if card["model"] != complete["model"] or not FAMILIES[card["model"]].complete:
+        return False
+    whole = FAMILIES[card["model"]].complete
+    ours, theirs = ({**whole, **each["network"]} for each in (complete, card))
+    others = whole.keys() - {"steps"}
+    less = any(theirs[name] != whole[name] for name in others) or theirs.get("steps") == 1
+    alike = all(ours.get(name) == theirs.get(name) for name in {*ours, *theirs} - whole.keys())
+    return is_complete(complete) and alike and less
 
 
 def _stages(card: Card) -> list[dict[str, Any]]:
-    return [stage for stage in card["recipe"].get("stages", ()) if stage["name"] != POINTS]
+    recipe = card["recipe"]
+    passed_over = objective_class(card["model"], recipe.get("objective") or {}).auxiliary_stages
+    return [stage for stage in recipe.get("stages", ()) if stage["name"] not in passed_over]
 
 
 def _given(card: Card) -> tuple[Any, ...]:

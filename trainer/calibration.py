@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from models.loading import as_classifier
+from models.weights import ModelCard
+from trainer.data.faceset import FaceSet
+from trainer.inputs import CHUNK, model_inputs
 
 LEAST, MOST = 0.05, 20.0
 HALVINGS = 50
+
+
+def calibrate_temperature(
+    network: nn.Module, card: ModelCard, learned: Mapping[str, FaceSet]
+) -> ModelCard:
+    """The card with the temperature that suits validation faces under all of these conditions."""
+    logits = torch.cat([_logits(network, card, faces) for faces in learned.values()])
+    labels = torch.cat([torch.from_numpy(faces.labels) for faces in learned.values()])
+    return replace(card, temperature=round(fit_temperature(logits, labels), 4))
+
+
+def _logits(network: nn.Module, card: ModelCard, faces: FaceSet) -> Tensor:
+    classifier = as_classifier(network, card, flip=True)
+    parts = [slice(start, start + CHUNK) for start in range(0, len(faces), CHUNK)]
+    inputs = model_inputs(faces, card)
+    with torch.inference_mode():
+        return torch.cat([classifier.logits(inputs[p], faces.ids[p]) for p in parts])
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:

@@ -15,17 +15,20 @@ from torch import Tensor
 from models.writing import writing
 from trainer.ema import MovingAverage
 from trainer.errors import DataError
+from trainer.samples import SampleTable
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run stands: epochs and steps done, and what each epoch measured."""
+    """Where a run stands: epochs and steps done, what each epoch measured, and the version of its
+    table of samples, 0 where it has none."""
 
     stage: str
     epochs_done: int
     steps_done: int
     history: list[dict[str, Any]]
     recipe_hash: str
+    samples_version: int = 0
 
 
 def save(
@@ -33,11 +36,13 @@ def save(
     network: torch.nn.Module,
     average: MovingAverage,
     optimizer: torch.optim.Optimizer,
+    samples: SampleTable,
     place: Place,
 ) -> None:
     """Write everything that `load` needs to go on bitwise; a crash leaves the old file."""
     tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"average/{name}": value for name, value in average.state.items()}
+    tensors |= {f"samples/{name}": value for name, value in samples.state().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
     tensors = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
@@ -61,12 +66,21 @@ def load(
     network: torch.nn.Module,
     average: MovingAverage,
     optimizer: torch.optim.Optimizer,
+    samples: SampleTable,
 ) -> Place:
-    """Put a checkpoint's numbers into place and say where the run stands."""
+    """Put a checkpoint's numbers into place and say where the run stands.
+
+    Raises DataError for one that does not fit: of another network, or of other faces.
+    """
     place = read_place(path)
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    network.load_state_dict(_under(tensors, "network"))
+    try:
+        network.load_state_dict(_under(tensors, "network"))
+    except RuntimeError as error:
+        what = "a checkpoint of another network, or of an earlier release"
+        raise DataError(what, str(path), "train from the start in another directory") from error
+    samples.load(_under(tensors, "samples"), place.samples_version, str(path))
     average.load(_under(tensors, "average"))
     groups = optimizer.state_dict()["param_groups"]
     parameters = [value for group in optimizer.param_groups for value in group["params"]]

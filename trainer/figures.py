@@ -18,9 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from models.registry import FAMILIES
 from models.udc.suites import CLEAN, CORRUPTIONS, SEVERITIES
 from trainer import metrics
-from trainer.budgets import PLAIN, saw_displays
+from trainer.budgets import saw_displays
 from trainer.evaluate import Predictions, correctness
 from trainer.tables import GROUPED_BY, Evaluated, suites
 
@@ -137,7 +138,7 @@ def severity(group: Sequence[Evaluated]) -> Figure | None:
 
 
 def steps(sweep: Sequence[Evaluated]) -> Figure:
-    """Accuracy of LRDif over its number of steps, of networks that differ in nothing else."""
+    """Accuracy over the number of diffusion steps, of networks that differ in nothing else."""
     figure, (axes,) = _row_of(1, width=4.6, height=3.4)
     said = [dict(suites(one)) for one in sweep]
     names = [name for name in said[0] if all(name in each for each in said)]
@@ -149,7 +150,7 @@ def steps(sweep: Sequence[Evaluated]) -> Figure:
     axes.set_xscale("log", base=2)
     at = sorted({_steps(one) for one in sweep})
     axes.set_xticks(at, [str(t) for t in at])
-    axes.set(xlabel="steps T", title="LRDif over its steps")
+    axes.set(xlabel="steps T", title=f"{sweep[0].about['card']['model']} over its steps")
     _finish(figure, [axes])
     return figure
 
@@ -189,11 +190,11 @@ def _levels(one: Evaluated, corruption: str) -> dict[int, Predictions]:
 
 
 def _sweeps(group: Sequence[Evaluated]) -> list[list[Evaluated]]:
-    """LRDifs that were trained alike and differ in their number of steps alone, fewest first."""
+    """Networks that were trained alike and differ in their number of steps alone, fewest first."""
     sweeps: dict[str, dict[int, Evaluated]] = {}
     for one in group:
         card = one.about["card"]
-        if card["model"] == "lrdif":
+        if "steps" in FAMILIES[card["model"]].complete:
             told = [card["network"] | {"steps": 0}, card["recipe"] | {"network": 0}]
             sweeps.setdefault(json.dumps(told, sort_keys=True), {})[_steps(one)] = one
     return [
@@ -235,4 +236,5 @@ def _finish(figure: Figure, panels: Sequence[Axes]) -> None:
 
 
 def _steps(one: Evaluated) -> int:
-    return int(one.about["card"]["network"].get("steps", PLAIN["steps"]))
+    card = one.about["card"]
+    return int({**FAMILIES[card["model"]].complete, **card["network"]}["steps"])

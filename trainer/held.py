@@ -11,9 +11,9 @@ from torch import Tensor
 
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
+from trainer.inputs import CHUNK, inputs_behind, model_inputs
 from trainer.objectives.base import Objective
 from trainer.recipes import PanelDraws
-from trainer.views import CHUNK, inputs_behind, model_inputs
 
 
 @dataclass(frozen=True)

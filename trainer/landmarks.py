@@ -20,7 +20,7 @@ from trainer.objectives.points import points_file
 FACE_PX, MARGIN_PX, BLUR_PX = 192, 64, 12
 
 
-def keep_points(faces: FaceSet, run_dir: Path) -> None:
+def annotate(faces: FaceSet, run_dir: Path) -> None:
     """Leave the faces' points in `run_dir`, for `trainer.objectives.points`, if they are not."""
     path = points_file(faces, run_dir)
     if not path.is_file():

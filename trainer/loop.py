@@ -20,16 +20,20 @@ from models.errors import ModelError
 from models.weights import ModelCard, State
 from models.writing import writing
 from trainer import checkpoint
+from trainer.batches import AugmentedBatches
 from trainer.data.faceset import FaceSet
 from trainer.ema import MovingAverage
 from trainer.errors import DataError
 from trainer.held import Held
-from trainer.objectives import MIX_FACES, objective_for
+from trainer.objectives import objective_class, objective_for
 from trainer.objectives.base import Batch, Objective
+from trainer.pretrained import load_encoder
 from trainer.recipes import Recipe, Stage
+from trainer.samples import VERSION as SAMPLES_VERSION
+from trainer.samples import SampleTable
+from trainer.schedule import drawn_order, is_measured, rate, resolution_at
 from trainer.teachers import open_teachers
 from trainer.team import ALONE, Team
-from trainer.views import Views
 
 Report = Callable[[dict[str, Any]], None]
 """Told after every epoch: stage, epoch, epochs, px, loss, lr, what the objective tells, and where
@@ -41,10 +45,11 @@ ELSEWHERE = "train in another run directory, or delete this one"
 
 @dataclass(frozen=True)
 class Trained:
-    """Averaged weights, and what each epoch measured."""
+    """Averaged weights, what each epoch measured, and the objective, which can calibrate them."""
 
     state: State
     history: list[dict[str, Any]]
+    objective: Objective
 
 
 def train(
@@ -71,19 +76,22 @@ def train(
     team.wait()
     torch.manual_seed(seed)
     objective = objective_for(recipe, card)
+    if recipe.encoder:
+        load_encoder(recipe.encoder, objective.network, card)
     objective.network.to(team.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    objective.prepare(faces, run_dir)
-    views = Views(faces, card, recipe)
+    samples = SampleTable.of(faces)
+    objective.prepare(samples, faces, run_dir)
+    batches = AugmentedBatches(faces, card, recipe, samples)
     taught = open_teachers(recipe.distil, card, team.device) if recipe.distil else _untaught
     held = None if validation is None else Held.of(validation, card, recipe.panel)
     history: list[dict[str, Any]] = []
     state: State = {}
     for stage in recipe.stages:
-        objective.begin(stage.name)
-        run = _StageRun(objective, recipe, stage, seed, run_dir, dtype, team, taught)
+        objective.start_stage(stage.name)
+        run = _StageRun(objective, recipe, stage, samples, seed, run_dir, dtype, team, taught)
         run.resume()
         while run.epochs_done < stage.epochs:
-            measured = run.epoch(views)
+            measured = run.epoch(batches)
             if team.is_first:
                 if held is not None and is_measured(stage, run.epochs_done):
                     measured |= held.measured(objective, stage.name, run.average.state)
@@ -93,7 +101,7 @@ def train(
         history += run.history
         state = run.average.state
         objective.network.load_state_dict(state)
-    return Trained(objective.product(state), history)
+    return Trained(objective.serving_state(state), history, objective)
 
 
 class _StageRun:
@@ -104,13 +112,14 @@ class _StageRun:
         objective: Objective,
         recipe: Recipe,
         stage: Stage,
+        samples: SampleTable,
         seed: int,
         run_dir: Path,
         dtype: torch.dtype,
         team: Team,
         taught: Callable[[Batch], Batch],
     ) -> None:
-        self._team, self._taught = team, taught
+        self._team, self._taught, self._samples = team, taught, samples
         self.objective, self.network, self.stage = objective, objective.network, stage
         self.average = MovingAverage(self.network, stage.ema)
         self.history: list[dict[str, Any]] = []
@@ -121,7 +130,10 @@ class _StageRun:
         self._trained = objective.parameters(stage.name)
         self._still = list(self._trained)
         self._optimizer = OPTIMIZERS[stage.optimizer](
-            self._trained, lr=stage.lr, weight_decay=stage.weight_decay, fused=True
+            _groups(self.network, self._trained, stage),
+            lr=stage.lr,
+            weight_decay=stage.weight_decay,
+            fused=True,
         )
         done = recipe.stages[: recipe.stages.index(stage) + 1]
         self._hash = digest(replace(recipe, stages=done), seed)
@@ -132,32 +144,39 @@ class _StageRun:
             return
         if checkpoint.read_place(self._checkpoint).recipe_hash != self._hash:
             raise DataError("run of another recipe or seed", str(self._checkpoint), ELSEWHERE)
-        place = checkpoint.load(self._checkpoint, self.network, self.average, self._optimizer)
+        place = checkpoint.load(
+            self._checkpoint, self.network, self.average, self._optimizer, self._samples
+        )
         self.epochs_done, self._steps_done = place.epochs_done, place.steps_done
         self.history = place.history
 
     def save(self, measured: dict[str, Any]) -> None:
         self.history.append(measured)
         place = checkpoint.Place(
-            self.stage.name, self.epochs_done, self._steps_done, self.history, self._hash
+            *(self.stage.name, self.epochs_done, self._steps_done, self.history, self._hash),
+            SAMPLES_VERSION,
         )
-        checkpoint.save(self._checkpoint, self.network, self.average, self._optimizer, place)
+        checkpoint.save(
+            *(self._checkpoint, self.network, self.average, self._optimizer, self._samples), place
+        )
 
-    def epoch(self, views: Views) -> dict[str, Any]:
+    def epoch(self, faces: AugmentedBatches) -> dict[str, Any]:
         """One pass over the faces in a fresh order; the last, incomplete batch is left out."""
         stage = self.stage
         draws = torch.Generator().manual_seed(_seed_of(self._seed, stage.name, self.epochs_done))
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=draws)) + self._team.rank)
         size = resolution_at(stage, self.epochs_done)
-        order = torch.randperm(len(views), generator=draws)
+        self.objective.start_epoch(stage.name, self.epochs_done)
+        order = drawn_order(self._samples, stage.balance, draws)
         batches = order[: len(order) // stage.batch * stage.batch].view(-1, stage.batch)
         total = 0.0
         self.network.train()
         for rows in batches:
             lr = rate(stage, self._steps_done / (stage.epochs * len(batches)))
             for group in self._optimizer.param_groups:
-                group["lr"] = lr
-            total += self._step(self._team.share(views(rows, size, draws)))
+                group["lr"] = lr * group["scale"]
+            total += self._step(self._team.share(faces(rows, size, draws)))
+        self.objective.end_epoch(stage.name, self.epochs_done)
         total = self._team.mean(total)
         self.epochs_done += 1
         if not math.isfinite(total):
@@ -170,7 +189,7 @@ class _StageRun:
             "px": size,
             "loss": round(total / len(batches), 5),
             "lr": round(lr, 7),
-            **self.objective.told(),
+            **self.objective.train_metrics(),
         }
 
     def _step(self, batch: Batch) -> float:
@@ -182,6 +201,8 @@ class _StageRun:
         if self._steps_done < REACHED_BY:
             self._check_reach()
         self._team.average_gradients(self._trained)
+        if self.stage.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self._trained, self.stage.clip_norm)
         self._optimizer.step()
         self.average.update(self.network, self._steps_done)
         self._steps_done += 1
@@ -199,30 +220,17 @@ class _StageRun:
             raise ModelError(what, where, "leave it out of the stage")
 
 
-def rate(stage: Stage, done: float) -> float:
-    """The stage's learning rate after a share `done` (0..1) of its steps."""
-    return one_cycle(done, stage.lr) if stage.optimizer == "adamw" else stage.lr
-
-
-def one_cycle(done: float, peak: float, warm_up: float = 0.25) -> float:
-    """Learning rate after a share `done` (0..1) of the steps: a cosine up, then down to nothing.
-
-    From peak / 25 to `peak` in the first quarter (Smith & Topin 2017, arXiv 1708.07120).
-    """
-    if done < warm_up:
-        rise = (1 - math.cos(math.pi * done / warm_up)) / 2
-        return peak / 25 + (peak - peak / 25) * rise
-    return peak * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up))) / 2
-
-
-def resolution_at(stage: Stage, epoch: int) -> int:
-    """Pixels that epoch number `epoch` (from 0) is trained at."""
-    return [px for share, px in stage.resolution if epoch >= share * stage.epochs][-1]
-
-
-def is_measured(stage: Stage, epochs_done: int) -> bool:
-    """Whether what is held out is asked now: some ten times a stage, its end among them."""
-    return (stage.epochs - epochs_done) % max(1, stage.epochs // 10) == 0
+def _groups(
+    network: torch.nn.Module, trained: list[torch.nn.Parameter], stage: Stage
+) -> list[dict[str, Any]]:
+    """The stage's parameters by the factor of their learning rate, for an optimiser."""
+    names = {id(value): name for name, value in network.named_parameters()}
+    groups: dict[float, list[torch.nn.Parameter]] = {}
+    for value in trained:
+        name = names[id(value)]
+        scale = next((s for part, s in stage.lr_scale if name.startswith(f"{part}.")), 1.0)
+        groups.setdefault(scale, []).append(value)
+    return [{"params": values, "scale": scale} for scale, values in groups.items()]
 
 
 def _check_batches(recipe: Recipe, faces: FaceSet, team: Team) -> None:
@@ -231,10 +239,9 @@ def _check_batches(recipe: Recipe, faces: FaceSet, team: Team) -> None:
             raise DataError(f"{len(faces)} faces to train on", faces.name, f"a batch takes {batch}")
         if batch % team.size:
             raise DataError(f"batches of {batch}", f"{team.size} workers", "give a divisor")
-    rival = recipe.objective.get("rival")
-    if rival in MIX_FACES and team.size > 1:
-        where = f"{team.size} workers"
-        raise DataError(f"{rival} compares the faces of a batch", where, "train with one worker")
+    if team.size > 1 and objective_class(recipe.model, recipe.objective).mixes_faces:
+        name, where = recipe.objective.get("name", recipe.model), f"{team.size} workers"
+        raise DataError(f"{name} compares the faces of a batch", where, "train with one worker")
 
 
 def _claim(run_dir: Path, faces: FaceSet) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +14,20 @@ from models.crops import GEOMETRY
 from models.emotions import EMOTIONS
 from models.loading import as_classifier, build_network
 from models.precision import faster_dtype
-from models.udc.suites import CLEAN, conditions
+from models.udc.suites import CLEAN
+from models.udc.suites import conditions as conditions_of
 from models.weights import ModelCard, as_stored, read_card, restore, save
-from trainer.calibration import fit_temperature
 from trainer.data.faceset import FaceSet
 from trainer.data.ferplus import validation_cut
 from trainer.data.readers import open_faces
 from trainer.evaluate import condition_table, predict, under
-from trainer.landmarks import keep_points
 from trainer.loop import Report, train
 from trainer.memory import keep_freed_memory
+from trainer.objectives import objective_class
+from trainer.objectives.base import Objective
 from trainer.recipes import Recipe
 from trainer.report import mean_table
 from trainer.team import ALONE, Team
-from trainer.views import CHUNK, model_inputs
 
 TERMS = {
     "ferplus": "FER+ votes: MIT. FER2013 pictures: web search of 2013, no licence, research use.",
@@ -87,8 +88,9 @@ def train_weights(
         recipe=asdict(recipe) | {"seed": seed, "dtype": str(dtype).removeprefix("torch.")},
         git=_git_hash(),
     )
-    if any(stage.name == "points" for stage in recipe.stages) and team.is_first:
-        keep_points(fit, run_dir)
+    annotator = objective_class(recipe.model, recipe.objective).annotator(recipe)
+    if annotator and team.is_first:
+        import_module(annotator).annotate(fit, run_dir)
     validation = faces[held] if held.any() else None
     trained = train(recipe, card, fit, validation, seed, run_dir, dtype, report, team)
     if not team.is_first:
@@ -96,37 +98,30 @@ def train_weights(
     network = build_network(card)
     restore(network, as_stored(trained.state), out)
     if validation is not None:
-        card = _calibrated(network, card, validation)
+        card = _calibrated(trained.objective, network, card, validation)
     save(out, card, network.state_dict())
     return read_card(out)
 
 
-def _calibrated(network: torch.nn.Module, card: ModelCard, validation: FaceSet) -> ModelCard:
+def _calibrated(
+    objective: Objective, network: torch.nn.Module, card: ModelCard, validation: FaceSet
+) -> ModelCard:
     """Under what it learned for: displays of every severity, or clean faces."""
-    seen = {CLEAN: validation}
+    conditions = {CLEAN: validation}
     if card.recipe["panel"]:
-        seen |= {cell: under(validation, cell) for cell in conditions("udc")}
-    learned = {cell: faces for cell, faces in seen.items() if cell != CLEAN} or seen
-    logits = torch.cat([_logits(network, card, faces) for faces in learned.values()])
-    labels = torch.from_numpy(validation.labels).repeat(len(learned))
-    card = replace(card, temperature=round(fit_temperature(logits, labels), 4))
+        conditions |= {cell: under(validation, cell) for cell in conditions_of("udc")}
+    learned = {cell: faces for cell, faces in conditions.items() if cell != CLEAN} or conditions
+    card = objective.calibrate(network, card, learned)
     classifier = as_classifier(network, card)
     tables = {
-        cell: condition_table(predict(classifier, faces), faces) for cell, faces in seen.items()
+        cell: condition_table(predict(classifier, faces), faces)
+        for cell, faces in conditions.items()
     }
     metrics = {"validation cut, flip-averaged": tables.pop(CLEAN)}
     if tables:
         behind = mean_table(list(tables.values()))
         metrics["validation cut behind displays, flip-averaged"] = behind
     return replace(card, metrics=metrics)
-
-
-def _logits(network: torch.nn.Module, card: ModelCard, faces: FaceSet) -> torch.Tensor:
-    classifier = as_classifier(network, card, flip=True)
-    parts = [slice(start, start + CHUNK) for start in range(0, len(faces), CHUNK)]
-    inputs = model_inputs(faces, card)
-    with torch.inference_mode():
-        return torch.cat([classifier.logits(inputs[p], faces.ids[p]) for p in parts])
 
 
 def toy_faces(n: int = 640, seed: int = 0) -> FaceSet:

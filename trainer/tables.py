@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.udc.suites import CLEAN, complete
 from trainer import metrics
-from trainer.budgets import is_control, is_plain, learned_alike, passes, saw_displays, teachers
+from trainer.budgets import is_complete, is_control, learned_alike, passes, saw_displays, teachers
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 from trainer.evaluate import Predictions, correctness
@@ -102,7 +102,7 @@ def differences(evaluated: Iterable[Evaluated], model: str, suite: str) -> list[
     for ours, a in every:
         for theirs, b in every:
             mine, other = ours.about["card"], theirs.about["card"]
-            is_ours = mine["model"] == model and is_plain(mine)
+            is_ours = mine["model"] == model and is_complete(mine)
             is_rival = other["model"] != model or is_control(other, mine)
             if not is_ours or not is_rival or not _comparable(ours, theirs):
                 continue

@@ -38,17 +38,20 @@ class Asked(Protocol):
 
 
 class Teachers:
-    """An ensemble that is asked about the very pictures that the student is shown."""
+    """An ensemble that judges the very images that the student is shown, or with `view` `clean` the
+    same faces without their displays."""
 
-    def __init__(self, asked: Sequence[Asked], share: float) -> None:
-        self._asked, self._share = asked, share
+    def __init__(self, asked: Sequence[Asked], share: float, view: str = "same") -> None:
+        self._asked, self._share, self._view = asked, share, view
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Batch:
         """The batch, its targets (1 - share) votes and share the mean of the teachers' calibrated
         answers. A picture that was shrunk is brought back to the size that they know."""
         px, ids = self._asked[0].card.input_px, batch.rows.cpu().numpy()
-        x = batch.x
+        x = batch.x if self._view == "same" else batch.clean
+        if x is None:
+            raise ValueError("teachers of the clean view need batches with a clean twin")
         if x.shape[-1] != px:
             x = functional.interpolate(x, size=(px, px), mode="bilinear")
         answers = [
@@ -59,12 +62,12 @@ class Teachers:
         return replace(batch, targets=torch.lerp(batch.targets, mean, self._share))
 
 
-def distil(names: Sequence[str], share: float) -> Distil:
+def distil(names: Sequence[str], share: float, view: str = "same") -> Distil:
     """The setting of a recipe for teachers by name in the zoo or by path: it holds their digests,
     so that a run does not go on with others. Raises ModelError where there are none such."""
     files = [find_weights(name) for name in names]
     digests = tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
-    return Distil(tuple(names), digests, share)
+    return Distil(tuple(names), digests, share, view)
 
 
 def open_teachers(how: Distil, card: ModelCard, device: str = "cpu") -> Teachers:
@@ -73,13 +76,12 @@ def open_teachers(how: Distil, card: ModelCard, device: str = "cpu") -> Teachers
     Raises DataError for weights that have changed since, that are asked in another way than the
     student (other classes, size or normalisation), or of which one alone learned behind displays.
     """
-    return Teachers(
-        [_opened(*each, card, device) for each in zip(how.teachers, how.sha256, strict=True)],
-        how.share,
-    )
+    files = zip(how.teachers, how.sha256, strict=True)
+    teachers = [_opened(*file, card, how.view, device) for file in files]
+    return Teachers(teachers, how.share, how.view)
 
 
-def _opened(name: str, sha256: str, student: ModelCard, device: str) -> Asked:
+def _opened(name: str, sha256: str, student: ModelCard, view: str, device: str) -> Asked:
     path = find_weights(name)
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         raise DataError("the teacher's weights have changed", str(path), "begin another run")
@@ -89,7 +91,10 @@ def _opened(name: str, sha256: str, student: ModelCard, device: str) -> Asked:
         if ours != theirs:
             what = f"a teacher with {fact} {theirs!r}, the student has {ours!r}"
             raise DataError(what, str(path), "give teachers that were trained like the student")
-    if saw_displays(vars(card)) != saw_displays(vars(student)):
+    if view == "clean" and saw_displays(vars(card)):
+        what = "a teacher of clean images that learned behind displays"
+        raise DataError(what, str(path), "give one that learned from clean faces")
+    if view == "same" and saw_displays(vars(card)) != saw_displays(vars(student)):
         what = "of teacher and student one learned behind displays, the other did not"
         raise DataError(what, str(path), "give teachers that were trained like the student")
     return as_classifier(network, card, device=device)

@@ -36,7 +36,9 @@ class Team:
         """Every `size`-th face of a batch, on this worker's device."""
         mine = slice(self.rank, None, self.size)
         parts = (getattr(batch, field.name) for field in dataclasses.fields(Batch))
-        return Batch(*(part[mine].to(self.device) for part in parts))
+        return Batch(
+            *(None if part is None else part[mine].to(self.device) for part in parts)  # type: ignore[arg-type]
+        )
 
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Give every worker the mean of their gradients."""

@@ -1,25 +1,30 @@
-"""LRDif behind the classifier's door: a start drawn for each face, T small steps, one forward."""
+"""LRDif as a classifier: a start drawn for each face, T small steps, one forward."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.baselines.softmax import SoftmaxClassifier
+from models.errors import ModelError
 from models.lrdif.clip import check_input
 from models.lrdif.network import LRDif
+from models.serving import SoftmaxClassifier
 from models.weights import ModelCard
 
 STARTS = ("seeded", "zero")
+COMPLETE: dict[str, Any] = {"restorer": "diffusion", "steps": 4}
+"""The settings of a network that is LRDif as its paper has it; controls have others."""
 
 
 class LRDifClassifier(SoftmaxClassifier):
     """An `EmotionClassifier`. Z_T of a face is drawn from its id: the same in any batch.
 
     `start` `zero` begins at 0 instead. With `draws` > 1 the answer is the mean of what is said from
-    that many starts, and uncertainty the entropy of that mean; how far the draws differ, of `said`,
+    that many starts, and uncertainty the entropy of that mean; how far `predict_draws` differ
     is `models.scores.mutual_information`. Raises ValueError for another start, or no draw, and
     ModelError for a card whose input CLIP cannot read.
     """
@@ -66,3 +71,38 @@ def noise_of(face: int, draw: int, count: int, size: int) -> NDArray[np.float32]
     """Standard normal (count, size) float32 that belongs to a face's id and a draw of it."""
     key = np.array([face, draw], np.int64).view(np.uint64)
     return np.random.Generator(np.random.Philox(key=key)).standard_normal((count, size), np.float32)
+
+
+class _WithNoiseInput(nn.Module):
+    """LRDif with its random numbers in one input (n, draws, prior): the start, and what each step
+    adds. A control that draws nothing is asked without."""
+
+    def __init__(self, network: LRDif) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        if noise is None:
+            noise = x.new_zeros(x.shape[0], 1, self.network.prior)
+        start, *noises = noise.unbind(dim=1)
+        logits: Tensor = self.network(x, start, noises)
+        return logits
+
+
+def export(network: nn.Module, card: ModelCard, n: int) -> tuple[nn.Module, dict[str, Tensor]]:
+    """What `models.export` traces: the network with its noise as an input, and that for n faces.
+
+    Raises ModelError for a network whose image encoder is not among its weights.
+    """
+    if not isinstance(network, LRDif):
+        raise TypeError(f"expected LRDif, got {type(network).__name__}")
+    if network.clip:
+        remedy = "export weights with an image encoder of their own"
+        raise ModelError("CLIP is not part of the weights", card.name, remedy)
+    inputs: dict[str, Tensor] = {}
+    if network.restorer.denoiser:
+        count = network.diffusion.steps if network.diffusion.insert_noise else 1
+        rng = np.random.default_rng(1)
+        noise = rng.standard_normal((n, count, network.prior), np.float32)
+        inputs["noise"] = torch.from_numpy(noise)
+    return _WithNoiseInput(network), inputs

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.diffusion import Diffusion
 from models.lrdif.clip import ClipEncoders
-from models.lrdif.diffusion import Diffusion
 from models.lrdif.encoders import FEATURES, ImageEncoder, LabelEncoder, Mounted
 from models.lrdif.former import UDCFormer
 from models.lrdif.prior import FPEN, PriorRestorer, epr_norm

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.lrdif.diffusion import Diffusion
+from models.diffusion import Diffusion
 
 HIDDEN = 128
 SLOPE = 0.1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
@@ -23,6 +23,9 @@ Teach = Annotated[
     float,
     Option(help="With --teachers: their share, the rest is the votes'.", min=0, max=1),
 ]
+
+if TYPE_CHECKING:
+    from trainer.recipes import Recipe
 
 
 def train(
@@ -43,6 +46,9 @@ def train(
         str, Option(help="Learn from other weights too: names or files, comma between.")
     ] = "",
     teach: Teach = 0.5,
+    teacher_view: Annotated[
+        str, Option(help="What teachers judge: the same image as the student, or its clean twin.")
+    ] = "same",
     threads: Threads = 0,
     workers: Workers = 1,
     gpu: Annotated[bool, Option("--gpu", help="Train on a GPU, one for each worker.")] = False,
@@ -59,10 +65,7 @@ def train(
 
     recipe, name = find_preset(model, preset), f"{model}-{preset}"
     if teachers:
-        from trainer.teachers import distil
-
-        recipe = replace(recipe, distil=distil(teachers.split(","), teach))
-        name += "-taught"
+        recipe, name = _with_teachers(recipe, teachers, teach, teacher_view), f"{name}-taught"
     folder = run_dir or Path("runs") / f"{name}-seed{seed}"
     check_writable(out)
 
@@ -83,6 +86,13 @@ def train(
         print_json(summary)
     else:
         ERRORS.print(f"wrote {out}: {_measured(card.metrics)}")
+
+
+def _with_teachers(recipe: Recipe, teachers: str, share: float, view: str) -> Recipe:
+    from trainer.teachers import distil
+
+    how = distil(teachers.split(","), share, view)
+    return replace(recipe, distil=how, clean_twin=view == "clean")
 
 
 def _measured(metrics: dict[str, Any]) -> str:

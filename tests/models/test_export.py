@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from models import export as exporting
-from models.baselines.softmax import SoftmaxClassifier
 from models.crops import Crops
 from models.errors import ModelError
 from models.export import TOLERANCE, export, write
@@ -22,6 +21,7 @@ from models.loading import as_classifier, build_network
 from models.lrdif.classifier import noise_of
 from models.lrdif.network import LRDif
 from models.model_input import to_model_input
+from models.serving import SoftmaxClassifier
 from models.weights import CARD_KEY, ModelCard, save
 
 MakeCard = Callable[..., ModelCard]

@@ -11,9 +11,9 @@ from models.loading import build_network
 from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
 from trainer.held import Held
+from trainer.inputs import model_inputs
 from trainer.objectives.softmax import SoftmaxObjective
 from trainer.recipes import PanelDraws, Recipe
-from trainer.views import model_inputs
 
 
 def test_what_is_held_out_measures_the_average_and_leaves_the_weights(

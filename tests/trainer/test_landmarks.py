@@ -13,7 +13,7 @@ from skimage.data import astronaut
 from models.emotions import EMOTIONS
 from trainer import landmarks
 from trainer.data.faceset import FaceSet
-from trainer.landmarks import FACE_PX, MARGIN_PX, find_points, framed, keep_points
+from trainer.landmarks import FACE_PX, MARGIN_PX, annotate, find_points, framed
 from trainer.objectives.points import MIRRORED, PointLabels
 
 FACE = (slice(60, 205), slice(150, 295))
@@ -55,9 +55,9 @@ def test_a_tile_stands_in_the_middle_of_its_picture(shape: tuple[int, ...]) -> N
 def test_the_detector_is_asked_once(
     faces: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep_points(faces, tmp_path / "run")
+    annotate(faces, tmp_path / "run")
     kept = PointLabels.of(faces, tmp_path / "run")
     assert kept.found.tolist() == [True, True, False]
     monkeypatch.setattr(landmarks, "open_detector", None)
-    keep_points(faces, tmp_path / "run")
+    annotate(faces, tmp_path / "run")
     assert np.array_equal(PointLabels.of(faces, tmp_path / "run").points, kept.points)

@@ -18,9 +18,10 @@ from models.errors import ModelError
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
-from trainer.loop import Trained, digest, is_measured, one_cycle, resolution_at, train
+from trainer.loop import Trained, digest, train
 from trainer.presets import preset
 from trainer.recipes import Augment, Distil, Recipe, Stage
+from trainer.schedule import is_measured, one_cycle, resolution_at
 
 MakeFaces = Callable[..., FaceSet]
 MakeRecipe = Callable[..., Recipe]
@@ -257,7 +258,7 @@ def test_what_was_added_to_recipes_since_lets_old_runs_go_on() -> None:
 def test_adam_keeps_its_rate(
     go: Callable[..., Trained], make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
-    recipe = make_recipe(epochs=2, optimizer="adam", lr=1e-3)
+    recipe = make_recipe(epochs=2, optimizer="adam", schedule="constant", lr=1e-3)
     whole = go(recipe=recipe, run_dir=tmp_path / "whole")
     assert [line["lr"] for line in whole.history] == [1e-3, 1e-3]
     assert not same(whole.state, go(recipe=make_recipe(epochs=2), run_dir=tmp_path / "w").state)

@@ -17,12 +17,12 @@ from models.loading import build_network
 from models.lrdif.network import LRDif
 from models.weights import ModelCard
 from trainer.errors import OptionError
-from trainer.loop import resolution_at
-from trainer.presets import PRESETS, preset
+from trainer.presets import preset, presets
 from trainer.recipes import PanelDraws
+from trainer.schedule import resolution_at
 
 
-@pytest.mark.parametrize(("model", "name"), PRESETS)
+@pytest.mark.parametrize(("model", "name"), presets())
 def test_a_preset_builds_its_network_and_ends_at_full_size(model: str, name: str) -> None:
     recipe = preset(model, name)
     assert recipe.model == model
@@ -36,7 +36,7 @@ def test_a_preset_builds_its_network_and_ends_at_full_size(model: str, name: str
         assert recipe.augment.erase_px[1] < recipe.input_px
 
 
-@pytest.mark.parametrize(("model", "name"), PRESETS)
+@pytest.mark.parametrize(("model", "name"), presets())
 def test_no_1x1_convolution_of_few_channels_is_trained(model: str, name: str) -> None:
     """The backward pass of one overwrites memory (torch 2.13): nothing said, now and then a
     crash."""
@@ -109,13 +109,13 @@ def test_rivals_take_the_same_steps_of_the_same_faces(seen: str) -> None:
         ("scn", {}),
         ("rul", {"network": equal.network | {"dropout": 0.4}}),
     ):
-        rival = replace(equal, objective={"rival": name}, **changes)
+        rival = replace(equal, objective={"name": name}, **changes)
         assert preset("resnet18", f"{name}-40{seen}") == rival
 
 
 @pytest.mark.parametrize("seen", ["", "-udc"])
 def test_every_model_is_there_with_displays_and_without(seen: str) -> None:
-    for model, name in PRESETS:
+    for model, name in presets():
         if "smoke" not in name and name not in ("w32", "w32-plain") and "-udc" not in name:
             recipe = preset(model, f"{name}{seen}")
             assert recipe == replace(preset(model, name), panel=PanelDraws() if seen else None)
@@ -163,5 +163,5 @@ def test_an_unknown_preset_names_the_nearest(model: str, name: str, nearest: str
 
 
 def test_an_unknown_model() -> None:
-    with pytest.raises(OptionError, match="no such model to train: resnet99: give one of lrdif, "):
+    with pytest.raises(OptionError, match="no such model to train: resnet99: give one of face-resnet, lrdif, "):
         preset("resnet99", "w32")

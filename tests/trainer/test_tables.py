@@ -42,7 +42,8 @@ def keep(
         epochs: int = 5,
         **network: Any,
     ) -> Path:
-        stages = [asdict(Stage("points", 9)), asdict(Stage("fit", epochs))]
+        landmarks = [asdict(Stage("points", 9))] if model in ("lrdif", "poster") else []
+        stages = [*landmarks, asdict(Stage("fit", epochs))]
         recipe: dict[str, Any] = {"seed": 1, "panel": asdict(PanelDraws()) if panel else None}
         recipe["stages"] = stages
         weights = tmp_path / f"{name}.safetensors"

@@ -18,7 +18,7 @@ from trainer.recipes import Recipe
 
 
 class EACObjective(SoftmaxObjective):
-    """An `Objective`: soft cross-entropy of the picture as it is, and `consistency` (5 in the
+    """Soft cross-entropy of the picture as it is, and `consistency` (5 in the
     paper) times the attention loss. Each step costs a second forward; serving costs nothing."""
 
     network: ResNet18
@@ -48,3 +48,6 @@ def attention_loss(seen: Tensor, mirrored: Tensor) -> Tensor:
     """Mean squared difference of attention (n, K, h, w) to a picture and, mirrored back, to its
     mirror image."""
     return functional.mse_loss(seen, mirrored.flip(3))
+
+
+OBJECTIVE = EACObjective

@@ -19,10 +19,11 @@ from models.lrdif.landmarks import LandmarkNet
 from models.lrdif.network import LRDif, LRDifWithLabel, Shape
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
-from trainer.objectives.base import Batch
-from trainer.objectives.points import PointLabels
+from trainer.objectives.base import Batch, Objective
+from trainer.objectives.points import POINTS, PointLabels, annotator
 from trainer.objectives.softmax import part_of
 from trainer.recipes import Recipe
+from trainer.samples import SampleTable
 
 WITH_LABEL, WITHOUT = "with_label", "without"
 
@@ -42,12 +43,19 @@ class Settings:
     doubt: float = 0.0
 
 
-class LRDifObjective:
-    """An `Objective` with the stages `points` (the landmark network, fixed from then on), `s1` (Z
+class LRDifObjective(Objective):
+    """The stages `points` (the landmark network, fixed from then on), `s1` (Z
     from face and label), `s2` (Z restored from the face alone), and between them, where wanted,
-    `s2a`: the restorer by itself, on the losses of Z."""
+    `s2a`: the restorer by itself, on the losses of Z. Keyword arguments are those of `Settings`."""
 
-    def __init__(self, recipe: Recipe, card: ModelCard) -> None:
+    auxiliary_stages = frozenset({POINTS})
+
+    @classmethod
+    def annotator(cls, recipe: Recipe) -> str:
+        """The faces' landmarks, where a stage learns from them."""
+        return annotator(recipe)
+
+    def __init__(self, recipe: Recipe, card: ModelCard, **losses: float) -> None:
         settings = card.network
         names = {field.name for field in fields(Shape)} | {"prior", "norm", "clip"}
         given = {name: value for name, value in settings.items() if name in names}
@@ -56,19 +64,20 @@ class LRDifObjective:
         if self.without.clip:
             check_input(card)
         self.network = nn.ModuleDict({WITH_LABEL: self.with_label, WITHOUT: self.without})
-        self.settings = Settings(**recipe.objective)
+        self.settings = Settings(**losses)
         self._card = card
         self._explained: list[Tensor] = []
-        self._learns_points = any(stage.name == "points" for stage in recipe.stages)
+        self._learns_points = bool(annotator(recipe))
 
-    def prepare(self, faces: FaceSet, run_dir: Path) -> None:
+    def prepare(self, samples: SampleTable, faces: FaceSet, run_dir: Path) -> None:
         """The faces' landmarks, where a stage learns from them."""
+        super().prepare(samples, faces, run_dir)
         if self._learns_points:
             self._points = PointLabels.of(faces, run_dir)
 
-    def begin(self, stage: str) -> None:
+    def start_stage(self, stage: str) -> None:
         """Stage 2 starts from stage 1's image encoder and UDCformer."""
-        self._landmarks.requires_grad_(stage == "points")
+        self._landmarks.requires_grad_(stage == POINTS)
         if stage in ("s2", "s2a") and not self._is_begun:
             self.without.encoder.load_state_dict(self.with_label.encoder.state_dict())
             self.without.former.load_state_dict(self.with_label.former.state_dict())
@@ -87,7 +96,7 @@ class LRDifObjective:
         """Of points the landmark network, of s1 the rest of the first network, of s2 that of the
         second, of s2a its restorer and encoder."""
         parts: dict[str, list[nn.Module]] = {
-            "points": [self._landmarks],
+            POINTS: [self._landmarks],
             "s1": [self.with_label],
             "s2a": [self.without.encoder, self.without.restorer],
             "s2": [self.without],
@@ -97,10 +106,10 @@ class LRDifObjective:
     def loss(self, stage: str, batch: Batch) -> Tensor:
         """Distance of landmarks in points; cross-entropy in s1; with the losses of Z in s2; the
         losses of Z alone in s2a."""
-        if stage == "points":
+        if stage == POINTS:
             return self._points.loss(self._landmarks.train(), batch)
         if stage == "s1":
-            answers = self.with_label(batch.x, self._told(batch.targets))
+            answers = self.with_label(batch.x, self._doubted(batch.targets))
             return functional.cross_entropy(answers.float(), batch.targets)
         wanted = self.teacher(batch)
         start, *noises = self._noise(wanted)
@@ -112,7 +121,7 @@ class LRDifObjective:
         answers = self.without.former(batch.x, z)
         return loss + functional.cross_entropy(answers.float(), batch.targets)
 
-    def _told(self, labels: Tensor) -> Tensor:
+    def _doubted(self, labels: Tensor) -> Tensor:
         """The labels (n, K), some of them another face's of the batch."""
         if not self.settings.doubt:
             return labels
@@ -134,7 +143,7 @@ class LRDifObjective:
         kl = functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)
         return w.kl * kl + w.l1 * functional.l1_loss(z, wanted)
 
-    def told(self) -> dict[str, float]:
+    def train_metrics(self) -> dict[str, float]:
         """`z_r2`: how much of Z stage 2 restores, mean over the batches (see `explained`). A
         divergence near zero would not say so: it is blind to a shift, and small wherever Z is."""
         if not self._explained:
@@ -155,7 +164,7 @@ class LRDifObjective:
         device = str(x.device)
         return LRDifClassifier(self.without, self._card, flip=False, device=device).logits(x, ids)
 
-    def product(self, state: State) -> State:
+    def serving_state(self, state: State) -> State:
         """Stage 2 alone: nothing that ever saw a label."""
         return part_of(state, WITHOUT)
 
@@ -169,3 +178,6 @@ def explained(z: Tensor, wanted: Tensor) -> Tensor:
 def _lrdif(card: ModelCard) -> LRDif:
     network: Any = build_network(card)
     return network
+
+
+OBJECTIVE = LRDifObjective

@@ -14,9 +14,17 @@ from models.lrdif.landmarks import LandmarkNet
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 from trainer.objectives.base import Batch
+from trainer.recipes import Recipe
 
+POINTS = "points"
+"""The stage that learns landmarks, before faces are looked at for their expressions."""
 MIRRORED = [1, 0, 2, 4, 3]
 """Which point stands where in a mirror: eyes and corners of the mouth change sides."""
+
+
+def annotator(recipe: Recipe) -> str:
+    """Which module finds the landmarks that a stage of the recipe learns from, "" for none."""
+    return "trainer.landmarks" if any(stage.name == POINTS for stage in recipe.stages) else ""
 
 
 class PointLabels:

@@ -10,38 +10,49 @@ from models.lrdif.network import Poster
 from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
 from trainer.objectives.base import Batch
-from trainer.objectives.points import PointLabels
+from trainer.objectives.points import POINTS, PointLabels, annotator
 from trainer.objectives.softmax import SoftmaxObjective
 from trainer.recipes import Recipe
+from trainer.samples import SampleTable
 
 
 class PosterObjective(SoftmaxObjective):
-    """An `Objective` with the stages `points` and, under any other name, soft cross-entropy."""
+    """The stages `points` and, under any other name, soft cross-entropy."""
 
+    auxiliary_stages = frozenset({POINTS})
     network: Poster
+
+    @classmethod
+    def annotator(cls, recipe: Recipe) -> str:
+        """The faces' landmarks, where a stage learns from them."""
+        return annotator(recipe)
 
     def __init__(self, recipe: Recipe, card: ModelCard) -> None:
         super().__init__(recipe, card)
         self._landmarks = self.network.former.dil.landmarks
-        self._learns_points = any(stage.name == "points" for stage in recipe.stages)
+        self._learns_points = bool(annotator(recipe))
 
-    def prepare(self, faces: FaceSet, run_dir: Path) -> None:
+    def prepare(self, samples: SampleTable, faces: FaceSet, run_dir: Path) -> None:
         """The faces' landmarks, where a stage learns from them."""
+        super().prepare(samples, faces, run_dir)
         if self._learns_points:
             self._points = PointLabels.of(faces, run_dir)
 
-    def begin(self, stage: str) -> None:
+    def start_stage(self, stage: str) -> None:
         """Landmarks move in their own stage alone."""
-        self._landmarks.requires_grad_(stage == "points")
+        self._landmarks.requires_grad_(stage == POINTS)
 
     def parameters(self, stage: str) -> list[nn.Parameter]:
         """Of points the landmark network, else the rest."""
-        if stage == "points":
+        if stage == POINTS:
             return list(self._landmarks.parameters())
         return super().parameters(stage)
 
     def loss(self, stage: str, batch: Batch) -> Tensor:
         """Distance of landmarks in points, else cross-entropy."""
-        if stage == "points":
+        if stage == POINTS:
             return self._points.loss(self._landmarks.train(), batch)
         return super().loss(stage, batch)
+
+
+OBJECTIVE = PosterObjective

@@ -43,7 +43,7 @@ class Doubting(nn.Module):
 
 
 class RULObjective(SoftmaxObjective):
-    """An `Objective`: features of two faces are mixed by their uncertainty, and cross-entropy asks
+    """Features of two faces are mixed by their uncertainty, and cross-entropy asks
     for either's votes, half and half.
 
     All parts learn at one rate: ours start at random together, where the paper's network had been
@@ -51,6 +51,7 @@ class RULObjective(SoftmaxObjective):
     serves is a plain network. Pairs are drawn within a batch: train with one worker.
     """
 
+    mixes_faces = True
     network: Doubting
 
     def __init__(self, recipe: Recipe, card: ModelCard) -> None:
@@ -72,7 +73,7 @@ class RULObjective(SoftmaxObjective):
         answers: Tensor = self.network(x)
         return answers
 
-    def product(self, state: State) -> State:
+    def serving_state(self, state: State) -> State:
         """The network with its head in one piece."""
         weight, bias = in_one(part_of(state, "mean"), part_of(state, "classify"))
         return part_of(state, "network") | {"head.weight": weight, "head.bias": bias}
@@ -92,3 +93,6 @@ def in_one(mean: State, classify: State, eps: float = 1e-5) -> tuple[Tensor, Ten
     shift = (mean["0.bias"] - mean["1.running_mean"]) * scale + mean["1.bias"]
     weight = classify["weight"]
     return weight @ (scale[:, None] * mean["0.weight"]), weight @ shift + classify["bias"]
+
+
+OBJECTIVE = RULObjective

@@ -1,4 +1,4 @@
-"""Weigh, rank, relabel: the rival SCN, which tells sure faces from uncertain ones.
+"""Weigh, rank, relabel: SCN, which tells sure faces from uncertain ones.
 
 Wang, Peng, Yang, Lu & Qiao 2020, "Suppressing Uncertainties for Large-Scale Facial Expression
 Recognition" (CVPR), the Self-Cure Network.
@@ -7,7 +7,6 @@ Recognition" (CVPR), the Self-Cure Network.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,13 +16,12 @@ from torch.nn import functional
 
 from models.baselines.resnet import ResNet18
 from models.weights import ModelCard, State
-from trainer.data.faceset import FaceSet
 from trainer.objectives.base import Batch
 from trainer.objectives.softmax import SoftmaxObjective, part_of
 from trainer.recipes import Recipe
 
 OWN = -1
-"""In the table of new labels: a face that learns its own votes."""
+"""In place of a class: a face that learns its own votes."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +37,12 @@ class Cure:
 
 
 class SelfCuring(nn.Module):
-    """A network, a weight in 0..1 for each face, and what the faces' labels have become.
-
-    `relabelled` (faces,) int64 holds a class or OWN; `steps` counts the batches that were seen.
-    """
-
-    relabelled: Tensor
-    steps: Tensor
+    """A network, and beside its head a weight in 0..1 for each face."""
 
     def __init__(self, network: ResNet18) -> None:
         super().__init__()
         self.network = network
         self.weigh = nn.Linear(network.head.in_features, 1)
-        self.register_buffer("relabelled", torch.empty(0, dtype=torch.int64))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Faces -> logits times the face's weight (n, K), and the weights (n,)."""
@@ -62,7 +52,7 @@ class SelfCuring(nn.Module):
 
 
 class SCNObjective(SoftmaxObjective):
-    """An `Objective`: soft cross-entropy of logits times a face's weight (the paper's eq. 3), and
+    """Soft cross-entropy of logits times a face's weight (the paper's eq. 3), and
     the loss that ranks weights (eq. 4), one to one.
 
     Labels are votes here: a face's own class is the likeliest of them, and a relabelled face learns
@@ -70,43 +60,36 @@ class SCNObjective(SoftmaxObjective):
     change which class is likeliest. A batch is ranked as a whole: train with one worker.
     """
 
+    mixes_faces = True
     network: SelfCuring
 
     def __init__(self, recipe: Recipe, card: ModelCard, **cure: float) -> None:
         super().__init__(recipe, card)
         self.cure = Cure(**cure)  # type: ignore[arg-type]
-        self._batch = recipe.stages[0].batch
+        self._relabels = False
         network: ResNet18 = self.network  # type: ignore[assignment]
         self.network = SelfCuring(network)
 
-    def prepare(self, faces: FaceSet, run_dir: Path) -> None:
-        """A table of new labels for these faces."""
-        self._first_step = self.cure.relabel_from * (len(faces) // self._batch)
-        device = self.network.steps.device
-        self.network.relabelled = torch.full((len(faces),), OWN, device=device)
+    def start_epoch(self, stage: str, epoch: int) -> None:
+        """From its epoch on faces are labelled anew."""
+        self._relabels = epoch >= self.cure.relabel_from
 
     def loss(self, stage: str, batch: Batch) -> Tensor:
         """The loss of a batch; then, late enough, its faces are labelled anew."""
         logits, weights = self.network(batch.x)
-        loss = functional.cross_entropy(logits, self.targets(batch))
-        if int(self.network.steps) >= self._first_step:
-            found = relabelled(logits.detach(), batch.targets, self.cure.relabel_lead)
-            self.network.relabelled[batch.rows] = found
-        self.network.steps += 1
+        loss = functional.cross_entropy(logits, batch.targets)
+        if self._relabels:
+            votes = self.samples.votes[batch.rows.cpu()].to(logits.device)
+            found = relabelled(logits.detach(), votes, self.cure.relabel_lead)
+            self.samples.relabel(batch.rows, found)
         return loss + rank_loss(weights, self.cure.top, self.cure.margin)
-
-    def targets(self, batch: Batch) -> Tensor:
-        """What each face is to learn (n, K): its votes, or its new class."""
-        new = self.network.relabelled[batch.rows]
-        one_class = functional.one_hot(new.clamp(min=0), batch.targets.shape[1])
-        return torch.where(new[:, None] == OWN, batch.targets, one_class.to(batch.targets.dtype))
 
     def logits(self, stage: str, x: Tensor, ids: NDArray[np.int64]) -> Tensor | None:
         """The network's answers, without the weights."""
         answers: Tensor = self.network.network(x)
         return answers
 
-    def product(self, state: State) -> State:
+    def serving_state(self, state: State) -> State:
         """The network by itself."""
         return part_of(state, "network")
 
@@ -125,3 +108,6 @@ def relabelled(logits: Tensor, votes: Tensor, lead: float) -> Tensor:
     own = p.gather(1, votes.argmax(dim=1, keepdim=True))[:, 0]
     most, likeliest = p.max(dim=1)
     return torch.where(most - own > lead, likeliest, OWN)
+
+
+OBJECTIVE = SCNObjective

@@ -108,7 +108,7 @@ def test_draws_are_averaged_as_probabilities(make_classifier: Make, crops: Crops
     with torch.inference_mode():
         logits = [asked._network(x, torch.from_numpy(start)) for start in starts]
     each = torch.softmax(torch.stack(logits), dim=2).numpy()
-    np.testing.assert_allclose(asked.said(crops, IDS), each, atol=1e-5)
+    np.testing.assert_allclose(asked.predict_draws(crops, IDS), each, atol=1e-5)
     found = asked.predict(crops, IDS)
     np.testing.assert_allclose(found.probabilities, each.mean(axis=0), atol=1e-5)
     assert np.array_equal(found.uncertainty, normalised_entropy(found.probabilities))
@@ -119,21 +119,23 @@ def test_draws_are_averaged_as_probabilities(make_classifier: Make, crops: Crops
 
 def test_draws_hang_on_the_id_alone(make_classifier: Make, crops: Crops) -> None:
     asked = make_classifier(draws=4)
-    together = asked.said(crops, IDS)
+    together = asked.predict_draws(crops, IDS)
     assert together.shape == (4, 5, 8)
-    turned = asked.said(np.ascontiguousarray(crops[::-1]), IDS[::-1])[:, ::-1]
+    turned = asked.predict_draws(np.ascontiguousarray(crops[::-1]), IDS[::-1])[:, ::-1]
     np.testing.assert_allclose(turned, together, atol=1e-5)
-    again = make_classifier(draws=4).said(crops, IDS)
+    again = make_classifier(draws=4).predict_draws(crops, IDS)
     assert np.array_equal(again, together)
-    np.testing.assert_allclose(make_classifier(draws=2).said(crops, IDS), together[:2], atol=1e-6)
+    np.testing.assert_allclose(
+        make_classifier(draws=2).predict_draws(crops, IDS), together[:2], atol=1e-6
+    )
 
 
 def test_draws_that_differ_are_told_from_draws_that_do_not(
     make_classifier: Make, crops: Crops
 ) -> None:
-    differing = mutual_information(make_classifier(draws=8).said(crops, IDS))
+    differing = mutual_information(make_classifier(draws=8).predict_draws(crops, IDS))
     assert ((differing > 1e-5) & (differing < 1)).all()
-    same = mutual_information(make_classifier(draws=8, start="zero").said(crops, IDS))
+    same = mutual_information(make_classifier(draws=8, start="zero").predict_draws(crops, IDS))
     assert same.max() < 1e-6
 
 

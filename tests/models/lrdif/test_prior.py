@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.lrdif.diffusion import Diffusion
+from models.diffusion import Diffusion
 from models.lrdif.prior import FPEN, Denoiser, PriorRestorer, epr_norm
 
 FEATURES, SIZE = 10, 12

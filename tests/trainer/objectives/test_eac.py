@@ -18,7 +18,7 @@ from trainer.recipes import Recipe
 @pytest.fixture
 def objective(make_recipe: Callable[..., Recipe], tiny_card: ModelCard) -> EACObjective:
     torch.manual_seed(0)
-    made = objective_for(make_recipe({"objective": {"rival": "eac"}}), tiny_card)
+    made = objective_for(make_recipe({"objective": {"name": "eac"}}), tiny_card)
     assert isinstance(made, EACObjective)
     made.network.eval()
     return made

@@ -19,9 +19,11 @@ from models.lrdif.classifier import LRDifClassifier
 from models.lrdif.network import LRDif
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
+from trainer.objectives import objective_for
 from trainer.objectives.base import Batch
 from trainer.objectives.lrdif import LRDifObjective, explained
 from trainer.recipes import Recipe
+from trainer.samples import SampleTable
 
 Made = tuple[Recipe, ModelCard]
 MakeLRDif = Callable[..., Made]
@@ -34,7 +36,7 @@ STAGES = ("points", "s1", "s2a", "s2")
 
 def objective_of(made: Made) -> LRDifObjective:
     torch.manual_seed(0)
-    objective = LRDifObjective(*made)
+    objective = objective_for(*made)
     objective.network.train()
     return objective
 
@@ -109,15 +111,15 @@ def test_the_share_of_z_that_is_explained() -> None:
 def test_what_z_explains_is_told_once_an_epoch(make_lrdif: MakeLRDif, batch: Batch) -> None:
     objective = objective_of(make_lrdif())
     for stage in ("points", "s1"):
-        objective.begin(stage)
-    assert objective.told() == {}
-    objective.begin("s2")
+        objective.start_stage(stage)
+    assert objective.train_metrics() == {}
+    objective.start_stage("s2")
     shares = []
     for _ in range(2):
         objective.loss("s2", batch)
         shares.append(float(objective._explained[-1]))
-    assert objective.told() == {"z_r2": pytest.approx(np.mean(shares), abs=1e-5)}
-    assert objective.told() == {}
+    assert objective.train_metrics() == {"z_r2": pytest.approx(np.mean(shares), abs=1e-5)}
+    assert objective.train_metrics() == {}
 
 
 def test_the_teacher_is_asked_in_evaluation_and_learns_nothing(
@@ -125,7 +127,7 @@ def test_the_teacher_is_asked_in_evaluation_and_learns_nothing(
 ) -> None:
     """No gradient, no running statistics; the same faces with the same label, as ever."""
     objective = objective_of(make_lrdif())
-    objective.begin("s2")
+    objective.start_stage("s2")
     before = copied(objective.with_label.state_dict())
     wanted = objective.with_label.eval().z(batch.x, batch.targets)
     objective.network.train()
@@ -153,8 +155,8 @@ def test_what_a_stage_moves_gets_a_gradient(
 ) -> None:  # fmt: skip
     objective = objective_of(make_lrdif())
     keep_made_points(make_faces(16), tmp_path)
-    objective.prepare(make_faces(16), tmp_path)
-    objective.begin(stage)
+    objective.prepare(SampleTable.of(make_faces(16)), make_faces(16), tmp_path)
+    objective.start_stage(stage)
     given = objective.parameters(stage)
     names = {id(value): name for name, value in objective.network.named_parameters()}
     deep = 3 if stage == "points" else 2
@@ -172,7 +174,7 @@ def test_some_labels_of_stage_one_are_another_faces(make_lrdif: MakeLRDif, doubt
     """The share that is asked for, each a label of the batch; the target stays the face's own."""
     objective = objective_of(make_lrdif(objective={"doubt": doubt}))
     labels = torch.eye(2000)
-    told = objective._told(labels)
+    told = objective._doubted(labels)
     own = (told == labels).all(dim=1)
     assert float(own.float().mean()) == pytest.approx(1 - doubt, abs=3 * 0.0105 + 0.001)
     assert torch.equal(told.sum(dim=1), torch.ones(2000))
@@ -192,7 +194,7 @@ def test_doubt_changes_what_stage_one_is_fed_and_nothing_else(
         fed = others if doubt else batch.targets
         wanted = functional.cross_entropy(objective.with_label(batch.x, fed), batch.targets)
         torch.testing.assert_close(stage_one, wanted)
-        objective.begin("s2")
+        objective.start_stage("s2")
         torch.manual_seed(3)
         losses[doubt] = objective.loss("s2", batch)
     torch.testing.assert_close(losses[0.0], losses[1.0])
@@ -200,7 +202,7 @@ def test_doubt_changes_what_stage_one_is_fed_and_nothing_else(
 
 def test_losses_of_the_stages(make_lrdif: MakeLRDif, batch: Batch) -> None:
     objective = objective_of(make_lrdif())
-    objective.begin("s2")
+    objective.start_stage("s2")
 
     def loss(stage: str) -> Tensor:
         torch.manual_seed(3)
@@ -239,7 +241,7 @@ def test_no_label_reaches_stage_two(make_lrdif: MakeLRDif, batch: Batch) -> None
 
     def same(stage: str, **network: Any) -> bool:
         objective = objective_of(make_lrdif(**network))
-        objective.begin(stage)
+        objective.start_stage(stage)
         return torch.equal(*(answers_in_training(objective, b, stage) for b in (batch, other)))
 
     assert same("s2")
@@ -253,7 +255,7 @@ def test_inserted_noise_is_drawn_for_each_step_that_adds_some(
 ) -> None:
     for insert, count in ((False, 0), (True, 3)):
         objective = objective_of(make_lrdif(insert_noise=insert))
-        objective.begin("s2a")
+        objective.start_stage("s2a")
         given: list[Any] = []
         restore = objective.without.restore
 
@@ -282,7 +284,7 @@ def test_only_stage_two_answers(make_lrdif: MakeLRDif, batch: Batch) -> None:
 
 def test_stage_two_starts_from_stage_one_once(make_lrdif: MakeLRDif, moved: Moved) -> None:
     objective = objective_of(make_lrdif())
-    objective.begin("s2a")
+    objective.start_stage("s2a")
     for name in ("encoder", "former"):
         ours, theirs = (
             part.get_submodule(name).state_dict()
@@ -294,13 +296,13 @@ def test_stage_two_starts_from_stage_one_once(make_lrdif: MakeLRDif, moved: Move
         for value in objective.without.encoder.parameters():
             value.add_(1)
     before = copied(objective.network.state_dict())
-    objective.begin("s2")
+    objective.start_stage("s2")
     assert moved(before, objective.network.state_dict()) == set()
 
 
 def test_losses_that_nobody_knows(make_lrdif: MakeLRDif) -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'mse'"):
-        LRDifObjective(*make_lrdif(objective={"mse": 1.0}))
+        objective_for(*make_lrdif(objective={"mse": 1.0}))
 
 
 def test_the_papers_settings(make_lrdif: MakeLRDif, batch: Batch) -> None:
@@ -314,7 +316,7 @@ def test_the_papers_settings(make_lrdif: MakeLRDif, batch: Batch) -> None:
             insert_noise=True,
         )
     )
-    objective.begin("s2")
+    objective.start_stage("s2")
     loss = objective.loss("s2", batch)
     loss.backward()  # type: ignore[no-untyped-call]
     assert math.isfinite(float(loss.detach()))

@@ -13,15 +13,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
 
-from models.lrdif.diffusion import Diffusion
+from models.diffusion import Diffusion
 from models.lrdif.network import Shape
 from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
+from trainer.inputs import model_inputs
+from trainer.objectives import objective_for
 from trainer.objectives.base import Batch
 from trainer.objectives.lrdif import LRDifObjective
 from trainer.recipes import Recipe
 from trainer.run import toy_faces
-from trainer.views import model_inputs
 
 Made = tuple[Recipe, ModelCard]
 STILL = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
@@ -41,7 +42,7 @@ def part_of(batch: Batch, rows: Tensor) -> Batch:
 
 def fit(objective: LRDifObjective, stage: str, batch: Batch, steps: int, size: int) -> None:
     """That many steps of Adam on batches of `size` in random order."""
-    objective.begin(stage)
+    objective.start_stage(stage)
     parameters = objective.parameters(stage)
     optimizer = torch.optim.AdamW(parameters, lr=3e-3, weight_decay=0.0, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
@@ -81,7 +82,7 @@ def test_sixty_four_faces_by_heart(
     if name == "cpu":
         made = make_lrdif(prior=128, **asdict(Shape(dropout=0.0)))
     torch.manual_seed(0)
-    objective, faces = LRDifObjective(*made), make_faces(64)
+    objective, faces = objective_for(*made), make_faces(64)
     batch = batch_of(faces, made[1])
     fit(objective, "s1", batch, 60, 64)
     with torch.no_grad():
@@ -121,7 +122,7 @@ class Taught:
 def taught(make_lrdif: Callable[..., Made]) -> Taught:
     torch.manual_seed(0)
     recipe, card = make_lrdif(prior=128)
-    objective, seen = LRDifObjective(recipe, card), batch_of(toy_faces(640), card)
+    objective, seen = objective_for(recipe, card), batch_of(toy_faces(640), card)
     fit(objective, "s1", seen, 60, 64)
     fit(objective, "s2", seen, 160, 64)
     other = toy_faces(1000, seed=1)
@@ -164,7 +165,7 @@ def test_z_alone_can_tell_the_label(make_lrdif: Callable[..., Made]) -> None:
     """New faces of noise: stage 1 knows them by their Z, and by another's Z is at chance."""
     torch.manual_seed(0)
     recipe, card = make_lrdif(prior=32, width=32)
-    objective = LRDifObjective(recipe, card)
+    objective = objective_for(recipe, card)
 
     def noise(n: int, seed: int) -> Batch:
         faces, rng = toy_faces(n, seed), np.random.default_rng(seed)

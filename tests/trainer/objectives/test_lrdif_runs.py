@@ -12,7 +12,7 @@ import torch
 from models.loading import build_network, load_classifier
 from models.lrdif.classifier import LRDifClassifier
 from models.weights import ModelCard, State, read_card, read_state
-from trainer import run
+from trainer import landmarks, run
 from trainer.data.faceset import FaceSet
 from trainer.loop import Trained, train
 from trainer.recipes import Recipe
@@ -127,7 +127,7 @@ def test_what_serves_holds_nothing_that_saw_a_label(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(run, "faster_dtype", lambda threads: torch.float32)
     monkeypatch.setattr(run, "keep_freed_memory", lambda: None)
-    monkeypatch.setattr(run, "keep_points", keep_made_points)
+    monkeypatch.setattr(landmarks, "annotate", keep_made_points)
     recipe, card = make_lrdif()
     out = tmp_path / "w.safetensors"
     run.train_weights("tiny", recipe, make_faces(40), 0, out, tmp_path / "run")

@@ -17,6 +17,7 @@ from trainer.objectives import objective_for
 from trainer.objectives.base import Batch
 from trainer.objectives.poster import PosterObjective
 from trainer.recipes import Recipe
+from trainer.samples import SampleTable
 
 Made = tuple[Recipe, ModelCard]
 Keep = Callable[[FaceSet, Path], None]
@@ -44,8 +45,8 @@ def test_what_a_stage_moves_gets_a_gradient(
 ) -> None:  # fmt: skip
     objective = objective_of(made)
     keep_made_points(make_faces(16), tmp_path)
-    objective.prepare(make_faces(16), tmp_path)
-    objective.begin(stage)
+    objective.prepare(SampleTable.of(make_faces(16)), make_faces(16), tmp_path)
+    objective.start_stage(stage)
     given = {id(value) for value in objective.parameters(stage)}
     landmarks = {id(value) for value in objective.network.former.dil.landmarks.parameters()}
     everything = {id(value) for value in objective.network.parameters()}
@@ -56,7 +57,7 @@ def test_what_a_stage_moves_gets_a_gradient(
 
 def test_its_answers_are_one_forward(made: Made, batch: Batch) -> None:
     objective = objective_of(made)
-    objective.begin("fit")
+    objective.start_stage("fit")
     objective.network.eval()
     logits = objective.network(batch.x)
     assert torch.equal(objective.logits("fit", batch.x, batch.rows.numpy()), logits)  # type: ignore[arg-type]

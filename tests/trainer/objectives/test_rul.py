@@ -19,7 +19,7 @@ from trainer.recipes import Recipe
 @pytest.fixture
 def objective(make_recipe: Callable[..., Recipe], tiny_card: ModelCard) -> RULObjective:
     torch.manual_seed(0)
-    made = objective_for(make_recipe({"objective": {"rival": "rul"}}), tiny_card)
+    made = objective_for(make_recipe({"objective": {"name": "rul"}}), tiny_card)
     assert isinstance(made, RULObjective)
     for _ in range(3):  # running statistics that are none of the first ones
         made.network(torch.randn(16, 1, 24, 24) * 2 + 1)
@@ -69,6 +69,6 @@ def test_what_serves_is_a_plain_network(
     objective: RULObjective, tiny_card: ModelCard, batch: Batch
 ) -> None:
     plain = build_network(tiny_card).eval()
-    plain.load_state_dict(objective.product(objective.network.state_dict()))
+    plain.load_state_dict(objective.serving_state(objective.network.state_dict()))
     answers = objective.logits("fit", batch.x, batch.rows.numpy())
     torch.testing.assert_close(plain(batch.x), answers, atol=1e-5, rtol=1e-5)

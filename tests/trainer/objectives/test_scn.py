@@ -16,6 +16,7 @@ from trainer.objectives import objective_for
 from trainer.objectives.base import Batch
 from trainer.objectives.scn import OWN, SCNObjective, rank_loss, relabelled
 from trainer.recipes import Recipe
+from trainer.samples import SampleTable
 
 
 @pytest.fixture
@@ -27,10 +28,10 @@ def objective(
 ) -> SCNObjective:
     """On 40 faces in batches of 16: two steps an epoch, new labels from the third epoch on."""
     torch.manual_seed(0)
-    settings = {"rival": "scn", "relabel_from": 2}
+    settings = {"name": "scn", "relabel_from": 2}
     made = objective_for(make_recipe({"objective": settings}), tiny_card)
     assert isinstance(made, SCNObjective)
-    made.prepare(make_faces(), tmp_path)
+    made.prepare(SampleTable.of(make_faces()), make_faces(), tmp_path)
     made.network.eval()
     return made
 
@@ -73,29 +74,34 @@ def test_the_loss_by_hand(objective: SCNObjective, batch: Batch) -> None:
 def test_labels_change_from_their_epoch_on_and_change_back(
     objective: SCNObjective, batch: Batch
 ) -> None:
+    samples = objective.samples
+    samples.votes[:16] = samples.targets[:16] = batch.targets
     network = objective.network.network
     with torch.no_grad():
         network.head.bias[5] = 100.0  # sure of class 5, whatever it sees
-    for _ in range(4):
+    for epoch in range(2):
+        objective.start_epoch("fit", epoch)
         objective.loss("fit", batch)
-        assert torch.equal(objective.targets(batch), batch.targets)
+        assert torch.equal(samples.targets[:16], batch.targets)
+    objective.start_epoch("fit", 2)
     objective.loss("fit", batch)
     own = batch.targets.argmax(dim=1) == 5
     assert 0 < own.sum() < 16
     wanted = torch.where(own[:, None], batch.targets, functional.one_hot(torch.tensor(5), 8))
-    assert torch.equal(objective.targets(batch), wanted)
-    assert (objective.network.relabelled[16:] == OWN).all()
+    assert torch.equal(samples.targets[:16], wanted)
+    assert torch.equal(samples.targets[16:], samples.votes[16:])
+    assert torch.equal(samples.votes[:16], batch.targets)
     with torch.no_grad():
         network.head.bias[5] = 0.0
         network.head.weight.zero_()
     objective.loss("fit", batch)
-    assert torch.equal(objective.targets(batch), batch.targets)
+    assert torch.equal(samples.targets[:16], batch.targets)
 
 
 def test_what_serves_is_the_plain_network(
     objective: SCNObjective, tiny_card: ModelCard, batch: Batch
 ) -> None:
-    product = objective.product(objective.network.state_dict())
+    product = objective.serving_state(objective.network.state_dict())
     plain = build_network(tiny_card).eval()
     plain.load_state_dict(product)
     answers = objective.logits("fit", batch.x, batch.rows.numpy())

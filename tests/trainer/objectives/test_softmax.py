@@ -46,7 +46,7 @@ def test_all_of_it_learns_answers_and_serves(objective: SoftmaxObjective, batch:
     answers = objective.logits("fit", batch.x, batch.rows.numpy())
     assert answers is not None
     assert torch.equal(answers, network(batch.x))
-    assert objective.product(network.state_dict()).keys() == network.state_dict().keys()
+    assert objective.serving_state(network.state_dict()).keys() == network.state_dict().keys()
 
 
 def test_what_its_network_fixes_stays_fixed(objective: SoftmaxObjective) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.lrdif.diffusion import Diffusion, schedule
+from models.diffusion import Diffusion, Schedule, cosine_betas, root_linear_betas
 
 SIZE = 6
 
@@ -31,7 +31,7 @@ def test_the_published_schedule() -> None:
 def test_pure_noise_at_the_end_changes_the_last_beta_alone() -> None:
     for steps in (1, 2, 4, 8, 16, 32):
         diffusion = Diffusion(steps)
-        assert diffusion.betas == [*schedule(steps)[:-1], 1.0]
+        assert diffusion.betas == [*root_linear_betas(steps)[:-1], 1.0]
         noise = draws(3)
         assert torch.equal(diffusion.forward(draws(3, 1), noise), noise)
 
@@ -215,3 +215,33 @@ def test_a_start_that_is_not_pure_noise_tells_the_label(size: int, std: int, fou
         right.append(float((guess.argmin(dim=2) == labels).float().mean()))
     assert right[0] == pytest.approx(found, abs=0.03)
     assert right[1] == pytest.approx(1 / 8, abs=4 * math.sqrt(7 / 64 / n))
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 5, 5), (1, 3, 4, 2)])
+def test_any_shape_goes_forward_each_sample_at_its_own_step(shape: tuple[int, ...]) -> None:
+    diffusion = Diffusion(8, schedule=cosine_betas)
+    generator = torch.Generator().manual_seed(2)
+    z, noise = torch.randn(2, 9, *shape, dtype=torch.float64, generator=generator)
+    steps = torch.arange(9)
+    together = diffusion.forward(z, noise, steps)
+    for row, t in enumerate(steps.tolist()):
+        alone = diffusion.forward(z[row : row + 1], noise[row : row + 1], t)
+        torch.testing.assert_close(together[row : row + 1], alone)
+
+
+@pytest.mark.parametrize("schedule", [root_linear_betas, cosine_betas])
+def test_a_network_that_knows_the_answer_is_led_to_it(schedule: Schedule) -> None:
+    """Images, not vectors: z_0 comes back from pure noise, whatever the schedule."""
+    diffusion = Diffusion(10, zero_snr=False, schedule=schedule)
+    z = draws(3).view(3, 1, 2, 3)
+    found = diffusion.reverse(draws(3, 5).view(3, 1, 2, 3), lambda noisy, t: z)
+    torch.testing.assert_close(found, z)
+
+
+def test_the_cosine_keeps_the_share_of_signal_it_was_made_for() -> None:
+    """alpha_bar_t = cos^2(...) / cos^2(...) in closed form, but for the last step's bound."""
+    steps, s = 50, 0.008
+    share = [math.cos((t / steps + s) / (1 + s) * math.pi / 2) ** 2 for t in range(steps + 1)]
+    found = Diffusion(steps, zero_snr=False, schedule=cosine_betas).alpha_bars
+    assert found[:-1] == pytest.approx([one / share[0] for one in share[:-1]])
+    assert 0 < found[-1] < 1e-4

@@ -1,4 +1,4 @@
-"""Scores are probabilities, each face's its own, whatever it is batched with."""
+"""From logits, draws and errors to scores: probabilities, each face's own in any batch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from models.baselines.softmax import SoftmaxClassifier
 from models.crops import Crops
 from models.errors import ModelError
 from models.loading import build_network
 from models.model_input import to_model_input
 from models.scores import normalised_entropy
+from models.serving import (
+    SoftmaxClassifier,
+    logits_from_errors,
+    probabilities_from_logits,
+    scores_from_draws,
+)
 from models.weights import ModelCard
 
 MakeCard = Callable[..., ModelCard]
@@ -95,3 +100,23 @@ def test_scores_that_are_not_numbers(make_card: MakeCard, crops: Crops) -> None:
 def test_crops_of_another_size(make_card: MakeCard, crops: Crops) -> None:
     with pytest.raises(ModelError, match="crops of shape"):
         classifier(make_card()).predict(crops[:, :100])
+
+
+def test_errors_of_known_densities_give_their_posterior() -> None:
+    """Three Gaussians of equal variance: -log p(x | k) is the squared error over 2, so that the
+    posterior of equal priors is known in closed form."""
+    rng = np.random.default_rng(0)
+    means, x = rng.normal(size=(3, 4)), rng.normal(size=(20, 4))
+    squared = ((x[:, None] - means) ** 2).sum(axis=2)
+    density = np.exp(-squared / 2)
+    expected = density / density.sum(axis=1, keepdims=True)
+    draws = torch.from_numpy(np.stack([squared, 3 * squared]))
+    for weights in ([0.5, 0.0], [0.2, 0.1], [0.0, 1 / 6]):
+        logits = logits_from_errors(draws, torch.tensor(weights))
+        np.testing.assert_allclose(probabilities_from_logits(logits, 1.0), expected, atol=1e-5)
+
+
+def test_the_mean_of_draws_is_less_sure_than_each() -> None:
+    scores = scores_from_draws(np.float32([[[1, 0]], [[0, 1]], [[0, 1]], [[1, 0]]]))
+    assert scores.probabilities.tolist() == [[0.5, 0.5]]
+    assert scores.uncertainty.tolist() == [1.0]

@@ -1,4 +1,4 @@
-"""A discriminative network behind the classifier's door: one forward, softmax at a temperature."""
+"""From what a network returns to EmotionScores: logits, the logits of several draws, or errors."""
 
 from __future__ import annotations
 
@@ -14,6 +14,29 @@ from models.errors import ModelError
 from models.model_input import to_model_input
 from models.scores import EmotionScores, Float32, normalised_entropy
 from models.weights import ModelCard
+
+
+def probabilities_from_logits(logits: Tensor, temperature: float) -> Float32:
+    """Logits (..., K) -> calibrated probabilities (..., K) float32: softmax at the temperature of
+    `trainer.calibration` (Guo et al. 2017, arXiv 1706.04599)."""
+    probabilities: Float32 = torch.softmax(logits.float() / temperature, dim=-1).cpu().numpy()
+    return probabilities
+
+
+def scores_from_draws(probabilities: Float32) -> EmotionScores:
+    """Probabilities (draws, n, K), 1 draw or more -> their mean, and its normalised entropy."""
+    mean: Float32 = probabilities.mean(axis=0)
+    return EmotionScores(mean, normalised_entropy(mean))
+
+
+def logits_from_errors(errors: Tensor, weights: Tensor) -> Tensor:
+    """Errors (draws, n, K) of a denoiser that is told each class in turn -> logits (n, K).
+
+    The class under which the noise is predicted best is the likeliest (diffusion classifier, Li et
+    al. 2023, arXiv 2303.16203): minus the sum of the errors, each draw (a timestep, its noise) by
+    its weight, (draws,), 0 or more.
+    """
+    return -torch.einsum("d,dnk->nk", weights.to(errors), errors)
 
 
 class SoftmaxClassifier:
@@ -42,11 +65,10 @@ class SoftmaxClassifier:
 
     def predict(self, crops: Crops, ids: NDArray[np.int64] | None = None) -> EmotionScores:
         """Probabilities, the mean over the draws, and their normalised entropy; without `ids` every
-        face has id 0. Raises ModelError as `said` does."""
-        scores = self.said(crops, ids).mean(axis=0)
-        return EmotionScores(scores, normalised_entropy(scores))
+        face has id 0. Raises ModelError as `predict_draws` does."""
+        return scores_from_draws(self.predict_draws(crops, ids))
 
-    def said(self, crops: Crops, ids: NDArray[np.int64] | None = None) -> Float32:
+    def predict_draws(self, crops: Crops, ids: NDArray[np.int64] | None = None) -> Float32:
         """Probabilities of each draw: (draws, n, K) float32.
 
         Raises ModelError for crops of another shape, and for scores that are not numbers;
@@ -61,7 +83,7 @@ class SoftmaxClassifier:
         kind, is_other = torch.device(self._device).type, self._dtype != torch.float32
         with torch.inference_mode(), torch.autocast(kind, self._dtype, enabled=is_other):
             logits = torch.stack([self.logits(x, ids, draw) for draw in range(self.draws)])
-        scores = torch.softmax(logits / self.card.temperature, dim=2).cpu().numpy()
+        scores = probabilities_from_logits(logits, self.card.temperature)
         if not np.isfinite(scores).all():
             raise ModelError("scores are not numbers", self.card.name, "use other weights")
         return scores

@@ -13,9 +13,10 @@ import torch
 from models.crops import GEOMETRY
 from models.emotions import EMOTIONS
 from models.weights import ModelCard
+from trainer.batches import AugmentedBatches
 from trainer.data.faceset import FaceSet
+from trainer.inputs import draw_panel, model_inputs
 from trainer.recipes import Augment, PanelDraws, Recipe
-from trainer.views import Views, draw_panel, model_inputs
 
 MakeFaces = Callable[..., FaceSet]
 MakeRecipe = Callable[..., Recipe]
@@ -36,8 +37,8 @@ def smooth_faces(n: int = 12, seed: int = 3) -> FaceSet:
     return FaceSet.of_labels("made", EMOTIONS, tiles, rng.integers(0, 8, n))
 
 
-def views(faces: FaceSet, how: Augment, px: int = 48, **recipe: Any) -> Views:
-    return Views(faces, card(px), Recipe("resnet18", {}, (), augment=how, **recipe))
+def augmented(faces: FaceSet, how: Augment, px: int = 48, **recipe: Any) -> AugmentedBatches:
+    return AugmentedBatches(faces, card(px), Recipe("resnet18", {}, (), augment=how, **recipe))
 
 
 def draws(seed: int = 0) -> torch.Generator:
@@ -56,13 +57,13 @@ def test_all_faces_through_the_one_door(tiny_card: ModelCard, make_faces: MakeFa
 def test_a_display_that_nobody_has_leaves_the_door_as_it_is(still: Augment, px: int) -> None:
     faces = smooth_faces()
     rows = torch.arange(len(faces))
-    seen = views(faces, still, px, panel=NEVER)(rows, px, draws()).x
-    plain = views(faces, still, px)(rows, px, draws()).x
+    seen = augmented(faces, still, px, panel=NEVER)(rows, px, draws()).x
+    plain = augmented(faces, still, px)(rows, px, draws()).x
     assert (seen - plain).abs().max() < 1.5 / 255 / 0.25  # two roundings to 8 bits
 
 
 def test_the_same_draws_show_the_same_faces(make_faces: MakeFaces) -> None:
-    shown = views(make_faces(20), Augment(), panel=PanelDraws())
+    shown = augmented(make_faces(20), Augment(), panel=PanelDraws())
     rows = torch.arange(8)
     first, again, other = (shown(rows, 48, draws(seed)) for seed in (1, 1, 2))
     assert torch.equal(first.x, again.x)
@@ -72,8 +73,8 @@ def test_the_same_draws_show_the_same_faces(make_faces: MakeFaces) -> None:
 def test_so_many_faces_are_behind_a_display_as_the_recipe_says(still: Augment) -> None:
     faces = smooth_faces(400)
     rows = torch.arange(len(faces))
-    clean = views(faces, still, panel=NEVER)(rows, 48, draws(5))
-    some = views(faces, still, panel=PanelDraws(share=0.3))(rows, 48, draws(5))
+    clean = augmented(faces, still, panel=NEVER)(rows, 48, draws(5))
+    some = augmented(faces, still, panel=PanelDraws(share=0.3))(rows, 48, draws(5))
     changed = (clean.x != some.x).flatten(1).any(dim=1).float().mean()
     assert changed == pytest.approx(0.3, abs=4 * (0.3 * 0.7 / 400) ** 0.5)
 
@@ -81,7 +82,7 @@ def test_so_many_faces_are_behind_a_display_as_the_recipe_says(still: Augment) -
 def test_targets_rows_and_size_go_along(make_faces: MakeFaces, still: Augment) -> None:
     faces = make_faces(10)
     rows = torch.tensor([7, 2, 2])
-    batch = views(faces, still)(rows, 32, draws())
+    batch = augmented(faces, still)(rows, 32, draws())
     assert batch.x.shape == (3, 1, 32, 32)
     assert torch.equal(batch.targets, torch.from_numpy(faces.targets)[rows])
     assert torch.equal(batch.rows, rows)
@@ -93,9 +94,9 @@ def test_colour_tiles_for_a_grey_network_and_the_other_way(still: Augment) -> No
     faces = FaceSet.of_labels("made", EMOTIONS, tiles, np.zeros(4, np.int64))
     rows = torch.arange(4)
     recipe = Recipe("resnet18", {}, (), augment=still, panel=NEVER)
-    assert Views(faces, card(), recipe)(rows, 48, draws()).x.shape == (4, 1, 48, 48)
+    assert AugmentedBatches(faces, card(), recipe)(rows, 48, draws()).x.shape == (4, 1, 48, 48)
     grey = replace(faces, tiles=tiles[..., 0])
-    shown = Views(grey, card(channels=3), recipe)(rows, 48, draws()).x
+    shown = AugmentedBatches(grey, card(channels=3), recipe)(rows, 48, draws()).x
     assert shown.shape == (4, 3, 48, 48)
     assert torch.equal(shown[:, 0], shown[:, 2])
 
@@ -114,3 +115,24 @@ def test_displays_are_drawn_within_their_ranges() -> None:
     assert middle == pytest.approx((0.029 * 1.0) ** 0.5, rel=0.15)  # even in the logarithm
     bars = np.mean([panel.open_y == 1.0 for panel in drawn])
     assert bars == pytest.approx(0.5, abs=4 * 0.5 / 2000**0.5)
+
+
+@pytest.mark.parametrize("panel", [None, PanelDraws(share=1.0)])
+def test_the_clean_twin_is_the_same_face_under_the_same_warp(panel: PanelDraws | None) -> None:
+    """Against the batch of a recipe that neither repaints nor has a display, warp by warp."""
+    faces, how = smooth_faces(), Augment(erase_p=0, contrast=0, brightness=0)
+    rows = torch.arange(6)
+    twin = augmented(faces, Augment(), panel=panel, clean_twin=True)(rows, 48, draws()).clean
+    plain = augmented(faces, how, panel=None if panel is None else PanelDraws(share=0.0))
+    assert twin is not None
+    torch.testing.assert_close(twin, plain(rows, 48, draws()).x)
+
+
+def test_asking_for_the_clean_twin_changes_nothing_else() -> None:
+    faces, rows = smooth_faces(), torch.arange(6)
+    alone, both = (
+        augmented(faces, Augment(), panel=PanelDraws(), clean_twin=twin)(rows, 48, draws())
+        for twin in (False, True)
+    )
+    assert torch.equal(alone.x, both.x)
+    assert alone.clean is None

@@ -1,0 +1,1 @@
+"""Networks that others trained on faces, read from files inside pip packages."""

@@ -1,0 +1,82 @@
+"""A network starts from an encoder's weights, and learns from there at a rate of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.crops import GEOMETRY
+from models.emotions import EMOTIONS
+from models.encoders.dlib_face import DlibFaceTrunk, find_file, grey_stem, read_trunk
+from models.loading import build_network
+from models.weights import ModelCard
+from trainer.data.faceset import FaceSet
+from trainer.errors import DataError
+from trainer.loop import train
+from trainer.presets import preset
+from trainer.pretrained import load_encoder
+from trainer.recipes import Recipe
+
+DLIB = preset("face-resnet", "dlib-24")
+
+
+def card_of(recipe: Recipe) -> ModelCard:
+    return ModelCard(
+        *("made", recipe.model, recipe.network, EMOTIONS, recipe.input_px, recipe.channels),
+        *(recipe.mean, recipe.std, GEOMETRY, "made", "none"),
+    )
+
+
+def test_the_trunk_holds_dlibs_weights() -> None:
+    card = card_of(DLIB)
+    network = build_network(card)
+    load_encoder(DLIB.encoder, network, card)
+    expected = DlibFaceTrunk(1)
+    expected.load_state_dict(grey_stem(read_trunk(find_file())[0], card.mean, card.std))
+    for name, value in expected.state_dict().items():
+        assert torch.equal(network.get_submodule("trunk").state_dict()[name], value)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "channels"),
+    [("no-such", "face-resnet", 1), ("dlib-face", "resnet18", 1), ("dlib-face", "face-resnet", 3)],
+)
+def test_what_does_not_fit_is_refused(name: str, model: str, channels: int) -> None:
+    recipe = replace(DLIB, model=model, channels=channels, network={"channels": channels})
+    card = card_of(recipe)
+    with pytest.raises(DataError, match="no such encoder" if name == "no-such" else "no trunk"):
+        load_encoder(name, build_network(card), card)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.1])
+def test_the_trunk_learns_at_its_own_rate(
+    make_faces: Callable[..., FaceSet], tmp_path: Path, scale: float
+) -> None:
+    """Adam's first step moves every weight by its rate; at none the trunk stays as it was."""
+    stage = replace(
+        DLIB.stages[0],
+        epochs=1,
+        batch=16,
+        lr_scale=(("trunk", scale),),
+        resolution=((0.0, 64),),
+        ema=0.0,
+        optimizer="adam",
+        schedule="constant",
+        weight_decay=0.0,
+    )
+    recipe = replace(DLIB, stages=(stage,), input_px=64)
+    card = card_of(recipe)
+    start = build_network(card)
+    load_encoder(recipe.encoder, start, card)
+    state = train(recipe, card, make_faces(16), None, 0, tmp_path).state
+    moved = {
+        name: float((state[name] - value.detach()).abs().max())
+        for name, value in start.named_parameters()
+    }
+    trunk = [far for name, far in moved.items() if name.startswith("trunk.")]
+    assert max(trunk) == pytest.approx(scale * stage.lr, rel=1e-2)
+    assert moved["norm.weight"] == pytest.approx(stage.lr, rel=1e-2)

@@ -1,0 +1,18 @@
+"""Poster: LRDif's network without diffusion, trained for as many epochs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from trainer.presets import with_udc
+from trainer.presets.lrdif import LRDIF, LRDIF_S
+from trainer.recipes import Stage
+
+POINTS = LRDIF.stages[0]
+POSTER = replace(LRDIF, model="poster", stages=(POINTS, Stage("fit", epochs=40, lr=2e-3)))
+POSTER_S = replace(
+    POSTER,
+    network=LRDIF_S.network,
+    stages=(POINTS, Stage("fit", epochs=120, lr=5e-4, ema=0.999)),
+)
+PRESETS = with_udc({"cpu": POSTER, "s": POSTER_S})

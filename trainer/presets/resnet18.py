@@ -1,0 +1,49 @@
+"""ResNet-18: the plain baseline, and three published methods that train it otherwise.
+
+A name says the width and the epochs: w36-40 has the multiply-adds of the lean LRDif, 0.1 GMAC,
+w35-120 those of LRDif-S, 0.37; w48 is the widest that can ship.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from trainer.presets import with_udc
+from trainer.recipes import Augment, Recipe, Stage
+
+W32 = {"width": 32, "stem_stride": 2, "dropout": 0.3}
+RESNET = Recipe("resnet18", W32, (Stage("fit", epochs=40),), with_dropped=True)
+"""As many epochs as the lean LRDif's s1 and s2, 0.8 of its multiply-adds."""
+ERASED = Augment(erase_px=(7, 24))
+"""A blanked square of 0.02 to 0.25 of the face, as EAC has it."""
+
+
+def _wide(width: int, epochs: int, ema: float = 0.998) -> Recipe:
+    """With a stem of stride 1."""
+    network = {"width": width, "stem_stride": 1, "dropout": 0.3}
+    return replace(RESNET, network=network, stages=(Stage("fit", epochs, ema=ema),))
+
+
+PRESETS = {
+    "w32": replace(RESNET, stages=(Stage("fit", epochs=32, resolution=((0.0, 32), (0.3, 48))),)),
+    "w32-plain": Recipe("resnet18", W32, (Stage("fit", epochs=30),)),
+    "smoke": Recipe(
+        "resnet18",
+        {"width": 8, "stem_stride": 2, "dropout": 0.0},
+        (Stage("fit", epochs=8, batch=32),),
+    ),
+    **with_udc(
+        {
+            "w32-40": RESNET,
+            "w36-40": replace(RESNET, network=W32 | {"width": 36}),
+            "w35-40": _wide(35, 40),
+            "w48-40": _wide(48, 40),
+            "w64-40": _wide(64, 40),
+            "w35-120": _wide(35, 120, ema=0.999),
+            "w48-120": _wide(48, 120, ema=0.999),
+            "eac-40": replace(RESNET, augment=ERASED, objective={"name": "eac"}),
+            "scn-40": replace(RESNET, objective={"name": "scn"}),
+            "rul-40": replace(RESNET, network=W32 | {"dropout": 0.4}, objective={"name": "rul"}),
+        }
+    ),
+}
