@@ -163,5 +163,6 @@ def test_an_unknown_preset_names_the_nearest(model: str, name: str, nearest: str
 
 
 def test_an_unknown_model() -> None:
-    with pytest.raises(OptionError, match="no such model to train: resnet99: give one of face-resnet, lrdif, "):
+    models = "no such model to train: resnet99: give one of face-resnet, lrdif, poster, resnet18"
+    with pytest.raises(OptionError, match=models):
         preset("resnet99", "w32")
