@@ -17,15 +17,16 @@ LUMA = (0.299, 0.587, 0.114)
 def to_model_input(crops: Crops, card: ModelCard, device: str = "cpu") -> Tensor:
     """Crops (n, 112, 112, 3) uint8 -> (n, channels, px, px) float32, normalised as the card says.
 
-    Shrinking averages over the exact area of each new pixel. Raises ModelError for other shapes.
+    Shrinking averages over the exact area of each new pixel, enlarging is cubic. Raises ModelError
+    for other shapes.
     """
     check_crops(crops)
     x = torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2).float() / 255
     if card.channels == 1:
         x = (x * torch.tensor(LUMA, device=device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
     if card.input_px != CROP_PX:
-        average = _area_average(CROP_PX, card.input_px).to(device)
-        x = average @ x @ average.T
+        resample = _resampling(CROP_PX, card.input_px).to(device)
+        x = resample @ x @ resample.T
     return (x - card.mean) / card.std
 
 
@@ -38,7 +39,15 @@ def tile_to_input(tile_px: int, input_px: int) -> Tensor:
     basis = np.eye(tile_px, dtype=np.float32)
     how = cv2.INTER_AREA if tile_px > CROP_PX else cv2.INTER_CUBIC
     enlarged = torch.from_numpy(cv2.resize(basis, (tile_px, CROP_PX), interpolation=how))
-    return _area_average(CROP_PX, input_px) @ enlarged if input_px != CROP_PX else enlarged
+    return _resampling(CROP_PX, input_px) @ enlarged if input_px != CROP_PX else enlarged
+
+
+def _resampling(size: int, target: int) -> Tensor:
+    """What bringing `size` pixels to `target` does along a side: (target, size) float32."""
+    if target <= size:
+        return _area_average(size, target)
+    basis = np.eye(size, dtype=np.float32)
+    return torch.from_numpy(cv2.resize(basis, (size, target), interpolation=cv2.INTER_CUBIC))
 
 
 def _area_average(size: int, smaller: int) -> Tensor:
