@@ -76,8 +76,7 @@ class SupervisorActor:
         for reports in answers(closing, CLOSE_S).values():
             self._supervisor.note_ends(reports)
         self._keeper.close()
-        with self._stepping:
-            self._step()
+        self._step()
 
     def _main(self) -> None:
         try:
