@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from models.emotions import EMOTIONS
 from models.errors import UndercamError
 from tests.disk import full_disk
 from trainer import checkpoint
 from trainer.checkpoint import Place
+from trainer.data.faceset import FaceSet
 from trainer.ema import MovingAverage
 from trainer.errors import DataError
+from trainer.samples import VERSION, SampleTable
 
-PLACE = Place("fit", 2, 34, [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}], "abc")
-Parts = tuple[nn.Module, MovingAverage, torch.optim.Optimizer]
+HISTORY = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
+PLACE = Place("fit", 2, 34, HISTORY, "abc", VERSION)
+Parts = tuple[nn.Module, MovingAverage, torch.optim.Optimizer, SampleTable]
 
 
 def parts(seed: int, steps: int = 0) -> Parts:
@@ -27,12 +32,17 @@ def parts(seed: int, steps: int = 0) -> Parts:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = MovingAverage(network, 0.9)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, fused=True)
-    go_on((network, average, optimizer), steps)
-    return network, average, optimizer
+    faces = FaceSet.of_labels(
+        "made", EMOTIONS, np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 2, 3])
+    )
+    samples = SampleTable.of(faces)
+    samples.relabel(torch.arange(steps), torch.full((steps,), 5))
+    go_on((network, average, optimizer, samples), steps)
+    return network, average, optimizer, samples
 
 
 def go_on(trained: Parts, steps: int) -> None:
-    network, average, optimizer = trained
+    network, average, optimizer, _ = trained
     for step in range(steps):
         optimizer.zero_grad()
         network(torch.arange(400.0).view(2, 8, 5, 5).cos() + step).square().sum().backward()
@@ -51,6 +61,7 @@ def test_all_comes_back_and_goes_on_alike(tmp_path: Path) -> None:
     for name, value in first[0].state_dict().items():
         assert torch.equal(second[0].state_dict()[name], value)
         assert torch.equal(second[1].state[name], first[1].state[name])
+    assert torch.equal(second[3].targets, first[3].targets)
     assert [p.name for p in path.parent.iterdir()] == ["fit.safetensors"]
 
 

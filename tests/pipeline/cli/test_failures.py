@@ -209,7 +209,7 @@ def test_unknown_config_key(capsys: pytest.CaptureFixture[str], clip: Path, tmp_
         (["analyze", "x", "--evnts", "e"], "No such option"),
         (["evaluate", "--weights", "w", "--conditions", "fog"], "no such condition 'fog'"),
         (["train", "resnet18", "--preset", "w32-plan", "--out", "w"], "did you mean w32-plain"),
-        (["train", "resnet19", "--out", "w"], "give one of lrdif, poster, resnet18"),
+        (["train", "resnet19", "--out", "w"], "give one of face-resnet, lrdif, poster, resnet18"),
         (["evaluate", "--weights", "resnet18-w36", "--data", "zip:x"], "no such kind of data"),
         (["evaluate", "--weights", "resnet18-w36", "--protocol", "mean"], "no such protocol"),
         (["udc", "folder:nothing:.", "out"], "no such layout"),
