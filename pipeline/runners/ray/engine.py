@@ -62,7 +62,7 @@ def engine(
         "address": address,
         "namespace": namespace,
         "log_to_driver": False,
-        "logging_level": "error",
+        "logging_level": "critical",  # what it says of parts that a signal ended is no news
     }
     begin = beginning or Beginning()
     if address == LOCAL:
