@@ -92,8 +92,8 @@ def agreement(weights: str, dtype: torch.dtype, device: str) -> dict[str, Any]:
     import torch
 
     from models.loading import load_classifier
+    from trainer.compare.evaluate import correctness, predict
     from trainer.data.readers import open_faces
-    from trainer.evaluate import correctness, predict
 
     faces = open_faces("ferplus:cut")[:FACES]
     said = [

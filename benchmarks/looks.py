@@ -37,7 +37,7 @@ def seen(faces: FaceSet, cell: str, look: int) -> NDArray[np.uint8]:
 def measured(classifier: EmotionClassifier, faces: FaceSet, cell: str) -> dict[str, list[float]]:
     """{"fused", "averaged"}: accuracy after each number of looks in LOOKS."""
     from models.light import to_light, to_srgb
-    from trainer.evaluate import Predictions, correctness, predict
+    from trainer.compare.evaluate import Predictions, correctness, predict
 
     fused = np.zeros((len(faces), len(faces.classes)), np.float64)
     light = np.zeros((*faces.tiles.shape[:3], 3), np.float64)

@@ -1,6 +1,6 @@
 """What gathered looks buy on a moving face: python -m benchmarks.moving [CLIP] [--weights W]
 
-A clip is played as `undercam analyze --panel` plays it, with single looks (`crop.gather_s` 0) and
+A clip is played as `undercam analyze --panel` plays it, with single looks (`crop.fuse_s` 0) and
 with looks gathered along the track. What is said of every look is held against what is said of
 the same clip without a display.
 
@@ -29,7 +29,7 @@ from pipeline.records import Event, FaceObserved
 from pipeline.settings import EmotionSettings
 
 CLIP = "media/pyfeat_WolfgangLanger_Pexels.mp4"
-GATHER_S = (0.0, 1.0)
+FUSE_S = (0.0, 1.0)
 LEAST_IOU = 0.3
 MOST_LATE = 12
 
@@ -45,16 +45,16 @@ class Said:
     probabilities: NDArray[np.float32]
 
 
-def play(clip: str, weights: str, fps: float, gather_s: float, panel: str, severity: int) -> Said:
+def play(clip: str, weights: str, fps: float, fuse_s: float, panel: str, severity: int) -> Said:
     """What is said of every look at every face of the clip."""
-    from pipeline.runners.inline import run_camera
+    from pipeline.live.stage_runner import run_camera
+    from pipeline.media.display_simulation import open_display
     from pipeline.stages.classify import open_classify
     from pipeline.stages.detect import open_detect
-    from pipeline.stages.display import open_display
     from pipeline.stages.source.file import VideoSource
 
     settings = load(
-        source={"analyse_fps": fps}, crop={"gather_s": gather_s}, emotion={"weights": weights}
+        source={"analyse_fps": fps}, crop={"fuse_s": fuse_s}, emotion={"weights": weights}
     )
     looks: list[FaceObserved] = []
 
@@ -130,12 +130,12 @@ def main() -> None:
     table: dict[str, Any] = {}
     for panel in given.panels.split(","):
         for severity in map(int, given.severities.split(",")):
-            for gather_s in GATHER_S:
-                bad = play(*asked, gather_s, panel, severity)
+            for fuse_s in FUSE_S:
+                bad = play(*asked, fuse_s, panel, severity)
                 row = compared(clear, bad, given.fps)
-                table[f"{panel}/{severity}, {gather_s:g} s"] = row
+                table[f"{panel}/{severity}, {fuse_s:g} s"] = row
                 told = ", ".join(f"{name} {value}" for name, value in row.items())
-                print(f"{panel}/{severity}, {gather_s:g} s  {told}", flush=True)
+                print(f"{panel}/{severity}, {fuse_s:g} s  {told}", flush=True)
     about = {"clip": Path(clip).name, "weights": given.weights, "fps": given.fps}
     keep(f"moving-{Path(given.weights).stem}", about | {"figures": table})
 

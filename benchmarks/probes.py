@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BATCH = 128
 DRAWS = 4
-Ask: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
+ClassifierClient: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
 """Faces and their starts (draws, n, prior) -> logits (n, K)."""
 
 
@@ -48,7 +48,7 @@ def opened(name: str) -> tuple[LRDif, ModelCard]:
     return network.eval(), card
 
 
-def ways(network: LRDif) -> dict[str, Ask]:
+def ways(network: LRDif) -> dict[str, ClassifierClient]:
     """Each probe by its name."""
     import torch
 
@@ -100,8 +100,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     given = parser.parse_args()
     from models.udc.suites import conditions
+    from trainer.compare.evaluate import under
     from trainer.data.readers import open_faces
-    from trainer.evaluate import under
 
     faces = open_faces(given.data)[: given.limit or None]
     network, card = opened(given.weights)

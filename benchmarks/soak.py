@@ -24,7 +24,7 @@ from pipeline.settings import SourceSettings
 SERVER = Path(__file__).parents[1] / "tests" / "pipeline" / "stages" / "source" / "rtsp_server.py"
 WIDTH, HEIGHT, FPS = 1280, 720, 25
 HANG_UP_S = 0.5
-HASTY = SourceSettings(retry_least_s=0.01, retry_most_s=0.05)
+HASTY = SourceSettings(retry_min_s=0.01, retry_max_s=0.05)
 MOST_KB = 10.0
 """A slope below this is called flat, kB a reconnect: a thousand of them cost less than 10 MB."""
 
@@ -33,7 +33,7 @@ def film(path: Path) -> None:
     """Ten seconds of noise, so that every picture costs packets."""
     import cv2
 
-    from pipeline.stages.video import VideoWriter
+    from pipeline.media.video import VideoWriter
 
     rng = np.random.default_rng(0)
     with VideoWriter(path, WIDTH, HEIGHT, FPS, crf=30) as writer:
@@ -51,13 +51,13 @@ def usage() -> tuple[float, int, int]:
 
 def watched(url: str, reconnects: int) -> tuple[list[tuple[float, int, int]], int]:
     """The usage at the first frame after each reconnect, and the number of frames decoded."""
-    from pipeline.frames import Link
+    from pipeline.frames import ConnectionState
     from pipeline.stages.source.live import LiveSource
 
     used: list[tuple[float, int, int]] = []
     with LiveSource(url, "door", "e1", HASTY, analyse_fps=0) as source:
         for seen in source:
-            if not isinstance(seen, Link) and source.reconnects > len(used):
+            if not isinstance(seen, ConnectionState) and source.reconnects > len(used):
                 used.append(usage())
                 if sys.stderr.isatty():
                     print(f"\r{len(used)}/{reconnects}", end="", file=sys.stderr)

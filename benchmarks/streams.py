@@ -37,9 +37,9 @@ def film(folder: Path, seconds: float) -> Path:
     """The built-in sample in 720p, again and again, for so long."""
     import cv2
 
-    from pipeline.stages.sample import SCRIPT_S, write_sample
+    from pipeline.media.sample_clip import SCRIPT_S, write_sample
+    from pipeline.media.video import VideoWriter
     from pipeline.stages.source.file import VideoSource
-    from pipeline.stages.video import VideoWriter
 
     sample, path = folder / "sample.mp4", folder / "film.mkv"
     write_sample(sample)

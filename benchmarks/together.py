@@ -16,12 +16,12 @@ import numpy as np
 from benchmarks.kept import keep
 
 if TYPE_CHECKING:
-    from trainer.tables import Evaluated
+    from trainer.compare.tables import Evaluated
 
 
 def accuracy(every: list[Evaluated], cell: str) -> float:
     """Share of faces that the mean of all their probabilities names right."""
-    from trainer.evaluate import Predictions, correctness
+    from trainer.compare.evaluate import Predictions, correctness
 
     said = [one.said[cell] for one in every]
     mean = np.mean([each.probabilities for each in said], axis=0)
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("docs/predictions"))
     given = parser.parse_args()
     from models.udc.suites import CLEAN, conditions
-    from trainer.tables import kept_in
+    from trainer.compare.tables import kept_in
 
     cells = conditions("udc")
     kept = {

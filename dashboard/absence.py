@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dashboard.choices import Span
 from dashboard.database import ask
 from dashboard.times import duration
-from pipeline.states import UNKNOWN
+from pipeline.camera_states import UNKNOWN
 from pipeline.store.queries import GapRow, Stretch, camera_states, recent_gaps
 
 NO_VIDEO, NOT_HEARD, LOST = "no video", "nothing heard", "events lost"

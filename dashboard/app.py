@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.database import settings
-from dashboard.frame import trouble
+from dashboard.page import trouble
 from dashboard.views import about, cameras, expressions, health, tracks
 from pipeline.errors import UndercamError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from dashboard.database import ask, now_ms
-from dashboard.frame import zone
+from dashboard.page import zone
 from dashboard.times import (
     DAY_MS,
     HOUR_MS,

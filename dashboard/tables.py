@@ -8,8 +8,8 @@ from itertools import zip_longest
 
 from dashboard.absence import KINDS
 from models.emotions import EMOTIONS, UNKNOWN
+from pipeline.camera_states import MEANINGS
 from pipeline.palette import EMOTION_COLOURS
-from pipeline.states import MEANINGS
 from pipeline.store.queries import Shares
 
 LABELS = (*EMOTIONS, UNKNOWN)

@@ -16,13 +16,13 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from models.atomic_files import writing
 from models.crops import CROP_PX
 from models.errors import ModelError
 from models.loading import load_network
 from models.model_input import to_model_input
 from models.registry import family_of
 from models.weights import CARD_KEY, ModelCard
-from models.writing import writing
 
 OPSET = 18
 TOLERANCE = 1e-4

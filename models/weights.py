@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from models.atomic_files import writing
 from models.card_json import are_arguments, is_integer, is_line, is_number, read_json
 from models.errors import ModelError
-from models.writing import writing
 
 CARD_KEY = "undercam.card"
 VERSION = 1

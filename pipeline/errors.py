@@ -63,3 +63,7 @@ class StageFailed(UndercamError):
 
 class StopRequested(Exception):
     """Somebody wants the command to end before it has begun; it ends with exit code 0."""
+
+
+class RenamedSetting(FutureWarning):
+    """A setting was given under its name of the release before, which is read for one release."""

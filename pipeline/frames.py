@@ -23,7 +23,7 @@ UNDECODABLE = "undecodable"
 
 
 @dataclass(frozen=True)
-class Link:
+class ConnectionState:
     """How the connection to a live camera stands, since when (UTC milliseconds), and why: one
     sentence without credentials, "" while it is online."""
 
@@ -104,7 +104,7 @@ class TrackedFaces:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Route:
     """Which weights are to score a face, by their name in the settings ("": the only ones, or those
     for good pictures), and why others than those."""
 
@@ -131,11 +131,11 @@ class CroppedFaces:
     crops: Crops
     quality: QualityMeasures
     looks: NDArray[np.int64]
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[Route, ...] = ()
 
 
 @dataclass(frozen=True)
-class Looks:
+class ClassifiedFaces:
     """One frame's tracked faces, what is said of each, how good each look was, and who said it: one
     entry a face, or none at all where all is said by the same. `answered`: whether anybody did say
     something; if not, the scores are a mere guess."""

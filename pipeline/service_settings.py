@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -53,8 +53,12 @@ class WorkersSettings(Section):
 class OutboxSettings(Section):
     """Where events wait until bus or store has them."""
 
+    OLD_NAMES: ClassVar[dict[str, str]] = {
+        "most_rows": "max_rows",
+    }
+
     folder: str = Field("state/outbox", description="Folder on a local disk, one per machine.")
-    most_rows: int = Field(
+    max_rows: int = Field(
         500_000,
         ge=1,
         le=1_000_000_000,
@@ -131,6 +135,11 @@ class MetricsSettings(Section):
 class ClusterSettings(Section):
     """The engine."""
 
+    OLD_NAMES: ClassVar[dict[str, str]] = {
+        "start_s": "start_timeout_s",
+        "gone_s": "lost_timeout_s",
+    }
+
     address: str = Field(
         "local",
         description="`local` starts Ray here; else the address of a Ray cluster, or auto. A "
@@ -140,14 +149,14 @@ class ClusterSettings(Section):
     namespace: str = Field(
         "undercam", min_length=1, description="Its own for each `undercam run` on one cluster."
     )
-    start_s: float = Field(
+    start_timeout_s: float = Field(
         600.0,
         ge=1,
         le=86_400,
         description="Seconds that Ray, a replica of the pool, the supervisor and a camera process "
         "may each take to begin; more where all cores are busy.",
     )
-    gone_s: float = Field(
+    lost_timeout_s: float = Field(
         8.0,
         ge=0,
         le=3600,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import warnings
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.frame_size import DEFAULT_LIMIT, FrameLimit
+from pipeline.errors import RenamedSetting
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -15,31 +17,57 @@ class Section(BaseModel):
     """One table of the TOML file: closed, immutable, every key described, every number finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    OLD_NAMES: ClassVar[dict[str, str]] = {}
+    """Keys of the release before and their names of today. Read for one release, with a warning."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename_old_keys(cls, values: Any) -> Any:
+        """A key under its old name; where both are given, the new one is taken."""
+        if not isinstance(values, dict):
+            return values
+        for old, new in cls.OLD_NAMES.items():
+            if old in values:
+                warnings.warn(f"setting {old!r}: renamed: call it {new!r}", RenamedSetting, 2)
+                values = {new: values[old]} | {k: v for k, v in values.items() if k != old}
+        return values
 
 
 class SourceSettings(Section):
     """How pictures are read, and what becomes of a live camera that is late or silent."""
 
+    OLD_NAMES: ClassVar[dict[str, str]] = {
+        "open_s": "open_timeout_s",
+        "read_s": "read_timeout_s",
+        "stale_s": "max_age_s",
+        "retry_least_s": "retry_min_s",
+        "retry_most_s": "retry_max_s",
+        "most_side_px": "max_side_px",
+        "most_megapixels": "max_megapixels",
+    }
+
     analyse_fps: float = Field(
         0.0, ge=0, le=240, description="Frames analysed in a second of media time; 0: all of them."
     )
-    open_s: float = Field(10.0, ge=0.1, le=300, description="Seconds a stream may take to open.")
-    read_s: float = Field(
+    open_timeout_s: float = Field(
+        10.0, ge=0.1, le=300, description="Seconds a stream may take to open."
+    )
+    read_timeout_s: float = Field(
         3.0, ge=0.1, le=300, description="Seconds without a packet after which a stream is lost."
     )
-    stale_s: float = Field(
+    max_age_s: float = Field(
         2.0,
         gt=0,
         le=300,
         description="Age in seconds past which a live picture is shed, not analysed.",
     )
-    retry_least_s: float = Field(
+    retry_min_s: float = Field(
         0.5,
         ge=0.01,
         le=3600,
         description="Seconds before the first try to reconnect, doubled at each try.",
     )
-    retry_most_s: float = Field(
+    retry_max_s: float = Field(
         30.0, ge=0.01, le=3600, description="Most seconds between two tries."
     )
     tls_verify: bool = Field(
@@ -57,13 +85,13 @@ class SourceSettings(Section):
         "/run/secrets",
         description="Folder of the files that a camera of the database may refer to; empty: none.",
     )
-    most_side_px: int = Field(
+    max_side_px: int = Field(
         DEFAULT_LIMIT.side_px,
         ge=16,
         le=65_535,
         description="Pixels of a frame's longer side; a larger one is refused, not decoded.",
     )
-    most_megapixels: float = Field(
+    max_megapixels: float = Field(
         DEFAULT_LIMIT.megapixels,
         gt=0,
         le=1000,
@@ -73,11 +101,17 @@ class SourceSettings(Section):
     @property
     def frame_limit(self) -> FrameLimit:
         """The largest frame that is decoded."""
-        return FrameLimit(self.most_side_px, self.most_megapixels)
+        return FrameLimit(self.max_side_px, self.max_megapixels)
 
 
 class DetectorSettings(Section):
     """How faces are found."""
+
+    OLD_NAMES: ClassVar[dict[str, str]] = {
+        "look_twice": "second_scale",
+        "condition": "conditioning",
+        "least_px": "min_face_px",
+    }
 
     name: Literal["centerface", "scrfd", "yunet"] = Field(
         "centerface", description="centerface comes with the package; scrfd and yunet need `model`."
@@ -89,15 +123,15 @@ class DetectorSettings(Section):
     threshold: Share | None = Field(
         None, description="Least detector score of a face; unset: the detector's own default."
     )
-    look_twice: bool = Field(
+    second_scale: bool = Field(
         True, description="Look again, at another size, at a picture in which no face was found."
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of the network; 0: all cores.")
-    condition: Literal["auto", "always", "never"] = Field(
+    conditioning: Literal["auto", "always", "never"] = Field(
         "auto",
         description="Take noise and haze off pictures before detection: auto, where they need it.",
     )
-    least_px: int = Field(
+    min_face_px: int = Field(
         16, ge=4, le=4096, description="A face whose shorter side is less is left out."
     )
 
@@ -105,15 +139,21 @@ class DetectorSettings(Section):
 class TrackerSettings(Section):
     """How boxes become tracks, in media seconds."""
 
+    OLD_NAMES: ClassVar[dict[str, str]] = {
+        "least_iou": "min_iou",
+        "reach": "max_distance",
+        "birth_s": "confirm_s",
+    }
+
     start_score: Share = Field(
         0.4,
         description="Least detector score that begins a track; weaker boxes only go on with one.",
     )
-    least_iou: Share = Field(0.2, description="Overlap with its predicted place that keeps a face.")
-    reach: float = Field(
+    min_iou: Share = Field(0.2, description="Overlap with its predicted place that keeps a face.")
+    max_distance: float = Field(
         2.0, ge=0, le=10, description="Or: distance from there, in box sides, at the very most."
     )
-    birth_s: float = Field(
+    confirm_s: float = Field(
         0.15,
         ge=0,
         le=60,
@@ -125,11 +165,17 @@ class TrackerSettings(Section):
 class CropSettings(Section):
     """How faces are cut out, and a noisy camera's looks at one face gathered."""
 
-    gather_s: float = Field(
+    OLD_NAMES: ClassVar[dict[str, str]] = {
+        "gather_s": "fuse_s",
+        "gather_most": "fuse_max",
+        "gather_noise": "fuse_noise",
+    }
+
+    fuse_s: float = Field(
         1.0, ge=0, le=10, description="Seconds of looks that are averaged into one; 0: never."
     )
-    gather_most: int = Field(8, ge=1, le=64, description="Most looks that are averaged.")
-    gather_noise: Share = Field(
+    fuse_max: int = Field(8, ge=1, le=64, description="Most looks that are averaged.")
+    fuse_noise: Share = Field(
         0.03, description="Noise of a crop, a share of full light, above which looks are gathered."
     )
 
@@ -142,13 +188,18 @@ name: the same network's for bad pictures."""
 class EmotionSettings(Section):
     """How faces are classified."""
 
+    OLD_NAMES: ClassVar[dict[str, str]] = {
+        "weights_bad": "degraded_weights",
+        "bad_noise": "degraded_noise",
+    }
+
     weights: str = Field(WEIGHTS[0], description="A name in models/zoo or a safetensors file.")
-    weights_bad: str | None = Field(
+    degraded_weights: str | None = Field(
         None,
         description="Other weights for faces in bad pictures, as behind a display; empty: none; "
         f"unset: NAME-udc beside {', '.join(WEIGHTS)}; none beside others.",
     )
-    bad_noise: Share = Field(
+    degraded_noise: Share = Field(
         0.024, description="Noise of a track's looks, a share of full light, above which it is bad."
     )
     flip: bool = Field(True, description="Average each crop with its mirror image.")
@@ -165,15 +216,19 @@ class EmotionSettings(Section):
     @property
     def bad(self) -> str:
         """The weights for bad pictures; empty: none."""
-        if self.weights_bad is None:
+        if self.degraded_weights is None:
             return f"{self.weights}-udc" if self.weights in WEIGHTS else ""
-        return self.weights_bad
+        return self.degraded_weights
 
 
 class SmootherSettings(Section):
     """How the looks of one track become one label."""
 
-    memory_s: float = Field(
+    OLD_NAMES: ClassVar[dict[str, str]] = {
+        "memory_s": "time_constant_s",
+    }
+
+    time_constant_s: float = Field(
         0.6, ge=0.001, le=3600, description="Seconds after which a look counts 1/e."
     )
     unknown_below: Share = Field(0.4, description="Below this confidence the label is `unknown`.")
@@ -194,8 +249,8 @@ class CameraSettings(Section):
     enabled: bool = Field(True, description="Whether it is read.")
     under_display: bool | None = Field(
         None,
-        description="Whether emotion.weights_bad score its faces, and every picture is conditioned "
-        "for detection; unset: as their noise says.",
+        description="Whether emotion.degraded_weights classify its faces, and every frame is "
+        "conditioned before detection; unset: decided by their noise.",
     )
     analyse_fps: float | None = Field(
         None, ge=0, le=240, description="Instead of source.analyse_fps."

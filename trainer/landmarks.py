@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.atomic_files import writing
 from models.detectors.opening import open_detector
 from models.lrdif.landmarks import POINTS
-from models.writing import writing
 from trainer.data.faceset import FaceSet
 from trainer.objectives.points import points_file
 

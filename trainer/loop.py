@@ -16,15 +16,15 @@ from typing import Any
 
 import torch
 
+from models.atomic_files import writing
 from models.errors import ModelError
 from models.weights import ModelCard, State
-from models.writing import writing
 from trainer import checkpoint
 from trainer.batches import AugmentedBatches
 from trainer.data.faceset import FaceSet
+from trainer.distributed import ALONE, DistributedContext
 from trainer.ema import MovingAverage
 from trainer.errors import DataError
-from trainer.held import Held
 from trainer.objectives import objective_class, objective_for
 from trainer.objectives.base import Batch, Objective
 from trainer.pretrained import load_encoder
@@ -33,7 +33,7 @@ from trainer.samples import VERSION as SAMPLES_VERSION
 from trainer.samples import SampleTable
 from trainer.schedule import drawn_order, is_measured, rate, resolution_at
 from trainer.teachers import open_teachers
-from trainer.team import ALONE, Team
+from trainer.validation import Validation
 
 Report = Callable[[dict[str, Any]], None]
 """Told after every epoch: stage, epoch, epochs, px, loss, lr, what the objective tells, and where
@@ -61,7 +61,7 @@ def train(
     run_dir: Path,
     dtype: torch.dtype = torch.float32,
     report: Report = lambda line: None,
-    team: Team = ALONE,
+    team: DistributedContext = ALONE,
 ) -> Trained:
     """Run the recipe's stages in order, from the checkpoint in `run_dir` where there is one.
 
@@ -83,7 +83,7 @@ def train(
     objective.prepare(samples, faces, run_dir)
     batches = AugmentedBatches(faces, card, recipe, samples)
     taught = open_teachers(recipe.distil, card, team.device) if recipe.distil else _untaught
-    held = None if validation is None else Held.of(validation, card, recipe.panel)
+    held = None if validation is None else Validation.of(validation, card, recipe.panel)
     history: list[dict[str, Any]] = []
     state: State = {}
     for stage in recipe.stages:
@@ -116,7 +116,7 @@ class _StageRun:
         seed: int,
         run_dir: Path,
         dtype: torch.dtype,
-        team: Team,
+        team: DistributedContext,
         taught: Callable[[Batch], Batch],
     ) -> None:
         self._team, self._taught, self._samples = team, taught, samples
@@ -233,7 +233,7 @@ def _groups(
     return [{"params": values, "scale": scale} for scale, values in groups.items()]
 
 
-def _check_batches(recipe: Recipe, faces: FaceSet, team: Team) -> None:
+def _check_batches(recipe: Recipe, faces: FaceSet, team: DistributedContext) -> None:
     for batch in (stage.batch for stage in recipe.stages):
         if len(faces) < batch:
             raise DataError(f"{len(faces)} faces to train on", faces.name, f"a batch takes {batch}")

@@ -14,11 +14,11 @@ from threading import Thread
 from typing import Any
 
 from models.weights import ModelCard, read_card
+from trainer.distributed import DistributedContext
 from trainer.errors import DataError, OptionError
 from trainer.loop import Report
 from trainer.recipes import Recipe
 from trainer.run import load_faces, train_weights
-from trainer.team import Team
 
 LONGEST_BYTES = 20
 """Of a socket's 107, the rest is taken by what Ray puts below the folder."""
@@ -143,7 +143,7 @@ def _work(config: dict[str, Any]) -> None:
     job: Job = config["job"]
     context = train.get_context()
     device = "cuda" if config["gpu"] else "cpu"
-    team = Team(context.get_world_rank(), context.get_world_size(), device)
+    team = DistributedContext(context.get_world_rank(), context.get_world_size(), device)
     faces, dropped = load_faces(job.data, job.protocol, job.recipe)
     train_weights(
         job.name,

@@ -17,17 +17,17 @@ from models.precision import faster_dtype
 from models.udc.suites import CLEAN
 from models.udc.suites import conditions as conditions_of
 from models.weights import ModelCard, as_stored, read_card, restore, save
+from trainer.compare.evaluate import condition_table, predict, under
+from trainer.compare.report import mean_table
 from trainer.data.faceset import FaceSet
 from trainer.data.ferplus import validation_cut
 from trainer.data.readers import open_faces
-from trainer.evaluate import condition_table, predict, under
+from trainer.distributed import ALONE, DistributedContext
 from trainer.loop import Report, train
 from trainer.memory import keep_freed_memory
 from trainer.objectives import objective_class
 from trainer.objectives.base import Objective
 from trainer.recipes import Recipe
-from trainer.report import mean_table
-from trainer.team import ALONE, Team
 
 TERMS = {
     "ferplus": "FER+ votes: MIT. FER2013 pictures: web search of 2013, no licence, research use.",
@@ -55,7 +55,7 @@ def train_weights(
     threads: int = 0,
     report: Report = lambda line: None,
     dropped: FaceSet | None = None,
-    team: Team = ALONE,
+    team: DistributedContext = ALONE,
 ) -> ModelCard:
     """Train, calibrate on the validation cut, measure it there, and write `out` with its card.
 

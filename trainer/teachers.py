@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from models.loading import as_classifier, find_weights, load_network
 from models.weights import ModelCard
-from trainer.budgets import saw_displays
+from trainer.compare.budgets import saw_displays
 from trainer.errors import DataError
 from trainer.objectives.base import Batch
 from trainer.recipes import Distil
@@ -27,7 +27,7 @@ ALIKE = ("labels", "input_px", "channels", "mean", "std")
 """What a teacher and its student must have in common."""
 
 
-class Asked(Protocol):
+class AskedTeacher(Protocol):
     """A classifier as a teacher is asked: inputs and ids to logits."""
 
     card: ModelCard
@@ -41,7 +41,7 @@ class Teachers:
     """An ensemble that judges the very images that the student is shown, or with `view` `clean` the
     same faces without their displays."""
 
-    def __init__(self, asked: Sequence[Asked], share: float, view: str = "same") -> None:
+    def __init__(self, asked: Sequence[AskedTeacher], share: float, view: str = "same") -> None:
         self._asked, self._share, self._view = asked, share, view
 
     @torch.no_grad()
@@ -81,7 +81,7 @@ def open_teachers(how: Distil, card: ModelCard, device: str = "cpu") -> Teachers
     return Teachers(teachers, how.share, how.view)
 
 
-def _opened(name: str, sha256: str, student: ModelCard, view: str, device: str) -> Asked:
+def _opened(name: str, sha256: str, student: ModelCard, view: str, device: str) -> AskedTeacher:
     path = find_weights(name)
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         raise DataError("the teacher's weights have changed", str(path), "begin another run")

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.atomic_files import unwritable
 from models.udc.suites import DISPLAYS, degrade, noise_of
-from models.writing import unwritable
 from trainer.data.folders import drawn, listed
 from trainer.data.pictures import read_picture, write_picture
 from trainer.data.readers import open_faces

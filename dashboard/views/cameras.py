@@ -5,10 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.database import ask, now_ms
-from dashboard.frame import NO_CAMERA, live, notice
+from dashboard.page import NO_CAMERA, live, notice
 from dashboard.tables import NUMBER, Markup, counted, legend, safe, stacked, state, table, two_lines
 from dashboard.times import HOUR_MS, MINUTE_MS, SECOND_MS, ago, duration
-from pipeline.states import READ
+from pipeline.camera_states import READ
 from pipeline.store.queries import (
     CameraOverview,
     Latency,

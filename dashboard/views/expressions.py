@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from dashboard import figures
+from dashboard import charts
 from dashboard.absence import absence, no_face
 from dashboard.choices import choose_camera, choose_window, span
 from dashboard.database import ask, now_ms
-from dashboard.frame import NO_CAMERA, halves, live, notice
+from dashboard.page import NO_CAMERA, halves, live, notice
 from dashboard.tables import (
     NUMBER,
     Markup,
@@ -66,8 +66,8 @@ def _draw_camera(cameras: Sequence[str], camera: str, window: str) -> None:
         notice(*no_face(camera, missing, drawn))
     st.html(legend())
     st.html(absence_legend("plain: video, and no face"))
-    figures.draw(
-        figures.expression_timeline(timeline, drawn, missing),
+    charts.draw(
+        charts.expression_timeline(timeline, drawn, missing),
         key="timeline",
         alt=f"What {camera} saw over time: each expression's share of the looks",
     )

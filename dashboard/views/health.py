@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from dashboard import figures
+from dashboard import charts
 from dashboard.absence import absence
 from dashboard.choices import Span
 from dashboard.database import ask, now_ms, place
-from dashboard.frame import halves, live, zone
+from dashboard.page import halves, live, zone
 from dashboard.tables import NUMBER, absence_legend, table, two_lines
 from dashboard.times import DAY_MS, HOUR_MS, MINUTE_MS, duration, time_of_day
-from pipeline.states import DISABLED, ENDED, REGISTERED, UNREGISTERED
+from pipeline.camera_states import DISABLED, ENDED, REGISTERED, UNREGISTERED
 from pipeline.store.queries import (
     GapRow,
     Latency,
@@ -59,7 +59,7 @@ def _draw() -> None:
     st.subheader("Rows a minute", anchor=False)
     if minutes:
         missing = [absence(name, time) for name in watched]
-        figures.draw(figures.minute_bars(minutes, time, missing), key="rate", alt="Rows per minute")
+        charts.draw(charts.minute_bars(minutes, time, missing), key="rate", alt="Rows per minute")
         st.html(absence_legend(f"plain: video; part of the time of {len(watched)} cameras"))
     else:
         st.write(f"No row was captured in the last {duration(RATE_MS)}.")

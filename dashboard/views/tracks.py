@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard import figures
+from dashboard import charts
 from dashboard.absence import Absence, absence, no_face
 from dashboard.choices import EVERY_CAMERA, Span, choose_camera, choose_window, span
 from dashboard.chooser import choose
 from dashboard.database import ask, now_ms
-from dashboard.frame import NO_CAMERA, halves, live, notice
+from dashboard.page import NO_CAMERA, halves, live, notice
 from dashboard.tables import (
     NUMBER,
     Markup,
@@ -146,8 +146,8 @@ def _one(face: Face) -> None:
     st.html(legend())
     if face.missing.bands():
         st.html(absence_legend("plain: video, and no face"))
-    figures.draw(
-        figures.track_timeline(face.looks, time, face.missing),
+    charts.draw(
+        charts.track_timeline(face.looks, time, face.missing),
         key="looks",
         alt=f"Probabilities of the eight expressions of {track.camera}, face {track.track}",
     )

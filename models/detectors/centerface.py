@@ -34,7 +34,7 @@ Float32 = NDArray[np.float32]
 class CenterFace:
     """A `FaceDetector` on a picture scaled to `frame_px` on its longer side.
 
-    With `look_twice`, a picture without a face is looked at again, larger by the square root of
+    With `second_scale`, a picture without a face is looked at again, larger by the square root of
     two: of tight, soft faces that finds half of those that were missed.
     """
 
@@ -45,11 +45,11 @@ class CenterFace:
         path: Path | None = None,
         frame_px: int = 448,
         threshold: float = 0.2,
-        look_twice: bool = True,
+        second_scale: bool = True,
         threads: int = 0,
     ) -> None:
         self._frame_px = frame_px
-        self._again_px = round(frame_px * 2**0.5) if look_twice else 0
+        self._again_px = round(frame_px * 2**0.5) if second_scale else 0
         self._threshold = threshold
         self._session = onnxruntime.InferenceSession(
             _any_size(path or bundled()),

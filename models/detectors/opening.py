@@ -22,7 +22,7 @@ def open_detector(
     model: str = "",
     frame_px: int = 448,
     threshold: float | None = None,
-    look_twice: bool = True,
+    second_scale: bool = True,
     threads: int = 0,
     folders: Sequence[Path] = (),
 ) -> FaceDetector:
@@ -40,11 +40,11 @@ def open_detector(
     if name == "centerface":
         from models.detectors.centerface import CenterFace
 
-        return CenterFace(path, frame_px, threshold, look_twice, threads)
+        return CenterFace(path, frame_px, threshold, second_scale, threads)
     if name == "scrfd":
         from models.detectors.scrfd import Scrfd
 
-        return Scrfd(path, threshold, look_twice, threads)
+        return Scrfd(path, threshold, second_scale, threads)
     if name == "yunet":
         from models.detectors.yunet import YuNet
 

@@ -38,10 +38,10 @@ class Scrfd:
         self,
         path: Path | None = None,
         threshold: float = 0.2,
-        look_twice: bool = True,
+        second_scale: bool = True,
         threads: int = 0,
     ) -> None:
-        self._again_px = INPUT_PX // 2 if look_twice else 0
+        self._again_px = INPUT_PX // 2 if second_scale else 0
         path = path or downloaded()
         with contextlib.redirect_stdout(io.StringIO()):
             try:

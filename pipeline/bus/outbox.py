@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.bus import runfile
+from pipeline.bus import outbox_file
 from pipeline.bus.locks import FileLock
 from pipeline.closing import Closing
 from pipeline.errors import ServiceError
@@ -39,7 +39,7 @@ class EventsNotWritten(ServiceError):
 class Outbox(Closing):
     """The events of one camera run, appended by the one process that reads the camera.
 
-    `most_rows` bounds what waits. Past it a live camera (`sheds`) loses the oldest, counted, but
+    `max_rows` bounds what waits. Past it a live camera (`sheds`) loses the oldest, counted, but
     never those under way; one that reads a file asks `has_room` before it goes on. Where the file
     cannot be written, events wait in memory, under the same bound and in the same order, `trouble`
     says why, and the next append, of nothing if need be, tries again. What a live camera has in
@@ -55,24 +55,24 @@ class Outbox(Closing):
         folder: str | Path,
         camera: str,
         run: str,
-        most_rows: int = 500_000,
+        max_rows: int = 500_000,
         sheds: bool = True,
     ) -> None:
-        self.path = runfile.file_of(Path(folder), camera, run)
+        self.path = outbox_file.file_of(Path(folder), camera, run)
         self.trouble = ""
-        self._most_rows = most_rows
+        self._most_rows = max_rows
         self._sheds = sheds
         self._memory: deque[_Waiting] = deque()
         self._is_open = True
         self._lock = _locked(self.path)
-        self._lost = runfile.read_loss(self.path)
+        self._lost = outbox_file.read_loss(self.path)
         self._is_noted = self._lost is not None
-        self._unwritten: runfile.Loss | None = None
+        self._unwritten: outbox_file.Loss | None = None
         try:
             self._file: sqlite3.Connection | None = self._opened()
         except sqlite3.Error as error:
             self._lock.close()
-            raise runfile.explained(error, self.path) from error
+            raise outbox_file.explained(error, self.path) from error
 
     def append(self, events: Sequence[Event]) -> None:
         """Put events behind those that wait; they are safe from this process's end unless there is
@@ -100,7 +100,7 @@ class Outbox(Closing):
         """Events that wait, in file and memory, without those under way."""
         in_file = 0
         with suppress(sqlite3.Error):
-            in_file = len(runfile.waiting_in(self._file)) if self._file else 0
+            in_file = len(outbox_file.waiting_in(self._file)) if self._file else 0
         return in_file + len(self._memory)
 
     def close(self) -> None:
@@ -119,19 +119,19 @@ class Outbox(Closing):
 
     def _opened(self) -> sqlite3.Connection:
         try:
-            return runfile.opened(self.path, PATIENCE_S)
+            return outbox_file.opened(self.path, PATIENCE_S)
         except sqlite3.DatabaseError as error:
-            if not runfile.is_damaged(error):
+            if not outbox_file.is_damaged(error):
                 raise
-        runfile.set_aside(self.path)
-        return runfile.opened(self.path, PATIENCE_S)
+        outbox_file.set_aside(self.path)
+        return outbox_file.opened(self.path, PATIENCE_S)
 
     def _write(self) -> None:
         self._file = self._file or self._opened()
         while self._memory or self._lost:
             # After trouble many wait: in parts, they need little room at once.
             part = list(islice(self._memory, PART_ROWS))
-            with runfile.transaction(self._file):
+            with outbox_file.transaction(self._file):
                 insert = "INSERT INTO events (at_ms, body) VALUES (?, ?)"
                 self._file.executemany(insert, part)
                 if self._lost:
@@ -143,10 +143,10 @@ class Outbox(Closing):
                 self._memory.popleft()
 
     def _suffer(self, error: sqlite3.Error) -> None:
-        self.trouble = str(runfile.explained(error, self.path))
-        if runfile.is_damaged(error):
+        self.trouble = str(outbox_file.explained(error, self.path))
+        if outbox_file.is_damaged(error):
             self._close_file()
-            runfile.set_aside(self.path)
+            outbox_file.set_aside(self.path)
 
     def _close_file(self) -> None:
         if self._file:
@@ -155,13 +155,13 @@ class Outbox(Closing):
         self._file = None
 
     def _shed_file(self, file: sqlite3.Connection) -> None:
-        surplus = runfile.waiting_in(file)[: -self._most_rows]
+        surplus = outbox_file.waiting_in(file)[: -self._most_rows]
         if not surplus:
             return
         oldest = "FROM events WHERE n BETWEEN ? AND ?"
         ends = (surplus[0], surplus[-1])
         span = file.execute(f"SELECT min(at_ms), max(at_ms), count(*) {oldest}", ends)
-        _count(file, runfile.Loss(*span.fetchone()))
+        _count(file, outbox_file.Loss(*span.fetchone()))
         file.execute(f"DELETE {oldest}", ends)
 
     def _shed_memory(self) -> None:
@@ -169,13 +169,13 @@ class Outbox(Closing):
         surplus = len(self._memory) - self._most_rows
         gone = [self._memory.popleft().at_ms for _ in range(surplus)]
         if gone:
-            self._lost = runfile.Loss(min(gone), max(gone), len(gone)).beside(self._lost)
+            self._lost = outbox_file.Loss(min(gone), max(gone), len(gone)).beside(self._lost)
 
     def _note(self, new: Sequence[_Waiting]) -> None:
         """Keep count beside the file of what would be lost if this process ended now."""
         if self._memory:
             times = [one.at_ms for one in new or [self._memory[0]]]
-            self._unwritten = runfile.Loss(min(times), max(times), 0).beside(self._unwritten)
+            self._unwritten = outbox_file.Loss(min(times), max(times), 0).beside(self._unwritten)
             lost = self._unwritten._replace(events=len(self._memory)).beside(self._lost)
             self._is_noted = self._write_note(lost.to_note())
         elif self._is_noted:
@@ -193,7 +193,7 @@ class Outbox(Closing):
 def _locked(path: Path) -> FileLock:
     try:
         make_folder(path.parent)
-        lock = FileLock.take(runfile.lock_of(path), PATIENCE_S)
+        lock = FileLock.take(outbox_file.lock_of(path), PATIENCE_S)
         if lock:
             lock.reserve()
     except OSError as error:
@@ -206,7 +206,7 @@ def _locked(path: Path) -> FileLock:
     return lock
 
 
-def _count(file: sqlite3.Connection, loss: runfile.Loss) -> None:
+def _count(file: sqlite3.Connection, loss: outbox_file.Loss) -> None:
     """Let the last gap grow if it is near and so little told, or begin another."""
     last = file.execute("SELECT n, until_ms, told FROM lost ORDER BY n DESC LIMIT 1").fetchone()
     if last and (last[2] == 0 or loss.since_ms - last[1] < SAME_LOSS_MS):

@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.backoff import BackOff
-from pipeline.bus import runfile
-from pipeline.bus.drain import Drain, gap_of
+from pipeline.bus import outbox_file
 from pipeline.bus.locks import FileLock
+from pipeline.bus.outbox_reader import OutboxReader, gap_of
 from pipeline.closing import Closing
 from pipeline.errors import ServiceError
 from pipeline.permissions import make_folder
@@ -55,7 +55,7 @@ class Relay(Closing):
         self._batch_rows = batch_rows
         self._sleep = sleep
         self._backoff = BackOff(LEAST_S, MOST_S, clock, chance)
-        self._drains: dict[Path, Drain] = {}
+        self._drains: dict[Path, OutboxReader] = {}
         self._noted: set[Path] = set()
         self._last = Path()
         self._gaps: dict[str, int] = {}
@@ -97,7 +97,7 @@ class Relay(Closing):
         for path in self._in_turn():
             with self._bearing(path):
                 total += self._drain(path).count() if path.exists() else 0
-            if runfile.read_loss(path):
+            if outbox_file.read_loss(path):
                 with _unwritten(path) as lock:
                     total += lock is not None
         return total
@@ -128,16 +128,16 @@ class Relay(Closing):
 
     def _in_turn(self) -> list[Path]:
         """The outboxes of the folder, the one behind the last served first."""
-        found = sorted(runfile.find(self._folder))
+        found = sorted(outbox_file.find(self._folder))
         for gone in [path for path in self._drains if not path.exists()]:
             self._drop(gone)
         return [p for p in found if p > self._last] + [p for p in found if p <= self._last]
 
-    def _drain(self, path: Path) -> Drain:
+    def _drain(self, path: Path) -> OutboxReader:
         if path in self._drains and not self._drains[path].is_current():
             self._drop(path)
         if path not in self._drains:
-            self._drains[path] = Drain(path)
+            self._drains[path] = OutboxReader(path)
         return self._drains[path]
 
     def _drop(self, path: Path) -> None:
@@ -152,17 +152,17 @@ class Relay(Closing):
         try:
             yield
         except sqlite3.Error as error:
-            self.fault = runfile.explained(error, path)
-            if runfile.is_damaged(error):
+            self.fault = outbox_file.explained(error, path)
+            if outbox_file.is_damaged(error):
                 self._drop(path)
                 self._set_aside(path)
 
     def _left_behind(self, path: Path) -> list[Mail]:
         """The gap that a writer noted, where it could not write, before it ended."""
-        if runfile.read_loss(path) is None:
+        if outbox_file.read_loss(path) is None:
             return []
         with _unwritten(path) as lock:
-            left = runfile.read_loss(path) if lock else None
+            left = outbox_file.read_loss(path) if lock else None
         if left is None:
             return []
         self._noted.add(path)
@@ -187,7 +187,7 @@ class Relay(Closing):
         # A writer that lives will find the damage itself, and begin anew.
         with _unwritten(path) as lock:
             if lock:
-                self.damaged.append(runfile.set_aside(path))
+                self.damaged.append(outbox_file.set_aside(path))
 
     def _count(self, batch: Sequence[Mail]) -> None:
         self.batches += 1
@@ -202,12 +202,12 @@ class Relay(Closing):
 @contextmanager
 def _unwritten(path: Path) -> Iterator[FileLock | None]:
     """Keeps writers away from an outbox; None where one is there."""
-    lock = FileLock.take(runfile.lock_of(path))
+    lock = FileLock.take(outbox_file.lock_of(path))
     try:
         yield lock
     finally:
         if lock:
-            lock.close(remove=not path.exists() and runfile.read_loss(path) is None)
+            lock.close(remove=not path.exists() and outbox_file.read_loss(path) is None)
 
 
 def _locked(folder: Path) -> FileLock:

@@ -17,8 +17,8 @@ from pipeline.redact import redacted
 
 if TYPE_CHECKING:
     from pipeline.frames import Frame
+    from pipeline.live.stage_runner import RunSummary
     from pipeline.records import Event
-    from pipeline.runners.inline import RunSummary
 
 SAMPLE = "sample"
 UnderDisplay = Annotated[
@@ -90,14 +90,14 @@ def _analysed(
     camera: str,
     as_json: bool,
 ) -> dict[str, Any]:
-    from pipeline.cli.lines import Lines
-    from pipeline.cli.opened import open_input
-    from pipeline.runners.film import Film
-    from pipeline.runners.inline import run_camera
+    from pipeline.cli.inputs import open_input
+    from pipeline.cli.jsonl import Lines
+    from pipeline.live.stage_runner import run_camera
+    from pipeline.media.annotated_video import AnnotatedVideo
+    from pipeline.media.display_simulation import open_display
+    from pipeline.media.still import check_still
     from pipeline.stages.classify import open_classify
     from pipeline.stages.detect import open_detect
-    from pipeline.stages.display import open_display
-    from pipeline.stages.still import check_still
 
     with ExitStack() as stack:
         display = open_display(panel, severity) if panel else None
@@ -108,7 +108,7 @@ def _analysed(
         detect = open_detect(settings.detector, data_folders()).for_camera(under_display)
         classify = open_classify(settings.emotion)
         lines = stack.enter_context(Lines(events)) if events else None
-        film = stack.enter_context(Film(annotate, opened.fps)) if annotate else None
+        film = stack.enter_context(AnnotatedVideo(annotate, opened.fps)) if annotate else None
         bar = stack.enter_context(progress_bar(as_json))
         task = bar.add_task(source.camera, total=opened.frame_count)
 
@@ -163,8 +163,8 @@ def _clip(name: str) -> str:
         return name
     path = Path("state") / "sample.mp4"
     if not path.exists():
+        from pipeline.media.sample_clip import write_sample
         from pipeline.permissions import FILE, make_folder
-        from pipeline.stages.sample import write_sample
 
         make_folder(path.parent)
         write_sample(path)

@@ -13,6 +13,7 @@ from rich.table import Table
 from typer import Argument, Option, Typer
 
 from pipeline.camera_names import check_camera_name
+from pipeline.camera_states import REGISTERED
 from pipeline.cli.output import OUT, print_json
 from pipeline.clock import wall_clock
 from pipeline.config import load, resolve
@@ -20,7 +21,6 @@ from pipeline.errors import ConfigError
 from pipeline.redact import may_hold_credential, redacted
 from pipeline.references import check_reference, is_reference
 from pipeline.settings import CameraSettings
-from pipeline.states import REGISTERED
 
 Config = Annotated[Path | None, Option("-c", "--config", help="A TOML file.")]
 Name = Annotated[str, Argument(help="Lower case letters, digits, - and _.")]
@@ -41,7 +41,7 @@ cameras = Typer(
 def show(config: Config = None, as_json: Json = False) -> None:
     """Every camera: its address, its settings and its state."""
     from pipeline.store.queries import camera_overview
-    from pipeline.store.roster import roster
+    from pipeline.store.registry import roster
 
     usual_fps = load(config).source.analyse_fps
     with _opened(config) as engine:
@@ -93,7 +93,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Put a camera on the roster."""
-    from pipeline.store.roster import enrol, roster
+    from pipeline.store.registry import enrol, roster
 
     check_camera_name(camera)
     _check_reference(url, config)
@@ -122,7 +122,7 @@ def change(
     as_json: Json = False,
 ) -> None:
     """Change a camera; what is not given stays."""
-    from pipeline.store.roster import enrol, roster
+    from pipeline.store.registry import enrol, roster
 
     check_camera_name(camera)
     if url is not None:
@@ -141,7 +141,7 @@ def change(
 @cameras.command()
 def remove(camera: Name, config: Config = None, as_json: Json = False) -> None:
     """Take a camera off the roster; its rows stay."""
-    from pipeline.store.roster import dismiss, roster
+    from pipeline.store.registry import dismiss, roster
 
     check_camera_name(camera)
     with _opened(config) as engine:

@@ -21,7 +21,7 @@ from pipeline.records import Event, FaceObserved
 from pipeline.redact import redacted
 
 if TYPE_CHECKING:
-    from pipeline.runners.inline import RunSummary
+    from pipeline.live.stage_runner import RunSummary
     from pipeline.store.writer import StoreWriter
 
 CAMERA = "sample"
@@ -45,7 +45,7 @@ def demo(
     The faces come from photographs inside the installed packages. The last line is one JSON object.
     """
     from dashboard.launch import serve
-    from pipeline.stages.sample import write_sample
+    from pipeline.media.sample_clip import write_sample
     from pipeline.store.engine import using_store
     from pipeline.store.writer import StoreWriter
 
@@ -100,7 +100,7 @@ class _Player:
 
     def play(self, seconds: float) -> None:
         """Play for so many seconds, or for ever if 0; each time round is a run of its own."""
-        from pipeline.runners.inline import run_camera
+        from pipeline.live.stage_runner import run_camera
         from pipeline.stages.source.file import VideoSource
 
         end_s = time.monotonic() + seconds if seconds else float("inf")

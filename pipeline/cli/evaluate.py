@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from pipeline.cli.evaluated import show
+from pipeline.cli.evaluation_report import show
 from pipeline.cli.numbers import MOST_FACES
 from pipeline.cli.output import data_folders, print_json, progress_bar
 from pipeline.config import load
@@ -18,8 +18,8 @@ from pipeline.settings import DetectorSettings
 
 if TYPE_CHECKING:
     from models.classifier import EmotionClassifier
+    from trainer.compare.evaluate import Predictions
     from trainer.data.faceset import FaceSet
-    from trainer.evaluate import Predictions
 
 KNOWN = "clean, udc_t, udc_p, udc, udc_c, fer_nb, or a cell such as udc_p/3"
 
@@ -60,9 +60,9 @@ def evaluate(
     out. Conditions are simulated displays, noise and blur: never the same as a real panel.
     """
     from models.loading import find_weights
+    from trainer.compare.predictions import facts, write
+    from trainer.compare.report import compare, report
     from trainer.data.readers import open_faces
-    from trainer.predictions import facts, write
-    from trainer.report import compare, report
 
     started_s = time.perf_counter()
     cells = _cells(condition, through_video)
@@ -104,8 +104,8 @@ def _way(detector: DetectorSettings | None) -> str:
     """How faces got to the classifier, in a word or two."""
     if detector is None:
         return "tiles"
-    usual = detector.condition == "auto"
-    return detector.name if usual else f"{detector.name}, condition {detector.condition}"
+    usual = detector.conditioning == "auto"
+    return detector.name if usual else f"{detector.name}, condition {detector.conditioning}"
 
 
 def _looks(
@@ -118,7 +118,7 @@ def _looks(
 ) -> Iterator[tuple[str, Predictions]]:
     """What one classifier says of the faces under each condition, in turn."""
     from models.loading import load_classifier
-    from trainer.evaluate import predict, under
+    from trainer.compare.evaluate import predict, under
 
     classifier = load_classifier(str(weights), flip=flip)
     with progress_bar(quiet) as bar:
@@ -147,9 +147,9 @@ def _filmed(
     detector: DetectorSettings,
     progress: Callable[[int, int], None],
 ) -> Predictions:
-    from pipeline.runners.through_video import through_video
+    from pipeline.live.end_to_end import through_video
     from pipeline.stages.detect import open_detect
-    from trainer.evaluate import Predictions, among, columns_for
+    from trainer.compare.evaluate import Predictions, among, columns_for
 
     columns = columns_for(classifier.card.labels, faces)
     detect = open_detect(detector, data_folders())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from models.writing import writing
+from models.atomic_files import writing
 from pipeline.cli.numbers import MOST_FACES
 from pipeline.cli.output import ERRORS, print_json, progress_bar
 from pipeline.errors import ConfigError
@@ -40,8 +40,8 @@ def figures(
     Confusions, accuracy over severities and over LRDif's steps; and with --weights, features in the
     plane (t-SNE), a row for each, a column for each condition.
     """
-    from trainer.figures import of_kept
-    from trainer.tables import kept_in
+    from trainer.compare.charts import of_kept
+    from trainer.compare.tables import kept_in
 
     drawn = dict(of_kept(kept_in(folder)))
     if weights:
@@ -64,11 +64,11 @@ def _features(names: list[str], data: str, spec: str, limit: int, quiet: bool) -
     from models.loading import find_weights
     from models.udc.suites import conditions
     from models.weights import read_card
-    from trainer.budgets import saw_displays
+    from trainer.compare.budgets import saw_displays
+    from trainer.compare.charts import Panel, scatter
+    from trainer.compare.evaluate import under
+    from trainer.compare.features import laid_out, penultimate
     from trainer.data.readers import open_faces
-    from trainer.evaluate import under
-    from trainer.features import laid_out, penultimate
-    from trainer.figures import Panel, scatter
 
     try:
         cells = conditions(spec)

@@ -63,7 +63,7 @@ def drain(
     """
     from pipeline.bus.relay import Relay
     from pipeline.bus.survey import survey
-    from pipeline.runners.delivery import delivery
+    from pipeline.live.delivery import delivery
 
     settings = load(config)
     source = folder or Path(settings.outbox.folder)

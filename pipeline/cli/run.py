@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+from pipeline.camera_states import CONNECTING, ENDED, FAILED, REFUSED, STOPPED
 from pipeline.cli.longrun import asked_to_stop
 from pipeline.cli.numbers import MOST_SECONDS
 from pipeline.cli.output import ERRORS, data_folders, given, print_json
 from pipeline.cli.state import state_folder
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import InputError, ServiceError, StopRequested
-from pipeline.states import CONNECTING, ENDED, FAILED, REFUSED, STOPPED
 
 if TYPE_CHECKING:
-    from pipeline.runners.ray.running import Running
-    from pipeline.runners.stream.state import State
+    from pipeline.live.ray.deployment import Deployment
+    from pipeline.live.state import State
 
 LOOK_S = 0.5
 NO_CAMERA = (
@@ -72,7 +72,7 @@ def _run_until_stopped(
 ) -> State:
     """How everything fared at the end; of a run that was stopped before it had begun, nothing."""
     is_seeded = _seed(settings)
-    from pipeline.runners.stream.state import State
+    from pipeline.live.state import State
 
     try:
         with asked_to_stop() as stop:
@@ -91,12 +91,12 @@ def _run(
     until_ended: bool,
 ) -> State:
     """Everything, from its start to its end; how it all fared last."""
-    from pipeline.runners.ray.environment import prepare
+    from pipeline.live.ray.environment import prepare
 
     prepare(settings.cluster.address)
-    from pipeline.runners.ray.beginning import Beginning
-    from pipeline.runners.ray.job import Job
-    from pipeline.runners.ray.running import running
+    from pipeline.live.ray.deployment import running
+    from pipeline.live.ray.job import Job
+    from pipeline.live.ray.startup import Startup
 
     job = Job(settings, tuple(data_folders()), is_seeded)
     with ExitStack() as stack:
@@ -105,7 +105,7 @@ def _run(
         stack.enter_context(redirect_stdout(nowhere))
         if dashboard:
             stack.enter_context(_pages(settings))
-        beginning = Beginning(stop, settings.cluster.start_s, _say)
+        beginning = Startup(stop, settings.cluster.start_timeout_s, _say)
         everything = stack.enter_context(running(job, beginning))
         until_s = time.monotonic() + seconds if seconds else math.inf
         _watch(everything, lambda: stop() or time.monotonic() >= until_s, until_ended)
@@ -159,7 +159,7 @@ def _damage(state: State) -> list[str]:
 def _seed(settings: Settings) -> bool:
     """Whether the roster knows the cameras of the settings now."""
     from pipeline.store.engine import using_store
-    from pipeline.store.roster import check_address, roster, seed
+    from pipeline.store.registry import check_address, roster, seed
 
     for camera, wanted in settings.cameras.items():
         check_address(camera, wanted)
@@ -183,7 +183,7 @@ def _pages(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _watch(everything: Running, stop: Callable[[], bool], until_ended: bool) -> None:
+def _watch(everything: Deployment, stop: Callable[[], bool], until_ended: bool) -> None:
     """Say what changes, until it is time."""
     said: dict[str, str] = {}
     while not stop():

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline.bus import runfile
+from pipeline.bus import outbox_file
 from pipeline.bus.locks import FileLock, read_note
 from pipeline.cli.output import warn
 from pipeline.config import Settings, resolve
@@ -123,9 +123,9 @@ def _is_of_an_outbox(path: Path) -> bool:
     """An outbox, what SQLite keeps beside it, its lock, one that was set aside."""
     names = [path.name.removesuffix(end) for end in ("", "-wal", "-shm", "-journal")]
     names += [name.rpartition(".")[0].rpartition(".")[0] for name in names if ".damaged" in name]
-    lock = path.with_suffix(runfile.SUFFIX) if path.suffix == ".lock" else path
-    is_run = any(runfile.name_of(path.with_name(name)) for name in names if name)
-    return path.is_file() and (is_run or runfile.name_of(lock) is not None or _is_lock(path))
+    lock = path.with_suffix(outbox_file.SUFFIX) if path.suffix == ".lock" else path
+    is_run = any(outbox_file.name_of(path.with_name(name)) for name in names if name)
+    return path.is_file() and (is_run or outbox_file.name_of(lock) is not None or _is_lock(path))
 
 
 def _is_lock(path: Path) -> bool:

@@ -12,7 +12,7 @@ from pipeline.cli.numbers import MOST_FACES
 from pipeline.cli.output import OUT, print_json, progress_bar, warn
 
 if TYPE_CHECKING:
-    from trainer.tables import Evaluated
+    from trainer.compare.tables import Evaluated
 
 NOT_RUN = {"RAF-DB": "data set not at hand", "KDEF": "data set not at hand"}
 """What the paper's tables have beside FER+. `undercam udc` makes their display versions for those
@@ -36,7 +36,7 @@ def table(
     """Compare all models: accuracy on clean faces and behind simulated displays."""
     from models.registry import FAMILIES
     from models.udc.suites import CLEAN
-    from trainer.tables import UDC, differences, kept_in, rows
+    from trainer.compare.tables import UDC, differences, kept_in, rows
 
     every = kept_in(folder)
     told: list[dict[str, Any]] = []
@@ -63,7 +63,7 @@ def _recomputed(
     kept: list[Evaluated], limit: int, quiet: bool
 ) -> tuple[list[Evaluated], list[dict[str, Any]]]:
     """What the weights say now, and of each how far that was kept, or why it was not asked."""
-    from trainer.tables import agreement
+    from trainer.compare.tables import agreement
 
     every: list[Evaluated] = []
     told: list[dict[str, Any]] = []
@@ -83,7 +83,7 @@ def _cannot_be_asked(one: Evaluated) -> str:
     """Why these weights cannot be asked once more; "" where they can."""
     from models.errors import ModelError
     from models.loading import find_weights
-    from trainer.report import sha256_of
+    from trainer.compare.report import sha256_of
 
     try:
         path = find_weights(one.about["weights"])
@@ -96,9 +96,9 @@ def _cannot_be_asked(one: Evaluated) -> str:
 def _again(one: Evaluated, limit: int, quiet: bool) -> Evaluated:
     """The same questions to the same weights, on the first `limit` of the faces at the most."""
     from models.loading import load_classifier
+    from trainer.compare.evaluate import predict, under
+    from trainer.compare.tables import Evaluated
     from trainer.data.readers import open_faces
-    from trainer.evaluate import predict, under
-    from trainer.tables import Evaluated
 
     name = one.about["weights"]
     faces = open_faces(one.about["data"], one.about["protocol"])[: min(limit, one.about["n"])]

@@ -58,10 +58,10 @@ def train(
 
     An interrupted run goes on where it stopped: give the same command again.
     """
-    from models.writing import check_writable
+    from models.atomic_files import check_writable
+    from trainer.distributed import DistributedContext, device_for
     from trainer.presets import preset as find_preset
     from trainer.run import load_faces, train_weights
-    from trainer.team import Team, device_for
 
     recipe, name = find_preset(model, preset), f"{model}-{preset}"
     if teachers:
@@ -79,7 +79,7 @@ def train(
         card = train_on_workers(job, workers, gpu, report)
     else:
         faces, dropped = load_faces(data, protocol, recipe)
-        team = Team(device=device_for(gpu))
+        team = DistributedContext(device=device_for(gpu))
         card = train_weights(name, recipe, faces, seed, out, folder, threads, report, dropped, team)
     summary = {"weights": str(out), "temperature": card.temperature, "metrics": card.metrics}
     if as_json:

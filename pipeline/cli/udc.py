@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipeline.frames import Frame
-    from pipeline.stages.display import Display
+    from pipeline.media.display_simulation import Display
 
 
 def udc(
@@ -38,7 +38,7 @@ def udc(
 
     A data set becomes class folders and a manifest; the same input gives the same pictures.
     """
-    from pipeline.stages.display import open_display
+    from pipeline.media.display_simulation import open_display
     from trainer.udc_sets import KINDS
 
     if out.exists():
@@ -59,7 +59,7 @@ def _data_set(
     source: str, out: Path, panel: str, severity: int | None, quiet: bool
 ) -> dict[str, Any]:
     from models.udc.suites import DISPLAYS, SEVERITIES
-    from pipeline.stages.display import cell_of
+    from pipeline.media.display_simulation import cell_of
     from trainer.udc_sets import write_set
 
     panels = [panel] if panel else list(DISPLAYS)
@@ -74,8 +74,8 @@ def _data_set(
 
 
 def _pictures(source: str, out: Path, display: Display, quiet: bool) -> dict[str, Any]:
+    from pipeline.media.still import check_still
     from pipeline.stages.source.file import VideoSource
-    from pipeline.stages.still import check_still
 
     with VideoSource(source, "udc", "e0") as clip, progress_bar(quiet) as bar:
         check_still(out, clip.packets)
@@ -87,8 +87,8 @@ def _pictures(source: str, out: Path, display: Display, quiet: bool) -> dict[str
 
 
 def _write(out: Path, frames: Iterator[Frame], fps: float) -> int:
-    from pipeline.stages.fit import Fit
-    from pipeline.stages.still import open_writer
+    from pipeline.media.fit import Fit
+    from pipeline.media.still import open_writer
 
     first = next(frames)
     fit = Fit(first.header.width, first.header.height)

@@ -15,7 +15,7 @@ from models.loading import load_classifier
 from models.precision import bfloat16_lives
 from models.scores import EmotionScores
 from pipeline.errors import ModelError
-from pipeline.frames import Choice, CroppedFaces, Looks, ScoredBy
+from pipeline.frames import ClassifiedFaces, CroppedFaces, Route, ScoredBy
 from pipeline.settings import EmotionSettings
 
 
@@ -34,12 +34,12 @@ class Classify:
             _check_labels(each)
         self.model, self.mode = classifier.card.name, classifier.mode
 
-    def __call__(self, cropped: CroppedFaces) -> Looks:
+    def __call__(self, cropped: CroppedFaces) -> ClassifiedFaces:
         """Looks at the cropped faces of a frame, in their order; there may be none."""
         weights = [choice.weights for choice in cropped.choices]
         scores = self.predict(cropped.crops, cropped.tracked.track_ids, weights)
         by = tuple(self.scored_by(choice) for choice in cropped.choices)
-        return Looks(cropped.tracked, scores, cropped.quality, by)
+        return ClassifiedFaces(cropped.tracked, scores, cropped.quality, by)
 
     def predict(
         self, crops: Crops, ids: NDArray[np.int64], weights: Sequence[str] = ()
@@ -57,7 +57,7 @@ class Classify:
             probabilities[rows], uncertainty[rows] = said.probabilities, said.uncertainty
         return EmotionScores(probabilities, uncertainty)
 
-    def scored_by(self, choice: Choice) -> ScoredBy:
+    def scored_by(self, choice: Route) -> ScoredBy:
         """How a face that was scored by choice stands in the events."""
         asked = self._asked[choice.weights]
         return ScoredBy(asked.card.name, asked.mode, choice.reason)

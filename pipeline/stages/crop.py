@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.crops import crop_faces
+from models.fusion import IDENTITY, Float32, after, alignment, is_still, laid
 from models.light import to_light, to_srgb
-from models.looks import IDENTITY, Float32, after, alignment, is_still, laid
 from models.quality import measure
 from pipeline.frames import CroppedFaces, Frame, TrackedFaces
 from pipeline.settings import CropSettings
 
 FADE = 1 / 6
-"""Of `gather_s`, the time after which a look counts 1/e: what a face does now comes first."""
+"""Of `fuse_s`, the time after which a look counts 1/e: what a face does now comes first."""
 
 
 @dataclass
@@ -39,8 +39,8 @@ class _Look:
 class Crop:
     """Cuts faces out of the frames of one camera; state of its tracks lives here.
 
-    Where a crop's noise is above `settings.gather_noise`, the crop becomes the mean of the looks at
-    its face in the last `gather_s` seconds, the newest counting most, as long as the face holds
+    Where a crop's noise is above `settings.fuse_noise`, the crop becomes the mean of the looks at
+    its face in the last `fuse_s` seconds, the newest counting most, as long as the face holds
     still: the first look that differs by more than noise begins anew.
     """
 
@@ -54,7 +54,7 @@ class Crop:
         quality = measure(crops, tracked.faces.boxes)
         looks = np.ones(len(crops), np.int64)
         for row, number in enumerate(tracked.track_ids.tolist()):
-            if self._settings.gather_s and quality.noise[row] > self._settings.gather_noise:
+            if self._settings.fuse_s and quality.noise[row] > self._settings.fuse_noise:
                 kept = self._gathered(number, frame.header.pts_s, crops[row])
                 crops[row] = to_srgb(self._mean(kept, frame.header.pts_s))
                 looks[row] = len(kept)
@@ -67,8 +67,8 @@ class Crop:
     def _gathered(self, number: int, pts_s: float, crop: NDArray[np.uint8]) -> deque[_Look]:
         """The looks that the newest one is gathered with, itself among them."""
         light = to_light(crop)
-        kept = self._tracks.setdefault(number, deque(maxlen=self._settings.gather_most))
-        while kept and pts_s - kept[0].pts_s > self._settings.gather_s:
+        kept = self._tracks.setdefault(number, deque(maxlen=self._settings.fuse_max))
+        while kept and pts_s - kept[0].pts_s > self._settings.fuse_s:
             kept.popleft()
         if kept and not self._lay(kept, light, pts_s):
             kept.clear()
@@ -87,6 +87,6 @@ class Crop:
     def _mean(self, kept: deque[_Look], pts_s: float) -> Float32:
         """The older a look, the less it counts."""
         ages = np.array([pts_s - look.pts_s for look in kept])
-        counts = np.exp(-ages / (FADE * self._settings.gather_s))
+        counts = np.exp(-ages / (FADE * self._settings.fuse_s))
         mean = np.average([look.laid for look in kept], axis=0, weights=counts)
         return mean.astype(np.float32)

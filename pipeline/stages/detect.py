@@ -17,9 +17,9 @@ from pipeline.settings import DetectorSettings
 class Detect:
     """Faces of a picture, without those that are too small to say anything about."""
 
-    def __init__(self, detector: FaceDetector, least_px: int) -> None:
+    def __init__(self, detector: FaceDetector, min_face_px: int) -> None:
         self._detector = detector
-        self._least_px = least_px
+        self._least_px = min_face_px
         self.name = detector.name
 
     def for_camera(self, under_display: bool | None) -> Detect:
@@ -43,8 +43,8 @@ def open_detect(settings: DetectorSettings, folders: Sequence[Path] = ()) -> Det
         settings.model,
         settings.frame_px,
         settings.threshold,
-        settings.look_twice,
+        settings.second_scale,
         settings.threads,
         folders,
     )
-    return Detect(Conditioned(detector, settings.condition), settings.least_px)
+    return Detect(Conditioned(detector, settings.conditioning), settings.min_face_px)

@@ -31,9 +31,9 @@ class _Memory:
 class Smoother:
     """The running means of a camera's tracks.
 
-    A look of weight w taken t seconds ago counts w exp(-t / memory_s). The shown label gives way to
-    one that leads it by `switch_margin`, becomes `unknown` below `unknown_below`, and is named
-    again once one stands `switch_margin` above that.
+    An observation of weight w made t seconds ago counts w exp(-t / time_constant_s). The shown
+    label gives way to one that leads it by `switch_margin`, becomes `unknown` below `unknown_below`,
+    and is named again once one stands `switch_margin` above that.
     """
 
     def __init__(self, settings: SmootherSettings) -> None:
@@ -69,7 +69,7 @@ class Smoother:
     def _remember(
         self, memory: _Memory, pts_s: float, probabilities: NDArray[np.floating], weight: float
     ) -> None:
-        memory.mass *= math.exp((memory.last_s - pts_s) / self._settings.memory_s)
+        memory.mass *= math.exp((memory.last_s - pts_s) / self._settings.time_constant_s)
         memory.mass += weight
         memory.mean += weight / memory.mass * (probabilities - memory.mean)
         memory.last_s = pts_s

@@ -1,11 +1,11 @@
 """Which face is whose: the boxes of successive frames become tracks, in media seconds.
 
-A face has no id, and is not in the output, until it has been seen for `birth_s`, beginning with a
+A face has no id, and is not in the output, until it has been seen for `confirm_s`, beginning with a
 confident box. A weak box goes on with a face but never begins one (Zhang et al. 2022, arXiv
 2110.06864). A track ends when its face has not been found for `lost_s`. Only looks prove absence: a
 face that was there in the frame before may be met again after any pause, so that a clip sampled
 once a second has tracks too. Of a picture, or a clip too short to wait in, every look counts: there
-`birth_s` is 0 (see `pipeline.runners.inline`).
+`confirm_s` is 0 (see `pipeline.live.stage_runner`).
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Tracker:
         return tuple(track.id for track in gone if track.id)
 
     def _is_overdue(self, track: _Track) -> bool:
-        patience_s = self._settings.lost_s if track.id else self._settings.birth_s
+        patience_s = self._settings.lost_s if track.id else self._settings.confirm_s
         return self._now_s - track.seen_s > patience_s + SLACK_S
 
     def _continue(self, faces: Faces) -> None:
@@ -112,9 +112,9 @@ class Tracker:
         for track in self._tracks:
             track.row = None
         strong, weak = np.flatnonzero(confident), np.flatnonzero(~confident)
-        self._match(self._tracks, faces.boxes, strong, self._settings.reach)
+        self._match(self._tracks, faces.boxes, strong, self._settings.max_distance)
         unmet = [track for track in self._tracks if track.row is None]
-        self._match(unmet, faces.boxes, weak, WEAK_REACH * self._settings.reach)
+        self._match(unmet, faces.boxes, weak, WEAK_REACH * self._settings.max_distance)
         taken = {track.row for track in self._tracks}
         for row in strong.tolist():
             if row not in taken:
@@ -151,7 +151,7 @@ class Tracker:
         offset = predicted[:, None, :2] - measures[None, :, :2]
         distance = np.linalg.norm(offset, axis=2) / np.sqrt(here * there)
         within = np.minimum(GATE * spreads, reach)[:, None]
-        allowed = (overlap >= self._settings.least_iou) | (distance <= within)
+        allowed = (overlap >= self._settings.min_iou) | (distance <= within)
         allowed &= np.abs(np.log(here / there)) <= np.log(SIZE_RATIO)
         return 1 - overlap + distance, allowed
 
@@ -159,6 +159,6 @@ class Tracker:
         """An id for every face that has been seen for long enough."""
         for track in self._tracks:
             age_s = track.seen_s - track.first_s
-            if not track.id and age_s >= self._settings.birth_s - SLACK_S:
+            if not track.id and age_s >= self._settings.confirm_s - SLACK_S:
                 self._births += 1
                 track.id = self._births

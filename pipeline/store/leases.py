@@ -35,7 +35,7 @@ CLOSE_LOOKS_S = 3 * EVERY_S
 
 
 @dataclass(frozen=True)
-class Claims:
+class LeaseClaims:
     """What is known of the cameras that were asked for: those that are ours, who reads others, and
     why of the rest nothing is known; "" where nothing is wrong."""
 
@@ -61,7 +61,7 @@ class LeaseTable:
         self._seen: dict[str, _Seen] = {}
         self._looked_s = now()
 
-    def claim(self, engine: Engine, cameras: Collection[str]) -> Claims:
+    def claim(self, engine: Engine, cameras: Collection[str]) -> LeaseClaims:
         """Renew what is ours, take what is free, give back what is not wanted any more.
 
         Raises ServiceError where the database cannot answer: then nothing has changed.
@@ -72,7 +72,7 @@ class LeaseTable:
             self._give_back(connection, ours)
             rows = connection.execute(select(camera_leases)).all()
         others = {row.camera: row.holder for row in rows if row.camera in set(cameras) - ours}
-        return Claims(ours, others)
+        return LeaseClaims(ours, others)
 
     def release(self, engine: Engine) -> None:
         """Give back all that is ours; raises ServiceError."""
@@ -134,12 +134,12 @@ class LeaseKeeper:
         self._url, self._patience_s = url, min(busy_timeout_s, PATIENCE_S)
         self._table, self._every_s = LeaseTable(holder, lease_s), every_s
         self._cameras: frozenset[str] | None = None
-        self._claims = Claims()
+        self._claims = LeaseClaims()
         self._lock, self._stop, self._wake = Lock(), Event(), Event()
         self._thread = Thread(target=self._main, name="leases", daemon=True)
         self._thread.start()
 
-    def __call__(self, cameras: Collection[str]) -> Claims:
+    def __call__(self, cameras: Collection[str]) -> LeaseClaims:
         """What is known of these cameras, which are asked for from now on, and no others."""
         with self._lock:
             wanted = frozenset(cameras)
@@ -176,8 +176,8 @@ class LeaseKeeper:
         with suppress(ServiceError):
             self._table.release(engine)
 
-    def _learn(self, news: Claims | ServiceError) -> None:
+    def _learn(self, news: LeaseClaims | ServiceError) -> None:
         with self._lock:
             if isinstance(news, ServiceError):
-                news = Claims(self._claims.ours, self._claims.others, str(news))
+                news = LeaseClaims(self._claims.ours, self._claims.others, str(news))
             self._claims = news

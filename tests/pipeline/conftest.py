@@ -13,9 +13,22 @@ import pytest
 
 from pipeline.service_settings import BusSettings
 from tests.pipeline.broker import Broker
+from tests.pipeline.numbered import _number_of, _numbered, encode
+from tests.pipeline.square import classify, detect, square_clip
 from tests.pipeline.store.conftest import free_port, make, postgres_url, server
 
-__all__ = ["free_port", "make", "postgres_url", "server"]
+__all__ = [
+    "_number_of",
+    "_numbered",
+    "classify",
+    "detect",
+    "encode",
+    "free_port",
+    "make",
+    "postgres_url",
+    "server",
+    "square_clip",
+]
 _numbers = count(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.bounds import bounds_of
 from pipeline.config import Settings, load, resolve
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, RenamedSetting
 from pipeline.settings import CameraSettings, Section
 
 
@@ -63,16 +64,16 @@ def test_cameras_come_from_file_and_environment(
         ("detector = 3", "'detector'", "valid dictionary"),
         ("[detector]\nthreshold = 1.5", "'detector.threshold'", "less than or equal to 1"),
         ("[detector]\nname = 'haar'", "'detector.name'", "'centerface', 'scrfd' or 'yunet'"),
-        ("[smoother]\nmemory_s = inf", "'smoother.memory_s'", "finite"),
-        ("[smoother]\nmemory_s = nan", "'smoother.memory_s'", "finite"),
+        ("[smoother]\nmemory_s = inf", "'smoother.time_constant_s'", "finite"),
+        ("[smoother]\nmemory_s = nan", "'smoother.time_constant_s'", "finite"),
         ("[dashboard]\nport = 'x'", "'dashboard.port'", "valid integer"),
         ("[detector]\nthreads = 1e30", "'detector.threads'", "give ≥ 0, ≤ 1024"),
         ("[emotion]\nthreads = -1", "'emotion.threads'", "give ≥ 0, ≤ 1024"),
-        ("[source]\nstale_s = 1e300", "'source.stale_s'", "give > 0, ≤ 300"),
+        ("[source]\nstale_s = 1e300", "'source.max_age_s'", "give > 0, ≤ 300"),
         ("[detector]\nthreshold = -1", "'detector.threshold'", "give ≥ 0, ≤ 1"),
         ("[metrics]\nport = 70000", "'metrics.port'", "give ≥ 0, ≤ 65535"),
         ("[cameras.door]\nurl = 'a'\nanalyse_fps = 1e9", "cameras.door.analyse_fps", "≤ 240"),
-        ("[outbox]\nmost_rows = 9223372036854775808", "outbox.most_rows", "≤ 1000000000"),
+        ("[outbox]\nmost_rows = 9223372036854775808", "outbox.max_rows", "≤ 1000000000"),
         ("[store]\nurl = = 1", "not a TOML file", "line 2, column 7"),
         ("[detector]\n[detector]", "not a TOML file", "twice"),
     ],
@@ -191,3 +192,23 @@ def test_a_secret_that_is_not_there_is_named(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="secret not") as refused:
             resolve(reference)
         assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "old", "new"),
+    [
+        (name, old, new)
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+        for old, new in field.annotation.OLD_NAMES.items()
+    ],
+)
+def test_a_setting_is_read_under_its_old_name_and_the_new_one_is_said(
+    tmp_path: Path, section: str, old: str, new: str
+) -> None:
+    value = getattr(getattr(Settings(), section), new)
+    value = "bad" if value is None else value
+    file = tmp_path / "old.toml"
+    file.write_text(f"[{section}]\n{old} = {json.dumps(value)}\n", encoding="utf-8")
+    with pytest.warns(RenamedSetting, match=f"'{old}': renamed: call it '{new}'"):
+        assert getattr(getattr(load(file), section), new) == value

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.stages.video import VideoWriter
+from pipeline.media.video import VideoWriter
 
 ROOT = Path(__file__).parents[2]
 UNDERCAM = Path(sys.executable).with_name("undercam")

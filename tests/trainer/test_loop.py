@@ -288,7 +288,7 @@ def test_resolution_by_shares_of_the_epochs() -> None:
     assert [resolution_at(odd, epoch) for epoch in range(5)] == [24, 24, 24, 32, 48]
 
 
-class Seen(nn.Module):
+class OnFrame(nn.Module):
     """Notes the size of what it is shown."""
 
     def __init__(self) -> None:
@@ -304,7 +304,7 @@ class Seen(nn.Module):
 def test_faces_are_shrunk_as_the_stage_says(
     go: Callable[..., Trained], make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = Seen()
+    seen = OnFrame()
     monkeypatch.setattr("trainer.objectives.softmax.build_network", lambda card: seen)
     recipe = make_recipe(epochs=4, resolution=((0.0, 12), (0.5, 24)))
     lines = go(recipe=recipe, validation=None).history

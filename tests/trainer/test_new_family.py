@@ -17,7 +17,7 @@ from models.export import TOLERANCE, export
 from models.loading import load_classifier
 from models.registry import Family
 from trainer import run
-from trainer.evaluate import correctness, predict
+from trainer.compare.evaluate import correctness, predict
 from trainer.objectives import objective_class
 from trainer.presets import preset
 from trainer.run import toy_faces, train_weights

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from models.loading import load_classifier
+from trainer.compare.evaluate import correctness, predict
 from trainer.errors import DataError
-from trainer.evaluate import correctness, predict
 from trainer.presets import preset
 from trainer.ray_train import Job, _check_room, _running, train_on_workers
 from trainer.run import toy_faces

@@ -18,10 +18,10 @@ from models.loading import as_classifier, load_classifier, load_network
 from models.udc.suites import conditions
 from models.weights import ModelCard, read_card, read_state
 from trainer import run
+from trainer.compare.evaluate import condition_table, correctness, predict, under
 from trainer.data.faceset import FaceSet
 from trainer.data.ferplus import validation_cut
 from trainer.errors import DataError
-from trainer.evaluate import condition_table, correctness, predict, under
 from trainer.loop import Trained, train
 from trainer.presets import preset
 from trainer.recipes import PanelDraws, Recipe

@@ -16,9 +16,9 @@ from torch import Tensor
 from models.loading import build_network, load_classifier
 from models.weights import ModelCard, save
 from trainer import run
+from trainer.compare.evaluate import correctness, predict
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
-from trainer.evaluate import correctness, predict
 from trainer.loop import train
 from trainer.objectives.base import Batch
 from trainer.presets import preset

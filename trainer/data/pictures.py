@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from models.atomic_files import writing
 from models.frame_size import DEFAULT_LIMIT
-from models.writing import writing
 from trainer.errors import DataError
 
 REPLACE = "remove or replace it"

@@ -22,7 +22,7 @@ from trainer.recipes import Recipe
 SIZE = 64
 
 
-class Doubting(nn.Module):
+class RUL(nn.Module):
     """A network whose head is in two parts: to `mean` (n, 64), from there to classes; and beside
     the first part the logarithm of a variance (n, 64), in training alone."""
 
@@ -52,12 +52,12 @@ class RULObjective(SoftmaxObjective):
     """
 
     mixes_faces = True
-    network: Doubting
+    network: RUL
 
     def __init__(self, recipe: Recipe, card: ModelCard) -> None:
         super().__init__(recipe, card)
         network: ResNet18 = self.network  # type: ignore[assignment]
-        self.network = Doubting(network)
+        self.network = RUL(network)
 
     def loss(self, stage: str, batch: Batch) -> Tensor:
         """Cross-entropy of every face mixed with another one."""

@@ -25,7 +25,7 @@ OWN = -1
 
 
 @dataclass(frozen=True)
-class Cure:
+class SCNBatch:
     """`top` share of a batch that counts as sure, and the `margin` by which its mean weight is to
     lead the others'. From epoch `relabel_from` (of 0) on, a face learns another class where that
     one's probability leads its own by more than `relabel_lead`. Numbers of the authors' code."""
@@ -36,7 +36,7 @@ class Cure:
     relabel_lead: float = 0.2
 
 
-class SelfCuring(nn.Module):
+class SCN(nn.Module):
     """A network, and beside its head a weight in 0..1 for each face."""
 
     def __init__(self, network: ResNet18) -> None:
@@ -61,14 +61,14 @@ class SCNObjective(SoftmaxObjective):
     """
 
     mixes_faces = True
-    network: SelfCuring
+    network: SCN
 
     def __init__(self, recipe: Recipe, card: ModelCard, **cure: float) -> None:
         super().__init__(recipe, card)
-        self.cure = Cure(**cure)  # type: ignore[arg-type]
+        self.cure = SCNBatch(**cure)  # type: ignore[arg-type]
         self._relabels = False
         network: ResNet18 = self.network  # type: ignore[assignment]
-        self.network = SelfCuring(network)
+        self.network = SCN(network)
 
     def start_epoch(self, stage: str, epoch: int) -> None:
         """From its epoch on faces are labelled anew."""

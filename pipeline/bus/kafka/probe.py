@@ -6,8 +6,8 @@ from typing import Any
 
 from kafka import KafkaAdminClient
 
+from pipeline.bus.kafka.connection import KafkaConnection
 from pipeline.bus.kafka.faults import explained
-from pipeline.bus.kafka.link import Link
 from pipeline.errors import ServiceError
 from pipeline.service_settings import BusSettings
 
@@ -26,7 +26,7 @@ def probe(settings: BusSettings) -> str:
     may not make, or a right is.
     """
     patience_s = min(settings.timeout_s, MOST_S)
-    link = Link(settings.model_copy(update={"timeout_s": patience_s}))
+    link = KafkaConnection(settings.model_copy(update={"timeout_s": patience_s}))
     admin = link.connect(KafkaAdminClient)
     try:
         with explained(link.settings, link.where):

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from pipeline.bus.kafka.connection import DEAD, TOPICS, KafkaConnection
 from pipeline.bus.kafka.faults import TOO_LARGE, explained
-from pipeline.bus.kafka.link import DEAD, TOPICS, Link
 from pipeline.closing import Closing
 from pipeline.errors import RecordRefused, ServiceError
 from pipeline.records import DeadLetter, Mail
@@ -48,7 +48,7 @@ class KafkaPublisher(Closing):
 
     def __init__(self, settings: BusSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.oversized = self.cut = 0
-        self._link = Link(settings)
+        self._link = KafkaConnection(settings)
         self._clock = clock
         self._producer: Any = None
         self._limits: dict[str, tuple[int, float]] = {}

@@ -15,7 +15,7 @@ from pipeline.settings import CameraSettings
 ROSTER_S = 3.0
 """To wait for the cameras that `undercam cameras` has added."""
 OPEN_MOST_S, READ_MOST_S = 8.0, 4.0
-"""What source.open_s and source.read_s may be here."""
+"""What source.open_timeout_s and source.read_timeout_s may be here."""
 
 
 def checks_of_cameras(settings: Settings) -> dict[str, Check]:
@@ -36,18 +36,18 @@ class _Look:
     def __call__(self) -> str | Finding:
         if not self._camera.enabled:
             return "disabled: it is not read"
-        from pipeline.frames import Link
-        from pipeline.runners.stream.lease import Lease
-        from pipeline.runners.stream.sources import open_source
+        from pipeline.frames import ConnectionState
+        from pipeline.live.leases import Lease
+        from pipeline.stages.source.opening import open_source
 
         if self._camera.url.startswith("listen:"):
             return self._listens()
         lease = Lease(self._name, 0, self._camera)
-        opened = open_source(lease, _hasty(self._settings))
+        opened = open_source(lease.camera, lease.run, lease.settings, _hasty(self._settings))
         source: Any = opened.source
         with closing(source):
             for one in source:
-                if not isinstance(one, Link):
+                if not isinstance(one, ConnectionState):
                     return f"a picture of {one.header.width}x{one.header.height}"
                 if one.state in ("offline", "refused"):
                     what, _, remedy = one.reason.partition(": ")
@@ -75,9 +75,9 @@ def _hasty(settings: Settings) -> Settings:
     """The same, but a camera that does not answer is given up soon."""
     source = settings.source
     update = {
-        "open_s": min(source.open_s, OPEN_MOST_S),
-        "read_s": min(source.read_s, READ_MOST_S),
-        "stale_s": max(source.stale_s, 60.0),
+        "open_timeout_s": min(source.open_timeout_s, OPEN_MOST_S),
+        "read_timeout_s": min(source.read_timeout_s, READ_MOST_S),
+        "max_age_s": max(source.max_age_s, 60.0),
         "analyse_fps": 0.0,
     }
     return settings.model_copy(update={"source": source.model_copy(update=update)})
@@ -89,7 +89,7 @@ def _added(settings: Settings) -> Mapping[str, CameraSettings]:
 
     def read() -> None:
         from pipeline.store.engine import open_store
-        from pipeline.store.roster import roster
+        from pipeline.store.registry import roster
 
         with suppress(UndercamError, OSError):
             patience_s = min(settings.store.busy_timeout_s, ROSTER_S)

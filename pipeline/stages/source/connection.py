@@ -39,7 +39,7 @@ from pipeline.stages.source.lost import (
     silent,
 )
 from pipeline.stages.source.meter import Meter
-from pipeline.stages.source.shot import Shot
+from pipeline.stages.source.shot import ReceivedFrame
 from pipeline.stages.source.trust import check_tls, trust_options
 
 PROBE_BYTES = 32_000
@@ -59,7 +59,7 @@ class _Scheme:
 
 
 _CALL = {"rtsp_transport": "tcp", "allowed_media_types": "video"}
-# Seconds, more than open_s may be: who calls nobody is waited for by open_s.
+# Seconds, more than open_timeout_s may be: who calls nobody is waited for by open_timeout_s.
 _HEAR = {"rtsp_flags": "listen", "listen_timeout": "600", "allowed_media_types": "video"}
 _FORMATS = "mpjpeg,mjpeg,mpegts,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,flv,h264,hevc"
 _HTTP = {"format_whitelist": _FORMATS}
@@ -122,7 +122,7 @@ class Connection(Closing):
         if self._line:
             self._line.cut()
 
-    def shots(self) -> Generator[Shot]:
+    def shots(self) -> Generator[ReceivedFrame]:
         """The pictures as they come, until the connection is lost."""
         try:
             yield from self._shots()
@@ -133,11 +133,11 @@ class Connection(Closing):
         finally:
             self._decoder.end("stopped")
 
-    def _shots(self) -> Iterator[Shot]:
-        due_s = self._now() + self._settings.open_s
+    def _shots(self) -> Iterator[ReceivedFrame]:
+        due_s = self._now() + self._settings.open_timeout_s
         for packet in self._packets():
             for picture, camera_ms in self._decoded(packet):
-                due_s = self._now() + self._settings.open_s
+                due_s = self._now() + self._settings.open_timeout_s
                 yield self._shot(picture, camera_ms)
             if self._now() > due_s:
                 raise Lost("refused", NOT_DECODED)
@@ -156,9 +156,9 @@ class Connection(Closing):
                 is_video = packet.stream is self._stream
                 self._meter.packet()
                 # When FFmpeg has waited in vain it first gives what its parser still held.
-                if self._now() - asked_s >= self._settings.read_s:
+                if self._now() - asked_s >= self._settings.read_timeout_s:
                     self._give_up("stale", int(is_video and packet.size > 0))
-                    raise Lost("offline", silent(self._settings.read_s))
+                    raise Lost("offline", silent(self._settings.read_timeout_s))
                 # Sound is read as well, and left, so that it alone keeps no camera online.
                 if is_video:
                     yield packet
@@ -166,7 +166,7 @@ class Connection(Closing):
         except av.FFmpegError as error:
             if self._meter.is_over:
                 raise Lost("refused", TOO_MUCH) from None
-            raise broken(error, self._settings.read_s) from None
+            raise broken(error, self._settings.read_timeout_s) from None
 
     def _camera_ms(self, packet: Packet[Any]) -> float | None:
         """What the camera's RTCP reports tell of an RTSP packet's time."""
@@ -175,10 +175,10 @@ class Connection(Closing):
         told = bytes(packet.get_sidedata("prft"))
         return int.from_bytes(told[:8], sys.byteorder, signed=True) / 1000
 
-    def _shot(self, picture: VideoFrame, camera_ms: float | None) -> Shot:
+    def _shot(self, picture: VideoFrame, camera_ms: float | None) -> ReceivedFrame:
         if self._container.format.flags & NO_STAMPS:
-            return Shot(picture, self._now())
-        return Shot(picture, picture.time, camera_ms)
+            return ReceivedFrame(picture, self._now())
+        return ReceivedFrame(picture, picture.time, camera_ms)
 
     def _new_line(self) -> Line:
         if self._address.scheme == "listen":
@@ -190,12 +190,15 @@ class Connection(Closing):
         return Line(frozenset((str(place[0]), int(place[1])) for *_, place in places))
 
     def _open(self) -> InputContainer:
-        open_s, read_s = self._settings.open_s, self._settings.read_s
+        open_timeout_s, read_timeout_s = (
+            self._settings.open_timeout_s,
+            self._settings.read_timeout_s,
+        )
         options = {
             "protocol_whitelist": self._scheme.protocols,
             "probesize": str(PROBE_BYTES),
             # FFmpeg's own limit, microseconds: the other one, below, does not hold for good-byes.
-            "timeout": str(round(2e6 * max(open_s, read_s))),
+            "timeout": str(round(2e6 * max(open_timeout_s, read_timeout_s))),
             **decoder_options(self._settings.frame_limit),
             **self._scheme.options,
             **(trust_options(self._settings) if "tls" in self._scheme.protocols else {}),
@@ -210,7 +213,7 @@ class Connection(Closing):
                 format=self._scheme.format or self._http_format or None,
                 options=options,
                 metadata_errors="replace",
-                timeout=(open_s, read_s),
+                timeout=(open_timeout_s, read_timeout_s),
             )
         except av.FFmpegError as error:
             if self._meter.is_over:
@@ -220,7 +223,7 @@ class Connection(Closing):
             after_s, is_http = self._now() - began_s, self._scheme.format is None
             if self._address.scheme in ("rtsps", "https"):
                 check_tls(str(self._address.hostname), self._port, self._settings)
-            raise not_called(error, after_s, open_s, is_http) from None
+            raise not_called(error, after_s, open_timeout_s, is_http) from None
 
 
 def _video_stream(container: InputContainer) -> VideoStream:

@@ -50,10 +50,10 @@ class Damage:
             self._since_mark = JOIN_PACKETS + 1 if packet.is_keyframe else 0
         self._spoilt += sum(frame.is_corrupt for frame in frames)
 
-    def check_end(self, whole_s: float | None, read_s: float) -> None:
-        """The file is over: `read_s` seconds of `whole_s`, where that is known."""
-        if whole_s is not None and whole_s - read_s > max(SHORT_S, SHORT_SHARE * whole_s):
-            self.ended_early = f"ends at {read_s:.1f} s of {whole_s:.1f} s"
+    def check_end(self, whole_s: float | None, read_timeout_s: float) -> None:
+        """The file is over: `read_timeout_s` seconds of `whole_s`, where that is known."""
+        if whole_s is not None and whole_s - read_timeout_s > max(SHORT_S, SHORT_SHARE * whole_s):
+            self.ended_early = f"ends at {read_timeout_s:.1f} s of {whole_s:.1f} s"
 
 
 class Span:

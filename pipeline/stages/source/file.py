@@ -181,7 +181,7 @@ class VideoSource(Closing):
             self._damage.check_end(*self._span.read_of(self._reader.others_end_s))
 
     def _too_large(self, error: FrameTooLarge) -> InputError:
-        remedy = "scale it down, or raise source.most_side_px and source.most_megapixels"
+        remedy = "scale it down, or raise source.max_side_px and source.max_megapixels"
         return InputError(str(error), self._where, remedy)
 
     def _times(self, pts_s: float) -> tuple[int, int]:

@@ -93,20 +93,25 @@ class HttpClient(Closing):
         raise AssertionError("unreachable")
 
     def _call(self, address: SplitResult) -> http.client.HTTPConnection:
-        open_s, read_s = self._settings.open_s, self._settings.read_s
+        open_timeout_s, read_timeout_s = (
+            self._settings.open_timeout_s,
+            self._settings.read_timeout_s,
+        )
         host, port = str(address.hostname), address.port
         connection: http.client.HTTPConnection
         if address.scheme == "https":
             context = tls_context(self._settings)
-            connection = http.client.HTTPSConnection(host, port, timeout=open_s, context=context)
+            connection = http.client.HTTPSConnection(
+                host, port, timeout=open_timeout_s, context=context
+            )
         else:
-            connection = http.client.HTTPConnection(host, port, timeout=open_s)
+            connection = http.client.HTTPConnection(host, port, timeout=open_timeout_s)
         try:
             connection.connect()
         except BaseException:
             connection.close()
             raise
-        connection.sock.settimeout(read_s)
+        connection.sock.settimeout(read_timeout_s)
         return connection
 
     def _takes(self, answer: http.client.HTTPResponse) -> bool:

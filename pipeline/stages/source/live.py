@@ -16,17 +16,17 @@ from pipeline.backoff import BackOff
 from pipeline.clock import Clock, wall_clock
 from pipeline.closing import Closing
 from pipeline.errors import StageFailed
-from pipeline.frames import UNDECODABLE, ClockName, Counts, Frame, FrameHeader, Link
+from pipeline.frames import UNDECODABLE, ClockName, ConnectionState, Counts, Frame, FrameHeader
 from pipeline.redact import redacted
 from pipeline.settings import SourceSettings
-from pipeline.stages.pace import Pace
+from pipeline.stages.frame_sampler import FrameSampler
 from pipeline.stages.source.address import live_address
 from pipeline.stages.source.camera_clock import CameraClock
 from pipeline.stages.source.connection import Connection
 from pipeline.stages.source.live_time import LiveTime
 from pipeline.stages.source.lost import Lost
 from pipeline.stages.source.picture import ToRgb
-from pipeline.stages.source.shot import Shot
+from pipeline.stages.source.shot import ReceivedFrame
 from pipeline.stages.source.snapshots import IsStream, Snapshots
 
 LINK_S = 0.5
@@ -56,7 +56,7 @@ class LiveSource(Closing):
     A thread of its own reads and decodes without pause, picks `analyse_fps` frames a second of
     media time, and keeps the newest for whoever iterates. Pictures received = frames given +
     `undue` + all of `shed`, always: "newer" were replaced by a newer one before they were taken,
-    "stale" waited longer than `settings.stale_s`, "stopped" waited at the end, "undecodable" came
+    "stale" waited longer than `settings.max_age_s`, "stopped" waited at the end, "undecodable" came
     before the first key frame, or damaged.
 
     `index`, which counts the decoded ones, and media time (see LiveTime) go on from one connection
@@ -84,18 +84,18 @@ class LiveSource(Closing):
         self.undue = 0
         self.reconnects = 0
         self.shed: Counter[str] = Counter()
-        self.link = Link("connecting", clock())
+        self.link = ConnectionState("connecting", clock())
         self._url, self._address, self._fps = url, live_address(url), analyse_fps
         self._settings, self._clock, self._now = settings, clock, monotonic
         self._may_be_snapshots = self._address.scheme in ("http", "https")
         self._format = ""
-        least_s, most_s = settings.retry_least_s, settings.retry_most_s
+        least_s, most_s = settings.retry_min_s, settings.retry_max_s
         self._again = {
             "offline": BackOff(least_s, most_s, monotonic, chance),
             "refused": BackOff(most_s, most_s, monotonic, chance),
         }
         self._connection = self._new_connection()
-        self._pace = Pace(analyse_fps)
+        self._pace = FrameSampler(analyse_fps)
         self._time = LiveTime()
         self._camera_clock = CameraClock()
         self._to_rgb = ToRgb()
@@ -112,7 +112,7 @@ class LiveSource(Closing):
         """Hang up, from any thread; the iteration ends. May be called twice.
 
         Returns within about a second. Only where a name or a host that does not answer is waited
-        for does the thread outlive it, by `settings.open_s` at most.
+        for does the thread outlive it, by `settings.open_timeout_s` at most.
         """
         self._closed.set()
         with self._news:
@@ -137,7 +137,7 @@ class LiveSource(Closing):
             received = self._given + self.undue + sum(shed.values())
             return Counts(received - shed.get(UNDECODABLE, 0), self.undue, shed)
 
-    def __iter__(self) -> Iterator[Frame | Link]:
+    def __iter__(self) -> Iterator[Frame | ConnectionState]:
         """Frames; and every LINK_S in which none came, how the link stands."""
         while not self._closed.is_set():
             waiting = self._take()
@@ -160,7 +160,7 @@ class LiveSource(Closing):
                 waiting, self._waiting = self._waiting, None
                 if waiting is None:
                     self._news.wait(left_s)
-                elif self._now() - waiting.arrived_s > self._settings.stale_s:
+                elif self._now() - waiting.arrived_s > self._settings.max_age_s:
                     self.shed["stale"] += 1
                 else:
                     self._given += 1
@@ -229,7 +229,7 @@ class LiveSource(Closing):
         self._camera_clock.connected()
         self.reconnects += self._index > 0
 
-    def _bring(self, shot: Shot, arrived_s: float) -> None:
+    def _bring(self, shot: ReceivedFrame, arrived_s: float) -> None:
         """Count a picture, and let it wait in place of an older one where it is due."""
         pts_s = self._time.of(shot.stamp_s, arrived_s)
         index, self._index = self._index, self._index + 1
@@ -254,7 +254,7 @@ class LiveSource(Closing):
     def _set_link(self, state: str, reason: str) -> None:
         if (state, reason) != (self.link.state, self.link.reason):
             since_ms = self.link.since_ms if state == self.link.state else self._clock()
-            self.link = Link(state, since_ms, reason)  # type: ignore[arg-type]
+            self.link = ConnectionState(state, since_ms, reason)  # type: ignore[arg-type]
 
     def _new_connection(self) -> Connection | Snapshots:
         if self._may_be_snapshots:

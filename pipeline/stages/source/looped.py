@@ -11,7 +11,7 @@ from models.frame_size import DEFAULT_LIMIT, FrameLimit
 from pipeline.clock import Clock, wall_clock
 from pipeline.closing import Closing
 from pipeline.frames import Counts, Frame
-from pipeline.stages.pace import Pace
+from pipeline.stages.frame_sampler import FrameSampler
 from pipeline.stages.source.file import VideoSource
 
 
@@ -43,7 +43,7 @@ class LoopedFile(Closing):
         self.undue = 0
         self.shed: Counter[str] = Counter()
         self._url, self._clock, self._limit = url, clock, limit
-        self._pace = Pace(analyse_fps)
+        self._pace = FrameSampler(analyse_fps)
         self._successor_s = 1 / analyse_fps if analyse_fps else 0.0
         self._round = self._opened()
 

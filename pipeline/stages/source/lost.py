@@ -56,14 +56,14 @@ ANSWERS: tuple[tuple[type[FFmpegError], Literal["offline", "refused"], str], ...
 """What a camera, or its host, answers."""
 
 
-def not_called(fault: FFmpegError, after_s: float, open_s: float, is_http: bool) -> Lost:
+def not_called(fault: FFmpegError, after_s: float, open_timeout_s: float, is_http: bool) -> Lost:
     """A camera that we called could not be opened, as it turned out after so many seconds."""
     for kind, state, reason in ANSWERS:
         if isinstance(fault, kind):
             return Lost(state, reason)
     # RTSP turns a time-out into "invalid data".
-    if _is_late(fault) or after_s >= open_s:
-        return Lost("offline", late(open_s))
+    if _is_late(fault) or after_s >= open_timeout_s:
+        return Lost("offline", late(open_timeout_s))
     if isinstance(fault, OSError) and fault.errno not in (errno.EIO, errno.EPERM):
         return unreachable(fault)
     if not is_http:
@@ -85,14 +85,14 @@ def not_heard(fault: FFmpegError) -> Lost:
 
 def frame_too_large(what: str) -> Lost:
     """A frame that the settings forbid; it is not decoded."""
-    remedy = "set the camera to fewer pixels, or raise source.most_side_px and most_megapixels"
+    remedy = "set the camera to fewer pixels, or raise source.max_side_px and max_megapixels"
     return Lost("refused", f"it sends {what}: {remedy}")
 
 
-def broken(fault: FFmpegError, read_s: float) -> Lost:
+def broken(fault: FFmpegError, read_timeout_s: float) -> Lost:
     """Nothing more comes over a connection that was good."""
     if _is_late(fault):
-        return Lost("offline", silent(read_s))
+        return Lost("offline", silent(read_timeout_s))
     return Lost("offline", f"the connection broke ({fault.strerror}): check the network")
 
 
@@ -113,14 +113,14 @@ def unreachable(fault: OSError) -> Lost:
     return Lost("offline", f"cannot be reached ({fault.strerror}): check the network")
 
 
-def late(open_s: float) -> str:
+def late(open_timeout_s: float) -> str:
     """Nobody answered for so long."""
-    return f"no answer within {open_s:g} s: check the camera and the network"
+    return f"no answer within {open_timeout_s:g} s: check the camera and the network"
 
 
-def silent(read_s: float) -> str:
+def silent(read_timeout_s: float) -> str:
     """Nothing came for so long."""
-    return f"no picture for {read_s:g} s: check the camera and the network"
+    return f"no picture for {read_timeout_s:g} s: check the camera and the network"
 
 
 def _is_late(fault: FFmpegError) -> bool:

@@ -8,7 +8,7 @@ from av.video.frame import VideoFrame
 
 
 @dataclass(frozen=True)
-class Shot:
+class ReceivedFrame:
     """A decoded picture; `stamp_s`, seconds of the camera's media time, and `camera_ms`, UTC by the
     camera's own clock, where they are known."""
 

@@ -37,7 +37,7 @@ from pipeline.stages.source.lost import (
     unreachable,
 )
 from pipeline.stages.source.meter import MOST_BYTES
-from pipeline.stages.source.shot import Shot
+from pipeline.stages.source.shot import ReceivedFrame
 from pipeline.stages.source.trust import check_tls
 
 POLL_FPS = 5.0
@@ -108,18 +108,18 @@ class Snapshots(Closing):
         self._hung_up.set()
         self._client.hang_up()
 
-    def shots(self) -> Generator[Shot]:
+    def shots(self) -> Generator[ReceivedFrame]:
         """The pictures as they come, until the connection is lost."""
         picture, good_s = self._first, self._now()
         while not self._hung_up.is_set():
             frame = picture and _decoded(picture, self._settings.frame_limit)
             if frame:
-                yield Shot(frame, self._due_s)
+                yield ReceivedFrame(frame, self._due_s)
             elif picture:
                 self._give_up(UNDECODABLE, 1)
             if frame or not picture:
                 good_s = self._now()
-            elif self._now() - good_s > self._settings.open_s:
+            elif self._now() - good_s > self._settings.open_timeout_s:
                 raise Lost("refused", NOT_DECODED)
             # On a beat, and not so long after the last: else every other one were not due.
             beats = max((self._now() - self._due_s) // self._period_s, 0) + 1
@@ -132,7 +132,7 @@ class Snapshots(Closing):
         if self._hung_up.is_set():
             return None
         headers = HEADERS | ({"If-None-Match": self._etag} if self._etag else {})
-        until_s = self._now() + self._settings.open_s
+        until_s = self._now() + self._settings.open_timeout_s
         try:
             answer = self._client.get(headers)
             if answer.status == 304 and self._etag:
@@ -144,8 +144,13 @@ class Snapshots(Closing):
         except LeadsElsewhere:
             raise Lost("refused", ELSEWHERE) from None
         except TimeoutError:
-            open_s, read_s = self._settings.open_s, self._settings.read_s
-            raise Lost("offline", late(open_s) if is_first else silent(read_s)) from None
+            open_timeout_s, read_timeout_s = (
+                self._settings.open_timeout_s,
+                self._settings.read_timeout_s,
+            )
+            raise Lost(
+                "offline", late(open_timeout_s) if is_first else silent(read_timeout_s)
+            ) from None
         except socket.gaierror:
             raise Lost("offline", UNKNOWN_HOST) from None
         except OSError as error:

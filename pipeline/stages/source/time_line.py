@@ -7,7 +7,7 @@ EARLY_S = 0.3
 comes before it is taken, but encoders do not stamp evenly."""
 LATE_S = 5.0
 """Stamps that gain or lose so much on the time of arrival tell no time: some cameras send always
-the same. What waits in a network for longer is lost (`source.read_s`)."""
+the same. What waits in a network for longer is lost (`source.read_timeout_s`)."""
 PROBATION_S = 10.0
 """How long other stamps than those in force must have the majority until they take their place."""
 PROBATION_LATE_S = 0.5

@@ -38,7 +38,7 @@ def check_tls(host: str, port: int, settings: SourceSettings) -> None:
         raise Lost("refused", f"{reason}: correct source.ca_file") from None
     try:
         with (
-            socket.create_connection((host, port), timeout=settings.open_s) as line,
+            socket.create_connection((host, port), timeout=settings.open_timeout_s) as line,
             context.wrap_socket(line, server_hostname=host),
         ):
             pass

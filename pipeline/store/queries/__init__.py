@@ -6,6 +6,7 @@ ServiceError when the database cannot answer.
 
 from __future__ import annotations
 
+from pipeline.store.queries.camera_states import Stretch, camera_states
 from pipeline.store.queries.cameras import CameraOverview, Run, camera_overview, list_runs
 from pipeline.store.queries.expressions import (
     Shares,
@@ -24,7 +25,6 @@ from pipeline.store.queries.health import (
     recent_gaps,
     rows_per_minute,
 )
-from pipeline.store.queries.standing import Stretch, camera_states
 from pipeline.store.queries.tracks import (
     Look,
     Track,

@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import Engine, ScalarSelect, Text, cast, func, select
 
-from pipeline.states import (
+from pipeline.camera_states import (
     READ,
     REGISTERED,
     UNKNOWN,
-    Standing,
+    CameraState,
     begun_ms,
     from_record,
     is_time_of_day,
@@ -27,10 +27,10 @@ from pipeline.store.schema import camera_status, cameras, observations, runs, tr
 class CameraOverview:
     """A camera at a glance.
 
-    `state` is one of `pipeline.states`, as of the end of the window. `since_ms` is None while it
-    has told nothing, `fps` and `lag_ms` while no frame comes. `reported_ms` is when its last status
-    was stored; `last_observed_ms` the capture of its last look; `faces` those on screen; `tracks`
-    those of the window.
+    `state` is one of `pipeline.camera_states`, as of the end of the window. `since_ms` is None
+    while it has told nothing, `fps` and `lag_ms` while no frame comes. `reported_ms` is when its
+    last status was stored; `last_observed_ms` the capture of its last observation; `faces` those
+    on screen; `tracks` those of the window.
     """
 
     camera: str
@@ -123,7 +123,7 @@ def _overview(row: Mapping[Any, Any], now_ms: int) -> CameraOverview:
     told = None
     if row["state"] is not None:
         state, reason = from_record(row["state"], row["run"], row["reason"])
-        told = Standing(state, begun_ms(row["since_ms"], row["reported_ms"]), reason)
+        told = CameraState(state, begun_ms(row["since_ms"], row["reported_ms"]), reason)
     stands = state_now(
         told,
         found.heard_ms or 0,

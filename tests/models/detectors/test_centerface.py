@@ -114,7 +114,7 @@ def test_a_second_look_is_larger(photograph: Picture, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(CenterFace, "_detect", blind)
     for twice in (True, False):
-        CenterFace(threads=1, frame_px=320, look_twice=twice).detect(photograph)
+        CenterFace(threads=1, frame_px=320, second_scale=twice).detect(photograph)
     assert shown == [320, 453, 320]
 
 

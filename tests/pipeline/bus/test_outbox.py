@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.bus import runfile
+from pipeline.bus import outbox_file
 from pipeline.bus.outbox import EventsNotWritten, Outbox
 from pipeline.bus.relay import Relay
 from pipeline.bus.survey import survey
@@ -85,7 +85,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_past_the_limit_the_oldest_go_and_are_counted(tmp_path: Path, make: Any) -> None:
     events = looks(make, 25)
-    with Outbox(tmp_path, "door", "e1", most_rows=10) as outbox:
+    with Outbox(tmp_path, "door", "e1", max_rows=10) as outbox:
         for first in range(0, 25, 4):
             outbox.append(events[first : first + 4])
             assert outbox.waiting <= 10
@@ -98,7 +98,7 @@ FULL = "outbox was full"
 def test_what_is_under_way_is_never_called_lost(tmp_path: Path, make: Any) -> None:
     """The bus is slow: while it takes five, the camera goes far past the limit."""
     events, got = looks(make, 40), list[Mail]()
-    outbox = Outbox(tmp_path, "door", "e1", most_rows=10)
+    outbox = Outbox(tmp_path, "door", "e1", max_rows=10)
     outbox.append(events[:8])
 
     def slowly(mail: Sequence[Mail]) -> None:
@@ -113,7 +113,7 @@ def test_what_is_under_way_is_never_called_lost(tmp_path: Path, make: Any) -> No
 
 
 def test_a_gap_grows_while_it_lasts_and_a_later_one_is_another(tmp_path: Path, make: Any) -> None:
-    outbox = Outbox(tmp_path, "door", "e1", most_rows=1)
+    outbox = Outbox(tmp_path, "door", "e1", max_rows=1)
     told: list[tuple[str, int]] = []
     for first in (0, 10, 3000):
         outbox.append(looks(make, 5, first))
@@ -125,7 +125,7 @@ def test_a_gap_grows_while_it_lasts_and_a_later_one_is_another(tmp_path: Path, m
 def test_a_gap_is_no_earlier_one_though_the_file_is_new(tmp_path: Path, make: Any) -> None:
     ids = set()
     for first in (0, 5000):
-        with Outbox(tmp_path, "door", "e1", most_rows=1) as outbox:
+        with Outbox(tmp_path, "door", "e1", max_rows=1) as outbox:
             outbox.append(looks(make, 5, first))
         ids |= {one.id for one in drained(tmp_path) if isinstance(one, EventsLost)}
         assert not list(tmp_path.glob("*.outbox"))
@@ -134,7 +134,7 @@ def test_a_gap_is_no_earlier_one_though_the_file_is_new(tmp_path: Path, make: An
 
 def test_a_camera_that_loses_nothing_is_told_to_wait(tmp_path: Path, make: Any) -> None:
     events = looks(make, 12)
-    with Outbox(tmp_path, "door", "0123456789ab", most_rows=10, sheds=False) as outbox:
+    with Outbox(tmp_path, "door", "0123456789ab", max_rows=10, sheds=False) as outbox:
         outbox.append(events[:9])
         assert outbox.has_room
         outbox.append(events[9:])
@@ -167,7 +167,7 @@ def test_full_disk_loses_and_reorders_nothing(tmp_path: Path, make: Any, sheds: 
 
 def test_full_disk_has_its_limit_too(tmp_path: Path, make: Any) -> None:
     events = looks(make, 100)
-    with Outbox(tmp_path, "door", "e1", most_rows=20) as outbox:
+    with Outbox(tmp_path, "door", "e1", max_rows=20) as outbox:
         with full_now(tmp_path):
             for event in events:
                 outbox.append([event])
@@ -202,7 +202,7 @@ def test_what_could_not_be_written_is_a_gap_also_while_the_disk_is_full(
 ) -> None:
     """The relay tells it as long as the disk is full, and again never."""
     got: list[Mail] = []
-    outbox = Outbox(tmp_path, "door", "e1", most_rows=40)
+    outbox = Outbox(tmp_path, "door", "e1", max_rows=40)
     outbox.append(looks(make, 40))
     with Relay(tmp_path, got.extend) as relay:
         while relay.step():
@@ -215,7 +215,7 @@ def test_what_could_not_be_written_is_a_gap_also_while_the_disk_is_full(
             with pytest.raises(EventsNotWritten):
                 outbox.close()
             if how == "damaged":
-                runfile.set_aside(outbox.path)
+                outbox_file.set_aside(outbox.path)
             if how == "removed":
                 outbox.path.unlink()
             assert relay.waiting == 1
@@ -231,9 +231,9 @@ def test_a_note_goes_when_there_is_room_again(tmp_path: Path, make: Any) -> None
     with Outbox(tmp_path, "door", "e1") as outbox:
         with full_now(tmp_path):
             outbox.append(looks(make, 50))
-            assert runfile.read_loss(outbox.path) == (1_000, 2_960, 50)
+            assert outbox_file.read_loss(outbox.path) == (1_000, 2_960, 50)
         outbox.append([])
-        assert runfile.read_loss(outbox.path) is None
+        assert outbox_file.read_loss(outbox.path) is None
     assert drained(tmp_path) == looks(make, 50)
 
 

@@ -22,7 +22,7 @@ from pipeline.bus.relay import Relay
 from pipeline.errors import ServiceError
 from pipeline.records import DeadLetter, Event, EventsLost, Mail
 from pipeline.store.engine import open_store
-from pipeline.store.intake import store_mail
+from pipeline.store.ingest import store_mail
 from pipeline.store.schema import gaps, observations
 from pipeline.store.writer import StoreWriter
 from tests.pipeline.bus.test_outbox import full_now
@@ -77,7 +77,7 @@ class Delivery(RuleBasedStateMachine):
         first = len(events)
         new = [Make.look(n, 10 * n, run[0], run[1]) for n in range(first, first + count)]
         if run not in self.outboxes:
-            self.outboxes[run] = Outbox(self.folder.name, *run, most_rows=MOST)
+            self.outboxes[run] = Outbox(self.folder.name, *run, max_rows=MOST)
         self.outboxes[run].append(new)
         events += new
 
@@ -293,7 +293,7 @@ RELAY = """
 import sys, time
 from pipeline.bus.relay import Relay
 from pipeline.store.engine import open_store
-from pipeline.store.intake import store_mail
+from pipeline.store.ingest import store_mail
 from pipeline.store.writer import StoreWriter
 writer = StoreWriter(open_store(sys.argv[2]))
 def deliver(mail):
@@ -308,7 +308,7 @@ def test_killed_relays_deliver_once(tmp_path: Path) -> None:
     """kill -9 in the middle of draining, five times, while the camera goes on."""
     url = f"sqlite:///{tmp_path}/store.db"
     engine = open_store(url)
-    outbox = Outbox(tmp_path / "outbox", "door", "e1", most_rows=400)
+    outbox = Outbox(tmp_path / "outbox", "door", "e1", max_rows=400)
     for turn in range(5):
         outbox.append([Make.look(n, n) for n in range(turn * 200, turn * 200 + 200)])
         relay = subprocess.Popen(

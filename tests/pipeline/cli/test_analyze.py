@@ -10,9 +10,9 @@ import pytest
 
 from models.loading import ZOO
 from pipeline.cli.app import run
+from pipeline.media.video import VideoWriter
 from pipeline.records import EVENT_TYPES, Event, FaceObserved, TrackUpdated
 from pipeline.settings import WEIGHTS
-from pipeline.stages.video import VideoWriter
 
 WALL_CLOCK = ("classified_ms", "published_ms")
 TYPES = {kind.model_fields["schema_"].default: kind for kind in EVENT_TYPES}

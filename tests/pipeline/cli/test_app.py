@@ -58,7 +58,7 @@ def test_the_list_has_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_defaults_that_are_written_down_twice() -> None:
     """In a command's options, and in the module that would cost its help a second."""
     from models.udc.suites import CLEAN
-    from pipeline.stages.display import FRAME_FACE_PX
+    from pipeline.media.display_simulation import FRAME_FACE_PX
 
     defaults = {
         (name, option.name): option.default
@@ -187,7 +187,7 @@ def test_what_was_trained_is_told_in_a_sentence() -> None:
 
 
 def test_a_video_evaluation_is_told_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    from pipeline.cli.evaluated import show
+    from pipeline.cli.evaluation_report import show
 
     figures = {"accuracy": 0.8, "macro_f1": 0.7, "ece": 0.1, "nll": 1.0}
     about = {"weights": "w", "data": "d", "protocol": "p", "n": 9, "averaging": "none"}

@@ -24,11 +24,11 @@ from pipeline.cli.checks.parts import checks_of_parts
 from pipeline.cli.checks.services import checks_of_services
 from pipeline.config import Settings
 from pipeline.errors import ModelError
+from pipeline.media.video import VideoWriter
 from pipeline.service_settings import BusSettings
 from pipeline.settings import CameraSettings
-from pipeline.stages.video import VideoWriter
 from pipeline.store.engine import open_store, writing
-from pipeline.store.roster import enrol
+from pipeline.store.registry import enrol
 from tests.pipeline.broker import ALICE, BOB, Broker
 
 
@@ -117,7 +117,7 @@ def test_a_device_that_is_not_there(emotion: dict[str, str], what: str) -> None:
 
 
 def test_weights_and_network_that_are_not_there() -> None:
-    for emotion in ({"weights": "nobodys"}, {"weights_bad": "nobodys"}):
+    for emotion in ({"weights": "nobodys"}, {"degraded_weights": "nobodys"}):
         (found,) = looked(checks_of_parts(settings(emotion=emotion)), "weights")
         assert (found.exit_code, "no such weights: nobodys" in found.found) == (5, True)
     detector = {"name": "yunet", "model": "none.onnx"}
@@ -311,7 +311,11 @@ def test_every_camera_is_opened(clip: Path, free_port: int) -> None:
             "silent": {"url": f"rtsp://127.0.0.1:{silent.getsockname()[1]}/live"},
             "calls": {"url": "listen://127.0.0.1:0/door"},
         }
-        told = settings(cameras=cameras, store={"url": url}, source={"open_s": 1.0, "read_s": 1.0})
+        told = settings(
+            cameras=cameras,
+            store={"url": url},
+            source={"open_timeout_s": 1.0, "read_timeout_s": 1.0},
+        )
         found = run_checks(checks_of_cameras(told))
     assert list(found) == [f"camera {name}" for name in sorted([*cameras, "added"])]
     states = {name.split()[1]: (one.status, one.exit_code) for name, one in found.items()}

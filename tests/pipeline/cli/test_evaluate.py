@@ -15,7 +15,7 @@ from models.emotions import EMOTIONS
 from models.loading import build_network
 from models.weights import ModelCard, save
 from pipeline.cli.app import run
-from trainer.predictions import read
+from trainer.compare.predictions import read
 
 
 @pytest.fixture

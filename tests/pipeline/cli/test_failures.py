@@ -10,8 +10,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from pipeline.cli.app import run
+from pipeline.media.video import VideoWriter
 from pipeline.permissions import make_file, make_folder
-from pipeline.stages.video import VideoWriter
 from pipeline.store.engine import open_store
 
 ELSE, USAGE, INPUT, SERVICE, MODEL = 1, 2, 3, 4, 5

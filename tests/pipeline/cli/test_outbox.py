@@ -21,8 +21,8 @@ def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def filled(camera: str, count: int, make: Any, most_rows: int = 1000) -> Outbox:
-    outbox = Outbox("state/outbox", camera, "e1", most_rows)
+def filled(camera: str, count: int, make: Any, max_rows: int = 1000) -> Outbox:
+    outbox = Outbox("state/outbox", camera, "e1", max_rows)
     outbox.append([make.look(n, n, camera) for n in range(count)])
     return outbox
 
@@ -40,7 +40,7 @@ def stored() -> int:
 
 
 def test_status(capsys: pytest.CaptureFixture[str], make: Any) -> None:
-    filled("hall", 15, make, most_rows=10).close()
+    filled("hall", 15, make, max_rows=10).close()
     (Path("state/outbox") / "lab.e1.outbox").write_bytes(b"garbage" * 1000)
     with filled("door", 3, make):
         assert run(["outbox", "status", "state/outbox", "--json"]) == OK
@@ -63,8 +63,8 @@ def test_status_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_drain_into_the_database(capsys: pytest.CaptureFixture[str], make: Any) -> None:
-    filled("hall", 15, make, most_rows=10).close()
-    filled("yard", 1200, make, most_rows=5000).close()
+    filled("hall", 15, make, max_rows=10).close()
+    filled("yard", 1200, make, max_rows=5000).close()
     (Path("state/outbox") / "lab.e1.outbox").write_bytes(b"garbage" * 1000)
     with filled("door", 3, make):
         assert run(["outbox", "drain", "state/outbox", "--json"]) == OK

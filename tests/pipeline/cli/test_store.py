@@ -19,7 +19,7 @@ from pipeline.bus.outbox import Outbox
 from pipeline.bus.survey import survey
 from pipeline.service_settings import BusSettings
 from tests.pipeline.broker import NEEDS_KAFKA
-from tests.pipeline.runners.test_store_lies import LIES, lie
+from tests.pipeline.live.test_store_lies import LIES, lie
 
 pytestmark = NEEDS_KAFKA
 ROOT = Path(__file__).parents[3]

@@ -13,8 +13,8 @@ import pytest
 from models.udc.panel import through
 from models.udc.suites import noise_of, panel_of
 from pipeline.cli.app import run
+from pipeline.media.video import VideoWriter
 from pipeline.stages.source.file import VideoSource
-from pipeline.stages.video import VideoWriter
 from trainer.data.pictures import read_picture, write_picture
 
 USAGE, INPUT = 2, 3

@@ -15,14 +15,14 @@ from models.loading import build_network, load_classifier
 from models.scores import EmotionScores, normalised_entropy
 from models.weights import ModelCard, save
 from pipeline.errors import ModelError
-from pipeline.frames import Choice, Frame, FrameHeader, ScoredBy, TrackedFaces
+from pipeline.frames import Frame, FrameHeader, Route, ScoredBy, TrackedFaces
 from pipeline.records import FaceObserved
 from pipeline.settings import CropSettings, EmotionSettings, SmootherSettings
 from pipeline.stages import classify as classify_stage
-from pipeline.stages.choose import Choose
 from pipeline.stages.classify import Classify, open_classify
 from pipeline.stages.crop import Crop
-from pipeline.stages.observe import Observe
+from pipeline.stages.events import EventBuilder
+from pipeline.stages.route import Router
 
 HEADER = FrameHeader("door", "e1", 0, 0.0, 0, 0, "media", 200, 100)
 
@@ -96,7 +96,7 @@ def two_weights(tmp_path: Path) -> EmotionSettings:
         )
         save(tmp_path / f"{name}.safetensors", card, build_network(card).state_dict())
     good, bad = (str(tmp_path / f"{name}.safetensors") for name in ("good", "bad"))
-    return EmotionSettings(weights=good, weights_bad=bad)
+    return EmotionSettings(weights=good, degraded_weights=bad)
 
 
 def test_each_face_is_scored_by_the_weights_chosen_for_it(two_weights: EmotionSettings) -> None:
@@ -104,9 +104,9 @@ def test_each_face_is_scored_by_the_weights_chosen_for_it(two_weights: EmotionSe
     image = np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8)
     boxes = ((120, 20, 170, 70), (20, 20, 70, 70), (60, 10, 130, 80))
     tracked = TrackedFaces(HEADER, faces(*boxes), np.array([7, 2, 5]))
-    cropped = Crop(CropSettings(gather_s=0))(Frame(HEADER, image), tracked)
-    bad = Choice(two_weights.bad, "noise 0.050")
-    looks = classify(replace(cropped, choices=(bad, Choice(), bad)))
+    cropped = Crop(CropSettings(fuse_s=0))(Frame(HEADER, image), tracked)
+    bad = Route(two_weights.bad, "noise 0.050")
+    looks = classify(replace(cropped, choices=(bad, Route(), bad)))
     by = [load_classifier(path) for path in (two_weights.bad, two_weights.weights)]
     for row, asked in enumerate((by[0], by[1], by[0])):
         alone = asked.predict(cropped.crops[row : row + 1])
@@ -120,7 +120,7 @@ def test_each_face_is_scored_by_the_weights_chosen_for_it(two_weights: EmotionSe
     assert (classify.model, classify.mode) == ("good", "resnet18-flip")
     plain = classify(cropped)
     assert plain.by == ()
-    for choices in ((Choice(),) * 3, ()):
+    for choices in ((Route(),) * 3, ()):
         same = classify(replace(cropped, choices=choices)).scores.probabilities
         assert np.array_equal(same, plain.scores.probabilities)
 
@@ -131,8 +131,8 @@ def test_events_name_the_weights_that_scored_each_face(two_weights: EmotionSetti
     image[:, 100:] = 90
     tracked = TrackedFaces(HEADER, faces((120, 20, 170, 70), (20, 20, 70, 70)), np.array([7, 2]))
     cropped = Crop(CropSettings())(Frame(HEADER, image), tracked)
-    observe = Observe("door", "e1", "not me", "nor me", SmootherSettings(unknown_below=1))
-    looks = open_classify(two_weights)(Choose(two_weights)(cropped))
+    observe = EventBuilder("door", "e1", "not me", "nor me", SmootherSettings(unknown_below=1))
+    looks = open_classify(two_weights)(Router(two_weights)(cropped))
     seen = [event for event in observe(looks) if isinstance(event, FaceObserved)]
     assert [(event.track, event.model) for event in seen] == [(7, "good"), (2, "bad")]
     assert seen[0].reason == "confidence below 1.0"

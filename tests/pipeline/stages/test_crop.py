@@ -72,7 +72,7 @@ def test_noise_falls_with_every_look_even_while_the_box_jitters(scene: NDArray[n
 
 
 def test_the_newest_look_counts_most(scene: NDArray[np.uint8]) -> None:
-    crop = Crop(CropSettings(gather_s=1.2))
+    crop = Crop(CropSettings(fuse_s=1.2))
     dimmed = scene * 0.8
     first, alone = show(crop, noisy(scene, 1), 0.0), show(Crop(CropSettings()), noisy(dimmed, 2), 0)
     both = show(crop, noisy(dimmed, 2), 0.2)
@@ -82,9 +82,9 @@ def test_the_newest_look_counts_most(scene: NDArray[np.uint8]) -> None:
 
 
 def test_looks_that_are_too_old_or_too_many_are_left_out(scene: NDArray[np.uint8]) -> None:
-    few = Crop(CropSettings(gather_most=3))
+    few = Crop(CropSettings(fuse_max=3))
     assert [show(few, noisy(scene, n), n / 10).looks[0] for n in range(5)] == [1, 2, 3, 3, 3]
-    short = Crop(CropSettings(gather_s=0.25))
+    short = Crop(CropSettings(fuse_s=0.25))
     assert [show(short, noisy(scene, n), n / 10).looks[0] for n in range(5)] == [1, 2, 3, 3, 3]
 
 
@@ -107,7 +107,7 @@ def test_tracks_are_kept_apart_and_forgotten_when_they_end(scene: NDArray[np.uin
 
 
 def test_gathering_can_be_switched_off(scene: NDArray[np.uint8]) -> None:
-    crop = Crop(CropSettings(gather_s=0))
+    crop = Crop(CropSettings(fuse_s=0))
     assert [show(crop, noisy(scene, n), n / 10).looks[0] for n in range(3)] == [1, 1, 1]
 
 

@@ -47,7 +47,7 @@ def test_small_faces_are_left_out() -> None:
             boxes = np.array([[0, 0, 40, 15.9], [0, 0, 16, 40]], np.float32)
             return Faces(boxes, np.ones(2, np.float32), np.zeros((2, 5, 2), np.float32))
 
-    found = Detect(Two(), least_px=16)(np.zeros((100, 200, 3), np.uint8))
+    found = Detect(Two(), min_face_px=16)(np.zeros((100, 200, 3), np.uint8))
     assert found.boxes.tolist() == [[0, 0, 16, 40]]
 
 

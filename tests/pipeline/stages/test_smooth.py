@@ -17,7 +17,7 @@ from pipeline.records import Smoothed
 from pipeline.settings import SmootherSettings
 from pipeline.stages.smooth import Smoother
 
-PLAIN = SmootherSettings(memory_s=0.6, unknown_below=0.0, switch_margin=0.0)
+PLAIN = SmootherSettings(time_constant_s=0.6, unknown_below=0.0, switch_margin=0.0)
 Vector = NDArray[np.float64]
 Look = tuple[float, Vector, float]
 """pts_s, probabilities, weight."""
@@ -61,22 +61,22 @@ def test_the_same_look_again_and_again_is_what_is_shown(vector: Vector, times: l
 @given(looks=look_lists)
 def test_the_mean_is_the_weighted_sum_over_all_looks(looks: list[Look]) -> None:
     now = looks[-1][0]
-    counts = np.array([w * math.exp((at_s - now) / PLAIN.memory_s) for at_s, _, w in looks])
+    counts = np.array([w * math.exp((at_s - now) / PLAIN.time_constant_s) for at_s, _, w in looks])
     mean = counts @ np.array([vector for _, vector, _ in looks]) / counts.sum()
     assert shown(looks)[-1].confidence == pytest.approx(mean.max(), abs=2e-6)
 
 
-@pytest.mark.parametrize("memory_s", [0.2, 0.6, 3.0])
+@pytest.mark.parametrize("time_constant_s", [0.2, 0.6, 3.0])
 @pytest.mark.parametrize("fps", [5, 30])
-def test_a_change_shows_after_memory_times_ln_2(memory_s: float, fps: int) -> None:
+def test_a_change_shows_after_memory_times_ln_2(time_constant_s: float, fps: int) -> None:
     """From one sure label to another the lead changes when half the weight is new."""
-    settings = PLAIN.model_copy(update={"memory_s": memory_s})
-    change_s = 10 * memory_s
-    times = np.arange(0, 15 * memory_s, 1 / fps)
+    settings = PLAIN.model_copy(update={"time_constant_s": time_constant_s})
+    change_s = 10 * time_constant_s
+    times = np.arange(0, 15 * time_constant_s, 1 / fps)
     looks = [(t, sure("sadness" if t < change_s else "happiness"), 1.0) for t in times.tolist()]
     first = labels(looks, settings).index("happiness")
     # The first new look counts for the time before it, hence up to a frame early or late.
-    assert times[first] - change_s == pytest.approx(memory_s * math.log(2), abs=1.01 / fps)
+    assert times[first] - change_s == pytest.approx(time_constant_s * math.log(2), abs=1.01 / fps)
 
 
 def test_how_long_a_change_takes_does_not_depend_on_how_sure_the_looks_are() -> None:
@@ -143,7 +143,7 @@ def test_after_a_long_pause_only_the_new_look_counts() -> None:
 
 # Hysteresis --------------------------------------------------------------------------------------
 
-FAST = SmootherSettings(memory_s=1e-3, unknown_below=0.4, switch_margin=0.1)
+FAST = SmootherSettings(time_constant_s=1e-3, unknown_below=0.4, switch_margin=0.1)
 """So short a memory that the mean is the last look."""
 
 

@@ -51,13 +51,13 @@ def empty(*times_s: float) -> list[Look]:
     ("fps", "first"), [(1, 1), (2, 1), (5, 1), (10, 2), (20, 3), (30, 5), (60, 9)]
 )
 def test_a_face_has_an_id_once_it_was_seen_for_long_enough(fps: int, first: int) -> None:
-    """At `birth_s` 0.15, and at low rates from the second look on."""
+    """At `confirm_s` 0.15, and at low rates from the second look on."""
     looks = there(*(i / fps for i in range(12)))
     assert ids(looks) == [[]] * first + [[1]] * (12 - first)
 
 
 def test_without_a_birth_time_the_first_look_has_an_id() -> None:
-    assert ids(there(0.0), TrackerSettings(birth_s=0)) == [[1]]
+    assert ids(there(0.0), TrackerSettings(confirm_s=0)) == [[1]]
 
 
 def test_a_box_that_only_flashes_is_never_told_of() -> None:
@@ -96,7 +96,7 @@ def test_once_a_second_is_enough() -> None:
 
 
 def test_finish_names_what_is_still_open() -> None:
-    tracker = Tracker(TrackerSettings(birth_s=0))
+    tracker = Tracker(TrackerSettings(confirm_s=0))
     tracker.update(header(0, 0.0), faces_of([FACE, FACE + 200], [0.8, 0.8]))
     assert tracker.finish() == (1, 2)
     assert tracker.finish() == ()

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, select, text
 from pipeline.errors import ServiceError
 from pipeline.holder import Holder
 from pipeline.store.engine import open_store, writing
-from pipeline.store.leases import Claims, LeaseKeeper, LeaseTable
+from pipeline.store.leases import LeaseClaims, LeaseKeeper, LeaseTable
 from pipeline.store.schema import camera_leases
 
 LEASE_S = 6.0
@@ -29,15 +29,15 @@ class Reader:
         self.engine = engine
         self.table = LeaseTable(Holder(name, f"pid {name}"), LEASE_S, lambda: self.clock_s)
 
-    def claim(self, *cameras: str, after_s: float = 1.0) -> Claims:
+    def claim(self, *cameras: str, after_s: float = 1.0) -> LeaseClaims:
         self.clock_s += after_s
         return self.table.claim(self.engine, cameras)
 
 
 def test_a_camera_is_given_once_and_the_second_learns_who_has_it(engine: Engine) -> None:
     first, second = Reader("1", engine), Reader("2", engine, 1e9)
-    assert first.claim("door", "hall") == Claims(frozenset({"door", "hall"}))
-    assert second.claim("door", "yard") == Claims(frozenset({"yard"}), {"door": "pid 1"})
+    assert first.claim("door", "hall") == LeaseClaims(frozenset({"door", "hall"}))
+    assert second.claim("door", "yard") == LeaseClaims(frozenset({"yard"}), {"door": "pid 1"})
     for _ in range(20):
         assert first.claim("door", "hall").ours == {"door", "hall"}
         assert second.claim("door", "yard").others == {"door": "pid 1"}
@@ -80,7 +80,7 @@ def test_a_holder_that_was_away_too_long_learns_that_it_lost(engine: Engine) -> 
     first.claim("door")
     for _ in range(8):
         second.claim("door")
-    assert first.claim("door") == Claims(frozenset(), {"door": "pid 2"})
+    assert first.claim("door") == LeaseClaims(frozenset(), {"door": "pid 2"})
 
 
 class Readers(RuleBasedStateMachine):
@@ -146,7 +146,7 @@ def until(condition: Callable[[], object]) -> None:
 
 def test_two_keepers_share_a_database(keep: Callable[[str], LeaseKeeper]) -> None:
     first = keep("1")
-    assert first(["door"]) == Claims()
+    assert first(["door"]) == LeaseClaims()
     until(lambda: first(["door"]).ours == {"door"})
     second = keep("2")
     until(lambda: second(["door"]).others == {"door": "pid 1"})
@@ -160,7 +160,7 @@ def test_one_that_cannot_ask_keeps_what_it_has_and_begins_nothing(
     first = keep("1")
     until(lambda: first(["door"]).ours == {"door"})
 
-    def away(*_: object) -> Claims:
+    def away(*_: object) -> LeaseClaims:
         raise ServiceError("database cannot be reached", "there", "start it")
 
     monkeypatch.setattr(LeaseTable, "claim", away)

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, text
 from pipeline.errors import ServiceError
 from pipeline.records import Event
 from pipeline.store.engine import open_store, using_store
-from pipeline.store.roster import roster
+from pipeline.store.registry import roster
 from pipeline.store.schema import emotion_minutes, observations, tracks
 from pipeline.store.writer import StoreWriter
 

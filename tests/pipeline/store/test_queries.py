@@ -17,7 +17,7 @@ from pipeline.settings import CameraSettings
 from pipeline.store import queries as ask
 from pipeline.store.engine import open_store, writing
 from pipeline.store.queries import expressions, health
-from pipeline.store.roster import dismiss, enrol
+from pipeline.store.registry import dismiss, enrol
 from pipeline.store.writer import StoreWriter
 
 T0 = 1_700_000_000_000 - 1_700_000_000_000 % 60_000

@@ -15,12 +15,12 @@ from sqlalchemy import Engine, delete, select
 from pipeline.bus.outbox import Outbox
 from pipeline.bus.relay import Relay
 from pipeline.errors import ServiceError
-from pipeline.runners.delivery import IntoStore
+from pipeline.live.delivery import IntoStore
 from pipeline.service_settings import StoreSettings
 from pipeline.settings import CameraSettings
 from pipeline.store import sqlite_file
 from pipeline.store.engine import open_store, storing
-from pipeline.store.roster import RosterWatch, enrol, roster
+from pipeline.store.registry import RegistryWatch, enrol, roster
 from pipeline.store.schema import cameras
 from pipeline.store.sqlite_file import DatabaseFile
 from pipeline.store.writer import StoreWriter
@@ -204,7 +204,7 @@ def test_a_roster_outlives_its_database(file: Path, monkeypatch: pytest.MonkeyPa
     enrol(engine, "door", door, "settings")
     enrol(engine, "hall", hall)
     engine.dispose()
-    watch = RosterWatch(url, 1.0, every_s=0.01)
+    watch = RegistryWatch(url, 1.0, every_s=0.01)
     try:
         until(watch, lambda: watch() == {"door": door, "hall": hall})
         monkeypatch.setattr(sqlite_file, "GONE_S", 0.3)
@@ -218,7 +218,7 @@ def test_a_roster_outlives_its_database(file: Path, monkeypatch: pytest.MonkeyPa
     again.dispose()
 
 
-def said(watch: RosterWatch) -> str:
+def said(watch: RegistryWatch) -> str:
     try:
         watch()
     except ServiceError as error:
@@ -226,7 +226,7 @@ def said(watch: RosterWatch) -> str:
     return ""
 
 
-def until(watch: RosterWatch, condition: Callable[[], object]) -> None:
+def until(watch: RegistryWatch, condition: Callable[[], object]) -> None:
     import time
 
     end = time.monotonic() + 20

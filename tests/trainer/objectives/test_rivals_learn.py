@@ -13,14 +13,14 @@ import torch
 from models.loading import load_classifier
 from models.weights import ModelCard
 from trainer import run
+from trainer.compare.evaluate import correctness, predict
 from trainer.data.faceset import FaceSet
+from trainer.distributed import DistributedContext
 from trainer.errors import DataError
-from trainer.evaluate import correctness, predict
 from trainer.loop import Trained, train
 from trainer.presets import preset
 from trainer.recipes import Recipe, Stage
 from trainer.run import toy_faces, train_weights
-from trainer.team import Team
 
 RIVALS = ("eac", "scn", "rul")
 MakeRecipe = Callable[..., Recipe]
@@ -87,4 +87,12 @@ def test_those_who_compare_faces_train_with_one_worker(
 ) -> None:
     recipe = make_recipe({"objective": {"name": rival}})
     with pytest.raises(DataError, match=f"{rival} compares the faces of a batch: 2 workers"):
-        train(recipe, tiny_card, make_faces(), None, 0, tmp_path / "run", team=Team(1, 2))
+        train(
+            recipe,
+            tiny_card,
+            make_faces(),
+            None,
+            0,
+            tmp_path / "run",
+            team=DistributedContext(1, 2),
+        )

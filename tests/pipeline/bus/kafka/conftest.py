@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.bus.kafka import feed as feed_module
-from pipeline.bus.kafka.feed import KafkaFeed
-from pipeline.bus.kafka.link import Link
+from pipeline.bus.kafka import consumer as consumer_module
+from pipeline.bus.kafka.connection import KafkaConnection
+from pipeline.bus.kafka.consumer import KafkaRecords
 from pipeline.service_settings import BusSettings
 from tests.pipeline.bus.kafka.wire import Lying
 
-Reading = Callable[[dict[str, bytes]], tuple[KafkaFeed, Lying]]
+Reading = Callable[[dict[str, bytes]], tuple[KafkaRecords, Lying]]
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reading]:
     topics: dict[str, bytes] = {}
     made: list[Lying] = []
 
-    class NoLink(Link):
+    class NoLink(KafkaConnection):
         def prepare(self) -> None:
             pass
 
@@ -32,13 +32,13 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reading]:
             made.append(Lying(dict(topics)))
             return made[-1]
 
-    monkeypatch.setattr(feed_module, "Link", NoLink)
+    monkeypatch.setattr(consumer_module, "KafkaConnection", NoLink)
     with ExitStack() as stack:
 
-        def read(given: dict[str, bytes]) -> tuple[KafkaFeed, Lying]:
+        def read(given: dict[str, bytes]) -> tuple[KafkaRecords, Lying]:
             topics.clear()
             topics.update({f"undercam.{name}": lies for name, lies in given.items()})
-            feed = stack.enter_context(KafkaFeed(BusSettings(url="kafka://nobody:1")))
+            feed = stack.enter_context(KafkaRecords(BusSettings(url="kafka://nobody:1")))
             return feed, made[-1]
 
         yield read

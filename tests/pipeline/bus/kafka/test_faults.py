@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.bus.kafka.feed import KafkaFeed
+from pipeline.bus.kafka.consumer import KafkaRecords
 from pipeline.bus.kafka.publisher import KafkaPublisher
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.service_settings import BusSettings
@@ -84,7 +84,7 @@ def test_a_topic_that_may_not_be_written(bus: BusSettings, broker: Broker, make:
         send(bus, broker, make, "login", LOGIN | PLAIN)
     bob = bus.model_copy(update=LOGIN | PLAIN | {"url": broker.login_url})
     with pytest.raises(ServiceError, match="not allowed to use the topics: "):
-        KafkaFeed(bob)
+        KafkaRecords(bob)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer
 
-from pipeline.bus.kafka.feed import KafkaFeed
+from pipeline.bus.kafka.consumer import KafkaRecords
 from pipeline.bus.kafka.publisher import CUT_BYTES, LEARNT_S, LEAST_BYTES, KafkaPublisher
 from pipeline.errors import RecordRefused, ServiceError
 from pipeline.records import MOST, DeadLetter, Event
@@ -102,7 +102,7 @@ def test_missing_topics(bus: BusSettings, make: Any) -> None:
     with KafkaPublisher(settings) as publisher, pytest.raises(ServiceError, match=expected):
         publisher.send([make.look()])
     with pytest.raises(ServiceError, match=expected):
-        KafkaFeed(settings)
+        KafkaRecords(settings)
 
 
 @pytest.mark.parametrize("size", [950_000, 1_200_000])
@@ -257,7 +257,7 @@ def test_a_topic_that_compresses(
     publisher.send(events)
     got: list[Event] = []
     deadline = time.monotonic() + 20
-    with KafkaFeed(bus) as feed:
+    with KafkaRecords(bus) as feed:
         while len(got) < 200 and time.monotonic() < deadline:
             got += feed.poll(0.5).events
     assert got == events

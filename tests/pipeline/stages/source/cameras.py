@@ -17,14 +17,14 @@ from typing import Any, Self
 
 import cv2
 
-from pipeline.frames import FrameHeader, Link
+from pipeline.frames import ConnectionState, FrameHeader
 from pipeline.settings import SourceSettings
 from pipeline.stages.source.live import LiveSource
-from tests.pipeline.stages.conftest import number_of, numbered
+from tests.pipeline.numbered import number_of, numbered
 
 HERE = Path(__file__).parent
 PATIENCE_S = 20.0
-QUICK = SourceSettings(open_s=5, read_s=1, retry_least_s=0.1, retry_most_s=0.4)
+QUICK = SourceSettings(open_timeout_s=5, read_timeout_s=1, retry_min_s=0.1, retry_max_s=0.4)
 """What a person would find too hasty, and a test does not want to wait for."""
 
 
@@ -96,7 +96,7 @@ class Viewer:
         self.source, self._pause_s = source, pause_s
         self.frames: list[FrameHeader] = []
         self.numbers: list[int] = []
-        self.links: list[Link] = []
+        self.links: list[ConnectionState] = []
         self._fault: Exception | None = None
         self._thread = threading.Thread(target=self._look)
         self._thread.start()
@@ -114,7 +114,7 @@ class Viewer:
     def _look(self) -> None:
         try:
             for seen in self.source:
-                if isinstance(seen, Link):
+                if isinstance(seen, ConnectionState):
                     self.links.append(seen)
                 else:
                     self.frames.append(seen.header)
@@ -130,7 +130,7 @@ class Viewer:
 
     def finds(self, state: str, reason: str = "") -> float:
         """Wait until the link is in a state; how long it took, seconds."""
-        seen: list[Link] = []
+        seen: list[ConnectionState] = []
 
         def found() -> bool:
             seen.append(self.source.link)

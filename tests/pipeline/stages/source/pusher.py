@@ -13,7 +13,7 @@ import av
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from tests.pipeline.stages.conftest import numbered
+from tests.pipeline.numbered import numbered
 
 PATIENCE_S = 20
 

@@ -18,7 +18,7 @@ from functools import cache
 import av
 from av.video.codeccontext import VideoCodecContext
 
-from tests.pipeline.stages.conftest import numbered
+from tests.pipeline.numbered import numbered
 
 NTP_S = 2_208_988_800
 SDP = (

@@ -19,7 +19,7 @@ At = Callable[[int], float]
 
 
 @dataclass(frozen=True)
-class Seen:
+class OnFrame:
     """What became of a sequence, an entry a picture."""
 
     pts_s: list[float]
@@ -40,11 +40,11 @@ def play(
     report_off_s: At = lambda n: 0.0,
     late_s: At = lambda n: 0.04,
     fps: float = FPS,
-) -> Seen:
+) -> OnFrame:
     """A camera of `fps`: how far stamp and report of picture n are off, and how late it comes. As
     FFmpeg does, the camera's time of a picture is reckoned from its stamp."""
     live_time, clock = LiveTime(), CameraClock()
-    seen = Seen([], [], [], [], [])
+    seen = OnFrame([], [], [], [], [])
     arrived_s = 0.0
     for n in range(round(seconds * fps)):
         taken_s = 500 + n / fps

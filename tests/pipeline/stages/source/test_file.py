@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.frames import Frame
+from pipeline.media.video import VideoWriter
 from pipeline.stages.source import file as source_module
 from pipeline.stages.source.file import VideoSource
-from pipeline.stages.video import VideoWriter
 
 Picture = NDArray[np.uint8]
 Encode = Callable[..., Path]

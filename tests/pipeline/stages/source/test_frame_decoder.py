@@ -99,7 +99,7 @@ def test_too_large_by_the_header(encode: Encode, name: str, codec: str, limit: F
         cv2.imwrite(str(path := encode("c.mp4").with_name(name)), np.zeros((96, 128, 3), np.uint8))
     else:
         path = encode(name, codec=codec)
-    with pytest.raises(InputError, match="a frame .*larger than .* source.most_side_px") as caught:
+    with pytest.raises(InputError, match="a frame .*larger than .* source.max_side_px") as caught:
         frames_of(path, limit)
     assert "\n" not in str(caught.value)
 
@@ -141,7 +141,7 @@ def test_too_large_in_mid_stream(
 
 
 def test_a_camera_that_sends_too_large_frames() -> None:
-    tight = SourceSettings(**QUICK.model_dump() | {"most_side_px": 100})
+    tight = SourceSettings(**QUICK.model_dump() | {"max_side_px": 100})
     with (
         http_camera(partial(mjpeg, pictures=50, fps=10)) as url,
         watch(f"{url}/video", settings=tight) as viewer,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError, StageFailed
-from pipeline.frames import Frame, Link
+from pipeline.frames import ConnectionState, Frame
 from pipeline.settings import SourceSettings
 from pipeline.stages.source.live import LiveSource
 from pipeline.stages.source.live_time import LiveTime
@@ -52,7 +52,7 @@ def test_frames_come_in_order_with_their_times(camera: RtspCamera) -> None:
     with watch(camera.url("clip")) as viewer:
         assert viewer.source.link.state == "connecting"
         viewer.sees(40)
-        assert viewer.source.link == Link("online", viewer.source.link.since_ms)
+        assert viewer.source.link == ConnectionState("online", viewer.source.link.since_ms)
     frames = viewer.frames
     assert is_balanced(viewer.source, len(frames))
     assert [viewer.numbers[i] for i in range(40)] == [frames[i].index % 256 for i in range(40)]
@@ -88,7 +88,7 @@ def test_frozen_and_thawed(camera: RtspCamera) -> None:
     with watch(camera.url("live")) as viewer:
         viewer.sees(5)
         camera.freeze()
-        assert viewer.finds("offline", "no picture for 1 s") < QUICK.read_s + 1
+        assert viewer.finds("offline", "no picture for 1 s") < QUICK.read_timeout_s + 1
         camera.thaw()
         viewer.finds("online")
         viewer.sees(5)
@@ -130,7 +130,7 @@ def test_nobody_there() -> None:
 
 
 def test_one_who_listens_and_says_nothing() -> None:
-    quick = QUICK.model_copy(update={"open_s": 0.5})
+    quick = QUICK.model_copy(update={"open_timeout_s": 0.5})
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"rtsp://127.0.0.1:{mute.getsockname()[1]}/live"
         with watch(url, quick) as viewer:
@@ -179,7 +179,7 @@ def test_frames_that_are_not_due(camera: RtspCamera) -> None:
 
 @pytest.mark.needs("rtsp")
 def test_stale_frames_are_not_given(camera: RtspCamera) -> None:
-    settings = QUICK.model_copy(update={"stale_s": 0.3})
+    settings = QUICK.model_copy(update={"max_age_s": 0.3})
     with LiveSource(camera.url("live"), "door", "e1", settings, 0) as source:
         frames = iter(source)
         until(lambda: isinstance(next(frames), Frame))
@@ -187,7 +187,7 @@ def test_stale_frames_are_not_given(camera: RtspCamera) -> None:
         until(lambda: source.shed["newer"] > newer)
         camera.freeze()
         until(lambda: source.link.state == "offline")  # a second later than the last picture
-        assert isinstance(next(frames), Link)
+        assert isinstance(next(frames), ConnectionState)
         # The one that waited here, and the one that FFmpeg's parser still held.
         assert source.shed["stale"] == 2
 
@@ -260,7 +260,7 @@ def test_a_camera_whose_stamps_stand_still(encode: Encode, clip: Path) -> None:
 @pytest.mark.needs("rtsp")
 @pytest.mark.parametrize("state", ["online", "frozen", "opening", "waiting", "refused"])
 def test_closing(camera: RtspCamera, state: str) -> None:
-    patient = SourceSettings(open_s=60, read_s=60)
+    patient = SourceSettings(open_timeout_s=60, read_timeout_s=60)
     urls = {
         "opening": camera.url("live"),
         "refused": camera.url("nowhere"),
@@ -288,7 +288,7 @@ def test_closing(camera: RtspCamera, state: str) -> None:
 @pytest.mark.slow
 @pytest.mark.needs("rtsp")
 def test_reconnects_leave_nothing_behind(clip: Path) -> None:
-    hasty = QUICK.model_copy(update={"retry_least_s": 0.01, "retry_most_s": 0.05})
+    hasty = QUICK.model_copy(update={"retry_min_s": 0.01, "retry_max_s": 0.05})
     with RtspCamera(clip, "--hang-up", "0.5") as camera, watch(camera.url("clip"), hasty) as viewer:
         until(lambda: viewer.source.reconnects >= 2)
         viewer.finds("online")

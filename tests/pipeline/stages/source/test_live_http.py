@@ -107,7 +107,7 @@ def test_a_redirect_to_another_camera() -> None:
 
 def test_packets_that_are_no_pictures() -> None:
     """A stream goes on and on, and nothing in it can be decoded."""
-    settings = QUICK.model_copy(update={"open_s": 1.0})
+    settings = QUICK.model_copy(update={"open_timeout_s": 1.0})
     junk = partial(mjpeg, pictures=1000, fps=50, jpeg=b"\xff\xd8\xff\xe0" + bytes(2000))
     with http_camera(junk) as url, watch(url, settings) as viewer:
         viewer.finds("refused", "cannot be decoded")
@@ -121,12 +121,12 @@ def test_a_server_that_stops_sending() -> None:
 
     with http_camera(answer) as url, watch(url) as viewer:
         viewer.sees(4)
-        assert viewer.finds("offline", "no picture for 1 s") < QUICK.read_s + 1
+        assert viewer.finds("offline", "no picture for 1 s") < QUICK.read_timeout_s + 1
         assert viewer.source.link.state == "offline"
 
 
 def test_fifty_reconnects_leave_nothing_behind() -> None:
-    hasty = QUICK.model_copy(update={"retry_least_s": 0.01, "retry_most_s": 0.02})
+    hasty = QUICK.model_copy(update={"retry_min_s": 0.01, "retry_max_s": 0.02})
     with http_camera(partial(mjpeg, pictures=3, fps=100)) as url, watch(url, hasty) as viewer:
         until(lambda: viewer.source.reconnects >= 5)
         files, tasks = open_files(), threads()
@@ -139,7 +139,7 @@ def test_fifty_reconnects_leave_nothing_behind() -> None:
 
 def test_a_camera_that_calls(free_port: int) -> None:
     url = f"listen://127.0.0.1:{free_port}/door"
-    settings = QUICK.model_copy(update={"open_s": 1.0})
+    settings = QUICK.model_copy(update={"open_timeout_s": 1.0})
     with watch(url, settings) as viewer:
         viewer.finds("offline", "no camera has called yet")
         for calls in range(2):
@@ -166,7 +166,7 @@ def test_one_port_takes_one_listener(free_port: int) -> None:
 def test_closing_while_nobody_calls(free_port: int) -> None:
     before = open_files(), threads()
     with watch(
-        f"listen://127.0.0.1:{free_port}/door", QUICK.model_copy(update={"open_s": 60})
+        f"listen://127.0.0.1:{free_port}/door", QUICK.model_copy(update={"open_timeout_s": 60})
     ) as viewer:
         until(lambda: open_files() > before[0])
         begin_s = time.monotonic()

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.media.video import VideoWriter
 from pipeline.stages.source.looped import LoopedFile
-from pipeline.stages.video import VideoWriter
 
 FRAMES, FPS = 10, 50
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.pipeline.certificate import self_signed
-from tests.pipeline.stages.conftest import numbered
+from tests.pipeline.numbered import numbered
 from tests.pipeline.stages.source.cameras import (
     QUICK,
     http_camera,
@@ -228,7 +228,7 @@ def test_one_that_is_silent() -> None:
     def answer(request: Request) -> None:
         camera(request)
         if len(camera.asked) == 5:
-            time.sleep(QUICK.read_s + 0.5)
+            time.sleep(QUICK.read_timeout_s + 0.5)
 
     with http_camera(answer) as url, watch(url, fps=20) as viewer:
         viewer.finds("offline", "no picture for 1 s")
@@ -256,7 +256,7 @@ def test_every_answer_is_accounted_for() -> None:
 def test_never_a_picture() -> None:
     camera = Camera()
     camera.picture = lambda: b"\xff\xd8\xff" + bytes([camera.number % 256])  # type: ignore[method-assign]
-    hasty = QUICK.model_copy(update={"open_s": 0.5})
+    hasty = QUICK.model_copy(update={"open_timeout_s": 0.5})
     with http_camera(camera) as url, watch(url, hasty, fps=50) as viewer:
         viewer.finds("refused", "cannot be decoded")
 
@@ -324,7 +324,7 @@ def test_a_stream_is_asked_for_once_again_only_when_it_was_refused() -> None:
         asked.append(request.headers["User-Agent"])
         mjpeg(request, pictures=3, fps=50)
 
-    hasty = QUICK.model_copy(update={"retry_least_s": 0.01, "retry_most_s": 0.02})
+    hasty = QUICK.model_copy(update={"retry_min_s": 0.01, "retry_max_s": 0.02})
     with http_camera(partial(answer)) as url, watch(url, hasty) as viewer:
         until(lambda: viewer.source.reconnects >= 3)
     assert asked.count("undercam") == 1

@@ -1,0 +1,1 @@
+"""Live cameras: workers, pools, leases, supervisor, relays. Plain classes; `ray/` wraps them."""

@@ -1,0 +1,67 @@
+"""Where a relay's batches go: to Kafka where `bus.url` is set, else straight into the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pipeline.bus.relay import Deliver
+from pipeline.config import Settings, resolve
+from pipeline.errors import ConfigError
+from pipeline.records import Mail
+from pipeline.service_settings import BusSettings, StoreSettings
+from pipeline.store.engine import open_store
+from pipeline.store.ingest import store_mail
+from pipeline.store.writer import StoreWriter
+
+if TYPE_CHECKING:
+    from pipeline.bus.kafka.publisher import KafkaPublisher
+
+
+@contextmanager
+def delivery(settings: Settings) -> Iterator[Deliver]:
+    """A `deliver` for relays. It connects with the first batch, so that cameras may begin while
+    bus or store is away; raises ConfigError for settings that cannot be used."""
+    if settings.bus.url:
+        with open_publisher(settings.bus) as publisher:
+            yield publisher.send
+    else:
+        into_store = IntoStore(settings.store)
+        try:
+            yield into_store
+        finally:
+            into_store.close()
+
+
+def open_publisher(settings: BusSettings) -> KafkaPublisher:
+    """A publisher, not connected yet; raises ConfigError where Kafka's client is not installed."""
+    try:
+        from pipeline.bus.kafka.publisher import KafkaPublisher
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "Kafka's client is missing", "bus.url", "pip install 'undercam[kafka]'"
+        ) from error
+    return KafkaPublisher(settings)
+
+
+class IntoStore:
+    """Writes mail into the database, which it opens with the first batch."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._settings = settings
+        self._writer: StoreWriter | None = None
+        self._url = resolve(settings.url)
+
+    def __call__(self, mail: Sequence[Mail]) -> None:
+        """Returns when all is committed; raises ServiceError when the database cannot take it."""
+        if self._writer is None:
+            self._engine = open_store(self._url, self._settings.busy_timeout_s)
+            self._writer = StoreWriter(self._engine, batch_rows=self._settings.batch_rows)
+        store_mail(self._writer, mail)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        if self._writer:
+            self._engine.dispose()
+            self._writer = None

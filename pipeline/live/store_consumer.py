@@ -1,0 +1,108 @@
+"""From the bus into the store: rows first, then the offsets, so that a restart loses nothing."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable
+
+from pipeline.backoff import BackOff
+from pipeline.bus.kafka.consumer import Batch, KafkaRecords
+from pipeline.bus.kafka.publisher import KafkaPublisher
+from pipeline.errors import RecordRefused, ServiceError
+from pipeline.records import DeadLetter
+from pipeline.store.ingest import write_letters, write_or_refuse
+from pipeline.store.writer import StoreWriter
+
+LEAST_S, MOST_S = 0.5, 15.0
+"""Seconds between two tries while the database is away."""
+WAIT_S = 0.25
+
+
+class StoreConsumer:
+    """Stores what the feed brings, batch by batch, in this order:
+
+    1. the events, in one transaction; 2. to the dead topic, what no one can read and what the
+    database refuses for good; 3. into the dead letters' table, what came from the dead topic, and
+    what the dead topic does not take; 4. the offsets. Whatever fails before the last step is done
+    again, and ids make it one row. No record stops it: `dead` counts the letters, `cut` those of
+    which the database did not take all.
+
+    While database or broker is away, `fault` says why; the batch is kept, and so is our place in
+    the group.
+    """
+
+    def __init__(
+        self,
+        feed: KafkaRecords,
+        publisher: KafkaPublisher,
+        writer: StoreWriter,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.fault: ServiceError | None = None
+        self.events = self.batches = self.dead = self.cut = 0
+        self._feed = feed
+        self._publisher = publisher
+        self._writer = writer
+        self._clock = clock
+        self._backoff = BackOff(LEAST_S, MOST_S, clock, chance)
+        self._held: Batch | None = None
+
+    def step(self) -> int:
+        """One batch; returns the number of its records, 0 when none came or none could be stored.
+
+        Raises ServiceError when the brokers refuse us for good.
+        """
+        if self._backoff.waits:
+            self._feed.hold(WAIT_S)
+            return 0
+        batch = self._held or self._feed.poll(WAIT_S)
+        if not batch:
+            self.fault = self._feed.fault
+            return 0
+        self._held = batch
+        try:
+            self._store(batch)
+            self._held = None
+            self._feed.commit()
+        except ServiceError as fault:
+            self.fault = fault
+            self._backoff.failed()
+            return 0
+        self.fault = None
+        self._backoff.succeeded()
+        return len(batch)
+
+    def run(self, stop: Callable[[], bool], until_idle_s: float = math.inf) -> None:
+        """Step until told to stop, or until nothing came for so long.
+
+        Raises ServiceError when nothing came because of a fault.
+        """
+        busy_s = self._clock()
+        while not stop():
+            if self.step() or not (self.fault or self._feed.is_member):
+                busy_s = self._clock()
+            if self._clock() - busy_s >= until_idle_s:
+                if self.fault:
+                    raise self.fault
+                return
+
+    def _store(self, batch: Batch) -> None:
+        refused = write_or_refuse(self._writer, batch.events)
+        letters = [*batch.unreadable, *refused]
+        cut = write_letters(self._writer, [*self._undeliverable(letters), *batch.dead])
+        self.batches += 1
+        self.events += len(batch.events) - len(refused)
+        self.dead += len(letters)
+        self.cut += cut
+
+    def _undeliverable(self, letters: list[DeadLetter]) -> list[DeadLetter]:
+        """Sends them to the dead topic; returns those of which it may have nothing."""
+        try:
+            if letters:
+                self._publisher.send(letters)
+        except RecordRefused:
+            return letters
+        return []

@@ -1,1 +1,0 @@
-"""What drives the stages: in this process (`inline`), later under Ray."""

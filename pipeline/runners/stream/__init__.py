@@ -1,1 +1,0 @@
-"""Cameras live: what runs in a camera process, in the pool, and whoever assigns cameras. No Ray."""

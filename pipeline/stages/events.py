@@ -1,0 +1,193 @@
+"""The last stage: looks become the records that everyone downstream reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.emotions import EMOTIONS, UNKNOWN
+from models.faces import to_unit
+from pipeline.clock import Clock, wall_clock
+from pipeline.fields import NAME_CHARS, shortened
+from pipeline.frames import ClassifiedFaces, FrameHeader, ScoredBy
+from pipeline.records import (
+    Event,
+    FaceObserved,
+    Label,
+    Probabilities,
+    Quality,
+    TrackUpdated,
+)
+from pipeline.settings import SmootherSettings
+from pipeline.stages.smooth import Smoother
+
+GUESS = 1 / len(EMOTIONS)
+UPDATE_S = 1.0
+"""Media seconds between two updates of a track that goes on."""
+
+
+@dataclass
+class _Track:
+    """What a track's records are made of."""
+
+    started_ms: int
+    ended_ms: int
+    started_s: float
+    ended_s: float
+    told_s: float
+    total: np.ndarray[tuple[int], np.dtype[np.float64]]
+    answers: int = 0
+    observations: int = 0
+    seq: int = 0
+
+    @property
+    def mean(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """Of the looks that somebody answered; a mere guess where nobody did."""
+        return self.total / self.answers if self.answers else np.full_like(self.total, GUESS)
+
+
+@dataclass(frozen=True)
+class TrackSummary:
+    """A track as a whole, in media seconds, with the mean of its looks' probabilities."""
+
+    track: int
+    start_s: float
+    end_s: float
+    observations: int
+    mean: Probabilities
+
+
+class EventBuilder:
+    """Writes the records of one camera run: every look, and each track's start, updates and end.
+
+    `model` and `mode` name the classifier where looks do not say who scored them; `clock` stamps
+    `classified_ms` and `published_ms`.
+    """
+
+    def __init__(
+        self,
+        camera: str,
+        run: str,
+        model: str,
+        mode: str,
+        settings: SmootherSettings,
+        clock: Clock = wall_clock,
+    ) -> None:
+        self.ended: list[TrackSummary] = []
+        self._camera, self._run = camera, run
+        self._by = ScoredBy(model, mode)
+        self._smoother = Smoother(settings)
+        self._threshold = settings.unknown_below
+        self._clock = clock
+        self._tracks: dict[int, _Track] = {}
+
+    def __call__(self, looks: ClassifiedFaces) -> list[Event]:
+        """The records of one frame, in the order in which they happened."""
+        events: list[Event] = []
+        header = looks.tracked.header
+        classified_ms = self._clock()
+        for row, number in enumerate(looks.tracked.track_ids.tolist()):
+            track = self._noted(number, header)
+            if looks.answered:
+                track.total += looks.scores.probabilities[row]
+                track.answers += 1
+            events.append(self._observed(looks, row, number, classified_ms))
+            if track.observations == 1:
+                events.append(self._updated(number, track, "start"))
+            elif header.pts_s - track.told_s >= UPDATE_S:
+                events.append(self._updated(number, track, "update"))
+        events += self._ends(looks.tracked.ended)
+        return events
+
+    def finish(self, open_tracks: tuple[int, ...]) -> list[Event]:
+        """The run is over: the ends of the tracks that were still open."""
+        return list(self._ends(open_tracks))
+
+    def _noted(self, number: int, header: FrameHeader) -> _Track:
+        if number not in self._tracks:
+            self._tracks[number] = _Track(
+                header.captured_ms,
+                header.captured_ms,
+                header.pts_s,
+                header.pts_s,
+                header.pts_s,
+                np.zeros(len(EMOTIONS)),
+            )
+        track = self._tracks[number]
+        track.ended_ms, track.ended_s = header.captured_ms, header.pts_s
+        track.observations += 1
+        return track
+
+    def _observed(
+        self, looks: ClassifiedFaces, row: int, number: int, classified_ms: int
+    ) -> FaceObserved:
+        header, faces = looks.tracked.header, looks.tracked.faces
+        probabilities = looks.scores.probabilities[row]
+        confidence = float(probabilities.max())
+        sure = looks.answered and confidence >= self._threshold
+        label: Label = EMOTIONS[int(probabilities.argmax())] if sure else UNKNOWN  # type: ignore[assignment]
+        doubt = f"confidence below {self._threshold}" if looks.answered and not sure else ""
+        by = looks.by[row] if looks.by else self._by
+        quality = looks.quality
+        weight = quality.weights(faces.scores)[row] if looks.answered else 0.0
+        box = to_unit(faces.boxes[row : row + 1], header.width, header.height)[0]
+        return FaceObserved(
+            id=FaceObserved.make_id(self._camera, self._run, number, header.index),
+            camera=self._camera,
+            run=self._run,
+            track=number,
+            frame=header.index,
+            pts_ms=round(header.pts_s * 1000),
+            captured_ms=header.captured_ms,
+            clock=header.clock,
+            received_ms=header.received_ms,
+            classified_ms=classified_ms,
+            published_ms=self._clock(),
+            box=tuple(round(float(edge), 5) for edge in box),
+            detector_score=round(float(faces.scores[row]), 5),
+            probabilities=Probabilities.of(probabilities.tolist()),
+            label=label,
+            confidence=round(confidence, 6),
+            smoothed=self._smoother.update(number, header.pts_s, probabilities, float(weight)),
+            uncertainty=round(float(looks.scores.uncertainty[row]), 6),
+            quality=Quality(
+                blur=round(float(quality.blur[row]), 4),
+                luma=round(float(quality.luma[row]), 4),
+                size_px=round(float(quality.size_px[row]), 1),
+            ),
+            model=shortened(by.model, NAME_CHARS),
+            mode=by.mode,
+            reason=shortened("; ".join(why for why in (by.reason, doubt) if why)),
+        )
+
+    def _updated(self, number: int, track: _Track, phase: str) -> TrackUpdated:
+        record = TrackUpdated(
+            id=TrackUpdated.make_id(self._camera, self._run, number),
+            camera=self._camera,
+            run=self._run,
+            track=number,
+            phase=phase,
+            seq=track.seq,
+            started_ms=track.started_ms,
+            ended_ms=track.ended_ms,
+            observations=track.observations,
+            mean=Probabilities.of(track.mean.tolist()),
+        )
+        track.seq += 1
+        track.told_s = track.ended_s
+        return record
+
+    def _ends(self, numbers: tuple[int, ...]) -> Iterator[TrackUpdated]:
+        for number in numbers:
+            self._smoother.drop(number)
+            track = self._tracks.pop(number, None)
+            if track is not None:
+                end = self._updated(number, track, "end")
+                self.ended.append(
+                    TrackSummary(
+                        number, track.started_s, track.ended_s, track.observations, end.mean
+                    )
+                )
+                yield end

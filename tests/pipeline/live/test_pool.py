@@ -1,0 +1,151 @@
+"""The pool: whoever asks gets the rows of their own crops, whatever else shared the pass."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from models.errors import ModelError
+from models.scores import EmotionScores
+from pipeline.errors import PoolFull
+from pipeline.live.pool import EmotionPool
+from pipeline.service_settings import PoolSettings
+
+
+class Reader:
+    """Reads a crop's number off its pixels into the first column, its id into the uncertainty."""
+
+    def __init__(self) -> None:
+        self.passes: list[int] = []
+        self.began, self.go = Event(), Event()
+        self.go.set()
+
+    def predict(
+        self, crops: NDArray[np.uint8], ids: NDArray[np.int64], weights: Sequence[str] = ()
+    ) -> EmotionScores:
+        assert len(weights) == len(crops) == len(ids)
+        self.began.set()
+        self.go.wait(10)
+        self.passes.append(len(crops))
+        if (crops == 255).any():
+            raise ZeroDivisionError("a crop of 255")
+        scores = np.zeros((len(crops), 8), np.float32)
+        scores[:, 0] = crops[:, 0, 0, 0]
+        scores[:, 1] = [len(name) for name in weights]
+        return EmotionScores(scores, ids.astype(np.float32))
+
+
+def crops(first: int, n: int) -> NDArray[np.uint8]:
+    numbers = np.arange(first, first + n, dtype=np.uint8)
+    return np.broadcast_to(numbers[:, None, None, None], (n, 112, 112, 3)).copy()
+
+
+def played(
+    settings: PoolSettings, script: Callable[[EmotionPool, Reader], Coroutine[Any, Any, Any]]
+) -> tuple[Any, Reader]:
+    reader = Reader()
+
+    async def play() -> Any:
+        pool = EmotionPool(reader, settings)
+        try:
+            return await script(pool, reader)
+        finally:
+            reader.go.set()
+            pool.close()
+
+    # On a thread of its own: Playwright's tests leave a loop running on this one.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, play()).result(), reader
+
+
+@given(st.lists(st.integers(0, 7), max_size=12), st.integers(1, 9))
+def test_everyone_gets_their_own_rows(sizes: list[int], max_batch: int) -> None:
+    async def script(pool: EmotionPool, _: Reader) -> None:
+        starts = np.cumsum([0, *sizes])[:-1].tolist()
+        asked = [
+            pool.predict(crops(start, n), np.arange(start, start + n))
+            for start, n in zip(starts, sizes, strict=True)
+        ]
+        for start, n, scores in zip(starts, sizes, await asyncio.gather(*asked), strict=True):
+            expected = np.arange(start, start + n)
+            assert scores.probabilities[:, 0].tolist() == expected.tolist()
+            assert scores.uncertainty.tolist() == expected.tolist()
+
+    _, reader = played(PoolSettings(max_batch=max_batch, max_wait_ms=0), script)
+    assert sum(reader.passes) == sum(sizes)
+    assert all(n <= max(max_batch, *sizes) for n in reader.passes)
+
+
+def test_weights_that_are_named_for_some_are_not_used_for_others() -> None:
+    async def script(pool: EmotionPool, _: Reader) -> list[EmotionScores]:
+        return await asyncio.gather(
+            pool.predict(crops(0, 2), np.arange(2)),
+            pool.predict(crops(2, 3), np.arange(3), ["", "bad", "bad"]),
+        )
+
+    (first, second), reader = played(PoolSettings(max_wait_ms=50), script)
+    assert reader.passes == [5]
+    assert first.probabilities[:, 1].tolist() == [0, 0]
+    assert second.probabilities[:, 1].tolist() == [0, 3, 3]
+
+
+def test_what_comes_during_a_pass_shares_the_next() -> None:
+    async def script(pool: EmotionPool, reader: Reader) -> None:
+        reader.go.clear()
+        first = asyncio.create_task(pool.predict(crops(0, 1), np.arange(1)))
+        assert await asyncio.to_thread(reader.began.wait, 10)
+        others = [asyncio.create_task(pool.predict(crops(n, 2), np.arange(2))) for n in (1, 3, 5)]
+        await asyncio.sleep(0)
+        reader.go.set()
+        await asyncio.gather(first, *others)
+
+    _, reader = played(PoolSettings(max_wait_ms=0), script)
+    assert reader.passes == [1, 6]
+
+
+def test_a_failed_pass_is_told_to_whoever_shared_it_and_the_next_goes_on() -> None:
+    async def script(pool: EmotionPool, _: Reader) -> list[Any]:
+        return [
+            *await asyncio.gather(
+                pool.predict(crops(254, 2), np.arange(2)), return_exceptions=True
+            ),
+            await pool.predict(crops(7, 1), np.arange(1)),
+        ]
+
+    (failed, fine), _ = played(PoolSettings(max_wait_ms=0), script)
+    assert isinstance(failed, ZeroDivisionError)
+    assert fine.probabilities[0, 0] == 7
+
+
+def test_more_than_may_wait_is_refused_at_once() -> None:
+    async def script(pool: EmotionPool, reader: Reader) -> None:
+        reader.go.clear()
+        fits = asyncio.create_task(pool.predict(crops(0, 4), np.arange(4)))
+        await asyncio.sleep(0)
+        with pytest.raises(PoolFull, match="more than 4 crops wait: emotion pool: raise"):
+            await pool.predict(crops(0, 1), np.arange(1))
+        reader.go.set()
+        await fits
+        assert len(await pool.predict(crops(0, 4), np.arange(4))) == 4
+
+    played(PoolSettings(max_pending=4), script)
+
+
+def test_a_wrong_crop_spoils_nobodys_batch() -> None:
+    async def script(pool: EmotionPool, _: Reader) -> None:
+        good = asyncio.create_task(pool.predict(crops(3, 1), np.arange(1)))
+        await asyncio.sleep(0)
+        with pytest.raises(ModelError, match=r"crops of shape \(1, 50, 50, 3\)"):
+            await pool.predict(np.zeros((1, 50, 50, 3), np.uint8), np.arange(1))
+        assert (await good).probabilities[0, 0] == 3
+
+    played(PoolSettings(), script)

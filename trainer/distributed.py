@@ -1,0 +1,76 @@
+"""Processes that train one network together: each takes its share of every batch.
+
+The shares are even and gradients are averaged, so that with a loss that does not mix faces two
+workers of 32 take the step of one of 64. BatchNorm in training measures each worker's own share;
+the running statistics kept are the first worker's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as distributed
+from torch import Tensor, nn
+
+from trainer.errors import OptionError
+from trainer.objectives.base import Batch
+
+
+@dataclass(frozen=True)
+class DistributedContext:
+    """Worker number `rank` of `size`, which computes on `device`."""
+
+    rank: int = 0
+    size: int = 1
+    device: str = "cpu"
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this worker writes, measures and reports."""
+        return self.rank == 0
+
+    def share(self, batch: Batch) -> Batch:
+        """Every `size`-th face of a batch, on this worker's device."""
+        mine = slice(self.rank, None, self.size)
+        parts = (getattr(batch, field.name) for field in dataclasses.fields(Batch))
+        return Batch(
+            *(None if part is None else part[mine].to(self.device) for part in parts)  # type: ignore[arg-type]
+        )
+
+    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Give every worker the mean of their gradients."""
+        if self.size == 1:
+            return
+        gradients = [value.grad for value in parameters if value.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat)
+        sizes = [gradient.numel() for gradient in gradients]
+        parts = torch.split(flat / self.size, sizes)
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def mean(self, value: float) -> float:
+        """The mean of a number over the workers."""
+        if self.size == 1:
+            return value
+        number: Tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
+        distributed.all_reduce(number)
+        return float(number) / self.size
+
+    def wait(self) -> None:
+        """Until all workers are here: what the first wrote can then be read."""
+        if self.size > 1:
+            distributed.barrier()
+
+
+ALONE = DistributedContext()
+
+
+def device_for(gpu: bool) -> str:
+    """The device to train on; raises DataError where a GPU is wanted and none is seen."""
+    if gpu and not torch.cuda.is_available():
+        raise OptionError("no GPU", "--gpu", "leave it out, or install a torch built for your GPU")
+    return "cuda" if gpu else "cpu"
