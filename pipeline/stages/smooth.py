@@ -32,8 +32,8 @@ class Smoother:
     """The running means of a camera's tracks.
 
     An observation of weight w made t seconds ago counts w exp(-t / time_constant_s). The shown
-    label gives way to one that leads it by `switch_margin`, becomes `unknown` below `unknown_below`,
-    and is named again once one stands `switch_margin` above that.
+    label gives way to one that leads it by `switch_margin`, becomes `unknown` below
+    `unknown_below`, and is named again once one stands `switch_margin` above that.
     """
 
     def __init__(self, settings: SmootherSettings) -> None:
