@@ -1,6 +1,6 @@
-"""The numbers for Prometheus: each named once here, counted where it happens, shown in one place.
+"""The metrics for Prometheus: each is defined once here and incremented where it happens.
 
-Every process has a `Metrics` of its own; whoever answers Prometheus merges their families.
+Every process has a `Metrics` of its own; the process that serves /metrics merges their families.
 """
 
 from __future__ import annotations
@@ -15,25 +15,35 @@ from prometheus_client.registry import Collector
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 CROPS = (1, 2, 4, 8, 16, 32, 64, 128)
-
+OLD_NAMES = {
+    "undercam_frames_skipped": "undercam_frames_undue",
+    "undercam_observations": "undercam_looks",
+    "undercam_observations_unanswered": "undercam_looks_unanswered",
+    "undercam_pool_batch_seconds": "undercam_pool_pass_seconds",
+    "undercam_pool_batch_crops": "undercam_pool_pass_crops",
+}
+"""Families that were renamed, by the name of today. The old one is exported too, for one release,
+so that dashboards and alerts outlive an upgrade."""
 
 Families = list[Metric]
-"""What a process has counted, as it may travel to another."""
+"""The metrics of one process, in a form that can be sent to another."""
 
 
 class Metrics:
-    """What one process counts; an attribute a metric, described where it is made."""
+    """The metrics of one process, an attribute each."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
 
     def families(self) -> Families:
-        """A copy of all that was counted so far."""
+        """A copy of all families that have samples, renamed ones under their old names too."""
         found = []
         for family in self.registry.collect():
             family.samples = [s for s in family.samples if not s.name.endswith("_created")]
             if family.samples:
                 found.append(family)
+                if family.name in OLD_NAMES:
+                    found.append(_under_old_name(family))
         return found
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
@@ -49,66 +59,73 @@ class Metrics:
 
 
 class CameraMetrics(Metrics):
-    """Of a camera process."""
+    """Of a camera worker."""
 
     def __init__(self) -> None:
         super().__init__()
         self.received = self._counter(
             "frames_received",
-            "Pictures that came: analysed, left out by source.analyse_fps, or given up.",
+            "Frames received: analysed, skipped or shed.",
             "camera",
         )
-        self.decoded = self._counter("frames_decoded", "Pictures decoded.", "camera")
-        self.analysed = self._counter("frames_analysed", "Pictures looked at for faces.", "camera")
-        self.undue = self._counter(
-            "frames_undue", "Pictures that source.analyse_fps leaves out.", "camera"
+        self.decoded = self._counter("frames_decoded", "Frames decoded.", "camera")
+        self.analysed = self._counter("frames_analysed", "Frames searched for faces.", "camera")
+        self.skipped = self._counter(
+            "frames_skipped", "Frames skipped because of source.analyse_fps.", "camera"
         )
         self.shed = self._counter(
             "frames_shed",
-            "Pictures given up: newer, the next one came first; stale, it was too old; stopped, it "
-            "waited at the end; undecodable, damaged or before the first key frame.",
+            "Frames not analysed, by cause: newer, a newer frame replaced it; stale, older than "
+            "source.max_age_s; stopped, it was waiting when the camera stopped; undecodable, "
+            "damaged or before the first key frame.",
             "camera",
             "cause",
         )
-        self.reconnects = self._counter("reconnects", "Connections made after the first.", "camera")
-        self.state = self._gauge("camera_state", "1 for the state that holds.", "camera", "state")
-        self.lag = self._gauge(
-            "camera_lag_seconds", "From capture to analysis, of the newest picture.", "camera"
+        self.reconnects = self._counter("reconnects", "Connections after the first one.", "camera")
+        self.state = self._gauge(
+            "camera_state", "1 for the current state, else 0.", "camera", "state"
         )
-        self.looks = self._counter("looks", "Looks written into the outbox.", "camera")
+        self.lag = self._gauge(
+            "camera_lag_seconds", "Seconds from capture to analysis of the newest frame.", "camera"
+        )
+        self.observations = self._counter(
+            "observations", "Observations appended to the outbox.", "camera"
+        )
         self.unanswered = self._counter(
-            "looks_unanswered", "Looks called unknown because no classifier answered.", "camera"
+            "observations_unanswered",
+            "Observations labelled unknown because no classifier answered in time.",
+            "camera",
         )
         self.stage_seconds = self._histogram(
             "stage_seconds",
-            "What a stage takes for one picture: detect, classify.",
+            "Seconds that a stage takes for one frame: detect, classify.",
             SECONDS,
             "stage",
         )
 
 
 class PoolMetrics(Metrics):
-    """Of a replica of the emotion pool."""
+    """Of a replica of the classifier pool."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pending = self._gauge("pool_pending_crops", "Crops that wait in the pool.")
-        self.pass_seconds = self._histogram(
-            "pool_pass_seconds", "What one pass of the network takes.", SECONDS
+        self.batch_seconds = self._histogram(
+            "pool_batch_seconds", "Seconds that the network takes for one batch.", SECONDS
         )
-        self.pass_crops = self._histogram("pool_pass_crops", "Crops that share a pass.", CROPS)
+        self.batch_crops = self._histogram("pool_batch_crops", "Crops in one batch.", CROPS)
 
 
 class RelayMetrics(Metrics):
-    """Of a machine's relay."""
+    """Of the relay of a machine."""
 
     def __init__(self) -> None:
         super().__init__()
         self.waiting = self._gauge("outbox_rows", "Events that wait for bus or store.")
-        self.lost = self._counter("outbox_lost", "Events given up because an outbox was full.")
-        self.dead = self._counter("outbox_dead", "Records that could not be read.")
-        self.delivered = self._counter("outbox_delivered", "Events that bus or store has taken.")
-        self.up = self._gauge("outbox_delivery_up", "1 while bus or store takes events.")
+        self.lost = self._counter("outbox_lost", "Events shed because an outbox was full.")
+        self.dead = self._counter("outbox_dead", "Unreadable records, kept as dead letters.")
+        self.delivered = self._counter("outbox_delivered", "Events accepted by bus or store.")
+        self.up = self._gauge("outbox_delivery_up", "1 while bus or store accepts events, else 0.")
 
 
 class SupervisorMetrics(Metrics):
@@ -116,15 +133,15 @@ class SupervisorMetrics(Metrics):
 
     def __init__(self) -> None:
         super().__init__()
-        self.deaths = self._counter("worker_deaths", "Camera processes that died.")
+        self.deaths = self._counter("worker_deaths", "Camera workers that died.")
 
 
 EVERY_KIND = (CameraMetrics, PoolMetrics, RelayMetrics, SupervisorMetrics)
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A metric as documentation shows it; `of` says whose it is."""
+class MetricDescription:
+    """A metric as the documentation lists it; `of`: the process that counts it."""
 
     name: str
     kind: str
@@ -133,22 +150,40 @@ class Listed:
     of: str
 
 
-def listed() -> list[Listed]:
-    """Every metric there is."""
-    found = []
+def describe_metrics() -> list[MetricDescription]:
+    """Every metric that is exported; deprecated names last."""
+    current, old = [], []
     for kind in EVERY_KIND:
         of = (kind.__doc__ or "").removeprefix("Of ").rstrip(".")
         for metric in vars(kind()).values():
             if isinstance(metric, MetricWrapperBase):
                 (family,) = metric.describe()
-                name = family.name + ("_total" if family.type == "counter" else "")
                 labels = tuple(metric._labelnames)
-                found.append(Listed(name, family.type, labels, family.documentation, of))
-    return found
+                current.append(_describe(family, labels, of))
+                if family.name in OLD_NAMES:
+                    old.append(_describe(_under_old_name(family), labels, of))
+    return current + old
 
 
-class Merged(Collector):
-    """The families of several processes as one, each sample with the name of its process."""
+def _describe(family: Metric, labels: tuple[str, ...], of: str) -> MetricDescription:
+    name = _exported_name(family)
+    return MetricDescription(name, family.type, labels, family.documentation, of)
+
+
+def _exported_name(family: Metric) -> str:
+    return family.name + ("_total" if family.type == "counter" else "")
+
+
+def _under_old_name(family: Metric) -> Metric:
+    """A copy of a renamed family as the last release exported it."""
+    old = OLD_NAMES[family.name]
+    copy = Metric(old, f"deprecated: use {_exported_name(family)}.", family.type, family.unit)
+    copy.samples = [s._replace(name=old + s.name.removeprefix(family.name)) for s in family.samples]
+    return copy
+
+
+class MergedFamilies(Collector):
+    """The families of several processes as one, each sample labelled with its process."""
 
     def __init__(self, processes: Callable[[], Iterable[tuple[str, Families]]]) -> None:
         self._processes = processes
@@ -168,25 +203,25 @@ class Merged(Collector):
         yield from merged.values()
 
     def describe(self) -> Families:
-        """Nothing beforehand: it depends on who is there."""
+        """Nothing: the families depend on the processes that run at the time."""
         return []
 
 
 def serve(host: str, port: int, processes: Callable[[], Iterable[tuple[str, Families]]]) -> str:
-    """Answer Prometheus from now on, port 0 at a free one; returns where."""
+    """Serve /metrics from a background thread; port 0: a free one. Returns the URL."""
     registry = CollectorRegistry()
-    registry.register(Merged(processes))
+    registry.register(MergedFamilies(processes))
     server, _ = start_http_server(port, host, registry)
     return f"http://{host}:{server.server_port}/metrics"
 
 
 class Tally:
-    """Brings counters to what was counted elsewhere."""
+    """Brings counters up to totals that are counted elsewhere."""
 
     def __init__(self) -> None:
-        self._told: dict[Counter, float] = {}
+        self._seen: dict[Counter, float] = {}
 
     def bring(self, counter: Counter, total: float) -> None:
-        """The counter grows by what the total has grown by since the last time."""
-        counter.inc(total - self._told.get(counter, 0.0))
-        self._told[counter] = total
+        """Increase the counter by the growth of the total since the last call."""
+        counter.inc(total - self._seen.get(counter, 0.0))
+        self._seen[counter] = total

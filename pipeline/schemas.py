@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.bounds import bounds_of
 from pipeline.config import Settings
-from pipeline.metrics import listed
+from pipeline.metrics import describe_metrics
 from pipeline.records import EVENT_TYPES, Record
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -128,7 +128,7 @@ def metrics_table() -> str:
     """Every number that Prometheus may ask for, as a Markdown page."""
     rows = (
         f"| `{row.name}` | {row.kind} | {', '.join(row.labels)} | {row.meaning} | {row.of} |\n"
-        for row in listed()
+        for row in describe_metrics()
     )
     return METRICS_HEAD + "".join(rows)
 

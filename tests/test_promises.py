@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.views import about
-from pipeline.cli.app import COMMANDS, _command
+from pipeline.cli.app import COMMANDS, load_command
 from pipeline.config import Settings
 from pipeline.store.schema import metadata
 
@@ -28,7 +28,7 @@ def options_of(words: list[str]) -> set[str]:
     """The options of a command; fails where there is no such command."""
     first, *others = words
     assert first in COMMANDS, f"no command: undercam {first}"
-    command = _command(first)
+    command = load_command(first)
     for word in others:
         assert word in command.commands, f"no command: undercam {' '.join(words)}"
         command = command.commands[word]

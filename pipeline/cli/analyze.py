@@ -11,7 +11,7 @@ from rich.table import Table
 from typer import Argument, Option
 
 from pipeline.camera_names import check_camera_name
-from pipeline.cli.output import OUT, data_folders, given, print_json, progress_bar, warn
+from pipeline.cli.output import OUT, data_folders, drop_unset, print_json, progress_bar, warn
 from pipeline.config import Settings, load
 from pipeline.redact import redacted
 
@@ -67,7 +67,7 @@ def analyze(
     }
     if camera:
         check_camera_name(camera)
-    settings = load(config, **given(overrides))
+    settings = load(config, **drop_unset(overrides))
     result = _analysed(
         *(clip, settings, events, annotate, panel, severity, under_display, seconds, camera),
         as_json,

@@ -1,40 +1,46 @@
-"""All commands together, and how each one ends: an exit code, and one line where it failed."""
+"""All commands, and how each one ends: an exit code, and one line on stderr if it fails.
+
+A new command is a module of its name in this package and its line in COMMANDS.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from pipeline.cli.pipes import is_reader_gone, let_go
-from pipeline.errors import ConfigError, UndercamError
+from pipeline.cli.options import rename_old_options
+from pipeline.cli.output import discard_unread_output, is_reader_gone
+from pipeline.errors import ConfigError, RenamedSetting, UndercamError
 
 COMMANDS = {
     "demo": "Play real faces through the whole pipeline and watch them on the dashboard.",
     "analyze": "Find, track and name the faces of a clip.",
     "run": "Read every camera of the roster: faces become events, and events become rows.",
-    "cameras": "The cameras that are read; changes take effect within seconds.",
+    "cameras": "List and change the registered cameras; changes take effect within seconds.",
     "store": "Put what arrives on the bus into the database, until Ctrl-C or SIGTERM.",
     "outbox": "Events that wait on this machine's disk for bus or store.",
     "dashboard": "Show what is in the database, until Ctrl-C (exit code 130).",
-    "doctor": "Try every part that the settings name, and say what is wrong with it and how to "
-    "mend it.",
+    "doctor": "Check every part that the settings name, and report each fault with its remedy.",
     "evaluate": "Measure weights on labelled faces: accuracy, F1, recall, calibration, coverage.",
-    "table": "Compare all models: accuracy on clean faces and behind simulated displays.",
+    "table": "Compare all models: accuracy on clean faces and under simulated displays.",
     "figures": "Draw the comparison from kept predictions, and what networks make of faces.",
     "train": "Train a model, calibrate it on the validation cut, and write its weights with their "
     "card.",
     "export": "Write weights as ONNX: `x` (and `noise`, of a model that draws) in, `logits` out.",
     "udc": "Show what a camera under a display would have seen: simulated optics and sensor noise.",
 }
-"""Each with the first sentence of its own help, so that the list needs none of their imports."""
-UNREAD = 141
-"""What a shell says of a program that wrote into a pipe that nobody reads: 128 + SIGPIPE."""
+"""Each command with the first sentence of its help, so that the list imports none of them."""
+BROKEN_PIPE_EXIT_CODE = 141
+"""As a shell reports a program that wrote into a closed pipe: 128 + SIGPIPE."""
 
 
 class _Commands(TyperGroup):
@@ -42,7 +48,7 @@ class _Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
-        return name, _command(name) if name else command, rest
+        return name, load_command(name) if name else command, rest
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -50,31 +56,31 @@ class _Commands(TyperGroup):
         except BrokenPipeError as error:
             if is_reader_gone():
                 raise
-            # Not that of our own output: Typer would end in silence.
-            raise _unforeseen(error) from error
+            # A broken connection, not our own output: Typer would exit without a message.
+            raise _to_unexpected(error) from error
 
 
 app = typer.Typer(
     cls=_Commands,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Live video of faces in, facial-expression events out, for cameras that see badly.\n\n"
-    "It labels facial expressions; it does not read what a person feels.",
+    help="Turns live video of faces into facial-expression events, also from under-display "
+    "cameras.\n\nIt labels facial expressions; it does not read what a person feels.",
     epilog="Start with `undercam demo`. Exit codes: 0 ok, 2 usage or settings, 3 unreadable input, "
     "4 service unreachable, 5 weights or model, 1 anything else.",
 )
 
 
-def _listed() -> None:
-    """Stands for a command where only its name and help are wanted."""
+def _placeholder() -> None:
+    """Registered in place of a command until that command is used."""
 
 
 for _name, _help in COMMANDS.items():
-    app.command(_name, help=_help)(_listed)
+    app.command(_name, help=_help)(_placeholder)
 
 
-def _say_version(asked: bool) -> None:
-    if asked:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         sys.stdout.write(f"undercam {_version()}\n")
         raise typer.Exit
 
@@ -83,27 +89,32 @@ def _say_version(asked: bool) -> None:
 def _undercam(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Show the version.", callback=_say_version, is_eager=True),
+        typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
     pass
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line; what fails is one line on stderr. Returns the exit code.
+    """Run one command line and return its exit code; a failure is one line on stderr.
 
-    Where nobody reads what is written, as behind `| head`, the command ends without a word.
+    Options and settings under their names of the last release work, with one line that says the
+    new name. A closed stdout, as after `| head`, ends the command without a message.
     """
+    arguments, messages = rename_old_options(arguments)
     try:
-        code = _run(arguments)
+        for message in messages:
+            _print_error(message)
+        with _renamed_settings_on_stderr():
+            code = _run(arguments)
         if sys.stdout:
             sys.stdout.flush()
         return code
     except BrokenPipeError:
-        let_go()
-        return UNREAD
+        discard_unread_output()
+        return BROKEN_PIPE_EXIT_CODE
     except OSError as error:  # of stdout: its disk is full
-        return _fail(_unforeseen(error))
+        return _fail(_to_unexpected(error))
 
 
 def _run(arguments: list[str]) -> int:
@@ -122,15 +133,35 @@ def _run(arguments: list[str]) -> int:
         if isinstance(ending.__context__, BrokenPipeError):
             raise ending.__context__ from None
         code = ending.code if isinstance(ending.code, int) else bool(ending.code)
-    except Exception as error:  # noqa: BLE001 - the last door: whatever it was, one line
+    except Exception as error:  # noqa: BLE001 - the outermost handler: any failure is one line
         if os.environ.get("UNDERCAM_DEBUG"):
             traceback.print_exc()
-        return _fail(_unforeseen(error))
+        return _fail(_to_unexpected(error))
     return int(code or 0)
 
 
-def _command(name: str) -> Any:
-    """A command with its options, from the module that bears its name."""
+@contextmanager
+def _renamed_settings_on_stderr() -> Iterator[None]:
+    """Print each RenamedSetting warning once, as one line without Python's file and line number."""
+    printed: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RenamedSetting)
+        show_other = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            text = str(message)
+            if not issubclass(category, RenamedSetting):
+                show_other(message, category, *where, **more)
+            elif text not in printed:  # a command may load its settings more than once
+                printed.add(text)
+                _print_error(text)
+
+        warnings.showwarning = show
+        yield
+
+
+def load_command(name: str) -> Any:
+    """A command with its options, from the module of the same name."""
     found = getattr(import_module(f"pipeline.cli.{name}"), name)
     if not isinstance(found, typer.Typer):
         alone = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -150,12 +181,15 @@ def _version() -> str:
         return "(a checkout that is not installed)"
 
 
-def _unforeseen(error: Exception) -> UndercamError:
+def _to_unexpected(error: Exception) -> UndercamError:
     what = f"{type(error).__name__}: {error}".splitlines()[0]
     return UndercamError(what, "unexpected", "set UNDERCAM_DEBUG=1 to see where")
 
 
 def _fail(error: UndercamError) -> int:
-    line = " ".join(str(error).split())
-    sys.stderr.write(f"undercam: {line}\n")
+    _print_error(str(error))
     return error.exit_code
+
+
+def _print_error(text: str) -> None:
+    sys.stderr.write(f"undercam: {' '.join(text.split())}\n")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Option
 
-from pipeline.cli.output import OUT, given
+from pipeline.cli.output import OUT, drop_unset
 from pipeline.config import load, resolve
 from pipeline.errors import ServiceError
 
@@ -22,7 +22,7 @@ def dashboard(
     from dashboard.launch import serve
 
     pages = {"port": port, "base_path": base_path}
-    settings = load(config, **given({"store": {"url": store}, "dashboard": pages}))
+    settings = load(config, **drop_unset({"store": {"url": store}, "dashboard": pages}))
     with serve(settings, resolve(settings.store.url)) as server:
         OUT.print(f"dashboard at {server.url}, Ctrl-C ends it")
         server.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,19 +13,19 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-UNCUT = 10_000
-"""Columns of what is no terminal: whoever reads a pipe line by line wants whole lines."""
+PIPE_COLUMNS = 10_000
+"""Width where stdout is no terminal: a program that reads it line by line needs whole lines."""
 
 
 def _console(stream: TextIO | None, stderr: bool = False) -> Console:
-    """Prints text as it is: square brackets, as in `rtsp://[fe80::1]/live`, are no markup."""
-    width = None if stream and stream.isatty() else UNCUT
+    """A console without markup: `rtsp://[fe80::1]/live` keeps its square brackets."""
+    width = None if stream and stream.isatty() else PIPE_COLUMNS
     return Console(stderr=stderr, soft_wrap=stderr, width=width, markup=False, highlight=False)
 
 
 OUT = _console(sys.stdout)
 ERRORS = _console(sys.stderr, stderr=True)
-"""Its lines are lines, however narrow the terminal."""
+"""Does not wrap: a message stays on one line in a narrow terminal."""
 
 
 def print_json(values: Mapping[str, Any]) -> None:
@@ -53,7 +54,7 @@ def _value(value: Any) -> str:
 
 
 def progress_bar(quiet: bool = False) -> Progress:
-    """A bar on stderr that leaves no trace when it is done; none where nobody looks."""
+    """A progress bar on stderr, removed when done; disabled where stderr is no terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -66,20 +67,20 @@ def progress_bar(quiet: bool = False) -> Progress:
 
 
 def data_folders() -> list[Path]:
-    """Where networks that are not bundled are looked for: `models` under UNDERCAM_DATA."""
+    """Folders searched for networks that are not bundled: `models` under UNDERCAM_DATA."""
     root = os.environ.get("UNDERCAM_DATA")
     return [Path(root) / "models"] if root else []
 
 
 def warn(what: str, where: str, remedy: str) -> None:
-    """One line on stderr about what a command lived with."""
+    """One line on stderr about a fault that does not end the command."""
     sys.stderr.write(f"undercam: {what}: {where}: {remedy}\n")
 
 
-def given(overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Of the settings that options may override, those that were given.
+def drop_unset(overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The settings given as options: those that are neither empty nor None.
 
-    >>> given({"store": {"url": ""}, "dashboard": {"port": 0}})
+    >>> drop_unset({"store": {"url": ""}, "dashboard": {"port": 0}})
     {'dashboard': {'port': 0}}
     """
     sections = {
@@ -87,3 +88,29 @@ def given(overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
         for section, keys in overrides.items()
     }
     return {section: keys for section, keys in sections.items() if keys}
+
+
+def is_reader_gone() -> bool:
+    """Whether stdout or stderr is a pipe whose reader has closed it, as `| head` does."""
+    return any(_is_unread(stream) for stream in (sys.stdout, sys.stderr))
+
+
+def discard_unread_output() -> None:
+    """Redirect such pipes to the null device, or Python reports an error when it flushes them."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        if _is_unread(stream):
+            os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+def _is_unread(stream: TextIO | None) -> bool:
+    try:
+        number = stream.fileno() if stream else -1
+    except (OSError, ValueError):  # it has no file, or is closed
+        return False
+    if number < 0:
+        return False
+    poll = select.poll()
+    poll.register(number, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

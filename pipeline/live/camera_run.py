@@ -216,12 +216,12 @@ class CameraRun:
                     self._now(state, reason, event.since_ms)
         source, metrics, camera = opened.source, self._parts.metrics, self.lease.camera
         looks = sum(isinstance(event, FaceObserved) for event in events)
-        metrics.looks.labels(camera).inc(looks)
+        metrics.observations.labels(camera).inc(looks)
         counts = opened.counts()
         self._tally.bring(metrics.received.labels(camera), counts.received)
         self._tally.bring(metrics.decoded.labels(camera), counts.decoded)
         self._tally.bring(metrics.analysed.labels(camera), self._analysed)
-        self._tally.bring(metrics.undue.labels(camera), counts.undue)
+        self._tally.bring(metrics.skipped.labels(camera), counts.undue)
         self._tally.bring(metrics.reconnects.labels(camera), source.reconnects)
         for cause, frames in counts.shed.items():
             self._tally.bring(metrics.shed.labels(camera, cause), frames)

@@ -128,9 +128,9 @@ class EmotionPool:
         crops = np.concatenate([request.crops for request in batch])
         ids = np.concatenate([request.ids for request in batch])
         weights = [name for one in batch for name in one.weights or [""] * len(one.crops)]
-        with self.metrics.pass_seconds.time():
+        with self.metrics.batch_seconds.time():
             scores = self._scorer.predict(crops, ids, weights)
-        self.metrics.pass_crops.observe(len(crops))
+        self.metrics.batch_crops.observe(len(crops))
         ends = np.cumsum([len(request.crops) for request in batch])[:-1]
         rows = np.split(scores.probabilities, ends), np.split(scores.uncertainty, ends)
         return [EmotionScores(*pair) for pair in zip(*rows, strict=True)]

@@ -1,4 +1,4 @@
-"""A check tries one part within its time; whatever happens in it is a finding, and never more."""
+"""A check tests one part within a time limit; its result is a finding, also when it raises."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Literal
 from pipeline.errors import UndercamError
 from pipeline.redact import redacted
 
-NEAR_S, FAR_S = 60.0, 15.0
-"""For what this machine computes, and for what lies elsewhere: that may never answer."""
+LOCAL_TIMEOUT_S, REMOTE_TIMEOUT_S = 60.0, 15.0
+"""For what this machine computes, and for services and cameras, which may never answer."""
 LATE_EXIT_CODE = 4
 Status = Literal["ok", "warn", "fail"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found, what a person does about it, and the exit code of a failure."""
+    """What a check found, the remedy, and the exit code of a failure."""
 
     status: Status
     found: str
@@ -27,31 +27,31 @@ class Finding:
     exit_code: int = 0
 
     @classmethod
-    def of(cls, error: UndercamError) -> Finding:
-        """A failure that the part itself explains."""
+    def from_error(cls, error: UndercamError) -> Finding:
+        """The failure that an error describes."""
         found = one_line(f"{error.what}: {error.where}")
         return cls("fail", found, one_line(error.remedy), error.exit_code)
 
 
 @dataclass(frozen=True)
 class Check:
-    """`look` says in a few words what it found, or gives the finding; raises UndercamError."""
+    """`probe` returns a short description of what it found, or a finding; raises UndercamError."""
 
-    look: Callable[[], str | Finding]
-    within_s: float = FAR_S
+    probe: Callable[[], str | Finding]
+    timeout_s: float = REMOTE_TIMEOUT_S
 
 
 def warning(found: str, remedy: str) -> Finding:
-    """Something that works, and may not for long."""
+    """A finding about a part that works now but may fail later."""
     return Finding("warn", found, remedy)
 
 
 def run_checks(checks: Mapping[str, Check]) -> dict[str, Finding]:
-    """All of them at once; a check that is late has failed, and is left to itself."""
+    """Run all checks concurrently; one past its timeout has failed, and its thread is abandoned."""
     found: dict[str, Finding] = {}
 
     def run(name: str, check: Check) -> None:
-        found[name] = _tried(check)
+        found[name] = _run_check(check)
 
     began_s = time.monotonic()
     threads = {
@@ -61,7 +61,7 @@ def run_checks(checks: Mapping[str, Check]) -> dict[str, Finding]:
     for thread in threads.values():
         thread.start()
     for name, thread in threads.items():
-        thread.join(max(0.0, began_s + checks[name].within_s - time.monotonic()))
+        thread.join(max(0.0, began_s + checks[name].timeout_s - time.monotonic()))
     return {name: found.get(name) or _late(checks[name]) for name in checks}
 
 
@@ -70,19 +70,17 @@ def one_line(text: str) -> str:
     return redacted(" ".join(text.split()))
 
 
-def _tried(check: Check) -> Finding:
+def _run_check(check: Check) -> Finding:
     try:
-        found = check.look()
+        found = check.probe()
     except UndercamError as error:
-        return Finding.of(error)
+        return Finding.from_error(error)
     except Exception as error:  # noqa: BLE001 - a check that fails in a new way is a finding too
         what = one_line(f"{type(error).__name__}: {error}")
-        return Finding("fail", what, "nobody foresaw this: see its setting, and report it", 1)
+        return Finding("fail", what, "unexpected: check its settings, and report this fault", 1)
     return found if isinstance(found, Finding) else Finding("ok", one_line(found))
 
 
 def _late(check: Check) -> Finding:
-    found = f"no answer within {check.within_s:.0f} s"
-    return Finding(
-        "fail", found, "see whether it runs, and whether it can be reached", LATE_EXIT_CODE
-    )
+    found = f"no answer within {check.timeout_s:.0f} s"
+    return Finding("fail", found, "check that it runs and can be reached", LATE_EXIT_CODE)

@@ -1,4 +1,4 @@
-"""What this machine computes with: packages, device, detector, weights, Ray."""
+"""Checks of what this machine computes with: packages, device, detector, weights, Ray."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import platform
 import socket
 from importlib.metadata import PackageNotFoundError, version
 
-from pipeline.cli.checks.base import FAR_S, NEAR_S, Check, Finding, warning
+from pipeline.cli.checks.base import LOCAL_TIMEOUT_S, REMOTE_TIMEOUT_S, Check, Finding, warning
 from pipeline.cli.output import data_folders
 from pipeline.config import Settings
 from pipeline.errors import ConfigError, ServiceError
 
 PACKAGES = ("torch", "opencv-python", "av", "onnxruntime", "sqlalchemy", "ray")
-SHARED_BYTES = 128 * 1024 * 1024
-"""Of shared memory that a local Ray asks for."""
-KNOCK_S = 5.0
+SHARED_MEMORY_BYTES = 128 * 1024 * 1024
+"""Shared memory that a local Ray needs."""
+CONNECT_TIMEOUT_S = 5.0
 
 
 def checks_of_parts(settings: Settings) -> dict[str, Check]:
-    """By name, in the order in which they are shown."""
+    """By name, in the order of display."""
     return {
         "packages": Check(_packages),
-        "device": Check(lambda: _device(settings), NEAR_S),
-        "detector": Check(lambda: _detector(settings), NEAR_S),
-        "weights": Check(lambda: _weights(settings), NEAR_S),
-        "engine": Check(lambda: _engine(settings), FAR_S),
+        "device": Check(lambda: _device(settings), LOCAL_TIMEOUT_S),
+        "detector": Check(lambda: _detector(settings), LOCAL_TIMEOUT_S),
+        "weights": Check(lambda: _weights(settings), LOCAL_TIMEOUT_S),
+        "engine": Check(lambda: _engine(settings), REMOTE_TIMEOUT_S),
     }
 
 
@@ -37,7 +37,7 @@ def _packages() -> str:
         except PackageNotFoundError:
             missing.append(name)
     if missing:
-        remedy = "pip install undercam again, into this environment"
+        remedy = "install undercam again with pip, into this environment"
         raise ConfigError(f"packages are missing: {', '.join(missing)}", "Python", remedy)
     return f"Python {platform.python_version()}, {', '.join(found)}"
 
@@ -69,26 +69,26 @@ def _weights(settings: Settings) -> str:
     from pipeline.stages.classify import open_classify
 
     classify = open_classify(settings.emotion)
-    crop, bad = np.zeros((1, CROP_PX, CROP_PX, 3), np.uint8), settings.emotion.bad
-    for name in dict.fromkeys(("", bad)):
+    crop, degraded = np.zeros((1, CROP_PX, CROP_PX, 3), np.uint8), settings.emotion.bad
+    for name in dict.fromkeys(("", degraded)):
         classify.predict(crop, np.zeros(1, np.int64), [name])
-    return " and ".join(filter(None, (settings.emotion.weights, bad)))
+    return " and ".join(filter(None, (settings.emotion.weights, degraded)))
 
 
 def _engine(settings: Settings) -> str | Finding:
     address = settings.cluster.address
     if address == "local":
         free = os.statvfs("/dev/shm") if os.path.isdir("/dev/shm") else None
-        room = free.f_bavail * free.f_frsize if free else SHARED_BYTES
-        if room < SHARED_BYTES:
-            found = f"{room >> 20} MiB of shared memory are free, a local Ray wants 128"
+        free_bytes = free.f_bavail * free.f_frsize if free else SHARED_MEMORY_BYTES
+        if free_bytes < SHARED_MEMORY_BYTES:
+            found = f"{free_bytes >> 20} MiB of shared memory are free, a local Ray needs 128"
             return warning(found, "make /dev/shm larger (docker run --shm-size=512m)")
         return f"Ray {version('ray')}, started here by `undercam run`"
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdecimal()):
         return f"Ray {version('ray')}, cluster.address {address}"
     try:
-        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:
         remedy = f"start it, or set cluster.address = 'local' ({error.strerror or error})"
         raise ServiceError("no Ray cluster there", address, remedy) from error

@@ -1,4 +1,4 @@
-"""What others serve, and what we serve: secrets, database, bus, ports."""
+"""Checks of the services that we use and the ports that we serve: secrets, store, bus, ports."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pipeline.cli.state import database_file
 from pipeline.config import Settings, resolve
 from pipeline.errors import ConfigError, ServiceError
 
-BUSY_MOST_S = 5.0
-EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+MAX_BUSY_TIMEOUT_S = 5.0
+LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
 def checks_of_services(settings: Settings) -> dict[str, Check]:
-    """By name, in the order in which they are shown."""
+    """By name, in the order of display."""
     dashboard = settings.dashboard
     return {
         "secrets": Check(lambda: _secrets(settings)),
@@ -33,7 +33,7 @@ def checks_of_services(settings: Settings) -> dict[str, Check]:
 
 
 def _secrets(settings: Settings) -> str:
-    """Of the settings; a camera's own is tried with the camera."""
+    """The references in the settings; a camera's own is checked with the camera."""
     references = list(_references(settings.model_dump(exclude={"cameras"})))
     failed = []
     for reference in references:
@@ -46,7 +46,7 @@ def _secrets(settings: Settings) -> str:
     if failed:
         where = ", ".join(error.where for error in failed)
         raise ConfigError("secrets not set or not readable", where, failed[0].remedy)
-    return f"{len(references)} references lead somewhere" if references else "none is referred to"
+    return f"{len(references)} references resolve" if references else "no references"
 
 
 def _references(values: Any) -> Iterator[str]:
@@ -63,7 +63,7 @@ def _store(settings: Settings) -> str | Finding:
     from pipeline.store.inspection import inspect_store
 
     url = resolve(settings.store.url)
-    found = inspect_store(url, min(settings.store.busy_timeout_s, BUSY_MOST_S))
+    found = inspect_store(url, min(settings.store.busy_timeout_s, MAX_BUSY_TIMEOUT_S))
     file = database_file(settings)
     share = network_share(file) if file else None
     if share:
@@ -87,7 +87,7 @@ def _metrics_port(settings: Settings) -> str:
     metrics, dashboard = settings.metrics, settings.dashboard
     if metrics.port and (metrics.host, metrics.port) == (dashboard.host, dashboard.port):
         where = f"{metrics.host}:{metrics.port}"
-        raise ConfigError("the pages listen there too", where, "give another metrics.port")
+        raise ConfigError("the dashboard has the same port", where, "give another metrics.port")
     return _port("metrics", metrics.host, metrics.port, "metrics", b"undercam_")
 
 
@@ -111,8 +111,8 @@ def _port(name: str, host: str, port: int | None, path: str, sign: bytes) -> str
 
 
 def _serves(host: str, port: int, path: str, sign: bytes) -> bool:
-    """Whether what listens there is ours."""
-    name = EVERY_ADDRESS.get(host, host)
+    """Whether Undercam itself listens there."""
+    name = LOOPBACK_OF.get(host, host)
     url = f"http://{f'[{name}]' if ':' in name else name}:{port}/{path}"
     try:
         with build_opener(ProxyHandler({})).open(url, timeout=1.0) as answer:

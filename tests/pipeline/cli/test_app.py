@@ -6,13 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from pipeline.cli.app import COMMANDS, UNREAD, _command, run
+from pipeline.cli.app import BROKEN_PIPE_EXIT_CODE, COMMANDS, load_command, run
+from pipeline.cli.options import OLD_OPTIONS, rename_old_options
 from pipeline.cli.output import as_text
+from pipeline.errors import ConfigError
 
 UNDERCAM = Path(sys.executable).with_name("undercam")
 SUBCOMMANDS = ("cameras add", "cameras list", "cameras remove", "cameras set", "outbox drain")
@@ -44,7 +47,7 @@ def test_help_needs_no_heavy_import(command: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_list_says_what_each_command_says_of_itself(name: str) -> None:
-    told = _command(name).help.split("\n\n")[0].replace("\n", " ")
+    told = load_command(name).help.split("\n\n")[0].replace("\n", " ")
     assert told == COMMANDS[name]
 
 
@@ -63,7 +66,7 @@ def test_defaults_that_are_written_down_twice() -> None:
     defaults = {
         (name, option.name): option.default
         for name in ("evaluate", "udc")
-        for option in _command(name).params
+        for option in load_command(name).params
     }
     assert defaults["udc", "face_px"] == FRAME_FACE_PX
     assert defaults["evaluate", "condition"] == CLEAN
@@ -127,8 +130,8 @@ def test_a_reader_that_has_seen_enough_ends_it_without_a_word(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert ended(command) == (UNREAD, "")
-    assert ended(command.replace("list", "frobnicate"), stderr=None)[0] == UNREAD
+    assert ended(command) == (BROKEN_PIPE_EXIT_CODE, "")
+    assert ended(command.replace("list", "frobnicate"), stderr=None)[0] == BROKEN_PIPE_EXIT_CODE
 
 
 def test_a_broken_connection_is_no_broken_pipe(
@@ -165,6 +168,61 @@ def test_usage_names_the_command_that_helps(
 ) -> None:
     assert run(arguments) == 2
     assert where in capsys.readouterr().err
+
+
+def test_an_old_option_works_and_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    old = ["--keep=a", "--through-video", "--conditions", "fer_nb"]
+    assert run(["evaluate", "--weights", "x", *old, *old[:2]]) == 2  # fer_nb needs no video
+    first, second, fault, *more = capsys.readouterr().err.splitlines()
+    assert more == []
+    assert first == "undercam: option --keep: renamed: use --save-predictions"
+    assert second == "undercam: option --through-video: renamed: use --end-to-end"
+    assert "fer_nb" in fault
+    assert run(["train", "no-such-model", "--out", "x", "--teach", "0.5"]) == 2
+    assert "undercam: option --teach: renamed: use --distill-weight" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "old"), OLD_OPTIONS, ids=" ".join)
+def test_old_options_lead_to_options_that_exist(command: str, old: str) -> None:
+    options = {name for option in load_command(command).params for name in option.opts}
+    assert OLD_OPTIONS[command, old] in options
+    assert old not in options
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["analyze", "--keep"],  # another command has no such old option
+        ["evaluate", "--keeper=a"],
+        ["evaluate", "--", "--keep"],  # behind `--` all are values
+        ["--keep"],
+        [],
+    ],
+)
+def test_other_arguments_stay(arguments: list[str]) -> None:
+    assert rename_old_options(arguments) == (arguments, [])
+
+
+def test_an_old_setting_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    toml = tmp_path / "f.toml"
+    toml.write_text("[source]\nopen_s = 3.0\n", encoding="utf-8")
+    assert run(["cameras", "list", "--json", "-c", str(toml)]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == "undercam: setting 'open_s': renamed: call it 'open_timeout_s'\n"
+    assert json.loads(printed.out) == {"cameras": {}}
+
+
+def test_other_warnings_are_left_to_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(path: object) -> None:
+        warnings.warn("of a library", UserWarning, 2)
+        raise ConfigError("never reached", "here", "none")
+
+    monkeypatch.setattr("pipeline.cli.cameras.load", load)
+    with pytest.warns(UserWarning, match="of a library"):
+        assert run(["cameras", "list"]) == 2
 
 
 def test_nothing_looks_like_python() -> None:

@@ -59,18 +59,18 @@ def status(camera: str, state: str, reason: str = "", fps: float = 0.0) -> Camer
 
 def test_each_change_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys, "add", "door", "/dev/video0", "--fps", "2.5") == (
-        "added camera door: /dev/video0 is read within seconds by `undercam run`\n"
+        "added camera door: /dev/video0; `undercam run` reads it within seconds\n"
     )
     assert said(capsys, "set", "door", "--disable", "--fps", "0", "--under-display") == (
         "changed camera door: enabled yes to no, under_display unset to yes, analyse_fps 2.5 to 0\n"
     )
     unchanged = said(capsys, "set", "door", "--disable")
-    assert unchanged == "changed camera door: nothing, it is as it was\n"
+    assert unchanged == "changed camera door: no changes\n"
     assert said(capsys, "remove", "door") == (
-        "removed camera door: it is read no more, its rows stay\n"
+        "removed camera door: it is no longer read, its rows stay\n"
     )
     assert said(capsys, "list") == (
-        "no camera yet: add one by `undercam cameras add NAME ADDRESS`\n"
+        "no cameras: add one with `undercam cameras add NAME ADDRESS`\n"
     )
 
 

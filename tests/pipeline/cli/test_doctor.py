@@ -1,4 +1,4 @@
-"""What is dead, missing or taken is said, with a remedy, and in bounded time."""
+"""`undercam doctor` reports what is down, missing or in use, with a remedy, in bounded time."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ def settings(**sections: Any) -> Settings:
     return Settings.model_validate(sections)
 
 
-def looked(checks: dict[str, Check], *names: str) -> list[Finding]:
+def run_named(checks: dict[str, Check], *names: str) -> list[Finding]:
     return list(run_checks({name: checks[name] for name in names or checks}).values())
 
 
-def test_whatever_happens_in_a_check_is_its_finding() -> None:
-    def unforeseen() -> str:
+def test_every_outcome_of_a_check_is_a_finding() -> None:
+    def raise_unexpected() -> str:
         raise ZeroDivisionError("at rtsp://admin:s3cret@10.0.0.7/live")
 
-    def explained() -> str:
+    def raise_known() -> str:
         raise ModelError("no CUDA device", "cuda", "set emotion.device = 'cpu'")
 
     hangs = threading.Event()
     checks = {
         "fine": Check(lambda: "as it should be"),
         "nearly": Check(lambda: warning("little room", "free space")),
-        "unforeseen": Check(unforeseen),
-        "explained": Check(explained),
-        "late": Check(lambda: str(hangs.wait()), within_s=0.2),
+        "unexpected": Check(raise_unexpected),
+        "known": Check(raise_known),
+        "late": Check(lambda: str(hangs.wait()), timeout_s=0.2),
     }
     began_s = time.monotonic()
     found = run_checks(checks)
@@ -68,9 +68,9 @@ def test_whatever_happens_in_a_check_is_its_finding() -> None:
     assert list(found) == list(checks)
     assert [one.status for one in found.values()] == ["ok", "warn", "fail", "fail", "fail"]
     assert [one.exit_code for one in found.values()] == [0, 0, 1, 5, 4]
-    assert "ZeroDivisionError: at rtsp://***" in found["unforeseen"].found
+    assert "ZeroDivisionError: at rtsp://***" in found["unexpected"].found
     assert "s3cret" not in str(found)
-    assert found["explained"].found == "no CUDA device: cuda"
+    assert found["known"].found == "no CUDA device: cuda"
     assert found["late"].found == "no answer within 0 s"
 
 
@@ -83,7 +83,7 @@ def test_the_command_ends_as_the_first_failure_and_names_every_remedy(
         "disk": Finding("warn", "1.0 GiB free", "free space"),
         "weights": Finding("fail", "no such weights: x", "give others", 5),
     }
-    monkeypatch.setattr(doctor_module, "examine", lambda _: found)
+    monkeypatch.setattr(doctor_module, "check_all", lambda _: found)
     assert run(["doctor"]) == 4
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["ok", "FAIL", "warn", "FAIL"]
@@ -111,17 +111,17 @@ def test_the_command_ends_as_the_first_failure_and_names_every_remedy(
 )
 def test_a_device_that_is_not_there(emotion: dict[str, str], what: str) -> None:
     checks = checks_of_parts(settings(emotion=emotion))
-    for found in looked(checks, "device", "weights"):
+    for found in run_named(checks, "device", "weights"):
         assert (found.status, found.exit_code) == ("fail", 5)
         assert what in found.found
 
 
 def test_weights_and_network_that_are_not_there() -> None:
     for emotion in ({"weights": "nobodys"}, {"degraded_weights": "nobodys"}):
-        (found,) = looked(checks_of_parts(settings(emotion=emotion)), "weights")
+        (found,) = run_named(checks_of_parts(settings(emotion=emotion)), "weights")
         assert (found.exit_code, "no such weights: nobodys" in found.found) == (5, True)
     detector = {"name": "yunet", "model": "none.onnx"}
-    (found,) = looked(checks_of_parts(settings(detector=detector)), "detector")
+    (found,) = run_named(checks_of_parts(settings(detector=detector)), "detector")
     assert (found.status, "none.onnx" in found.found) == ("fail", True)
 
 
@@ -133,7 +133,7 @@ def test_a_gpu_that_is_set_aside_for_nothing_and_a_cluster_that_is_not_there(
             pool={"gpus_per_replica": 0.5}, cluster={"address": f"ray://127.0.0.1:{free_port}"}
         )
     )
-    device, engine = looked(checks, "device", "engine")
+    device, engine = run_named(checks, "device", "engine")
     assert (device.exit_code, engine.exit_code) == (2, 4)
     assert "Connection refused" in engine.remedy
 
@@ -141,17 +141,17 @@ def test_a_gpu_that_is_set_aside_for_nothing_and_a_cluster_that_is_not_there(
 def test_variables_that_are_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     bus = {"user": "env:A_USER", "password": "env:A_PASSWORD"}
     checks = checks_of_services(settings(bus=bus))
-    (found,) = looked(checks, "secrets")
+    (found,) = run_named(checks, "secrets")
     assert (found.status, found.exit_code) == ("fail", 2)
     assert "env:A_USER, env:A_PASSWORD" in found.found
     monkeypatch.setenv("A_USER", "alice")
     monkeypatch.setenv("A_PASSWORD", "s3cret")
-    (found,) = looked(checks, "secrets")
-    assert found == Finding("ok", "2 references lead somewhere")
+    (found,) = run_named(checks, "secrets")
+    assert found == Finding("ok", "2 references resolve")
 
 
 def store_of(url: str) -> Finding:
-    (found,) = looked(checks_of_services(settings(store={"url": url})), "store")
+    (found,) = run_named(checks_of_services(settings(store={"url": url})), "store")
     return found
 
 
@@ -193,7 +193,7 @@ def test_databases_that_refuse(tmp_path: Path, free_port: int) -> None:
     engine = open_store("sqlite:///my.db", busy_timeout_s=0.1)
     with writing(engine).begin():
         busy = {"url": "sqlite:///my.db", "busy_timeout_s": 0.1}
-        (found,) = looked(checks_of_services(settings(store=busy)), "store")
+        (found,) = run_named(checks_of_services(settings(store=busy)), "store")
     engine.dispose()
     assert "database is locked" in found.found
 
@@ -227,7 +227,7 @@ def test_a_database_on_a_share_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_broker_that_is_dead(free_port: int) -> None:
     bus = {"url": f"kafka://127.0.0.1:{free_port}", "timeout_s": 1.0}
-    (found,) = looked(checks_of_services(settings(bus=bus)), "bus")
+    (found,) = run_named(checks_of_services(settings(bus=bus)), "bus")
     assert (found.status, found.exit_code) == ("fail", 4)
     assert "broker" in found.found
 
@@ -238,7 +238,7 @@ def test_a_broker_that_is_dead(free_port: int) -> None:
 def test_a_broker_at_work_and_what_it_forbids(broker: Broker, bus: BusSettings) -> None:
     def found(**changed: Any) -> Finding:
         told = bus.model_copy(update=changed)
-        (one,) = looked(checks_of_services(settings(bus=told.model_dump())), "bus")
+        (one,) = run_named(checks_of_services(settings(bus=told.model_dump())), "bus")
         return one
 
     assert "4 topics will be made" in found().found
@@ -258,23 +258,23 @@ def test_ports_that_are_taken() -> None:
         port = taken.getsockname()[1]
         for section in ("dashboard", "metrics"):
             checks = checks_of_services(settings(**{section: {"port": port}}))
-            (found,) = looked(checks, f"{section} port")
+            (found,) = run_named(checks, f"{section} port")
             assert (found.status, found.exit_code) == ("fail", 4)
             assert "already in use" in found.remedy
     checks = checks_of_services(settings(dashboard={"port": port}, metrics={"port": port}))
-    free, same = looked(checks, "dashboard port", "metrics port")
+    free, same = run_named(checks, "dashboard port", "metrics port")
     assert (free.status, same.exit_code) == ("ok", 2)
 
 
 def test_folders_that_cannot_be_used_and_are_open(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     in_a_file = settings(outbox={"folder": "file/outbox"})
-    assert looked(checks_of_machine(in_a_file), "state folder")[0].exit_code == 4
+    assert run_named(checks_of_machine(in_a_file), "state folder")[0].exit_code == 4
     (tmp_path / "state").mkdir()
     (tmp_path / "state").chmod(0o755)
-    modes = looked(checks_of_machine(settings()), "file modes")[0]
+    modes = run_named(checks_of_machine(settings()), "file modes")[0]
     assert (modes.status, "state (755)" in modes.found) == ("warn", True)
-    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o755  # it is said, and not changed
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o755  # reported, not changed
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_a_disk_that_is_nearly_full(
 ) -> None:
     usage = SimpleNamespace(free=free)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-    assert looked(checks_of_machine(settings()), "disk")[0].status == status
+    assert run_named(checks_of_machine(settings()), "disk")[0].status == status
 
 
 @pytest.fixture
@@ -332,7 +332,7 @@ def test_every_camera_is_opened(clip: Path, free_port: int) -> None:
 
 
 def test_without_cameras_it_says_how_to_add_one() -> None:
-    (found,) = looked(checks_of_cameras(settings()))
+    (found,) = run_named(checks_of_cameras(settings()))
     assert (found.status, "cameras add" in found.remedy) == ("warn", True)
 
 

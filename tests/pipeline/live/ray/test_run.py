@@ -249,7 +249,7 @@ def test_cameras_come_and_go_while_it_runs_and_its_numbers_are_shown(
     (url,) = (line.split()[-1] for line in live.said.splitlines() if "metrics: at" in line)
     with urllib.request.urlopen(url, timeout=10) as answer:
         text = answer.read().decode()
-    for name in ("frames_decoded_total", "pool_pass_seconds_count", "outbox_delivered_total"):
+    for name in ("frames_decoded_total", "pool_batch_seconds_count", "outbox_delivered_total"):
         assert f"undercam_{name}{{" in text
     assert live.stop()["ok"]
 
