@@ -2,8 +2,8 @@
 
     python -m benchmarks.streams [--cameras 4] [--seconds 60] [--fps 5] [--json]
 
-A GStreamer RTSP server (Debian's, run by the system's Python) serves real faces at 1280 x 720 and 25
-frames per second; `undercam run` reads it. All figures come from the stored rows and from /metrics.
+A GStreamer RTSP server (Debian's, run by the system's Python) serves real faces at 1280 x 720 and
+25 frames per second; `undercam run` reads it. All figures come from stored rows and /metrics.
 """
 
 from __future__ import annotations

