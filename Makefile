@@ -1,5 +1,5 @@
-# make demo    a sample camera, the pipeline and the dashboard, from a fresh clone
-# make test    the test suite, from a fresh clone        make test-all   the slow tests too
+# make demo    sample faces, the pipeline and the dashboard, from a fresh clone
+# make test    the test suite, from a fresh clone        make test-all   with the slow tests
 # make check   format, lint, types, architecture         make setup      everything for developers
 # make train-smoke   train a toy network, export it, analyse the sample with it
 
@@ -14,7 +14,7 @@ DEMO_HEADLESS ?=
 PYTEST_ARGS ?=
 TEST_WORKERS ?= 2
 
-# Nothing that we start reports to its maker.
+# Libraries send no telemetry.
 export ORT_DISABLE_TELEMETRY := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export STREAMLIT_BROWSER_GATHER_USAGE_STATS := false
@@ -49,7 +49,7 @@ train-smoke: .venv/.developer
 	$(BIN)/undercam train resnet18 --preset smoke --data toy --seed 0 --run-dir runs/smoke --out runs/smoke/toy.safetensors --json
 	$(BIN)/undercam analyze sample --weights runs/smoke/toy.safetensors --json
 
-# The two stamps: packages are installed again only when these two files change.
+# Two stamp files: packages are installed again only when these two prerequisites change.
 .venv/.demo: pyproject.toml constraints.txt | .venv/bin/python
 	$(call install,dashboard)
 	@touch $@
@@ -70,7 +70,7 @@ train-smoke: .venv/.developer
 comma := ,
 refuse = rm -rf .venv; echo "undercam: $(1): $(2): $(3)" >&2; exit 2
 
-# uv where there is one; it does not read pip's setting for local wheels.
+# uv if it is installed; it ignores pip's setting for local wheels.
 define install
 	@echo "installing packages ($(1)), a few minutes the first time"
 	@if command -v uv >/dev/null; then \
