@@ -99,7 +99,7 @@ def test_documents_name_commands_and_options_that_exist(name: str) -> None:
 
 def test_an_unknown_word_is_found() -> None:
     assert unknown_words("undercam analyse x.mp4") == ["analyse"]
-    assert unknown_words("undercam evaluate --weights w --through-video") == ["--through-video"]
+    assert unknown_words("undercam evaluate --weights w --threw-video") == ["--threw-video"]
     assert unknown_words("undercam cameras add|drop NAME") == ["drop"]
     assert unknown_words("undercam evaluate --weights w [--no-flip]   two spaces, -x") == []
 

@@ -62,7 +62,7 @@ def test_no_setting_stores_images_and_no_command_deletes_rows() -> None:
     """Whoever adds one corrects both texts."""
     keys = {key for name in Settings.model_fields for key in _keys(name)}
     assert not [key for key in keys if re.search(r"store_|keep_|image|picture|retain", key)]
-    assert not {"erase", "delete", "forget", "purge"} & COMMANDS.keys()
+    assert not {"erase", "delete", "forget", "purge"} & set(COMMANDS)
 
 
 def _keys(section: str) -> list[str]:

@@ -1,10 +1,11 @@
 """All commands, and how each one ends: an exit code, and one line on stderr if it fails.
 
-A new command is a module of its name in this package and its line in COMMANDS.
+A new command is a module of its name in this package and its name in COMMANDS.
 """
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 import traceback
@@ -12,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,24 +23,11 @@ from pipeline.cli.options import rename_old_options
 from pipeline.cli.output import discard_unread_output, is_reader_gone
 from pipeline.errors import ConfigError, RenamedSetting, UndercamError
 
-COMMANDS = {
-    "demo": "Play real faces through the whole pipeline and watch them on the dashboard.",
-    "analyze": "Find, track and name the faces of a clip.",
-    "run": "Read every camera of the roster: faces become events, and events become rows.",
-    "cameras": "List and change the registered cameras; changes take effect within seconds.",
-    "store": "Put what arrives on the bus into the database, until Ctrl-C or SIGTERM.",
-    "outbox": "Events that wait on this machine's disk for bus or store.",
-    "dashboard": "Show what is in the database, until Ctrl-C (exit code 130).",
-    "doctor": "Check every part that the settings name, and report each fault with its remedy.",
-    "evaluate": "Measure weights on labelled faces: accuracy, F1, recall, calibration, coverage.",
-    "table": "Compare all models: accuracy on clean faces and under simulated displays.",
-    "figures": "Draw the comparison from kept predictions, and what networks make of faces.",
-    "train": "Train a model, calibrate it on the validation cut, and write its weights with their "
-    "card.",
-    "export": "Write weights as ONNX: `x` (and `noise`, of a model that draws) in, `logits` out.",
-    "udc": "Show what a camera under a display would have seen: simulated optics and sensor noise.",
-}
-"""Each command with the first sentence of its help, so that the list imports none of them."""
+COMMANDS = (
+    *("demo", "analyze", "run", "cameras", "store", "outbox", "dashboard", "doctor"),
+    *("evaluate", "table", "figures", "train", "export", "udc"),
+)
+"""In the order of the help. Each is the function, or the Typer, of that name in its module."""
 BROKEN_PIPE_EXIT_CODE = 141
 """As a shell reports a program that wrote into a closed pipe: 128 + SIGPIPE."""
 
@@ -49,6 +38,12 @@ class _Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
         return name, load_command(name) if name else command, rest
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, for help and completion, which show each command's summary."""
+        for name in COMMANDS:
+            self.commands[name].help = read_summary(name)
+        return list(COMMANDS)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -75,8 +70,26 @@ def _placeholder() -> None:
     """Registered in place of a command until that command is used."""
 
 
-for _name, _help in COMMANDS.items():
-    app.command(_name, help=_help)(_placeholder)
+def read_summary(name: str) -> str:
+    """The first paragraph of a command's help, from its source: importing all commands, as the
+    list of them would, takes a second."""
+    module = ast.parse((Path(__file__).parent / f"{name}.py").read_text("utf-8"))
+    for node in module.body:
+        match node:
+            case ast.FunctionDef(name=found) if found == name:
+                text = ast.get_docstring(node) or ""
+            case ast.Assign(targets=[ast.Name(id=found)], value=ast.Call(keywords=options)) if (
+                found == name
+            ):
+                text = next(ast.literal_eval(o.value) for o in options if o.arg == "help")
+            case _:
+                continue
+        return " ".join(text.partition("\n\n")[0].split())
+    raise LookupError(f"no command {name}")
+
+
+for _name in COMMANDS:
+    app.command(_name)(_placeholder)
 
 
 def _print_version(is_requested: bool) -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
+from pipeline.cli.options import Config
 from pipeline.cli.output import OUT, drop_unset
 from pipeline.config import load, resolve
 from pipeline.errors import ServiceError
 
 
 def dashboard(
-    config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
+    config: Config = None,
     store: Annotated[str, Option(help="SQLAlchemy URL of the database, or a reference.")] = "",
     port: Annotated[int | None, Option(help="Port to listen on; 0: a free one.")] = None,
-    base_path: Annotated[str, Option(help="Path that the pages live under, as /cameras.")] = "",
+    base_path: Annotated[
+        str, Option(help="Path under which the pages are served, such as /cameras.")
+    ] = "",
 ) -> None:
     """Show what is in the database, until Ctrl-C (exit code 130)."""
     from dashboard.launch import serve
@@ -26,4 +28,4 @@ def dashboard(
     with serve(settings, resolve(settings.store.url)) as server:
         OUT.print(f"dashboard at {server.url}, Ctrl-C ends it")
         server.wait()
-        raise ServiceError("the dashboard has ended", server.url, "see what it said above")
+        raise ServiceError("the dashboard has ended", server.url, "see its output above")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from pipeline.cli.options import MAX_SECONDS
+from pipeline.cli.options import MOST_SECONDS
 from pipeline.cli.output import ERRORS, print_json
 from pipeline.cli.state import SAMPLE, close_to_others, state_folder
 from pipeline.clock import wall_clock
@@ -32,7 +32,7 @@ FLUSH_MS = 500
 def demo(
     seconds: Annotated[
         float,
-        Option(help="How long to play; 0: until Ctrl-C.", min=0, max=MAX_SECONDS),
+        Option(help="How long to play; 0: until Ctrl-C.", min=0, max=MOST_SECONDS),
     ] = 0.0,
     headless: Annotated[bool, Option("--headless", help="Open no browser window.")] = False,
     config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,

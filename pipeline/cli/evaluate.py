@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from pipeline.cli.evaluation_report import show
-from pipeline.cli.options import MAX_FACES
+from pipeline.cli.options import MOST_FACES
 from pipeline.cli.output import data_folders, print_json, progress_bar
 from pipeline.config import load
 from pipeline.errors import ConfigError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 KNOWN = "clean, udc_t, udc_p, udc, udc_c, fer_nb, or a cell such as udc_p/3"
 
 
-Limit = Annotated[int, Option(help="Only the first N faces; 0: all.", min=0, max=MAX_FACES)]
+Limit = Annotated[int, Option(help="Only the first N faces; 0: all.", min=0, max=MOST_FACES)]
 
 
 def evaluate(
@@ -41,16 +41,15 @@ def evaluate(
     ),
     flip: Annotated[bool, Option(help="Average with the mirror image.")] = True,
     through_video: Annotated[
-        bool, Option("--end-to-end", help="Encode the faces as video, detect and classify them.")
+        bool, Option("--through-video", help="Show the faces in a video, find and name them again.")
     ] = False,
-    detector: Annotated[str, Option(help="With --end-to-end: centerface, scrfd, yunet.")] = (
+    detector: Annotated[str, Option(help="With --through-video: centerface, scrfd, yunet.")] = (
         "centerface"
     ),
     detector_model: Annotated[str, Option(help="Path of the detector's network.")] = "",
     against: Annotated[str, Option(help="Other weights, to compare on the same faces.")] = "",
     keep: Annotated[
-        Path | None,
-        Option("--save-predictions", help="Folder to write the predictions of every face to."),
+        Path | None, Option(help="A folder for what was said of every face, to make tables from.")
     ] = None,
     limit: Limit = 0,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,

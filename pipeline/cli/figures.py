@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from models.atomic_files import writing
-from pipeline.cli.options import MAX_FACES
+from pipeline.cli.options import MOST_FACES
 from pipeline.cli.output import ERRORS, print_json, progress_bar
 from pipeline.errors import ConfigError
 
@@ -31,7 +31,7 @@ def figures(
         str, Option("--conditions", help="With --weights: as for `evaluate`, comma between.")
     ] = "clean,udc_p/5",
     limit: Annotated[
-        int, Option(help="With --weights: only the first N faces.", min=8, max=MAX_FACES)
+        int, Option(help="With --weights: only the first N faces.", min=8, max=MOST_FACES)
     ] = 800,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -10,10 +10,10 @@ from typing import Annotated
 
 from typer import Option
 
-MAX_SECONDS = 10_000_000.0
+MOST_SECONDS = 10_000_000.0
 """Four months."""
-MAX_FACES = 10_000_000
-MAX_SEED = 2**31 - 1
+MOST_FACES = 10_000_000
+MOST_SEED = 2**31 - 1
 CONDITIONS = "clean, udc_t, udc_p, udc, udc_c, fer_nb, or a cell such as udc_p/3"
 
 Config = Annotated[Path | None, Option("-c", "--config", help="A TOML file.")]
@@ -26,7 +26,7 @@ Data = Annotated[
 ]
 Protocol = Annotated[str, Option(help="Votes to labels: ms_majority or no_drop.")]
 Conditions = Annotated[str, Option("--conditions", help=f"{CONDITIONS}; separated by commas.")]
-Limit = Annotated[int, Option(help="Only the first N faces; 0: all.", min=0, max=MAX_FACES)]
+Limit = Annotated[int, Option(help="Only the first N faces; 0: all.", min=0, max=MOST_FACES)]
 Detector = Annotated[str, Option(help="centerface, scrfd or yunet.")]
 DetectorModel = Annotated[str, Option(help="Path of the detector's network.")]
 Fps = Annotated[float | None, Option(help="Frames analysed per second; 0: all.")]

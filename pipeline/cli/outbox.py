@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
-from typer import Argument, Option
+from typer import Argument
 
 from pipeline.cli.longrun import asked_to_stop
+from pipeline.cli.options import AsJson, Config
 from pipeline.cli.output import OUT, print_json, warn
 from pipeline.config import load
 
@@ -25,15 +26,13 @@ outbox = typer.Typer(
     help="Events that wait on this machine's disk for bus or store.",
 )
 FOLDER = Argument(help="The folder. Default: outbox.folder.", show_default=False)
-CONFIG = Option("-c", "--config", help="A TOML file.")
-JSON = Option("--json", help="Print one JSON object.")
 
 
 @outbox.command()
 def status(
     folder: Annotated[Path | None, FOLDER] = None,
-    config: Annotated[Path | None, CONFIG] = None,
-    as_json: Annotated[bool, JSON] = False,
+    config: Config = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what waits, what was lost, and which runs are still being written."""
     from pipeline.bus.survey import survey
@@ -54,8 +53,8 @@ def status(
 @outbox.command()
 def drain(
     folder: Annotated[Path | None, FOLDER] = None,
-    config: Annotated[Path | None, CONFIG] = None,
-    as_json: Annotated[bool, JSON] = False,
+    config: Config = None,
+    as_json: AsJson = False,
 ) -> None:
     """Send everything that waits to the bus, or into the database where no bus is set.
 

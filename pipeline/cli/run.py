@@ -14,7 +14,7 @@ from typer import Option
 
 from pipeline.camera_states import CONNECTING, ENDED, FAILED, REFUSED, STOPPED
 from pipeline.cli.longrun import asked_to_stop
-from pipeline.cli.options import MAX_SECONDS
+from pipeline.cli.options import MOST_SECONDS
 from pipeline.cli.output import ERRORS, data_folders, drop_unset, print_json
 from pipeline.cli.state import state_folder
 from pipeline.config import Settings, load, resolve
@@ -37,7 +37,7 @@ AT_REST = (ENDED, STOPPED, *UNREAD)
 def run(
     config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
     seconds: Annotated[
-        float, Option(help="How long; 0: until Ctrl-C.", min=0, max=MAX_SECONDS)
+        float, Option(help="How long; 0: until Ctrl-C.", min=0, max=MOST_SECONDS)
     ] = 0.0,
     until_ended: Annotated[
         bool, Option("--until-ended", help="Stop when every file is read and its rows are stored.")

@@ -11,7 +11,7 @@ from typing import Annotated
 from typer import Option
 
 from pipeline.cli.longrun import Complaints, asked_to_stop
-from pipeline.cli.options import MAX_SECONDS
+from pipeline.cli.options import MOST_SECONDS
 from pipeline.cli.output import OUT, print_json
 from pipeline.cli.state import tighten
 from pipeline.config import Settings, load, resolve
@@ -22,7 +22,9 @@ def store(
     config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
     until_idle: Annotated[
         float,
-        Option(help="End when nothing came for so many seconds; 0: never.", min=0, max=MAX_SECONDS),
+        Option(
+            help="End when nothing came for so many seconds; 0: never.", min=0, max=MOST_SECONDS
+        ),
     ] = 0.0,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:

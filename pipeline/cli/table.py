@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.table import Table
 from typer import Option
 
-from pipeline.cli.options import MAX_FACES
+from pipeline.cli.options import MOST_FACES
 from pipeline.cli.output import OUT, print_json, progress_bar, warn
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ def table(
         Option("--recompute", help="Ask the weights again, and say how many answers are the same."),
     ] = False,
     limit: Annotated[
-        int, Option(help="With --recompute: only the first N faces.", min=1, max=MAX_FACES)
+        int, Option(help="With --recompute: only the first N faces.", min=1, max=MOST_FACES)
     ] = 800,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Compare all models: accuracy on clean faces and under simulated displays."""
+    """Compare all models: accuracy on clean faces and behind simulated displays."""
     from models.registry import FAMILIES
     from models.udc.suites import CLEAN
     from trainer.compare.tables import UDC, differences, kept_in, rows

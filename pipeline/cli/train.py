@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from pipeline.cli.options import MAX_SEED
+from pipeline.cli.options import MOST_SEED
 from pipeline.cli.output import ERRORS, as_text, print_json
 
 Threads = Annotated[int, Option(help="CPU threads; 0: torch's choice.", min=0, max=1024)]
@@ -17,11 +17,11 @@ Workers = Annotated[
     int, Option(help="Processes that share each batch, by Ray Train.", min=1, max=1024)
 ]
 
-Seed = Annotated[int, Option(help="Seed of every random draw.", min=0, max=MAX_SEED)]
+Seed = Annotated[int, Option(help="Seed of every random draw.", min=0, max=MOST_SEED)]
 
 Teach = Annotated[
     float,
-    Option("--distill-weight", help="With --teacher: the weight of their loss.", min=0, max=1),
+    Option(help="With --teachers: their share, the rest is the votes'.", min=0, max=1),
 ]
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def train(
         Path | None, Option(help="Where checkpoints lie; a run there goes on. Default: runs/NAME.")
     ] = None,
     teachers: Annotated[
-        str, Option("--teacher", help="Distil from these weights: names or files, comma between.")
+        str, Option(help="Learn from other weights too: names or files, comma between.")
     ] = "",
     teach: Teach = 0.5,
     teacher_view: Annotated[
