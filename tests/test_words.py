@@ -48,6 +48,14 @@ INSTEAD = {
 ONLY_IN = dict.fromkeys(("held", "passes"), ("models/", "trainer/", "benchmarks/"))
 """Elsewhere a lock is held, and a value passes a check."""
 COMPOUNDS = {"weights_bad": "degraded_weights", "bad_noise": "degraded_noise"}
+CLASSES = {
+    **dict.fromkeys(("Ask", "RemoteAsk", "Scorer"), "ClassifierClient"),
+    **dict.fromkeys(("Choose", "Choice"), "Router, Route"),
+    **dict.fromkeys(("Lost", "Link"), "ConnectionLost, ConnectionState"),
+    **{"Observe": "EventBuilder", "Watch": "StatusMonitor", "Pace": "FrameSampler"},
+    **{"Team": "DistributedContext", "Views": "AugmentedBatches"},
+}
+"""Classes that have another name now; as words of other names they may be right."""
 INNOCENT = re.compile(r"dead_?letters?|snapshots?|letter_?box|look_?(?:ahead|up)", re.I)
 """Standard terms that hold one of the words."""
 IRREGULAR = {
@@ -156,6 +164,8 @@ def name_offences(file: str, tree: ast.AST) -> Iterator[Offence]:
         if fault and (file, fault[0]) not in EXCEPTIONS:
             yield Offence(file, line, name, fault[1])
     for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and node.name.strip("_") in CLASSES:
+            yield Offence(file, node.lineno, node.name, CLASSES[node.name.strip("_")])
         if (
             isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             and is_participle(node.name)
@@ -288,6 +298,8 @@ def test_exceptions_are_needed() -> None:
         ("def _opened(): pass", ["_opened()"]),
         ("async def told(): pass", ["told", "told()"]),
         ("with x as held: pass", ["held"]),
+        ("class Watch: pass", ["Watch"]),
+        ("class _Team(Base): pass", ["_Team"]),
         ("f('which are taken\\n   for which')", ["which are taken for which"]),
         ('"""Faces behind simulated displays."""', ["behind simulated displays"]),
         ("x = f'average with the mirror image {y}'", ["mirror image"]),
@@ -308,6 +320,7 @@ def test_an_offender_is_seen(source: str, found: list[str]) -> None:
         "def enabled() -> bool: pass",
         "def shed(): pass",
         "def seed(): pass",
+        "class WatchFolder: pass",
         "def loaded_models(): pass",
         "print('a camera under a display')",
         "import os.picture",  # a name of somebody else
