@@ -70,7 +70,7 @@ def _folder(settings: Settings) -> str | Finding:
     if not folder.exists():
         return f"{folder} is not there yet: it is made at the first start"
     if (folder / LOCK).exists():
-        lock = FileLock.take(folder / LOCK)
+        lock = FileLock.acquire(folder / LOCK)
         if lock is None:
             return f"{folder}, in use: {holder_of(folder)}"
         lock.close()

@@ -13,7 +13,7 @@ import pytest
 from kafka import KafkaProducer
 from sqlalchemy import Engine, select, text
 
-from pipeline.bus.kafka.consumer import KafkaRecords
+from pipeline.bus.kafka.consumer import RecordConsumer
 from pipeline.bus.kafka.publisher import KafkaPublisher
 from pipeline.bus.outbox import Outbox
 from pipeline.bus.relay import Relay
@@ -44,7 +44,7 @@ def publisher(bus: BusSettings) -> Iterator[KafkaPublisher]:
 
 @contextmanager
 def consuming(bus: BusSettings, database: Engine, batch_rows: int = 50) -> Iterator[StoreConsumer]:
-    with KafkaRecords(bus, batch_rows) as feed, KafkaPublisher(bus) as publisher:
+    with RecordConsumer(bus, batch_rows) as feed, KafkaPublisher(bus) as publisher:
         writer = StoreWriter(database, batch_rows=batch_rows)
         yield StoreConsumer(feed, publisher, writer, chance=lambda: 0.0)
 
@@ -148,7 +148,7 @@ def test_database_away_nothing_is_committed_and_the_place_is_kept(
         for _ in range(8):
             assert consumer.step() == 0
         assert consumer._feed.is_member
-        with KafkaRecords(bus) as late:
+        with RecordConsumer(bus) as late:
             # A rebalance while it waits: what it holds is not committed and comes to both.
             for _ in range(4):
                 consumer.step()
@@ -175,7 +175,7 @@ def test_crash_between_rows_and_offsets(
         raise Crash
 
     with monkeypatch.context() as patch, consuming(bus, database) as consumer:
-        patch.setattr(KafkaRecords, "commit", die)
+        patch.setattr(RecordConsumer, "commit", die)
         with pytest.raises(Crash):
             consumer.run(lambda: False)
     assert len(frames(database)) == 50
