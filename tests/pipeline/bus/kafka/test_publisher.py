@@ -196,14 +196,14 @@ def test_a_size_that_was_refused_is_not_tried_at_once_again(
         publisher.open()
         limit(bus, "dead", 20_000)
         connected = 0
-        connect = publisher._link.connect
+        connect = publisher._connection.connect
 
         def counted(*given: Any, **options: Any) -> Any:
             nonlocal connected
             connected += 1
             return connect(*given, **options)
 
-        monkeypatch.setattr(publisher._link, "connect", counted)
+        monkeypatch.setattr(publisher._connection, "connect", counted)
         letters = [DeadLetter(f"o{n:02}", "why", b"z" * 60_000) for n in range(12)]
         publisher.send([*letters, make.look(1)])
         assert publisher.cut == 12
