@@ -41,7 +41,7 @@ _LOGGED = {
     "ECONNREFUSED": ("broker cannot be reached", "start it, or correct bus.url"),
 }
 _DISCONNECTED = "socket disconnected"
-_NO_ANSWER = ("broker does not answer in time", "see to it, or raise bus.timeout_s")
+_NO_ANSWER = ("broker does not answer in time", "check the brokers, or raise bus.timeout_s")
 _REASONS: dict[type[Exception], tuple[str, str]] = {
     errors.TopicAuthorizationFailedError: (
         "not allowed to use the topics",
@@ -61,13 +61,13 @@ _REASONS: dict[type[Exception], tuple[str, str]] = {
     ),
     errors.InvalidTopicError: ("not a topic's name", "correct bus.topic_prefix"),
     errors.PolicyViolationError: ("broker's policy forbids the topics", "create them by hand"),
-    errors.NotEnoughReplicasError: ("too few copies are in sync", "see to the other brokers"),
+    errors.NotEnoughReplicasError: ("too few copies are in sync", "check the other brokers"),
     errors.UnsupportedCodecError: (
         "records of a topic cannot be unpacked ({1})",
         "pip install 'undercam[kafka]'",
     ),
-    errors.CorruptRecordError: ("broker's copy of a topic is damaged", "see to its disk"),
-    errors.KafkaStorageError: ("broker's disk fails or is full", "see to it"),
+    errors.CorruptRecordError: ("broker's copy of a topic is damaged", "check its disk"),
+    errors.KafkaStorageError: ("broker's disk fails or is full", "check its disk"),
 }
 REBALANCED = (
     errors.CommitFailedError,
