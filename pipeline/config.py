@@ -21,9 +21,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from pipeline.bounds import bounds_of
 from pipeline.camera_names import name_remedy
 from pipeline.errors import ConfigError
+from pipeline.fields import bounds_of
+from pipeline.observation_settings import OBSERVATION_SECTIONS, encode_changes
 from pipeline.records import CameraId
 from pipeline.references import resolve
 from pipeline.service_settings import (
@@ -76,13 +77,15 @@ class Settings(BaseSettings):
     cluster: ClusterSettings = ClusterSettings()
     cameras: dict[CameraId, CameraSettings] = {}
 
-    def of_looks(self, under_display: bool | None = None) -> str:
-        """As JSON, the settings that decide what is said of a picture, and the camera's own word: a
-        file's run is named after them, wherever its rows go and however they get there."""
-        said = {"detector", "tracker", "crop", "emotion", "smoother"}
-        fps = self.source.analyse_fps
-        word = "" if under_display is None else f" under_display {under_display}"
-        return f"{fps:g}{word} {self.model_dump_json(include=said)}"
+    def observation_settings(self, under_display: bool | None = None) -> str:
+        """The settings that decide a file's observations, with its camera's `under_display`.
+
+        As JSON: it is hashed into the run's id. Only what differs from its default is in it, so a
+        setting that a later release adds leaves the ids of earlier runs as they are.
+        """
+        sections = {name: getattr(self, name) for name in OBSERVATION_SECTIONS}
+        fps = self.source.analyse_fps or None
+        return encode_changes(sections, analyse_fps=fps, under_display=under_display)
 
 
 def load(path: str | Path | None = None, **overrides: Any) -> Settings:

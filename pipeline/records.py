@@ -2,17 +2,22 @@
 
 Times are integer milliseconds UTC, up to the end of the year 9999. Every string has a maximum
 length, so that any database can index it and any broker takes the record. Ids are functions of the
-input, so a resent record is the same record. Changing a field is a new schema version;
-`docs/schemas` holds each as JSON Schema.
+input, so a resent record is the same record.
+
+Outboxes and topics outlive a release, so a changed field is a new version: raise the number in the
+class's schema, and add a function to `LIFTS` that turns a record of the version before into one of
+the next. `pipeline.messages` reads every version that way; a writer writes the newest.
+`docs/schemas` holds each version as JSON Schema, with lines that a writer of it wrote.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.emotions import EMOTIONS, UNKNOWN
 from pipeline.fields import (
@@ -29,12 +34,13 @@ from pipeline.fields import (
     Reason,
     RunId,
     Share,
-    shortened,
+    shorten,
 )
 
 __all__ = [
     "CAMERA_PATTERN",
     "EVENT_TYPES",
+    "LIFTS",
     "MOST",
     "CameraId",
     "CameraStatus",
@@ -43,14 +49,12 @@ __all__ = [
     "EventsLost",
     "FaceObserved",
     "Label",
-    "Mail",
     "Probabilities",
     "Quality",
     "Record",
     "RunId",
     "Smoothed",
     "TrackUpdated",
-    "read_record",
 ]
 
 
@@ -68,6 +72,12 @@ class Record(BaseModel):
     def to_json(self) -> str:
         """One line of JSON with the field names of the schema."""
         return self.model_dump_json(by_alias=True)
+
+    @classmethod
+    def schema_name(cls) -> str:
+        """The kind and newest version of the record: "undercam.face_observed/2"."""
+        name: str = cls.model_fields["schema_"].default
+        return name
 
 
 class Probabilities(Record):
@@ -94,29 +104,21 @@ class Probabilities(Record):
 
 
 Label = Literal[
-    "neutral",
-    "happiness",
-    "surprise",
-    "sadness",
-    "anger",
-    "disgust",
-    "fear",
-    "contempt",
-    "unknown",
+    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown"
 ]
 assert set(Label.__args__) == {*EMOTIONS, UNKNOWN}  # type: ignore[attr-defined]
 
 
 class Smoothed(Record):
-    """What the track shows by now: the weighted looks up to this one."""
+    """What the track shows by now: the weighted mean of its observations up to this one."""
 
     label: Label
     confidence: Share
 
 
 class Quality(Record):
-    """How good the look was: `blur` 0 sharp .. 1 blurred, `luma` 0 black .. 1 white, `size_px` box
-    side."""
+    """How good the image of the face was: `blur` 0 sharp .. 1 blurred, `luma` 0 black .. 1 white,
+    `size_px` the side of its box."""
 
     blur: Share
     luma: Share
@@ -124,10 +126,14 @@ class Quality(Record):
 
 
 class FaceObserved(Record):
-    """One look at one face."""
+    """One classified face in one frame.
 
-    schema_: Literal["undercam.face_observed/1"] = Field(
-        default="undercam.face_observed/1", alias="schema"
+    `answered`: whether a classifier answered in time. Where none did, `probabilities` are equal,
+    `label` is unknown and `reason` says why.
+    """
+
+    schema_: Literal["undercam.face_observed/2"] = Field(
+        default="undercam.face_observed/2", alias="schema"
     )
     id: Id
     camera: CameraId
@@ -147,6 +153,7 @@ class FaceObserved(Record):
     confidence: Share
     smoothed: Smoothed
     uncertainty: Share
+    answered: bool
     quality: Quality
     model: Name
     mode: Name
@@ -207,7 +214,7 @@ class CameraStatus(Record):
 class EventsLost(Record):
     """`events` events of a run, captured from since_ms to until_ms, are missing.
 
-    A loss that grows keeps its id; of its tellings the one with the most events counts.
+    A loss that grows keeps its id: of the records of one id, that with the most events counts.
     """
 
     schema_: Literal["undercam.events_lost/1"] = Field(
@@ -224,23 +231,34 @@ class EventsLost(Record):
     @staticmethod
     def make_id(camera: str, run: str, number: int) -> str:
         """The loss's id. An outbox numbers its losses by the time they began, in milliseconds; 0 is
-        kept for what lies on a lost machine, which nobody tells yet."""
+        reserved for what lies on the disk of a lost machine."""
         return f"gap:{camera}:{run}:{number}"
 
 
 Event = FaceObserved | TrackUpdated | CameraStatus | EventsLost
-"""Anything that a camera says, or that is said of what it said."""
-EVENT_TYPES: tuple[type[FaceObserved], type[TrackUpdated], type[CameraStatus], type[EventsLost]] = (
-    FaceObserved,
-    TrackUpdated,
-    CameraStatus,
-    EventsLost,
-)
+"""Any record: what was observed, the state of a camera, and what is known to be missing."""
+EVENT_TYPES: tuple[type[Event], ...] = (FaceObserved, TrackUpdated, CameraStatus, EventsLost)
+
+Lift = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""Turns the fields of a record of one version into those of the next, but for `schema`. It takes
+any JSON object and never raises: the record is validated once it is of the newest version."""
+UNANSWERED_1 = "no answer from the emotion pool in "
+"""How the reason begins, in version 1, of a face that no classifier answered."""
+
+
+def _lift_face_observed_1(fields: Mapping[str, Any]) -> dict[str, Any]:
+    # Version 1 says it in words only. A real answer of the label `unknown` has another reason.
+    unanswered = str(fields.get("reason", "")).startswith(UNANSWERED_1)
+    return {**fields, "answered": not unanswered}
+
+
+LIFTS: dict[str, dict[int, Lift]] = {"face_observed": {1: _lift_face_observed_1}}
+"""By kind and version: the step to the next version. Every version below the newest has one."""
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A record that cannot be stored: as it came, and why.
+    """A record that cannot be stored: its bytes as they came, and why.
 
     `origin` is its place in bus or outbox, or its id where it can be read; a long one ends in its
     digest, so that it stays the only one of its kind. A long reason is cut.
@@ -255,15 +273,15 @@ class DeadLetter:
             digest = hashlib.sha256(self.origin.encode(errors="replace")).hexdigest()
             kept = self.origin[: ORIGIN_CHARS - len(digest) - 1]
             object.__setattr__(self, "origin", f"{kept}:{digest}")
-        object.__setattr__(self, "reason", shortened(self.reason))
+        object.__setattr__(self, "reason", shorten(self.reason))
 
     @classmethod
     def of(cls, event: Event, reason: str) -> DeadLetter:
-        """A readable record that someone refuses."""
+        """Of a readable record that a database or broker refuses."""
         return cls(event.id, reason, event.to_json().encode())
 
     def cut(self, most: int) -> DeadLetter:
-        """The same with the first `most` bytes of its payload, and a word on how many there were.
+        """The same with the first `most` bytes of its payload; the reason tells the whole size.
 
         With none of them the reason is cut to a line too.
         """
@@ -271,21 +289,5 @@ class DeadLetter:
         if size <= most and most:
             return self
         note = f" (the first {most} of {size} bytes)" if most else f" (without its {size} bytes)"
-        reason = shortened(self.reason, REASON_CHARS - len(note) if most else 80)
+        reason = shorten(self.reason, REASON_CHARS - len(note) if most else 80)
         return DeadLetter(self.origin, reason + note, self.payload[:most])
-
-
-Mail = Event | DeadLetter
-"""What travels from outbox to bus and store."""
-_ANY_EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="schema_")])
-
-
-def read_record(payload: bytes, origin: str) -> Mail:
-    """The record in one line of JSON, or the dead letter that says why it is none."""
-    try:
-        return _ANY_EVENT.validate_json(payload)
-    except ValidationError as error:
-        (first, *_) = error.errors(include_url=False, include_context=False, include_input=False)
-        place = ".".join(str(part) for part in first["loc"])
-        reason = f"{place}: {first['msg']}" if place else first["msg"]
-        return DeadLetter(origin, reason, payload)

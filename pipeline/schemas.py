@@ -1,9 +1,9 @@
-"""The records and the settings, written down for other programs and for people.
+"""Documents of the records, settings and metrics, generated for programs and for people.
 
     python -m pipeline.schemas [FOLDER]            write the documents into a checkout
     python -m pipeline.schemas --check [FOLDER]    exit code 1 when one of them is out of date
 
-A record's document is named after its version: a new version leaves the old one standing.
+A record's document is named after its version: that of an earlier version stays as it is.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from pipeline.bounds import bounds_of
 from pipeline.config import Settings
+from pipeline.fields import bounds_of
 from pipeline.metrics import describe_metrics
 from pipeline.records import EVENT_TYPES, Record
 
@@ -50,7 +50,7 @@ NAME = "NAME"
 
 @dataclass(frozen=True)
 class Setting:
-    """One key: its table and what that is for, its default as TOML or "", bounds and meaning."""
+    """One key: its table with a description, its default as TOML or "", bounds and meaning."""
 
     table: str
     purpose: str
@@ -60,9 +60,11 @@ class Setting:
     meaning: str
 
 
-def documents() -> dict[str, str]:
-    """Every generated document: its path in the repository, and its text."""
-    records = {f"docs/schemas/{name_of(kind)}.json": record_schema(kind) for kind in EVENT_TYPES}
+def generate_documents() -> dict[str, str]:
+    """Every document: its path in the repository, and its text."""
+    records = {
+        f"docs/schemas/{document_name(kind)}.json": record_schema(kind) for kind in EVENT_TYPES
+    }
     config = {"docs/schemas/config.json": {"$schema": DIALECT} | Settings.model_json_schema()}
     schemas = {path: _json(schema) for path, schema in (records | config).items()}
     return schemas | {
@@ -74,37 +76,38 @@ def documents() -> dict[str, str]:
 
 def write(folder: Path) -> None:
     """Write every document below `folder`."""
-    for name, text in documents().items():
+    for name, text in generate_documents().items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
 
-def stale(folder: Path) -> list[str]:
-    """The documents below `folder` that are missing or differ from what `write` would write."""
+def list_stale(folder: Path) -> list[str]:
+    """The documents below `folder` that are missing, or differ from what `write` writes."""
 
     def is_fresh(path: Path, text: str) -> bool:
         return path.is_file() and path.read_text(encoding="utf-8") == text
 
-    return [name for name, text in documents().items() if not is_fresh(folder / name, text)]
+    return [
+        name for name, text in generate_documents().items() if not is_fresh(folder / name, text)
+    ]
 
 
-def name_of(kind: type[Record]) -> str:
+def document_name(kind: type[Record]) -> str:
     """A record's document, without its ending: "face_observed-1" for undercam.face_observed/1."""
-    version: str = kind.model_fields["schema_"].default
-    return version.removeprefix("undercam.").replace("/", "-")
+    return kind.schema_name().removeprefix("undercam.").replace("/", "-")
 
 
 def record_schema(kind: type[Record]) -> dict[str, Any]:
     """The JSON Schema of a record as it is written: every field is there, no other is."""
     schema = kind.model_json_schema(by_alias=True, mode="serialization")
-    return {"$schema": DIALECT, "$id": f"urn:undercam:{name_of(kind)}"} | schema
+    return {"$schema": DIALECT, "$id": f"urn:undercam:{document_name(kind)}"} | schema
 
 
 def example_toml() -> str:
     """The example configuration: every key with its meaning and default, cameras as comments."""
     parts = [HEAD]
-    for (table, purpose), rows in groupby(settings(), lambda row: (row.table, row.purpose)):
+    for (table, purpose), rows in groupby(list_settings(), lambda row: (row.table, row.purpose)):
         off = "# " if NAME in table else ""
         parts.append(f"\n# {purpose}\n{off}[{table.replace(NAME, 'door')}]\n")
         for row in rows:
@@ -119,7 +122,7 @@ def configuration_table() -> str:
     rows = (
         f"| `{row.table}.{row.key}` | {f'`{row.default}`' if row.default else ''} | {row.allowed} |"
         f" {row.meaning} |\n"
-        for row in settings()
+        for row in list_settings()
     )
     return TABLE_HEAD + "".join(rows)
 
@@ -133,7 +136,7 @@ def metrics_table() -> str:
     return METRICS_HEAD + "".join(rows)
 
 
-def settings() -> list[Setting]:
+def list_settings() -> list[Setting]:
     """Every setting in the order of the models; a camera's stand under the table cameras.NAME."""
     schema = Settings.model_json_schema()
     found = []
@@ -160,14 +163,14 @@ def _json(document: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Write the documents, or tell which are out of date."""
+    """Write the documents, or name those that are out of date."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.schemas")
     parser.add_argument("--check", action="store_true", help="write nothing")
     parser.add_argument("folder", nargs="?", type=Path, default=Path(), help="the checkout")
     options = parser.parse_args()
     if not options.check:
         write(options.folder)
-    elif found := stale(options.folder):
+    elif found := list_stale(options.folder):
         raise SystemExit(f"out of date: {', '.join(found)}: run python -m pipeline.schemas")
 
 

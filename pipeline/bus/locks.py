@@ -1,7 +1,7 @@
-"""A lock that dies with its holder: whoever finds it free knows that nobody lives there.
+"""A lock that the kernel frees with its holder's process: where it is free, no process is at work.
 
 It is held on a file of its own: closing any handle of a SQLite file would drop SQLite's locks. The
-file may keep a note: who holds the lock, or what its last holder could not say elsewhere.
+file may hold a note: who holds the lock, or what its last holder could not write elsewhere.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.closing import Closing
 from pipeline.permissions import FILE
 
 NOTE_BYTES = 4096
-"""Room for a note."""
+"""The longest note."""
 
 
 class FileLock(Closing):
@@ -27,12 +27,12 @@ class FileLock(Closing):
         self._handle = handle
 
     @classmethod
-    def take(cls, path: Path, patience_s: float = 0.0) -> FileLock | None:
+    def acquire(cls, path: Path, patience_s: float = 0.0) -> FileLock | None:
         """The lock, or None where another holds it longer than `patience_s`; raises OSError."""
         deadline = time.monotonic() + patience_s
         while True:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, FILE)
-            if _locked(handle, path):
+            if _try_lock(handle, path):
                 with suppress(PermissionError):  # another user's, or no modes here
                     os.fchmod(handle, FILE)
                 return cls(path, handle)
@@ -42,21 +42,21 @@ class FileLock(Closing):
             time.sleep(0.01)
 
     def reserve(self) -> None:
-        """Set room aside for a note, so that a full disk does not refuse it; raises OSError."""
+        """Reserve space for a note, so that a full disk does not refuse it; raises OSError."""
         os.posix_fallocate(self._handle, 0, NOTE_BYTES)
 
     def write(self, note: str) -> None:
-        """Keep a note, in place of the last one, until the file goes; raises OSError.
+        """Write a note, in place of the last one; it stays until the file is removed.
 
-        Raises ValueError for one longer than NOTE_BYTES.
+        Raises OSError, and ValueError for a note longer than NOTE_BYTES.
         """
         data = note.encode()
         if len(data) > NOTE_BYTES:
-            raise ValueError(f"a note of {len(data)} bytes, at most {NOTE_BYTES} have room")
+            raise ValueError(f"a note of {len(data)} bytes: at most {NOTE_BYTES} fit")
         os.pwrite(self._handle, data.ljust(NOTE_BYTES, b"\0"), 0)
 
     def close(self, remove: bool = False) -> None:
-        """Give the lock back, and the file with it where nobody will need it again."""
+        """Release the lock; with `remove`, delete its file, which nobody needs again."""
         if remove:
             self._path.unlink(missing_ok=True)
         os.close(self._handle)
@@ -71,12 +71,12 @@ def read_note(path: Path) -> str:
         return ""
 
 
-def _locked(handle: int, path: Path) -> bool:
+def _try_lock(handle: int, path: Path) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    # Its last holder may have removed the file while we opened it: then it locks nobody out.
+    # The last holder may have removed the file after we opened it: then others lock a new one.
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The SQLite file of one camera run: events in their order, what was lost, what is under way.
+"""The SQLite file of one camera run: its events in order, its losses, and what is under way.
 
 One process appends to it and another drains it. WAL with `synchronous=NORMAL`: a transaction
 outlives its process; a power cut may take the last ones, but never half of one.
@@ -23,9 +23,12 @@ from pipeline.records import CAMERA_PATTERN
 SUFFIX = ".outbox"
 _NAME = re.compile(rf"{CAMERA_PATTERN[:-1]}\.([0-9a-f]{{12}}|e[0-9]+){re.escape(SUFFIX)}$")
 _TABLES = (
-    # A number is never used again, and in a file none is missing between the first and the last.
-    "CREATE TABLE IF NOT EXISTS events"
-    " (n INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, body TEXT NOT NULL)",
+    # A number is never used again, and in a file none is missing between the first and the last:
+    # so two look-ups count what waits, and a range of numbers is what was shed or delivered.
+    # `id` and `schema` repeat what is in the body: a bus needs them, and need not read it. They are
+    # empty in rows of the release before.
+    "CREATE TABLE IF NOT EXISTS events (n INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " at_ms INTEGER NOT NULL, body TEXT NOT NULL, id TEXT, schema TEXT)",
     "CREATE TABLE IF NOT EXISTS lost (n INTEGER PRIMARY KEY, since_ms INTEGER NOT NULL,"
     " until_ms INTEGER NOT NULL, events INTEGER NOT NULL, told INTEGER NOT NULL DEFAULT 0)",
     # Up to this number events were handed out, and may have arrived: they cannot be called lost.
@@ -58,28 +61,28 @@ class Loss(NamedTuple):
     until_ms: int
     events: int
 
-    def beside(self, other: Loss | None) -> Loss:
-        """Both as one."""
+    def merge(self, other: Loss | None) -> Loss:
+        """Both losses as one."""
         if other is None:
             return self
         since_ms, until_ms = min(self.since_ms, other.since_ms), max(self.until_ms, other.until_ms)
         return Loss(since_ms, until_ms, self.events + other.events)
 
     def to_note(self) -> str:
-        """As it stands beside an outbox that cannot be written."""
+        """The text of the note beside an outbox that cannot be written."""
         return json.dumps(self._asdict())
 
 
 def read_loss(path: Path) -> Loss | None:
-    """What the last writer of an outbox had in memory, and could not write, when it ended."""
+    """The events that the last writer of an outbox had in memory, unwritten, when it ended."""
     try:
-        told = json.loads(read_note(lock_of(path)))
-        return Loss(*(int(told[name]) for name in Loss._fields))
+        note = json.loads(read_note(lock_of(path)))
+        return Loss(*(int(note[name]) for name in Loss._fields))
     except (ValueError, TypeError, LookupError):  # no note, or half of one
         return None
 
 
-def find(folder: Path) -> set[Path]:
+def find_outboxes(folder: Path) -> set[Path]:
     """The outboxes of a folder, with those of which a note alone is left; raises OSError."""
     found = {path for path in folder.iterdir() if name_of(path)}
     locks = {path.with_suffix(SUFFIX) for path in folder.glob("*.lock")}
@@ -105,10 +108,12 @@ def lock_of(path: Path) -> Path:
     return path.with_suffix(".lock")
 
 
-def opened(path: Path, timeout_s: float) -> sqlite3.Connection:
-    """The file, made where it is missing, for one thread at a time. Anything may raise
-    sqlite3.Error."""
-    with suppress(OSError):  # SQLite says it again, and in its own words
+def open_file(path: Path, timeout_s: float) -> sqlite3.Connection:
+    """A connection to the file, made where it is missing, for one thread at a time.
+
+    Every call of it may raise sqlite3.Error.
+    """
+    with suppress(OSError):  # SQLite meets the same error, and raises it as its own
         make_file(path)
     connection = sqlite3.connect(
         path, timeout=timeout_s, isolation_level=None, check_same_thread=False
@@ -128,8 +133,25 @@ def opened(path: Path, timeout_s: float) -> sqlite3.Connection:
     return connection
 
 
+def has_headers(connection: sqlite3.Connection) -> bool:
+    """Whether the rows have columns for id and schema: not in a file of the release before."""
+    query = "SELECT count(*) FROM pragma_table_info('events') WHERE name IN ('id', 'schema')"
+    (columns,) = connection.execute(query).fetchone()
+    return bool(columns == 2)
+
+
+def add_headers(connection: sqlite3.Connection) -> None:
+    """Give a file of the release before the columns that it lacks; its rows stay as they are.
+
+    For the writer alone, within a transaction: a reader takes a file as it is, also on a full disk.
+    """
+    if not has_headers(connection):
+        for column in ("id", "schema"):
+            connection.execute(f"ALTER TABLE events ADD COLUMN {column} TEXT")
+
+
 def _use_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
-    # Two who open a new file at once: one is told "busy" at once, whatever the timeout.
+    # Where two open a new file at once, one is refused as busy at once, whatever the timeout.
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -167,8 +189,8 @@ def is_damaged(error: sqlite3.Error) -> bool:
     return _code(error) in _DAMAGED
 
 
-def explained(error: sqlite3.Error, path: Path) -> ServiceError:
-    """The same as one sentence with a remedy."""
+def to_service_error(error: sqlite3.Error, path: Path) -> ServiceError:
+    """The error as one sentence with a remedy."""
     what, remedy = _REASONS.get(_code(error), ("outbox cannot be used", str(error)))
     return ServiceError(what, str(path), remedy)
 

@@ -1,11 +1,12 @@
-"""The reading side of one outbox file: hand out its oldest, forget what has arrived."""
+"""The reading side of one outbox file: fetch its oldest records, delete what has arrived."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from pipeline.bus import outbox_file
-from pipeline.records import EventsLost, Mail, read_record
+from pipeline.messages import EncodedRecord, Message, read_record
+from pipeline.records import DeadLetter, EventsLost
 
 PATIENCE_S = 5.0
 """How long to wait for a lock that the writer holds for an instant."""
@@ -14,78 +15,97 @@ PATIENCE_S = 5.0
 class OutboxReader:
     """An outbox's file, read by the one relay of its folder. Anything may raise sqlite3.Error.
 
-    What has arrived is not handed out again, even where a full disk keeps it from being deleted.
+    What was acknowledged is not fetched again, even where a full disk keeps it from being deleted.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = outbox_file.opened(path, PATIENCE_S)
+        self._camera = path.name.partition(".")[0]
+        self._file = outbox_file.open_file(path, PATIENCE_S)
         self._inode = path.stat().st_ino
         self._last = self._done = 0
-        self._telling: dict[int, int] = {}
-        self._told: dict[int, int] = {}
-        self._owes = False
+        self._losses: dict[int, int] = {}
+        self._reported: dict[int, int] = {}
+        self._must_delete = False
 
     def is_current(self) -> bool:
-        """Whether the file is still the one of that name: its writer may have begun anew."""
+        """Whether the file is still the one of that name: its writer may have made a new one."""
         return self._path.stat().st_ino == self._inode
 
     def count(self) -> int:
-        """Events that have not arrived, those handed out included, and gaps to be told."""
-        (handed_out,) = self._file.execute(
+        """Events that have not arrived, those under way included, and gaps to report."""
+        (under_way,) = self._file.execute(
             "SELECT count(*) FROM events WHERE n > ? AND n <= (SELECT n FROM taken)", (self._done,)
         ).fetchone()
-        return int(handed_out) + len(outbox_file.waiting_in(self._file)) + len(self._untold())
+        return int(under_way) + len(outbox_file.waiting_in(self._file)) + len(self._unreported())
 
     def lost(self) -> int:
         """Events that the writer had to shed."""
         (events,) = self._file.execute("SELECT coalesce(sum(events), 0) FROM lost").fetchone()
         return int(events)
 
-    def take(self, most: int) -> list[Mail]:
-        """The oldest records, at most so many, and what was lost since it was last told.
+    def fetch(self, most: int) -> list[Message]:
+        """The oldest records, at most so many, and the losses since the last report.
 
-        The writer sheds none of them from now on. Until `forget` they are handed out again.
+        From now on the writer sheds none of them. Until `acknowledge` they are fetched again.
         """
         if not self.count():
-            if self._owes:
+            if self._must_delete:
                 self._delete()
             return []
+        # One transaction: between reading and marking, the writer could shed what we deliver.
         with outbox_file.transaction(self._file):
+            headers = "id, schema" if outbox_file.has_headers(self._file) else "NULL, NULL"
             found = self._file.execute(
-                "SELECT n, body FROM events WHERE n > ? ORDER BY n LIMIT ?", (self._done, most)
+                f"SELECT n, body, {headers} FROM events WHERE n > ? ORDER BY n LIMIT ?",
+                (self._done, most),
             ).fetchall()
             self._last = found[-1][0] if found else self._done
             self._file.execute("UPDATE taken SET n = max(n, ?)", (self._last,))
-            losses = self._untold()
-        self._telling = {n: events for n, _, _, events in losses}
-        events = [read_record(body, f"{self._path.name}/{n}") for n, body in found]
-        return [*events, *(gap_of(self._path, loss) for loss in losses)]
+            losses = self._unreported()
+        self._losses = {n: events for n, _, _, events in losses}
+        records = [self._message(*row) for row in found]
+        return [*records, *(gap_of(self._path, loss) for loss in losses)]
 
-    def forget(self) -> None:
-        """What was taken last has arrived."""
+    def acknowledge(self) -> None:
+        """All that was fetched last has arrived."""
+        # Remembered before it is deleted: a disk that refuses the deletion must not make us deliver
+        # the same rows again and again.
         self._done = self._last
-        self._told |= self._telling
-        self._owes = True
+        self._reported |= self._losses
+        self._must_delete = True
         self._delete()
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
+    def _message(
+        self, n: int, body: bytes, key: bytes | None, schema: bytes | None
+    ) -> EncodedRecord | DeadLetter:
+        """A row's record, unread; one of the release before is read for its id and schema."""
+        origin = f"{self._path.name}/{n}"
+        if key and schema:
+            return EncodedRecord(key.decode(), schema.decode(), self._camera, body, origin)
+        record = read_record(body, origin)
+        if isinstance(record, DeadLetter):
+            return record
+        # The bytes stay those of the old writer: every reader reads them.
+        return EncodedRecord(record.id, record.schema_, self._camera, body, origin)
+
     def _delete(self) -> None:
         with outbox_file.transaction(self._file):
             self._file.execute("DELETE FROM events WHERE n <= ?", (self._done,))
-            told = [(events, n) for n, events in self._told.items()]
-            self._file.executemany("UPDATE lost SET told = ? WHERE n = ?", told)
-        self._told.clear()
-        self._owes = False
+            reported = [(events, n) for n, events in self._reported.items()]
+            self._file.executemany("UPDATE lost SET told = ? WHERE n = ?", reported)
+        self._reported.clear()
+        self._must_delete = False
 
-    def _untold(self) -> list[tuple[int, int, int, int]]:
+    def _unreported(self) -> list[tuple[int, int, int, int]]:
         rows = self._file.execute(
             "SELECT n, since_ms, until_ms, events FROM lost WHERE events > told ORDER BY n"
         ).fetchall()
-        return [row for row in rows if row[3] > self._told.get(row[0], 0)]
+        return [row for row in rows if row[3] > self._reported.get(row[0], 0)]
 
 
 def gap_of(

@@ -1,4 +1,7 @@
-"""Brings what waits in a folder of outboxes to bus or store, and forgets only what has arrived."""
+"""Delivers what waits in a folder of outboxes to bus or store, and deletes only what has arrived.
+
+Records pass through as their writer encoded them: a relay reads none of them, whatever its release.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +18,31 @@ from pipeline.bus.locks import FileLock
 from pipeline.bus.outbox_reader import OutboxReader, gap_of
 from pipeline.closing import Closing
 from pipeline.errors import ServiceError
+from pipeline.messages import Message
 from pipeline.permissions import make_folder
-from pipeline.records import DeadLetter, EventsLost, Mail
+from pipeline.records import DeadLetter, EventsLost
 
-Deliver = Callable[[Sequence[Mail]], object]
-"""Returns when all of it is safe with the receiver; raises ServiceError when it is not."""
+Deliver = Callable[[Sequence[Message]], int | None]
+"""Returns when all of it is safe with the receiver, with the number of records, if known, that it
+made dead letters of; raises ServiceError when it is not safe."""
 LEAST_S, MOST_S = 0.5, 15.0
 """Seconds between two tries while the receiver is away."""
 IDLE_S = 0.1
 
 
 class DrainedElsewhere(ServiceError):
-    """Another relay is at work in the folder."""
+    """Another relay drains the folder."""
 
 
 class Relay(Closing):
-    """The one relay of a folder; raises DrainedElsewhere where another is at work there.
+    """The one relay of a folder; raises DrainedElsewhere where another drains it.
 
-    Each step delivers up to `batch_rows` records, the files in turn, each from its oldest on. What
-    `deliver` refuses with a ServiceError stays where it is: `fault` says why, and steps do nothing
-    until it is time to try again. A crash may deliver a batch twice, never lose or reorder it. A
-    file without a writer goes when it is empty; a damaged one is set aside, named in `damaged`.
+    Each step delivers up to `batch_rows` records, the files in turn, each from its oldest on:
+    1. the batch is marked, so that its writer sheds none of it; 2. it is delivered; 3. it is
+    deleted. A crash in between delivers the batch again, never loses or reorders it. What `deliver`
+    refuses with a ServiceError stays in its file: `fault` says why, and steps do nothing until it
+    is time to try again. A file without a writer is removed when it is empty; a damaged one is set
+    aside, named in `damaged`.
     """
 
     def __init__(
@@ -55,11 +62,11 @@ class Relay(Closing):
         self._batch_rows = batch_rows
         self._sleep = sleep
         self._backoff = BackOff(LEAST_S, MOST_S, clock, chance)
-        self._drains: dict[Path, OutboxReader] = {}
+        self._readers: dict[Path, OutboxReader] = {}
         self._noted: set[Path] = set()
         self._last = Path()
         self._gaps: dict[str, int] = {}
-        self._lock = _locked(self._folder)
+        self._lock = _acquire_lock(self._folder)
 
     def step(self) -> int:
         """Deliver one batch; returns the number of its records, 0 when nothing waits or it is too
@@ -67,25 +74,27 @@ class Relay(Closing):
         if self._backoff.waits:
             return 0
         self.fault = None
-        taken = self._take()
-        batch = [mail for _, part in taken for mail in part]
+        parts = self._fetch()
+        batch = [message for _, part in parts for message in part]
         if not batch:
             return 0
         try:
-            self._deliver(batch)
+            dead = self._deliver(batch) or 0
         except ServiceError as fault:
             self.fault = fault
             self._backoff.failed()
             return 0
         self._backoff.succeeded()
-        for path, _ in taken:
-            with self._bearing(path):
-                self._forget(path)
-        self._count(batch)
+        # Deleted only now: before the delivery, a crash would lose the batch. So it may arrive
+        # twice, and ids make that one row.
+        for path, _ in parts:
+            with self._isolate_errors(path):
+                self._acknowledge(path)
+        self._count(batch, dead)
         return len(batch)
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Step until told to stop; what is under way is finished first."""
+        """Step until `stop` is true; the batch that is under way is finished first."""
         while not stop():
             if not self.step():
                 self._sleep(IDLE_S)
@@ -95,70 +104,70 @@ class Relay(Closing):
         """Events in the folder that have not arrived yet."""
         total = 0
         for path in self._in_turn():
-            with self._bearing(path):
-                total += self._drain(path).count() if path.exists() else 0
+            with self._isolate_errors(path):
+                total += self._reader(path).count() if path.exists() else 0
             if outbox_file.read_loss(path):
                 with _unwritten(path) as lock:
                     total += lock is not None
         return total
 
     def close(self) -> None:
-        """Let go of the folder."""
-        for path in list(self._drains):
-            self._drop(path)
+        """Release the folder."""
+        for path in list(self._readers):
+            self._close_reader(path)
         self._lock.close()
 
-    def _take(self) -> list[tuple[Path, list[Mail]]]:
-        taken: list[tuple[Path, list[Mail]]] = []
+    def _fetch(self) -> list[tuple[Path, list[Message]]]:
+        parts: list[tuple[Path, list[Message]]] = []
         room = self._batch_rows
         for path in self._in_turn():
-            with self._bearing(path):
-                part = self._left_behind(path)
+            with self._isolate_errors(path):
+                part = self._noted_gap(path)
                 if not part and path.exists():
-                    part = self._drain(path).take(room)
+                    part = self._reader(path).fetch(room)
                 if part:
-                    taken.append((path, part))
+                    parts.append((path, part))
                     room -= len(part)
                 elif path.exists():
                     self._remove_if_left(path)
             self._last = path
             if room <= 0:
                 break
-        return taken
+        return parts
 
     def _in_turn(self) -> list[Path]:
         """The outboxes of the folder, the one behind the last served first."""
-        found = sorted(outbox_file.find(self._folder))
-        for gone in [path for path in self._drains if not path.exists()]:
-            self._drop(gone)
+        found = sorted(outbox_file.find_outboxes(self._folder))
+        for gone in [path for path in self._readers if not path.exists()]:
+            self._close_reader(gone)
         return [p for p in found if p > self._last] + [p for p in found if p <= self._last]
 
-    def _drain(self, path: Path) -> OutboxReader:
-        if path in self._drains and not self._drains[path].is_current():
-            self._drop(path)
-        if path not in self._drains:
-            self._drains[path] = OutboxReader(path)
-        return self._drains[path]
+    def _reader(self, path: Path) -> OutboxReader:
+        if path in self._readers and not self._readers[path].is_current():
+            self._close_reader(path)
+        if path not in self._readers:
+            self._readers[path] = OutboxReader(path)
+        return self._readers[path]
 
-    def _drop(self, path: Path) -> None:
-        drain = self._drains.pop(path, None)
-        if drain:
+    def _close_reader(self, path: Path) -> None:
+        reader = self._readers.pop(path, None)
+        if reader:
             with suppress(sqlite3.Error):
-                drain.close()
+                reader.close()
 
     @contextmanager
-    def _bearing(self, path: Path) -> Iterator[None]:
-        """What is wrong with one file is said and does not stop the others."""
+    def _isolate_errors(self, path: Path) -> Iterator[None]:
+        """An error of one file becomes the `fault`, and does not stop the others."""
         try:
             yield
         except sqlite3.Error as error:
-            self.fault = outbox_file.explained(error, path)
+            self.fault = outbox_file.to_service_error(error, path)
             if outbox_file.is_damaged(error):
-                self._drop(path)
+                self._close_reader(path)
                 self._set_aside(path)
 
-    def _left_behind(self, path: Path) -> list[Mail]:
-        """The gap that a writer noted, where it could not write, before it ended."""
+    def _noted_gap(self, path: Path) -> list[Message]:
+        """The gap of the events that a writer noted, but could not write before it ended."""
         if outbox_file.read_loss(path) is None:
             return []
         with _unwritten(path) as lock:
@@ -168,9 +177,9 @@ class Relay(Closing):
         self._noted.add(path)
         return [gap_of(path, (left.since_ms, *left), "outbox could not be written")]
 
-    def _forget(self, path: Path) -> None:
+    def _acknowledge(self, path: Path) -> None:
         if path not in self._noted:
-            self._drains[path].forget()
+            self._readers[path].acknowledge()
             return
         self._noted.discard(path)
         with _unwritten(path) as lock, suppress(OSError):
@@ -179,30 +188,32 @@ class Relay(Closing):
 
     def _remove_if_left(self, path: Path) -> None:
         with _unwritten(path) as lock:
-            if lock and not self._drains[path].count():
-                self._drop(path)
+            if lock and not self._readers[path].count():
+                self._close_reader(path)
                 path.unlink()
 
     def _set_aside(self, path: Path) -> None:
-        # A writer that lives will find the damage itself, and begin anew.
+        # A live writer finds the damage itself, and makes a new file.
         with _unwritten(path) as lock:
             if lock:
                 self.damaged.append(outbox_file.set_aside(path))
 
-    def _count(self, batch: Sequence[Mail]) -> None:
+    def _count(self, batch: Sequence[Message], dead: int) -> None:
         self.batches += 1
-        self.dead += sum(isinstance(mail, DeadLetter) for mail in batch)
-        self.sent += sum(not isinstance(mail, DeadLetter) for mail in batch)
-        for mail in batch:
-            if isinstance(mail, EventsLost):
-                self.lost += mail.events - self._gaps.get(mail.id, 0)
-                self._gaps[mail.id] = mail.events
+        dead += sum(isinstance(message, DeadLetter) for message in batch)
+        self.dead += dead
+        self.sent += len(batch) - dead
+        for gap in batch:
+            # A gap that grows is delivered again, under its id, with all of its events.
+            if isinstance(gap, EventsLost):
+                self.lost += gap.events - self._gaps.get(gap.id, 0)
+                self._gaps[gap.id] = gap.events
 
 
 @contextmanager
 def _unwritten(path: Path) -> Iterator[FileLock | None]:
-    """Keeps writers away from an outbox; None where one is there."""
-    lock = FileLock.take(outbox_file.lock_of(path))
+    """Locks writers out of an outbox; None where one writes it."""
+    lock = FileLock.acquire(outbox_file.lock_of(path))
     try:
         yield lock
     finally:
@@ -210,10 +221,10 @@ def _unwritten(path: Path) -> Iterator[FileLock | None]:
             lock.close(remove=not path.exists() and outbox_file.read_loss(path) is None)
 
 
-def _locked(folder: Path) -> FileLock:
+def _acquire_lock(folder: Path) -> FileLock:
     try:
         make_folder(folder)
-        lock = FileLock.take(folder / ".relay.lock")
+        lock = FileLock.acquire(folder / ".relay.lock")
     except OSError as error:
         raise ServiceError("outbox cannot be read", str(folder), str(error.strerror)) from error
     if lock is None:

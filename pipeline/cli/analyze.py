@@ -101,7 +101,7 @@ def _analysed(
 
     with ExitStack() as stack:
         display = open_display(panel, severity) if panel else None
-        looks = settings.of_looks(under_display) + (display.name if display else "")
+        looks = settings.observation_settings(under_display) + (display.name if display else "")
         opened = open_input(_clip(clip), camera, settings, seconds, looks, stack)
         source = opened.source
         check_still(annotate, opened.packets)

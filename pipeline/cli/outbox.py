@@ -17,8 +17,8 @@ from pipeline.cli.output import OUT, print_json, warn
 from pipeline.config import load
 
 if TYPE_CHECKING:
+    from pipeline.bus.inspection import OutboxStatus
     from pipeline.bus.relay import Relay
-    from pipeline.bus.survey import Waiting
 
 outbox = typer.Typer(
     add_completion=False,
@@ -35,9 +35,9 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show what waits, what was lost, and which runs are still being written."""
-    from pipeline.bus.survey import survey
+    from pipeline.bus.inspection import inspect_outboxes
 
-    found = survey(folder or load(config).outbox.folder)
+    found = inspect_outboxes(folder or load(config).outbox.folder)
     if as_json:
         print_json(
             {
@@ -60,13 +60,13 @@ def drain(
 
     For the outbox of a machine that is gone, or when `undercam run` does not run.
     """
+    from pipeline.bus.inspection import inspect_outboxes
     from pipeline.bus.relay import Relay
-    from pipeline.bus.survey import survey
     from pipeline.live.delivery import delivery
 
     settings = load(config)
     source = folder or Path(settings.outbox.folder)
-    survey(source)
+    inspect_outboxes(source)
     with (
         delivery(settings) as deliver,
         Relay(source, deliver, settings.outbox.batch_rows) as relay,
@@ -100,7 +100,7 @@ def _drain(relay: Relay, stop: Callable[[], bool]) -> None:
             return
 
 
-def _show(found: list[Waiting]) -> None:
+def _show(found: list[OutboxStatus]) -> None:
     table = Table("camera", "run", "waiting", "lost", "writer", "")
     for one in found:
         live = "lives" if one.live else "gone"

@@ -39,7 +39,7 @@ def state_folder(settings: Settings) -> Iterator[None]:
     folder = Path(settings.outbox.folder)
     try:
         make_folder(folder)
-        lock = FileLock.take(folder / LOCK, PATIENCE_S)
+        lock = FileLock.acquire(folder / LOCK, PATIENCE_S)
     except OSError as error:
         reason = f"make it writable, or set outbox.folder ({error.strerror})"
         raise ServiceError("state folder cannot be used", str(folder), reason) from error

@@ -53,13 +53,13 @@ def _consume(settings: Settings, until_idle_s: float) -> dict[str, float]:
     with ExitStack() as stack:
         publisher = stack.enter_context(open_publisher(settings.bus))
         # It needs Kafka's client, and whether that is installed is known by now.
-        from pipeline.bus.kafka.consumer import KafkaRecords
+        from pipeline.bus.kafka.consumer import RecordConsumer
         from pipeline.live.store_consumer import StoreConsumer
 
         url, busy_s = resolve(settings.store.url), settings.store.busy_timeout_s
         engine = stack.enter_context(using_store(url, busy_s))
         writer = StoreWriter(engine, batch_rows=settings.store.batch_rows)
-        feed = stack.enter_context(KafkaRecords(settings.bus, settings.store.batch_rows))
+        feed = stack.enter_context(RecordConsumer(settings.bus, settings.store.batch_rows))
         stop = stack.enter_context(asked_to_stop())
         consumer = StoreConsumer(feed, publisher, writer)
         complaints = Complaints()

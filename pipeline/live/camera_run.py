@@ -144,7 +144,7 @@ class CameraRun:
         def sink(events: Sequence[Event]) -> None:
             outbox.append(events)
             self._count(opened, events)
-            self._trouble, self._waiting = outbox.trouble, outbox.waiting
+            self._trouble, self._waiting = outbox.fault, outbox.waiting
             while not opened.is_live and not outbox.has_room and not self._is_over():
                 self._stop.wait(ROOM_S)
                 outbox.append([])

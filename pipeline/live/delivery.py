@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from pipeline.bus.relay import Deliver
 from pipeline.config import Settings, resolve
 from pipeline.errors import ConfigError
-from pipeline.records import Mail
+from pipeline.messages import Message
 from pipeline.service_settings import BusSettings, StoreSettings
 from pipeline.store.engine import open_store
 from pipeline.store.ingest import store_mail
+from pipeline.store.replay import replay_newer
 from pipeline.store.writer import StoreWriter
 
 if TYPE_CHECKING:
@@ -46,19 +47,23 @@ def open_publisher(settings: BusSettings) -> KafkaPublisher:
 
 
 class IntoStore:
-    """Writes mail into the database, which it opens with the first batch."""
+    """Writes messages into the database, which it opens with the first batch."""
 
     def __init__(self, settings: StoreSettings) -> None:
         self._settings = settings
         self._writer: StoreWriter | None = None
         self._url = resolve(settings.url)
 
-    def __call__(self, mail: Sequence[Mail]) -> None:
-        """Returns when all is committed; raises ServiceError when the database cannot take it."""
+    def __call__(self, messages: Sequence[Message]) -> int:
+        """Returns when all is committed, with the number of records that became dead letters.
+
+        Raises ServiceError when the database cannot take it.
+        """
         if self._writer is None:
             self._engine = open_store(self._url, self._settings.busy_timeout_s)
             self._writer = StoreWriter(self._engine, batch_rows=self._settings.batch_rows)
-        store_mail(self._writer, mail)
+            replay_newer(self._writer)
+        return store_mail(self._writer, messages)
 
     def close(self) -> None:
         """Let go of the database."""

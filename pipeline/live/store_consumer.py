@@ -8,16 +8,20 @@ import time
 from collections.abc import Callable
 
 from pipeline.backoff import BackOff
-from pipeline.bus.kafka.consumer import Batch, KafkaRecords
+from pipeline.bus.kafka.consumer import Batch, RecordConsumer
 from pipeline.bus.kafka.publisher import KafkaPublisher
 from pipeline.errors import RecordRefused, ServiceError
 from pipeline.records import DeadLetter
 from pipeline.store.ingest import write_letters, write_or_refuse
+from pipeline.store.replay import replay_newer
 from pipeline.store.writer import StoreWriter
 
 LEAST_S, MOST_S = 0.5, 15.0
 """Seconds between two tries while the database is away."""
 WAIT_S = 0.25
+REPLAY_S = 600.0
+"""Between two looks for dead letters that are readable by now: during a rolling upgrade, stores of
+the old release go on writing them for a while."""
 
 
 class StoreConsumer:
@@ -27,7 +31,7 @@ class StoreConsumer:
     database refuses for good; 3. into the dead letters' table, what came from the dead topic, and
     what the dead topic does not take; 4. the offsets. Whatever fails before the last step is done
     again, and ids make it one row. No record stops it: `dead` counts the letters, `cut` those of
-    which the database did not take all.
+    which the database did not take all, `replayed` those of a newer release that it stored later.
 
     While database or broker is away, `fault` says why; the batch is kept, and so is our place in
     the group.
@@ -35,20 +39,21 @@ class StoreConsumer:
 
     def __init__(
         self,
-        feed: KafkaRecords,
+        feed: RecordConsumer,
         publisher: KafkaPublisher,
         writer: StoreWriter,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.fault: ServiceError | None = None
-        self.events = self.batches = self.dead = self.cut = 0
+        self.events = self.batches = self.dead = self.cut = self.replayed = 0
         self._feed = feed
         self._publisher = publisher
         self._writer = writer
         self._clock = clock
         self._backoff = BackOff(LEAST_S, MOST_S, clock, chance)
         self._held: Batch | None = None
+        self._replay_s = -math.inf
 
     def step(self) -> int:
         """One batch; returns the number of its records, 0 when none came or none could be stored.
@@ -56,17 +61,19 @@ class StoreConsumer:
         Raises ServiceError when the brokers refuse us for good.
         """
         if self._backoff.waits:
-            self._feed.hold(WAIT_S)
+            self._feed.keep_alive(WAIT_S)
             return 0
         batch = self._held or self._feed.poll(WAIT_S)
-        if not batch:
+        if not batch and self._feed.fault:
             self.fault = self._feed.fault
             return 0
-        self._held = batch
+        self._held = batch or None
         try:
-            self._store(batch)
-            self._held = None
-            self._feed.commit()
+            if batch:
+                self._store(batch)
+                self._held = None
+                self._feed.commit()
+            self._replay()
         except ServiceError as fault:
             self.fault = fault
             self._backoff.failed()
@@ -97,6 +104,11 @@ class StoreConsumer:
         self.events += len(batch.events) - len(refused)
         self.dead += len(letters)
         self.cut += cut
+
+    def _replay(self) -> None:
+        if self._clock() >= self._replay_s:
+            self.replayed += replay_newer(self._writer)
+            self._replay_s = self._clock() + REPLAY_S
 
     def _undeliverable(self, letters: list[DeadLetter]) -> list[DeadLetter]:
         """Sends them to the dead topic; returns those of which it may have nothing."""

@@ -10,7 +10,7 @@ import numpy as np
 from models.emotions import EMOTIONS, UNKNOWN
 from models.faces import to_unit
 from pipeline.clock import Clock, wall_clock
-from pipeline.fields import NAME_CHARS, shortened
+from pipeline.fields import NAME_CHARS, shorten
 from pipeline.frames import ClassifiedFaces, FrameHeader, ScoredBy
 from pipeline.records import (
     Event,
@@ -152,14 +152,15 @@ class EventBuilder:
             confidence=round(confidence, 6),
             smoothed=self._smoother.update(number, header.pts_s, probabilities, float(weight)),
             uncertainty=round(float(looks.scores.uncertainty[row]), 6),
+            answered=looks.answered,
             quality=Quality(
                 blur=round(float(quality.blur[row]), 4),
                 luma=round(float(quality.luma[row]), 4),
                 size_px=round(float(quality.size_px[row]), 1),
             ),
-            model=shortened(by.model, NAME_CHARS),
+            model=shorten(by.model, NAME_CHARS),
             mode=by.mode,
-            reason=shortened("; ".join(why for why in (by.reason, doubt) if why)),
+            reason=shorten("; ".join(why for why in (by.reason, doubt) if why)),
         )
 
     def _updated(self, number: int, track: _Track, phase: str) -> TrackUpdated:

@@ -14,7 +14,7 @@ from pipeline.camera_states import (
     to_record,
 )
 from pipeline.clock import Clock, wall_clock
-from pipeline.fields import shortened
+from pipeline.fields import shorten
 from pipeline.frames import ConnectionState, FrameHeader
 from pipeline.records import CameraStatus
 
@@ -124,7 +124,7 @@ class StatusMonitor:
             seq=self._seq,
             state=recorded,
             since_ms=self._since_ms,
-            reason=shortened(told),
+            reason=shorten(told),
             fps=round(fps, 2),
             lag_ms=lag_ms,
             shed=dict(self._shed),

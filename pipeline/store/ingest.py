@@ -1,4 +1,4 @@
-"""Mail into the store: what the database never takes is set aside and does not stop the rest."""
+"""Messages into the store: what the database never takes is set aside, the rest is stored."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 from pipeline.errors import RecordRefused
-from pipeline.records import DeadLetter, Event, Mail
+from pipeline.messages import Message, read_message
+from pipeline.records import DeadLetter, Event
 from pipeline.store.writer import StoreWriter
 
 LETTER_BYTES = 16 * 2**20
 """The most that is kept of a dead letter's payload: rows are there to be read."""
 
 
-def store_mail(writer: StoreWriter, mail: Sequence[Mail]) -> int:
-    """Stores events, and as dead letters what no one can read or the database refuses.
+def store_mail(writer: StoreWriter, mail: Sequence[Message]) -> int:
+    """Stores events, and as dead letters what cannot be read or what the database refuses.
 
-    Returns how many of the letters were cut, as `write_letters` does. Raises ServiceError when the
-    database cannot take them now; then send all of it again.
+    Returns how many records became dead letters here. Raises ServiceError when the database cannot
+    take them now; then send all of it again.
     """
-    refused = write_or_refuse(writer, [one for one in mail if not isinstance(one, DeadLetter)])
-    letters = [one for one in mail if isinstance(one, DeadLetter)]
-    return write_letters(writer, [*letters, *refused])
+    read = [read_message(one) for one in mail]
+    refused = write_or_refuse(writer, [one for one in read if not isinstance(one, DeadLetter)])
+    letters = [one for one in read if isinstance(one, DeadLetter)]
+    write_letters(writer, [*letters, *refused])
+    return len(letters) + len(refused) - sum(isinstance(one, DeadLetter) for one in mail)
 
 
 def write_or_refuse(writer: StoreWriter, events: Sequence[Event]) -> list[DeadLetter]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, delete, select
 
 from pipeline.clock import Clock, wall_clock
 from pipeline.records import CameraStatus, DeadLetter, Event, EventsLost, FaceObserved, TrackUpdated
@@ -66,6 +66,19 @@ class StoreWriter:
         rows = [letter_row(letter, now) for letter in letters]
         with storing(self._engine) as connection:
             insert_new(connection, dead_letters, {row["origin"]: row for row in rows})
+
+    def read_dead_letters(self, reason: str, after: str, most: int) -> list[DeadLetter]:
+        """At most so many whose reason contains `reason`, in order of origin, behind `after`."""
+        row = dead_letters.c
+        query = select(row.origin, row.reason, row.payload).order_by(row.origin).limit(most)
+        matching = query.where(row.origin > after, row.reason.contains(reason, autoescape=True))
+        with storing(self._engine) as connection:
+            return [DeadLetter(*found) for found in connection.execute(matching)]
+
+    def delete_dead_letters(self, origins: Sequence[str]) -> None:
+        """Deletes those of these origins."""
+        with storing(self._engine) as connection:
+            connection.execute(delete(dead_letters).where(dead_letters.c.origin.in_(origins)))
 
     def _write_batch(self, events: Sequence[Event]) -> Written:
         with storing(self._engine) as connection:

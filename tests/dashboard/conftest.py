@@ -146,6 +146,7 @@ def _look(
         confidence=0.72,
         smoothed=Smoothed(label=label, confidence=0.7),
         uncertainty=0.2,
+        answered=True,
         quality=Quality(blur=0.1, luma=0.5, size_px=90),
         model="resnet18-w32",
         mode="fast",

@@ -44,9 +44,9 @@ def broker(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bro
 @pytest.fixture
 def bus(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[BusSettings]:
     """Topics and a group that no other test uses."""
-    from pipeline.bus.kafka.faults import listen
+    from pipeline.bus.kafka.errors import capture_log
 
-    listen()
+    capture_log()
     log = logging.getLogger("kafka")
     # pytest would keep every record for good, and with it the exceptions and sockets that it names.
     monkeypatch.setattr(log, "addHandler", lambda _: None)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from pipeline.bounds import bounds_of
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import ConfigError, RenamedSetting
+from pipeline.fields import bounds_of
 from pipeline.settings import CameraSettings, Section
 
 

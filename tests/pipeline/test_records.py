@@ -6,7 +6,7 @@ import json
 import math
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import example, given
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from models.emotions import EMOTIONS
-from pipeline.fields import LAST_MS, ORIGIN_CHARS, REASON_CHARS, shortened
+from pipeline.fields import LAST_MS, ORIGIN_CHARS, REASON_CHARS, shorten
+from pipeline.messages import read_record
 from pipeline.records import (
     CAMERA_PATTERN,
     EVENT_TYPES,
@@ -27,9 +28,9 @@ from pipeline.records import (
     FaceObserved,
     Probabilities,
     Quality,
+    Record,
     RunId,
     TrackUpdated,
-    read_record,
 )
 
 shares = st.floats(0, 1)
@@ -59,6 +60,7 @@ fields = {
     "detector_score": shares,
     "confidence": shares,
     "uncertainty": shares,
+    "answered": st.booleans(),
     "quality": st.builds(Quality, blur=shares, luma=shares, size_px=st.floats(0, 1e5)),
     "fps": st.floats(0, 1e6),
     "shed": st.dictionaries(st.text(max_size=64), counts, max_size=32),
@@ -112,7 +114,12 @@ def test_any_record_is_read_as_its_own_kind(event: Event) -> None:
         (b"\xff\xfe", "Invalid JSON"),
         (b"[]", "should be an object"),
         (b"{}", "discriminator 'schema_' | 'schema'"),
-        (b'{"schema": "undercam.face_observed/2"}', "Input tag 'undercam.face_observed/2'"),
+        (b'{"schema": "undercam.face_observed/0"}', "Input tag 'undercam.face_observed/0'"),
+        (b'{"schema": "undercam.face_observed/2"}', "undercam.face_observed/2.id: Field required"),
+        (b'{"schema_": "undercam.face_observed/1"}', "Input tag 'undercam.face_observed/1'"),
+        (b'{"schema": "undercam.face_observed/1"}', "undercam.face_observed/2.id: Field required"),
+        (b'{"schema": "undercam.face_observed/1", "pts_ms": NaN}', "Field required"),
+        (b'{"schema": "undercam.face_observed/1", "reason": 7}', "Field required"),
         (b'{"schema": "undercam.events_lost/1"}', "undercam.events_lost/1.id: Field required"),
         (a_status().to_json().replace('"door"', '"Door"').encode(), "camera_status/1.camera"),
     ],
@@ -255,23 +262,41 @@ def test_a_number_that_no_database_holds_is_refused() -> None:
         a_status(seq=MOST + 1)
 
 
+def unbounded(place: Any, path: str = "") -> list[str]:
+    """The strings of a JSON Schema without a greatest length, the keys of dictionaries too."""
+    if isinstance(place, list):
+        return [found for one in place for found in unbounded(one, path)]
+    if not isinstance(place, dict):
+        return []
+    here = []
+    if place.get("type") == "string" and not {"maxLength", "enum", "const"} & place.keys():
+        here = [path]
+    if isinstance(place.get("additionalProperties"), dict):
+        here = [] if "maxLength" in place.get("propertyNames", {}) else [f"{path}: its keys"]
+    return here + [f for key, one in place.items() for f in unbounded(one, f"{path}/{key}")]
+
+
 @pytest.mark.parametrize("kind", EVENT_TYPES)
 def test_every_string_has_a_greatest_length(kind: type[Event]) -> None:
     """So says the schema, of each string that is not one of a few."""
-    schema = kind.model_json_schema(by_alias=True)
+    assert unbounded(kind.model_json_schema(by_alias=True)) == []
 
-    def unbounded(place: Any, path: str) -> list[str]:
-        if isinstance(place, list):
-            return [found for one in place for found in unbounded(one, path)]
-        if not isinstance(place, dict):
-            return []
-        closed = {"maxLength", "enum", "const"} & place.keys() or place.get("pattern", "").endswith(
-            "{0,62}$"
-        )
-        here = [path] if place.get("type") == "string" and not closed else []
-        return here + [f for key, one in place.items() for f in unbounded(one, f"{path}/{key}")]
 
-    assert unbounded(schema, "") == []
+def test_a_string_without_a_greatest_length_is_seen() -> None:
+    class Part(Record):
+        text: str
+
+    class Whole(Record):
+        kind: Literal["a", "b"]
+        part: Part
+        notes: tuple[str, ...]
+        shed: dict[str, int]
+
+    assert unbounded(Whole.model_json_schema()) == [
+        "/$defs/Part/properties/text",
+        "/properties/notes/items",
+        "/properties/shed: its keys",
+    ]
 
 
 def test_times_end_with_the_year_9999() -> None:
@@ -288,14 +313,14 @@ def test_times_end_with_the_year_9999() -> None:
 
 @given(st.text() | st.text(min_size=900, max_size=1200))
 def test_a_shortened_text_fits(text: str) -> None:
-    short = shortened(text)
+    short = shorten(text)
     assert a_status(reason=short).reason == short
     assert len(short) <= REASON_CHARS
     assert short == text or len(text) > REASON_CHARS
 
 
 def test_half_a_surrogate_pair_is_no_character() -> None:
-    assert a_status(reason=shortened("no file \udcff.mp4")).reason == "no file ?.mp4"
+    assert a_status(reason=shorten("no file \udcff.mp4")).reason == "no file ?.mp4"
 
 
 def test_dead_letters_are_bounded_and_stay_different() -> None:

@@ -1,8 +1,8 @@
-"""Batches of a topic, taken apart so that nothing that lies in one stops the reader.
+"""Batches of a topic, parsed so that nothing in one stops the consumer.
 
-The client raises at a record whose header is no text, and at a batch that cannot be unpacked; the
+The client raises at a record whose header is not UTF-8, and at a batch that cannot be unpacked; the
 next poll meets the same place again, for ever. Here such a record comes out like any other, its
-headers `Unreadable`, and the reader goes on behind it.
+headers `Unreadable`, and the consumer goes on behind it.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ class Unreadable(list[Any]):
         self.reason = reason
 
 
-def read_whatever_comes(consumer: Any) -> None:
-    """From now on this consumer stops at no record."""
+def tolerate_damage(consumer: Any) -> None:
+    """Let no record stop this consumer of the vendor's."""
     consumer._fetcher.PartitionRecords = _Records
 
 
 class _Records(Fetcher.PartitionRecords):  # type: ignore[misc]
-    """The records of one answer of a broker."""
+    """The records of one response of a broker."""
 
     def _unpack_records(self, place: Any, batches: Any, *deserializers: Any) -> Any:
         return super()._unpack_records(place, _Batches(batches), *deserializers)
 
 
 class _Batches:
-    """What the client reads batches from."""
+    """The source that the client reads batches from."""
 
     def __init__(self, batches: Any) -> None:
         self._batches = batches
@@ -82,7 +82,7 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
 
     def validate_crc(self) -> bool:
         if not super().validate_crc():
-            self._give_up("its checksum is wrong")
+            self._mark_damaged("its checksum is wrong")
         return True
 
     def __next__(self) -> Any:
@@ -98,14 +98,14 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
         self._assert_has_codec(kind)
         self._decompressed = True
         try:
-            unpacked = _unpacked(kind, bytes(self._buffer[self._pos :]))
-        except _broken() as error:
-            self._give_up(f"it cannot be unpacked ({error})")
+            unpacked = _unpack(kind, bytes(self._buffer[self._pos :]))
+        except _codec_errors() as error:
+            self._mark_damaged(f"it cannot be unpacked ({error})")
         else:
             self._buffer, self._pos = bytearray(unpacked), 0
 
-    def _give_up(self, fault: str) -> None:
-        """What is left of the batch is one record, whatever it says of itself."""
+    def _mark_damaged(self, fault: str) -> None:
+        """From here on the batch is one record, whatever its header counts."""
         self._fault = fault
         self._num_records = self._next_record_index + 1
         self._decompressed = True
@@ -113,48 +113,48 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
     def _read_msg(self, *_: Any) -> Any:
         if not self._fault:
             try:
-                return self._seen(self._one())
+                return self._note_offset(self._read_record())
             except (CorruptRecordError, ValueError, IndexError, TypeError, struct.error) as error:
-                self._give_up(f"it is damaged ({error})")
+                self._mark_damaged(f"it is damaged ({error})")
         rest = bytes(self._buffer[self._pos :])
         self._pos = len(self._buffer)
-        return _Lost(self._next_offset, None, rest, f"batch cannot be read: {self._fault}")
+        return _Unread(self._next_offset, None, rest, f"batch cannot be read: {self._fault}")
 
-    def _one(self) -> Any:
+    def _read_record(self) -> Any:
         try:
             return super()._read_msg()
         except UnicodeDecodeError:
             return self._without_headers()
 
-    def _seen(self, record: Any) -> Any:
+    def _note_offset(self, record: Any) -> Any:
         self._next_offset = record.offset + 1
         return record
 
     def _without_headers(self) -> Any:
-        """The next record, whose headers are no text: all else of it."""
+        """The next record without its headers, which are not UTF-8."""
         whole, begin = self._buffer, self._pos
         length, body = decode_varint(whole, begin)
-        self._buffer, self._pos = _AnyText(whole[begin : body + length]), 0
+        self._buffer, self._pos = _LenientText(whole[begin : body + length]), 0
         try:
             record = super()._read_msg()
         finally:
             self._buffer, self._pos = whole, begin
         self._pos = body + length
-        return _Lost(record.offset, record.key, record.value, "name of a header is not UTF-8")
+        return _Unread(record.offset, record.key, record.value, "name of a header is not UTF-8")
 
 
-class _AnyText(bytearray):
-    """Bytes whose text is read whatever they are."""
+class _LenientText(bytearray):
+    """Bytes that decode as text whatever they are."""
 
     def __getitem__(self, index: Any) -> Any:
         part = super().__getitem__(index)
-        return _AnyText(part) if isinstance(index, slice) else part
+        return _LenientText(part) if isinstance(index, slice) else part
 
     def decode(self, encoding: str = "utf-8", errors: str = "replace") -> str:
         return super().decode(encoding, "replace")
 
 
-class _Lost(DefaultRecord):  # type: ignore[misc]
+class _Unread(DefaultRecord):  # type: ignore[misc]
     """A record, or the rest of a batch, that cannot be read as one."""
 
     abort = False
@@ -163,10 +163,10 @@ class _Lost(DefaultRecord):  # type: ignore[misc]
         super().__init__(len(value or b""), offset, -1, 0, key, value, Unreadable(reason))
 
 
-def _unpacked(kind: int, packed: bytes) -> bytes:
-    """The bytes of a batch; raises one of `_broken` where they are damaged or too many."""
+def _unpack(kind: int, packed: bytes) -> bytes:
+    """The bytes of a batch; raises one of `_codec_errors` where they are damaged or too many."""
     match kind:
-        case DefaultRecordBatch.CODEC_SNAPPY:  # makes of a byte twenty at most
+        case DefaultRecordBatch.CODEC_SNAPPY:  # a byte becomes twenty at most
             return bytes(codec.snappy_decode(packed))
         case DefaultRecordBatch.CODEC_GZIP:
             reader: Any = gzip.GzipFile(fileobj=io.BytesIO(packed))
@@ -182,8 +182,8 @@ def _unpacked(kind: int, packed: bytes) -> bytes:
     return unpacked
 
 
-def _broken() -> tuple[type[Exception], ...]:
-    """What the codecs that are installed raise at damaged bytes."""
+def _codec_errors() -> tuple[type[Exception], ...]:
+    """The errors that the installed codecs raise at damaged bytes."""
     known = (OSError, EOFError, ValueError, IndexError, RuntimeError, struct.error, zlib.error)
     zstd = (codec.zstd.ZstdError,) if codec.zstd else ()
     snappy = (codec.snappy.UncompressError,) if codec.snappy else ()

@@ -1,4 +1,4 @@
-"""How to reach the brokers, and the topics that have to be there."""
+"""The connection to the brokers, and the topics that must exist."""
 
 from __future__ import annotations
 
@@ -8,41 +8,40 @@ from typing import Any
 from kafka import KafkaAdminClient
 from kafka.errors import TopicAlreadyExistsError
 
-from pipeline.bus.kafka.faults import explained, listen
+from pipeline.bus.kafka.errors import capture_log, translate_errors
 from pipeline.config import resolve
 from pipeline.errors import ConfigError, ServiceError, UndercamError
-from pipeline.records import CameraStatus, Event, EventsLost, FaceObserved, TrackUpdated
 from pipeline.service_settings import BusSettings
 
-TOPICS: dict[type[Event], str] = {
-    FaceObserved: "observations",
-    TrackUpdated: "tracks",
-    CameraStatus: "cameras",
-    EventsLost: "cameras",
+TOPICS: dict[str, str] = {
+    "face_observed": "observations",
+    "track_updated": "tracks",
+    "camera_status": "cameras",
+    "events_lost": "cameras",
 }
-"""The topic of each record, without its prefix."""
+"""The topic of each kind of record, without its prefix; all versions of a kind share it."""
 DEAD = "dead"
 """The topic of what cannot be stored: the payload as it came, headers `origin` and `reason`."""
 
 
 class KafkaConnection:
-    """The settings of the bus, secrets read; raises ConfigError where they cannot be used."""
+    """The settings of the bus with secrets resolved; raises ConfigError for unusable ones."""
 
     def __init__(self, settings: BusSettings) -> None:
         self.settings = settings
         self._hosts = _hosts(resolve(settings.url))
         self.where = f"kafka://{','.join(self._hosts)}"
         self.timeout_ms = round(max(settings.timeout_s, 1.0) * 1000)
-        self._options = self._made_options()
+        self._options = self._client_options()
         self.topics = [self.topic(name) for name in (*dict.fromkeys(TOPICS.values()), DEAD)]
-        listen()
+        capture_log()
 
     def topic(self, name: str) -> str:
         """A topic's full name."""
         return f"{self.settings.topic_prefix}.{name}"
 
     def connect(self, kind: Any, **options: Any) -> Any:
-        """A client of Kafka's, connected; raises ServiceError."""
+        """Make a client of the vendor's, connected; raises ServiceError."""
         parts: list[Any] = []
 
         def part(**config: Any) -> Any:
@@ -50,7 +49,7 @@ class KafkaConnection:
             return parts[-1]
 
         try:
-            with explained(self.settings, self.where):
+            with translate_errors(self.settings, self.where):
                 return kind(**self._options, **options, kafka_client=part)
         except UndercamError:
             # A client that could not be made leaves its thread and sockets behind.
@@ -58,7 +57,7 @@ class KafkaConnection:
                 left.close()
             raise
 
-    def _made_options(self) -> dict[str, Any]:
+    def _client_options(self) -> dict[str, Any]:
         security = self.settings.security
         options: dict[str, Any] = {
             "bootstrap_servers": self._hosts,
@@ -76,10 +75,10 @@ class KafkaConnection:
         return options
 
     def prepare(self) -> None:
-        """Make the topics that are missing, or raise ServiceError where that is not wanted."""
+        """Create missing topics; raises ServiceError where bus.create_topics forbids it."""
         admin = self.connect(KafkaAdminClient)
         try:
-            with explained(self.settings, self.where):
+            with translate_errors(self.settings, self.where):
                 missing = sorted(set(self.topics) - set(admin.list_topics()))
                 if missing and not self.settings.create_topics:
                     remedy = "create them, let this user see them, or set bus.create_topics"

@@ -10,12 +10,13 @@ from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 
-from pipeline.bus.kafka.batches import Unreadable, read_whatever_comes
+from pipeline.bus.kafka.batches import Unreadable, tolerate_damage
 from pipeline.bus.kafka.connection import DEAD, KafkaConnection
-from pipeline.bus.kafka.faults import REBALANCED, explained, trouble
+from pipeline.bus.kafka.errors import REBALANCED, last_fault, translate_errors
 from pipeline.closing import Closing
 from pipeline.errors import ServiceError
-from pipeline.records import DeadLetter, Event, Mail, read_record
+from pipeline.messages import NEWER, read_record
+from pipeline.records import DeadLetter, Event
 from pipeline.service_settings import BusSettings
 
 SESSION_S = 15.0
@@ -24,7 +25,7 @@ SESSION_S = 15.0
 
 @dataclass
 class Batch:
-    """What came: events, records that no one can read, and the letters of the dead topic."""
+    """What was polled: events, records that cannot be read, and what is in the dead topic."""
 
     events: list[Event] = field(default_factory=list)
     unreadable: list[DeadLetter] = field(default_factory=list)
@@ -34,21 +35,21 @@ class Batch:
         return len(self.events) + len(self.unreadable) + len(self.dead)
 
 
-class KafkaRecords(Closing):
+class RecordConsumer(Closing):
     """Reads the topics from the last commit of the group `bus.group`, at first from their start.
 
     Connects when it is made; raises ServiceError. Only `commit` moves on for good: what was polled
-    and not committed is read again after a restart, by whoever has the partition then. No record
-    stops it; those of a transaction come when it is committed, and never if it was aborted.
+    and not committed is read again after a restart, by the member that has the partition then. No
+    record stops it; those of a transaction come when it is committed, and never if it was aborted.
     """
 
     def __init__(self, settings: BusSettings, batch_rows: int = 500) -> None:
-        self._link = KafkaConnection(settings)
-        self._link.prepare()
+        self._connection = KafkaConnection(settings)
+        self._connection.prepare()
         self._offsets: dict[Any, Any] = {}
         self._early: list[Any] = []
-        self._dead_topic = self._link.topic(DEAD)
-        self._consumer = self._link.connect(
+        self._dead_topic = self._connection.topic(DEAD)
+        self._consumer = self._connection.connect(
             KafkaConsumer,
             group_id=settings.group,
             enable_auto_commit=False,
@@ -59,8 +60,8 @@ class KafkaRecords(Closing):
             session_timeout_ms=round(SESSION_S * 1000),
             metrics_enabled=False,
         )
-        read_whatever_comes(self._consumer)
-        self._consumer.subscribe(self._link.topics)
+        tolerate_damage(self._consumer)
+        self._consumer.subscribe(self._connection.topics)
 
     def poll(self, wait_s: float) -> Batch:
         """The next records, at most `batch_rows`; nothing when none came in that time."""
@@ -71,22 +72,23 @@ class KafkaRecords(Closing):
             self._sort(record, batch)
         return batch
 
-    def hold(self, wait_s: float) -> None:
-        """Wait without reading on, as a living member of the group."""
+    def keep_alive(self, wait_s: float) -> None:
+        """Wait without reading on: a member that does not poll loses its partitions."""
         self._consumer.pause(*self._consumer.assignment())
-        # A partition that was given to us just now is not paused yet.
+        # A partition assigned within this poll is not paused yet.
         self._early += self._fetch(wait_s)
 
     def commit(self) -> None:
-        """All that was polled is done with.
+        """Nothing that was polled is needed again.
 
-        Raises ServiceError when the group does not answer: then the next commit makes up for it.
+        Raises ServiceError when the group does not answer: the next commit includes this one.
         """
+        # Not those of partitions that went to others meanwhile: their offsets are theirs by now.
         mine = self._consumer.assignment()
         offsets = {place: self._offsets[place] for place in self._offsets if place in mine}
         try:
-            with explained(self._link.settings, self._link.where):
-                self._consumer.commit(offsets, timeout_ms=self._link.timeout_ms)
+            with translate_errors(self._connection.settings, self._connection.where):
+                self._consumer.commit(offsets, timeout_ms=self._connection.timeout_ms)
         except ServiceError as fault:
             if not isinstance(fault.__cause__, REBALANCED):
                 raise
@@ -99,17 +101,17 @@ class KafkaRecords(Closing):
 
     @property
     def fault(self) -> ServiceError | None:
-        """What keeps the brokers away at this time, as far as the client has noticed."""
-        since_s = time.monotonic() - 1.5 * self._link.timeout_ms / 1000
-        found = trouble(self._link.settings, since_s)
-        return ServiceError(found[0], self._link.where, found[1]) if found else None
+        """Why the brokers cannot be reached now, as far as the client has noticed."""
+        since_s = time.monotonic() - 1.5 * self._connection.timeout_ms / 1000
+        found = last_fault(self._connection.settings, since_s)
+        return ServiceError(found[0], self._connection.where, found[1]) if found else None
 
     def close(self) -> None:
-        """Leave the group; what is not committed is for others."""
-        self._consumer.close(autocommit=False, timeout_ms=self._link.timeout_ms)
+        """Leave the group; what is not committed goes to other members."""
+        self._consumer.close(autocommit=False, timeout_ms=self._connection.timeout_ms)
 
     def _fetch(self, wait_s: float) -> list[Any]:
-        with explained(self._link.settings, self._link.where):
+        with translate_errors(self._connection.settings, self._connection.where):
             try:
                 polled = self._consumer.poll(round(wait_s * 1000))
             except KafkaError as error:
@@ -130,11 +132,14 @@ class KafkaRecords(Closing):
         partition = TopicPartition(record.topic, record.partition)
         self._offsets[partition] = OffsetAndMetadata(record.offset + 1, "", -1)
 
-    def _read(self, record: Any, place: str) -> Mail:
+    def _read(self, record: Any, place: str) -> Event | DeadLetter:
         payload = record.value or b""
         if isinstance(record.headers, Unreadable):
             return DeadLetter(place, record.headers.reason, payload)
         if record.topic != self._dead_topic:
             return read_record(payload, place)
-        told = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
-        return DeadLetter(told.get("origin", place), told.get("reason", "not said"), payload)
+        headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
+        origin, reason = headers.get("origin", place), headers.get("reason", "not said")
+        # During a rolling upgrade the stores of the old release put here what this one can read.
+        replayed = read_record(payload, origin) if NEWER in reason else None
+        return replayed or DeadLetter(origin, reason, payload)

@@ -69,7 +69,7 @@ def _folder(settings: Settings) -> str | Finding:
     if not folder.exists():
         return f"{folder} does not exist yet: the first start creates it"
     if (folder / LOCK).exists():
-        lock = FileLock.take(folder / LOCK)
+        lock = FileLock.acquire(folder / LOCK)
         if lock is None:
             return f"{folder}, in use: {holder_of(folder)}"
         lock.close()

@@ -61,7 +61,7 @@ def open_source(
 
     match kind_of(url), own.play:
         case "file", "once":
-            run = run_id(url, settings.of_looks(own.under_display))
+            run = run_id(url, settings.observation_settings(own.under_display))
             video = VideoSource(url, camera, run, clock=clock, limit=limit)
             return _opened(video, pace, is_live=False)
         case "file", _:

@@ -13,7 +13,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from pipeline.bus.locks import FileLock
-assert FileLock.take(Path(sys.argv[1]))
+assert FileLock.acquire(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -21,10 +21,10 @@ sys.stdin.read()
 
 def test_one_holder_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    with FileLock.take(path) as held:
+    with FileLock.acquire(path) as held:
         assert held
-        assert FileLock.take(path) is None
-    second = FileLock.take(path)
+        assert FileLock.acquire(path) is None
+    second = FileLock.acquire(path)
     assert second
     second.close(remove=True)
     assert not path.exists()
@@ -38,9 +38,9 @@ def test_it_is_free_when_its_holder_is_killed(tmp_path: Path) -> None:
     with holder:
         assert holder.stdout
         assert holder.stdout.readline() == b"held\n"
-        assert FileLock.take(path) is None
+        assert FileLock.acquire(path) is None
         holder.kill()
-    with FileLock.take(path) as held:
+    with FileLock.acquire(path) as held:
         assert held
 
 
@@ -50,7 +50,7 @@ def test_removed_files_never_give_two_holders(tmp_path: Path) -> None:
 
     def work() -> None:
         for _ in range(50):
-            lock = FileLock.take(path, patience_s=30)
+            lock = FileLock.acquire(path, patience_s=30)
             assert lock
             inside[0] += 1
             most.append(inside[0])

@@ -13,25 +13,26 @@ from typing import Any
 import pytest
 
 from pipeline.bus import outbox_file
+from pipeline.bus.inspection import inspect_outboxes
 from pipeline.bus.outbox import EventsNotWritten, Outbox
 from pipeline.bus.relay import Relay
-from pipeline.bus.survey import survey
 from pipeline.errors import ServiceError
-from pipeline.records import Event, EventsLost, Mail
+from pipeline.messages import Message, read_message
+from pipeline.records import DeadLetter, Event, EventsLost
 from tests.disk import full_disk
 
 ROOT = Path(__file__).parents[3]
 
 
-def drained(folder: Path) -> list[Mail]:
+def drained(folder: Path) -> list[Event | DeadLetter]:
     """Everything that a relay finds."""
-    got: list[Mail] = []
+    got: list[Message] = []
     with Relay(folder, got.extend) as relay:
         while relay.step():
             pass
         assert relay.fault is None
         assert relay.waiting == 0
-    return got
+    return [read_message(one) for one in got]
 
 
 def looks(make: Any, count: int, first: int = 0, **told: Any) -> list[Event]:
@@ -50,7 +51,7 @@ def test_events_come_back_in_order_and_a_new_opening_goes_on_behind(
         assert outbox.waiting == len(events)
         assert drained(tmp_path) == events
         assert outbox.waiting == 0
-        assert (outbox.trouble, outbox.has_room) == ("", True)
+        assert (outbox.fault, outbox.has_room) == ("", True)
 
 
 def test_one_writer_for_a_run(tmp_path: Path) -> None:
@@ -97,13 +98,13 @@ FULL = "outbox was full"
 
 def test_what_is_under_way_is_never_called_lost(tmp_path: Path, make: Any) -> None:
     """The bus is slow: while it takes five, the camera goes far past the limit."""
-    events, got = looks(make, 40), list[Mail]()
+    events, got = looks(make, 40), list[Event | DeadLetter]()
     outbox = Outbox(tmp_path, "door", "e1", max_rows=10)
     outbox.append(events[:8])
 
-    def slowly(mail: Sequence[Mail]) -> None:
+    def slowly(messages: Sequence[Message]) -> None:
         outbox.append(events[8:])
-        got.extend(mail)
+        got.extend(read_message(one) for one in messages)
 
     with Relay(tmp_path, slowly, batch_rows=5) as relay:
         assert relay.step() == 5
@@ -156,11 +157,11 @@ def test_full_disk_loses_and_reorders_nothing(tmp_path: Path, make: Any, sheds: 
         with full_now(tmp_path):
             for event in events[200:300]:
                 outbox.append([event])
-            assert "door.e1.outbox: check its disk" in outbox.trouble
+            assert "door.e1.outbox: check its disk" in outbox.fault
             assert not outbox.has_room
             assert outbox.waiting == 300
         outbox.append(events[300:])
-        assert (outbox.trouble, outbox.has_room) == ("", True)
+        assert (outbox.fault, outbox.has_room) == ("", True)
         assert outbox.waiting == 400
         assert drained(tmp_path) == events
 
@@ -186,7 +187,7 @@ def test_what_a_full_disk_takes_for_good_is_said_at_the_end(tmp_path: Path, make
         outbox.append(looks(make, 50))
         with pytest.raises(ServiceError, match="50 events could not be written and are lost: "):
             outbox.close()
-        left = survey(tmp_path)
+        left = inspect_outboxes(tmp_path)
     assert [(one.lost, one.live) for one in left] == [(50, False)]
     Outbox(tmp_path, "door", "e1").close()
     assert drained(tmp_path) == [make.loss(1_000, 50, 1_000, 2_960, reason=FULL)]
@@ -201,7 +202,7 @@ def test_what_could_not_be_written_is_a_gap_also_while_the_disk_is_full(
     tmp_path: Path, make: Any, how: str
 ) -> None:
     """The relay tells it as long as the disk is full, and again never."""
-    got: list[Mail] = []
+    got: list[Message] = []
     outbox = Outbox(tmp_path, "door", "e1", max_rows=40)
     outbox.append(looks(make, 40))
     with Relay(tmp_path, got.extend) as relay:
@@ -282,9 +283,9 @@ def test_a_file_damaged_under_a_live_writer(tmp_path: Path, make: Any) -> None:
         other.close()
         path.write_bytes(b"\0" * path.stat().st_size)
         outbox.append(events[50:55])
-        assert "outbox is damaged" in outbox.trouble
+        assert "outbox is damaged" in outbox.fault
         outbox.append(events[55:])
-        assert outbox.trouble == ""
+        assert outbox.fault == ""
         assert drained(tmp_path) == events[50:]
 
 

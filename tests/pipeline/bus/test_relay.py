@@ -20,7 +20,8 @@ from sqlalchemy import select
 from pipeline.bus.outbox import Outbox
 from pipeline.bus.relay import Relay
 from pipeline.errors import ServiceError
-from pipeline.records import DeadLetter, Event, EventsLost, Mail
+from pipeline.messages import Message, read_message
+from pipeline.records import DeadLetter, Event, EventsLost
 from pipeline.store.engine import open_store
 from pipeline.store.ingest import store_mail
 from pipeline.store.schema import gaps, observations
@@ -37,15 +38,15 @@ class Crash(Exception):
 
 
 class Receiver:
-    """Takes mail, or refuses it, or takes it and the answer is lost, or kills the relay."""
+    """Takes messages, refuses them, takes them and the answer is lost, or kills the relay."""
 
     def __init__(self) -> None:
         self.mood = "takes"
-        self.got: list[Mail] = []
+        self.got: list[Event | DeadLetter] = []
 
-    def __call__(self, mail: Sequence[Mail]) -> None:
+    def __call__(self, messages: Sequence[Message]) -> None:
         if self.mood != "refuses":
-            self.got += mail
+            self.got += map(read_message, messages)
         if self.mood in ("refuses", "answer is lost"):
             raise AWAY
         if self.mood == "kills":
@@ -149,8 +150,8 @@ def test_cameras_take_turns(tmp_path: Path) -> None:
         filled(tmp_path, camera, count)
     batches: list[list[str]] = []
 
-    def note(mail: Sequence[Mail]) -> None:
-        batches.append([one.camera for one in mail if not isinstance(one, DeadLetter)])
+    def note(messages: Sequence[Message]) -> None:
+        batches.append([one.camera for one in messages if not isinstance(one, DeadLetter)])
 
     with Relay(tmp_path, note, batch_rows=10) as relay:
         for _ in range(4):
@@ -224,7 +225,7 @@ def test_a_file_that_its_writer_began_anew_is_found(tmp_path: Path) -> None:
     receiver = Receiver()
     with filled(tmp_path, "door", 5, close=False) as outbox, Relay(tmp_path, receiver) as relay:
         assert relay.step() == 5
-        outbox._suffer(DAMAGE)
+        outbox._handle_error(DAMAGE)
         outbox.append([Make.look(7)])
         assert relay.step() == 1
         assert (receiver.got[-1], relay.fault) == (Make.look(7), None)
@@ -258,15 +259,25 @@ def test_a_full_disk_keeps_the_relay_from_deleting_not_from_delivering(tmp_path:
     file.close()
 
 
-def test_a_row_that_is_no_record_is_a_dead_letter(tmp_path: Path) -> None:
-    path = filled(tmp_path, "door", 3).path
+@pytest.mark.parametrize("headers", ["id, schema", "NULL, NULL"], ids=["new", "old"])
+def test_a_row_that_is_no_record_is_a_dead_letter(tmp_path: Path, headers: str) -> None:
+    """A relay reads it where it must, the store where it need not; it is counted either way."""
+    path = filled(tmp_path / "outbox", "door", 3).path
+    broken = f"cast(x'7b22ff' AS TEXT), {headers}"
     with sqlite3.connect(path) as file:
-        file.execute("UPDATE events SET body = cast(x'7b22ff' AS TEXT) WHERE n = 2")
+        file.execute(f"UPDATE events SET (body, id, schema) = ({broken}) WHERE n = 2")
     file.close()
     receiver = Receiver()
-    with Relay(tmp_path, receiver) as relay:
+    engine = open_store(f"sqlite:///{tmp_path}/store.db")
+
+    def deliver(messages: Sequence[Message]) -> int:
+        receiver(messages)
+        return store_mail(StoreWriter(engine), messages)
+
+    with Relay(tmp_path / "outbox", deliver) as relay:
         assert relay.step() == 3
         assert (relay.sent, relay.dead) == (2, 1)
+    engine.dispose()
     letter = receiver.got[1]
     assert isinstance(letter, DeadLetter)
     assert (letter.origin, letter.payload) == ("door.e1.outbox/2", b'{"\xff')

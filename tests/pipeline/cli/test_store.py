@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.bus.inspection import inspect_outboxes
 from pipeline.bus.kafka.publisher import KafkaPublisher
 from pipeline.bus.outbox import Outbox
-from pipeline.bus.survey import survey
 from pipeline.service_settings import BusSettings
 from tests.pipeline.broker import NEEDS_KAFKA
 from tests.pipeline.live.test_store_lies import LIES, lie
@@ -121,7 +121,7 @@ def test_broker_away_at_the_start(bus: BusSettings, tmp_path: Path, make: Any) -
         assert (process.returncode, out) == (4, "")
         assert err.startswith("undercam: broker cannot be reached: kafka://127.0.0.1:9: ")
         assert len(err.splitlines()) == 1
-    (waits,) = survey(tmp_path / "state/outbox")
+    (waits,) = inspect_outboxes(tmp_path / "state/outbox")
     assert waits.waiting == 1
 
 
@@ -135,7 +135,7 @@ def test_drain_into_kafka_and_on_into_the_database(
     out, err = drain.communicate(timeout=60)
     assert (drain.returncode, err) == (0, "")
     assert json.loads(out)["sent"] == 700
-    assert survey(tmp_path / "state/outbox") == []
+    assert inspect_outboxes(tmp_path / "state/outbox") == []
     store = start(bus, tmp_path, "--until-idle", "1")
     store.communicate(timeout=60)
     assert rows(tmp_path) == 700

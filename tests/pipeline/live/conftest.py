@@ -10,7 +10,8 @@ import pytest
 from pipeline.bus.relay import Relay
 from pipeline.config import Settings
 from pipeline.live.camera_worker import CameraWorker
-from pipeline.records import Event, Mail
+from pipeline.messages import Message, read_message
+from pipeline.records import DeadLetter, Event
 from pipeline.stages.classify import Classify
 from pipeline.stages.detect import Detect
 
@@ -33,10 +34,11 @@ def said(settings: Settings) -> Callable[[], list[Event]]:
     """Everything in the outboxes since it was last asked."""
 
     def drained() -> list[Event]:
-        found: list[Mail] = []
+        found: list[Message] = []
         with Relay(settings.outbox.folder, found.extend) as relay:
             while relay.step():
                 pass
-        return [mail for mail in found if not hasattr(mail, "payload")]
+        read = [read_message(one) for one in found]
+        return [one for one in read if not isinstance(one, DeadLetter)]
 
     return drained

@@ -66,7 +66,9 @@ def test_a_file_becomes_the_events_that_analyze_makes_of_it(
     said: Said,
 ) -> None:
     expected: list[Event] = []
-    with VideoSource(square_clip, "door", run_id(square_clip, settings.of_looks())) as source:
+    with VideoSource(
+        square_clip, "door", run_id(square_clip, settings.observation_settings())
+    ) as source:
         run_camera(source, detect, classify, settings, expected.extend)
     file = lease(square_clip)
     assert until_state(worker, "ended", file).reason == "end of file"

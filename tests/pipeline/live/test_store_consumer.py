@@ -13,7 +13,7 @@ import pytest
 from kafka import KafkaProducer
 from sqlalchemy import Engine, select, text
 
-from pipeline.bus.kafka.consumer import KafkaRecords
+from pipeline.bus.kafka.consumer import RecordConsumer
 from pipeline.bus.kafka.publisher import KafkaPublisher
 from pipeline.bus.outbox import Outbox
 from pipeline.bus.relay import Relay
@@ -25,6 +25,7 @@ from pipeline.store.engine import open_store, writing
 from pipeline.store.schema import dead_letters, gaps, observations, tracks
 from pipeline.store.writer import StoreWriter
 from tests.pipeline.broker import NEEDS_KAFKA, Broker
+from tests.pipeline.bus.releases import old_lines, release_before, write_as_before
 
 pytestmark = NEEDS_KAFKA
 
@@ -44,7 +45,7 @@ def publisher(bus: BusSettings) -> Iterator[KafkaPublisher]:
 
 @contextmanager
 def consuming(bus: BusSettings, database: Engine, batch_rows: int = 50) -> Iterator[StoreConsumer]:
-    with KafkaRecords(bus, batch_rows) as feed, KafkaPublisher(bus) as publisher:
+    with RecordConsumer(bus, batch_rows) as feed, KafkaPublisher(bus) as publisher:
         writer = StoreWriter(database, batch_rows=batch_rows)
         yield StoreConsumer(feed, publisher, writer, chance=lambda: 0.0)
 
@@ -117,6 +118,46 @@ def test_what_no_one_can_read_goes_to_the_dead_topic_and_the_table(
     assert "face_observed/2" in others[1][1]
 
 
+def test_a_topic_with_records_of_two_releases_becomes_the_right_rows(
+    bus: BusSettings, publisher: KafkaPublisher, database: Engine, tmp_path: Path, make: Any
+) -> None:
+    """An outbox of the release before goes through unread, beside records of this one."""
+    write_as_before(tmp_path / "outbox/lobby.e42.outbox", old_lines())
+    with Relay(tmp_path / "outbox", publisher.send) as relay:
+        while relay.step():
+            pass
+    publisher.send([make.look(1), make.look(2)])
+    with consuming(bus, database) as consumer:
+        consumer.run(lambda: False, until_idle_s=1.0)
+        assert (consumer.dead, consumer.events) == (0, 8)
+    assert frames(database) == [1, 2, 1234, 1235, 1235]
+    with database.connect() as connection:
+        models = connection.execute(select(observations.c.model).distinct()).scalars().all()
+    assert models == ["resnet18-w32"]
+
+
+@pytest.mark.parametrize("upgraded", ["in time", "late"])
+def test_an_old_store_loses_nothing_of_a_newer_writer(
+    bus: BusSettings,
+    publisher: KafkaPublisher,
+    database: Engine,
+    make: Any,
+    upgraded: str,
+) -> None:
+    """The new store finds the dead letters in the dead topic, or in the table where an old one has
+    put them."""
+    publisher.send([*looks(make, 5), make.track(1), make.status()])
+    with release_before(), consuming(bus, database) as old:
+        until(old, lambda: old.dead == 5 and old.events == 2)
+        if upgraded == "late":
+            until(old, lambda: len(letters(database)) == 5)
+    assert frames(database) == []
+    with consuming(bus, database) as new:
+        until(new, lambda: frames(database) == list(range(5)) and not letters(database))
+        assert new.dead == 0
+        assert new.replayed == 5 or upgraded == "in time"
+
+
 @pytest.mark.needs("postgres")
 def test_what_the_database_never_takes_is_found_and_stops_nobody(
     bus: BusSettings, publisher: KafkaPublisher, postgres_url: str, make: Any
@@ -148,7 +189,7 @@ def test_database_away_nothing_is_committed_and_the_place_is_kept(
         for _ in range(8):
             assert consumer.step() == 0
         assert consumer._feed.is_member
-        with KafkaRecords(bus) as late:
+        with RecordConsumer(bus) as late:
             # A rebalance while it waits: what it holds is not committed and comes to both.
             for _ in range(4):
                 consumer.step()
@@ -175,7 +216,7 @@ def test_crash_between_rows_and_offsets(
         raise Crash
 
     with monkeypatch.context() as patch, consuming(bus, database) as consumer:
-        patch.setattr(KafkaRecords, "commit", die)
+        patch.setattr(RecordConsumer, "commit", die)
         with pytest.raises(Crash):
             consumer.run(lambda: False)
     assert len(frames(database)) == 50

@@ -15,7 +15,8 @@ from sqlalchemy import Engine, delete
 from pipeline.bus.kafka.publisher import KafkaPublisher
 from pipeline.errors import RecordRefused
 from pipeline.live.store_consumer import StoreConsumer
-from pipeline.records import DeadLetter, Mail
+from pipeline.messages import Message
+from pipeline.records import DeadLetter
 from pipeline.service_settings import BusSettings
 from pipeline.store.engine import open_store, writing
 from pipeline.store.schema import dead_letters
@@ -52,13 +53,13 @@ class Topic:
     """A dead topic that takes letters, or none."""
 
     def __init__(self, takes: bool) -> None:
-        self.sent: list[Mail] = []
+        self.sent: list[Message] = []
         self._takes = takes
 
-    def send(self, mail: Sequence[Mail]) -> None:
+    def send(self, messages: Sequence[Message]) -> None:
         if not self._takes:
             raise RecordRefused("brokers take nothing of it", "here", "see to it")
-        self.sent += mail
+        self.sent += messages
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -47,6 +47,7 @@ def test_a_look_that_nobody_answered_is_unknown_and_changes_nothing_else() -> No
     events = told(look(0, HAPPY), look(1, GUESS, answered=False), look(2, HAPPY))
     seen = [event for event in events if isinstance(event, FaceObserved)]
     assert [event.label for event in seen] == ["happiness", "unknown", "happiness"]
+    assert [event.answered for event in seen] == [True, False, True]
     assert [event.reason for event in seen] == ["", "no answer from the emotion pool in 5 s", ""]
     assert [event.smoothed.label for event in seen] == ["happiness"] * 3
     assert {event.smoothed.confidence for event in seen} == {1.0}

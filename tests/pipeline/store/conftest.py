@@ -235,6 +235,7 @@ class Make:
             confidence=0.86,
             smoothed=Smoothed(label=label, confidence=0.5),
             uncertainty=0.1,
+            answered=True,
             quality=Quality(blur=0.2, luma=0.5, size_px=80.5),
             model="resnet18-w32",
             mode="auto",

@@ -10,11 +10,11 @@ import pytest
 
 from pipeline.bus.kafka import consumer as consumer_module
 from pipeline.bus.kafka.connection import KafkaConnection
-from pipeline.bus.kafka.consumer import KafkaRecords
+from pipeline.bus.kafka.consumer import RecordConsumer
 from pipeline.service_settings import BusSettings
 from tests.pipeline.bus.kafka.wire import Lying
 
-Reading = Callable[[dict[str, bytes]], tuple[KafkaRecords, Lying]]
+Reading = Callable[[dict[str, bytes]], tuple[RecordConsumer, Lying]]
 
 
 @pytest.fixture
@@ -35,10 +35,10 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reading]:
     monkeypatch.setattr(consumer_module, "KafkaConnection", NoLink)
     with ExitStack() as stack:
 
-        def read(given: dict[str, bytes]) -> tuple[KafkaRecords, Lying]:
+        def read(given: dict[str, bytes]) -> tuple[RecordConsumer, Lying]:
             topics.clear()
             topics.update({f"undercam.{name}": lies for name, lies in given.items()})
-            feed = stack.enter_context(KafkaRecords(BusSettings(url="kafka://nobody:1")))
+            feed = stack.enter_context(RecordConsumer(BusSettings(url="kafka://nobody:1")))
             return feed, made[-1]
 
         yield read

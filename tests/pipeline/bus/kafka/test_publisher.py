@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer
 
-from pipeline.bus.kafka.consumer import KafkaRecords
-from pipeline.bus.kafka.publisher import CUT_BYTES, LEARNT_S, LEAST_BYTES, KafkaPublisher
+from pipeline.bus.kafka.consumer import RecordConsumer
+from pipeline.bus.kafka.publisher import CUT_BYTES, LEAST_BYTES, LIMIT_S, KafkaPublisher
 from pipeline.errors import RecordRefused, ServiceError
 from pipeline.records import MOST, DeadLetter, Event
 from pipeline.service_settings import BusSettings
@@ -102,7 +102,7 @@ def test_missing_topics(bus: BusSettings, make: Any) -> None:
     with KafkaPublisher(settings) as publisher, pytest.raises(ServiceError, match=expected):
         publisher.send([make.look()])
     with pytest.raises(ServiceError, match=expected):
-        KafkaRecords(settings)
+        RecordConsumer(settings)
 
 
 @pytest.mark.parametrize("size", [950_000, 1_200_000])
@@ -196,20 +196,20 @@ def test_a_size_that_was_refused_is_not_tried_at_once_again(
         publisher.open()
         limit(bus, "dead", 20_000)
         connected = 0
-        connect = publisher._link.connect
+        connect = publisher._connection.connect
 
         def counted(*given: Any, **options: Any) -> Any:
             nonlocal connected
             connected += 1
             return connect(*given, **options)
 
-        monkeypatch.setattr(publisher._link, "connect", counted)
+        monkeypatch.setattr(publisher._connection, "connect", counted)
         letters = [DeadLetter(f"o{n:02}", "why", b"z" * 60_000) for n in range(12)]
         publisher.send([*letters, make.look(1)])
         assert publisher.cut == 12
         assert connected <= 2 * 6, "for the topics and for the records, as often as it halves"
         limit(bus, "dead", 200_000)
-        now_s += LEARNT_S + 1
+        now_s += LIMIT_S + 1
         publisher.send([DeadLetter("late", "why", b"z" * 60_000)])
     found = {one.key: one.value for one in raw(bus, 14)}
     assert len(found) == 14
@@ -257,7 +257,7 @@ def test_a_topic_that_compresses(
     publisher.send(events)
     got: list[Event] = []
     deadline = time.monotonic() + 20
-    with KafkaRecords(bus) as feed:
+    with RecordConsumer(bus) as feed:
         while len(got) < 200 and time.monotonic() < deadline:
             got += feed.poll(0.5).events
     assert got == events

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.bus.kafka.consumer import KafkaRecords
+from pipeline.bus.kafka.consumer import RecordConsumer
 from pipeline.bus.kafka.publisher import KafkaPublisher
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.service_settings import BusSettings
@@ -41,10 +41,10 @@ def send(bus: BusSettings, broker: Broker, make: Any, where: str, changes: dict[
         ("login", LOGIN | {"password": "n0t-it"}, "broker refuses the login: .*: correct bus.user"),
         ("login", LOGIN | PLAIN | {"password": "n0t-it"}, "broker refuses the login: "),
         ("login", LOGIN | {"sasl_mechanism": "SCRAM-SHA-512"}, "correct .*bus.sasl_mechanism"),
-        ("login", {}, "broker hung up: .*: it may want a login"),
+        ("login", {}, "broker closes the connection: .*: it may want a login"),
         ("open", LOGIN, "broker wants no login: .*: correct bus.security"),
         ("open", {"security": "SSL"}, "no TLS with this broker: .*: correct bus.security"),
-        ("tls", {}, "broker hung up: .*: it may want TLS"),
+        ("tls", {}, "broker closes the connection: .*: it may want TLS"),
         ("tls", LOGIN | {"security": "SASL_SSL"}, "certificate is not trusted.*: set bus.ca_file"),
         ("controller", {}, "not a port for clients"),
         ("login", LOGIN | PLAIN, r"not allowed to use the topics: .* Create on test\d+\.\*"),
@@ -84,7 +84,7 @@ def test_a_topic_that_may_not_be_written(bus: BusSettings, broker: Broker, make:
         send(bus, broker, make, "login", LOGIN | PLAIN)
     bob = bus.model_copy(update=LOGIN | PLAIN | {"url": broker.login_url})
     with pytest.raises(ServiceError, match="not allowed to use the topics: "):
-        KafkaRecords(bob)
+        RecordConsumer(bob)
 
 
 @pytest.mark.parametrize(

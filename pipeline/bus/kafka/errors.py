@@ -1,7 +1,7 @@
-"""What Kafka's client says, as one sentence with a remedy and without a credential.
+"""Errors of Kafka's client as one sentence with a remedy and without a credential.
 
-The client raises "unable to bootstrap" for most faults and writes the cause into its log; so the
-log is listened to, and goes nowhere else.
+The client raises "unable to bootstrap" for most faults and writes the cause into its log only; so
+its log is captured here, and shown nowhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOGIN = (
     "broker refuses the login",
     "correct bus.user and bus.password, or bus.sasl_mechanism",
 )
-_HEARD = {
+_LOGGED = {
     "SaslAuthenticationFailed": _LOGIN,
     "UnsupportedSaslMechanism": (
         "broker does not know this SASL mechanism",
@@ -40,9 +40,9 @@ _HEARD = {
     "DNS": ("no such host", "correct bus.url"),
     "ECONNREFUSED": ("broker cannot be reached", "start it, or correct bus.url"),
 }
-_HANG_UP = "socket disconnected"
-_SILENT = ("broker does not answer in time", "see to it, or raise bus.timeout_s")
-_RAISED: dict[type[Exception], tuple[str, str]] = {
+_DISCONNECTED = "socket disconnected"
+_NO_ANSWER = ("broker does not answer in time", "check the brokers, or raise bus.timeout_s")
+_REASONS: dict[type[Exception], tuple[str, str]] = {
     errors.TopicAuthorizationFailedError: (
         "not allowed to use the topics",
         "grant this user Describe, Read, Write and Create on {0.topic_prefix}.*",
@@ -61,13 +61,13 @@ _RAISED: dict[type[Exception], tuple[str, str]] = {
     ),
     errors.InvalidTopicError: ("not a topic's name", "correct bus.topic_prefix"),
     errors.PolicyViolationError: ("broker's policy forbids the topics", "create them by hand"),
-    errors.NotEnoughReplicasError: ("too few copies are in sync", "see to the other brokers"),
+    errors.NotEnoughReplicasError: ("too few copies are in sync", "check the other brokers"),
     errors.UnsupportedCodecError: (
         "records of a topic cannot be unpacked ({1})",
         "pip install 'undercam[kafka]'",
     ),
-    errors.CorruptRecordError: ("broker's copy of a topic is damaged", "see to its disk"),
-    errors.KafkaStorageError: ("broker's disk fails or is full", "see to it"),
+    errors.CorruptRecordError: ("broker's copy of a topic is damaged", "check its disk"),
+    errors.KafkaStorageError: ("broker's disk fails or is full", "check its disk"),
 }
 REBALANCED = (
     errors.CommitFailedError,
@@ -75,43 +75,43 @@ REBALANCED = (
     errors.RebalanceInProgressError,
     errors.UnknownMemberIdError,
 )
-"""The group has moved on: whoever has the partitions now reads from the last commit."""
+"""The partitions were given to others: who has them now reads from the last commit."""
 TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 
 
-class _Ear(logging.Handler):
-    """Keeps what the client says last."""
+class _LogBuffer(logging.Handler):
+    """Keeps the last messages, each with the monotonic time of it."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.heard: deque[tuple[float, str]] = deque(maxlen=1000)
+        self.messages: deque[tuple[float, str]] = deque(maxlen=1000)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.heard.append((time.monotonic(), record.getMessage()))
+        self.messages.append((time.monotonic(), record.getMessage()))
 
 
-_ear = _Ear()
+_log_buffer = _LogBuffer()
 
 
-def listen() -> None:
-    """From now on the client's log is kept here, and shown nowhere."""
+def capture_log() -> None:
+    """Keep the client's log in memory from now on, instead of showing it."""
     log = logging.getLogger("kafka")
     log.setLevel(logging.WARNING)
     log.propagate = False
-    log.addHandler(_ear)
+    log.addHandler(_log_buffer)
 
 
-def trouble(settings: BusSettings, since_s: float) -> tuple[str, str] | None:
-    """The last fault of a connection that the client met since then, and its remedy."""
-    said = [text for at_s, text in list(_ear.heard) if at_s >= since_s]
-    heard = (_HEARD[sign] for text in reversed(said) for sign in _HEARD if sign in text)
-    hung_up = (text for text in reversed(said) if "Connection lost" in text and _HANG_UP in text)
-    return next(heard, None) or next((_guess(text, settings) for text in hung_up), None)
+def last_fault(settings: BusSettings, since_s: float) -> tuple[str, str] | None:
+    """The last fault of a connection that the client logged since then, and its remedy."""
+    texts = [text for at_s, text in list(_log_buffer.messages) if at_s >= since_s][::-1]
+    known = (_LOGGED[sign] for text in texts for sign in _LOGGED if sign in text)
+    closed = (text for text in texts if "Connection lost" in text and _DISCONNECTED in text)
+    return next(known, None) or next((_guess_reason(text, settings) for text in closed), None)
 
 
 @contextmanager
-def explained(settings: BusSettings, where: str) -> Iterator[None]:
-    """Turns an error of the client into a ServiceError that names the place."""
+def translate_errors(settings: BusSettings, where: str) -> Iterator[None]:
+    """Raises an error of the client as a ServiceError that names the brokers."""
     begun_s = time.monotonic()
     try:
         yield
@@ -123,21 +123,21 @@ def explained(settings: BusSettings, where: str) -> Iterator[None]:
 
 
 def _reason(error: errors.KafkaError, settings: BusSettings, begun_s: float) -> tuple[str, str]:
-    for kind, reason in _RAISED.items():
+    for kind, reason in _REASONS.items():
         if isinstance(error, kind):
             return reason[0].format(settings, error), reason[1].format(settings, error)
     if getattr(error, "retriable", False):
-        return trouble(settings, begun_s) or _SILENT
+        return last_fault(settings, begun_s) or _NO_ANSWER
     return next(
-        (reason for sign, reason in _HEARD.items() if sign in type(error).__name__),
+        (reason for sign, reason in _LOGGED.items() if sign in type(error).__name__),
         ("Kafka refuses", type(error).__name__),
     )
 
 
-def _guess(text: str, settings: BusSettings) -> tuple[str, str]:
-    """The broker hung up: all that it says to who comes without TLS, or with a wrong login."""
+def _guess_reason(text: str, settings: BusSettings) -> tuple[str, str]:
+    """Of a closed connection: a broker closes it without a word where TLS or a login is missing."""
     if "broker_version=unknown" in text:
-        return "broker hung up", "it may want TLS: correct bus.security"
+        return "broker closes the connection", "it may want TLS: correct bus.security"
     if settings.security.startswith("SASL"):
         return _LOGIN
-    return "broker hung up", "it may want a login: correct bus.security"
+    return "broker closes the connection", "it may want a login: correct bus.security"

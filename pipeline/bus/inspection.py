@@ -1,4 +1,4 @@
-"""What lies in a folder of outboxes, looked at from outside while others write and drain it."""
+"""What waits in a folder of outboxes, for people: nothing is changed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pipeline.errors import InputError
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """One run's file: events that wait, events that had to be shed, whether a writer lives, and
-    what is wrong with the file, if anything is."""
+class OutboxStatus:
+    """One run's file: events that wait, events that were shed, whether a process writes it, and the
+    fault of the file, if any."""
 
     file: str
     camera: str
@@ -27,25 +27,26 @@ class Waiting:
     fault: str = ""
 
 
-def survey(folder: str | Path) -> list[Waiting]:
+def inspect_outboxes(folder: str | Path) -> list[OutboxStatus]:
     """Every outbox of the folder by name; raises InputError where it cannot be read."""
     try:
         paths = sorted(Path(folder).iterdir())
-        return [_look(path, name) for path in paths if (name := outbox_file.name_of(path))]
+        return [_inspect(path, name) for path in paths if (name := outbox_file.name_of(path))]
     except OSError as error:
         remedy = f"give the folder of outbox.folder ({error.strerror})"
         raise InputError("no folder of outboxes", str(folder), remedy) from error
 
 
-def _look(path: Path, name: outbox_file.Name) -> Waiting:
-    lock = FileLock.take(outbox_file.lock_of(path))
+def _inspect(path: Path, name: outbox_file.Name) -> OutboxStatus:
+    lock = FileLock.acquire(outbox_file.lock_of(path))
     if lock:
         lock.close()
     live = lock is None
     try:
-        with closing(OutboxReader(path)) as drain:
+        with closing(OutboxReader(path)) as reader:
             left = None if live else outbox_file.read_loss(path)
-            lost = drain.lost() + (left.events if left else 0)
-            return Waiting(path.name, *name, drain.count(), lost, live)
+            lost = reader.lost() + (left.events if left else 0)
+            return OutboxStatus(path.name, *name, reader.count(), lost, live)
     except sqlite3.Error as error:
-        return Waiting(path.name, *name, 0, 0, live, str(outbox_file.explained(error, path)))
+        fault = str(outbox_file.to_service_error(error, path))
+        return OutboxStatus(path.name, *name, 0, 0, live, fault)
