@@ -60,7 +60,7 @@ def pages(now: int, long: ask.Track) -> dict[str, Questions]:
             "recent_tracks, all": lambda e: ask.recent_tracks(e, now - WEEK, now),
             "recent_tracks, one camera": lambda e: ask.recent_tracks(e, now - WEEK, now, camera),
             "find_track": lambda e: ask.find_track(e, long.id),
-            f"track_looks of {long.observations}": lambda e: ask.track_looks(e, long),
+            f"track_observations of {long.observations}": lambda e: ask.track_observations(e, long),
             f"track_shares of {long.observations}": lambda e: ask.track_shares(e, long),
             "list_runs": lambda e: ask.list_runs(e, camera),
         },

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, Table, text
 
 from models.emotions import EMOTIONS
-from pipeline.store.engine import writing
+from pipeline.store.engine import for_writing
 from pipeline.store.schema import (
     LABELS,
     PROBABILITIES,
@@ -158,7 +158,7 @@ def _letter_rows(now_ms: int) -> Iterator[Any]:
 
 def _bulk(engine: Engine, table: Table, rows: Iterator[Any]) -> None:
     """Each database's own fast way in, with all its indexes kept."""
-    with writing(engine).begin() as connection:
+    with for_writing(engine).begin() as connection:
         driver: Any = connection.connection.driver_connection
         if connection.dialect.name == "sqlite":
             marks = ", ".join("?" * len(table.columns))
@@ -185,7 +185,7 @@ def _roll_up(engine: Engine) -> None:
         f" {counts}, {sums} FROM observations GROUP BY 1, 2, 3",
     )
     for statement in statements:
-        with writing(engine).begin() as connection:
+        with for_writing(engine).begin() as connection:
             connection.execute(text(statement))
     if engine.dialect.name == "postgresql":
         # What its autovacuum does in its own time; nobody does it for SQLite.

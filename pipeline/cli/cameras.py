@@ -41,7 +41,7 @@ cameras = Typer(
 def show(config: Config = None, as_json: Json = False) -> None:
     """Every camera: its address, its settings and its state."""
     from pipeline.store.queries import camera_overview
-    from pipeline.store.registry import roster
+    from pipeline.store.registry import registered_cameras
 
     usual_fps = load(config).source.analyse_fps
     with _opened(config) as engine:
@@ -55,7 +55,7 @@ def show(config: Config = None, as_json: Json = False) -> None:
                 "reason": states[name].reason if name in states else None,
                 "fps": states[name].fps if name in states else None,
             }
-            for name, settings in roster(engine).items()
+            for name, settings in registered_cameras(engine).items()
         }
     if as_json:
         print_json({"cameras": rows})
@@ -93,17 +93,17 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Put a camera on the roster."""
-    from pipeline.store.registry import enrol, roster
+    from pipeline.store.registry import register, registered_cameras
 
     check_camera_name(camera)
     _check_reference(url, config)
     with _opened(config) as engine:
-        if camera in roster(engine):
+        if camera in registered_cameras(engine):
             raise ConfigError(
                 "already on the roster", camera, "change it by `undercam cameras set`"
             )
         settings = _settings(camera, {"url": url}, fps, play, under_display)
-        enrol(engine, camera, settings)
+        register(engine, camera, settings)
     done = f"added camera {camera}: {_shown(url)} is read within seconds by `undercam run`"
     _done(as_json, camera, settings.model_dump(), done)
 
@@ -122,18 +122,18 @@ def change(
     as_json: Json = False,
 ) -> None:
     """Change a camera; what is not given stays."""
-    from pipeline.store.registry import enrol, roster
+    from pipeline.store.registry import register, registered_cameras
 
     check_camera_name(camera)
     if url is not None:
         _check_reference(url, config)
     with _opened(config) as engine:
-        before = _known(roster(engine), camera)
+        before = _known(registered_cameras(engine), camera)
         given = {"url": url, "enabled": enabled}
         values = before.model_dump()
         values |= {key: value for key, value in given.items() if value is not None}
         settings = _settings(camera, values, fps, play, under_display)
-        enrol(engine, camera, settings)
+        register(engine, camera, settings)
     changes = ", ".join(_changes(before, settings)) or "nothing, it is as it was"
     _done(as_json, camera, settings.model_dump(), f"changed camera {camera}: {changes}")
 
@@ -141,21 +141,21 @@ def change(
 @cameras.command()
 def remove(camera: Name, config: Config = None, as_json: Json = False) -> None:
     """Take a camera off the roster; its rows stay."""
-    from pipeline.store.registry import dismiss, roster
+    from pipeline.store.registry import registered_cameras, unregister
 
     check_camera_name(camera)
     with _opened(config) as engine:
-        _known(roster(engine), camera)
-        dismiss(engine, camera)
+        _known(registered_cameras(engine), camera)
+        unregister(engine, camera)
     _done(as_json, camera, None, f"removed camera {camera}: it is read no more, its rows stay")
 
 
 def _opened(config: Path | None) -> AbstractContextManager[Any]:
     """The database that holds the roster."""
-    from pipeline.store.engine import using_store
+    from pipeline.store.engine import use_store
 
     store = load(config).store
-    return using_store(resolve(store.url), store.busy_timeout_s)
+    return use_store(resolve(store.url), store.busy_timeout_s)
 
 
 def _known(known: dict[str, CameraSettings], camera: str) -> CameraSettings:

@@ -47,7 +47,7 @@ def store(
 
 def _consume(settings: Settings, until_idle_s: float) -> dict[str, float]:
     from pipeline.live.delivery import open_publisher
-    from pipeline.store.engine import using_store
+    from pipeline.store.engine import use_store
     from pipeline.store.writer import StoreWriter
 
     with ExitStack() as stack:
@@ -57,7 +57,7 @@ def _consume(settings: Settings, until_idle_s: float) -> dict[str, float]:
         from pipeline.live.store_consumer import StoreConsumer
 
         url, busy_s = resolve(settings.store.url), settings.store.busy_timeout_s
-        engine = stack.enter_context(using_store(url, busy_s))
+        engine = stack.enter_context(use_store(url, busy_s))
         writer = StoreWriter(engine, batch_rows=settings.store.batch_rows)
         feed = stack.enter_context(KafkaRecords(settings.bus, settings.store.batch_rows))
         stop = stack.enter_context(asked_to_stop())

@@ -12,7 +12,7 @@ from pipeline.errors import ConfigError
 from pipeline.records import Mail
 from pipeline.service_settings import BusSettings, StoreSettings
 from pipeline.store.engine import open_store
-from pipeline.store.ingest import store_mail
+from pipeline.store.refusals import store_messages
 from pipeline.store.writer import StoreWriter
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class IntoStore:
         if self._writer is None:
             self._engine = open_store(self._url, self._settings.busy_timeout_s)
             self._writer = StoreWriter(self._engine, batch_rows=self._settings.batch_rows)
-        store_mail(self._writer, mail)
+        store_messages(self._writer, mail)
 
     def close(self) -> None:
         """Let go of the database."""

@@ -89,13 +89,13 @@ def _added(settings: Settings) -> Mapping[str, CameraSettings]:
 
     def read() -> None:
         from pipeline.store.engine import open_store
-        from pipeline.store.registry import roster
+        from pipeline.store.registry import registered_cameras
 
         with suppress(UndercamError, OSError):
             patience_s = min(settings.store.busy_timeout_s, ROSTER_S)
             engine = open_store(resolve(settings.store.url), patience_s, read_only=True)
             try:
-                found.update(roster(engine))
+                found.update(registered_cameras(engine))
             finally:
                 engine.dispose()
 

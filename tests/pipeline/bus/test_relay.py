@@ -22,7 +22,7 @@ from pipeline.bus.relay import Relay
 from pipeline.errors import ServiceError
 from pipeline.records import DeadLetter, Event, EventsLost, Mail
 from pipeline.store.engine import open_store
-from pipeline.store.ingest import store_mail
+from pipeline.store.refusals import store_messages
 from pipeline.store.schema import gaps, observations
 from pipeline.store.writer import StoreWriter
 from tests.pipeline.bus.test_outbox import full_now
@@ -293,11 +293,11 @@ RELAY = """
 import sys, time
 from pipeline.bus.relay import Relay
 from pipeline.store.engine import open_store
-from pipeline.store.ingest import store_mail
+from pipeline.store.refusals import store_messages
 from pipeline.store.writer import StoreWriter
 writer = StoreWriter(open_store(sys.argv[2]))
 def deliver(mail):
-    store_mail(writer, mail)
+    store_messages(writer, mail)
     print(len(mail), flush=True)
 with Relay(sys.argv[1], deliver, batch_rows=7) as relay:
     relay.run(lambda: False)
@@ -322,7 +322,7 @@ def test_killed_relays_deliver_once(tmp_path: Path) -> None:
                 relay.stdout.readline()
             relay.kill()
     outbox.close()
-    with Relay(tmp_path / "outbox", lambda mail: store_mail(StoreWriter(engine), mail)) as last:
+    with Relay(tmp_path / "outbox", lambda mail: store_messages(StoreWriter(engine), mail)) as last:
         while last.step():
             pass
         assert last.waiting == 0
@@ -342,7 +342,7 @@ def test_what_the_database_refuses_is_set_aside(tmp_path: Path, postgres_url: st
     events[13] = Make.look(13).model_copy(update={"id": "obs:\0"})
     with Outbox(tmp_path, "door", "e1") as outbox:
         outbox.append(events)
-    with Relay(tmp_path, lambda mail: store_mail(StoreWriter(engine), mail)) as relay:
+    with Relay(tmp_path, lambda mail: store_messages(StoreWriter(engine), mail)) as relay:
         assert relay.step() == 20
     with engine.connect() as connection:
         stored = connection.execute(select(observations.c.frame)).scalars().all()
