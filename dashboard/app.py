@@ -21,9 +21,9 @@ NAME = (
     'font-weight="600" font-family="system-ui, sans-serif">Undercam</text></svg>'
 )
 STATEMENT = (
-    "Undercam labels facial expressions; it does not read feelings. It makes mistakes, most often "
-    "on rare expressions and on people under-represented in its training images. Not for use in "
-    "workplaces or schools (EU AI Act, Art. 5(1)(f))."
+    "Undercam labels facial expressions; it does not read feelings. It errs more often on rare "
+    "expressions and on under-represented people. Not for workplaces or schools (EU AI Act, "
+    "Art. 5(1)(f))."
 )
 
 

@@ -62,9 +62,12 @@ def _draw() -> None:
         charts.draw_chart(
             charts.minute_bars(minutes, time, no_data), key="rate", alt="Observations per minute"
         )
-        st.html(
-            no_data_legend(f"empty: video (strip: share of the time of {len(expected)} cameras)")
-        )
+        if expected:
+            st.html(no_data_legend("empty: video"))
+            st.caption(
+                f"The strip shows the share of time without video or data, over {len(expected)} "
+                "cameras."
+            )
     else:
         st.write(f"No observation in the last {format_duration(RATE_MS)}.")
     left, right = two_columns()
@@ -84,14 +87,14 @@ def _show_metrics(latencies: Sequence[Latency], last: int, letters: int, size: i
     )
     columns = st.columns(5)
     columns[0].metric("Median latency", _or_dash(p50), border=True, help=explanation)
-    columns[1].metric("99% within", _or_dash(p99), border=True, help=explanation)
+    columns[1].metric("99th percentile", _or_dash(p99), border=True, help=explanation)
     columns[2].metric("Observations, last minute", f"{last:,}", border=True)
     columns[3].metric("Dead letters", _capped(letters), border=True)
     columns[4].metric("Database size", _format_size(size), border=True)
 
 
 def _show_latencies(latencies: Mapping[str, Sequence[Latency]]) -> None:
-    st.subheader("Latency from capture to row", anchor=False)
+    st.subheader("Latency from capture to stored row", anchor=False)
     clocks = sorted({clock.clock for found in latencies.values() for clock in found})
     rows = [row for clock in clocks for row in _clock_rows(clock, latencies)]
     columns = {
@@ -99,7 +102,7 @@ def _show_latencies(latencies: Mapping[str, Sequence[Latency]]) -> None:
         "Last": NUMBER,
         "Observations": NUMBER,
         "Median": NUMBER,
-        "99% within": NUMBER,
+        "99th percentile": NUMBER,
     }
     if rows:
         st.html(table(columns, rows))

@@ -54,7 +54,7 @@ COLUMNS = {
     "Duration": NUMBER,
     "Observations": NUMBER,
     "Most probable": "",
-    "Mean": "uc-wide",
+    "Mean probabilities": "uc-wide",
 }
 NO_FACE = ("No face was seen in this time range.", "Choose a longer time range.")
 SELECTED = "track"

@@ -19,9 +19,9 @@ COMMANDS = {
     "analyze": "Find, track and name the faces of a clip.",
     "run": "Read every camera of the roster: faces become events, and events become rows.",
     "cameras": "The cameras that are read; changes take effect within seconds.",
-    "store": "Put what arrives on the bus into the database, until Ctrl-C or SIGTERM.",
+    "store": "Write events from the bus into the database, until Ctrl-C or SIGTERM.",
     "outbox": "Events that wait on this machine's disk for bus or store.",
-    "dashboard": "Show what is in the database, until Ctrl-C (exit code 130).",
+    "dashboard": "Serve the dashboard, until Ctrl-C (exit code 130).",
     "doctor": "Try every part that the settings name, and say what is wrong with it and how to "
     "mend it.",
     "evaluate": "Measure weights on labelled faces: accuracy, F1, recall, calibration, coverage.",

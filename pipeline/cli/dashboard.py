@@ -1,4 +1,4 @@
-"""`undercam dashboard`: the pages."""
+"""`undercam dashboard`: serves the web pages."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from pipeline.errors import ServiceError
 
 def dashboard(
     config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
-    store: Annotated[str, Option(help="SQLAlchemy URL of the database, or a reference.")] = "",
-    port: Annotated[int | None, Option(help="Port to listen on; 0: a free one.")] = None,
-    base_path: Annotated[str, Option(help="Path that the pages live under, as /cameras.")] = "",
+    store: Annotated[str, Option(help="URL of the database, or a reference (env:NAME).")] = "",
+    port: Annotated[int | None, Option(help="Port to listen on; 0 selects a free one.")] = None,
+    base_path: Annotated[str, Option(help="URL path of the pages, such as /cameras.")] = "",
 ) -> None:
-    """Show what is in the database, until Ctrl-C (exit code 130)."""
+    """Serve the dashboard, until Ctrl-C (exit code 130).
+
+    The pages read the database and need none of the other commands to run.
+    """
     from dashboard.launch import serve
 
     pages = {"port": port, "base_path": base_path}
     settings = load(config, **given({"store": {"url": store}, "dashboard": pages}))
     with serve(settings, resolve(settings.store.url)) as server:
-        OUT.print(f"dashboard at {server.url}, Ctrl-C ends it")
+        OUT.print(f"dashboard at {server.url}; press Ctrl-C to stop")
         server.wait()
-        raise ServiceError("the dashboard has ended", server.url, "see what it said above")
+        raise ServiceError("the dashboard server has ended", server.url, "see its messages above")

@@ -172,7 +172,7 @@ def test_a_database_at_work_and_one_that_is_newer(
     is_file = kind == "sqlite"
     url = "sqlite:///my.db" if is_file else request.getfixturevalue("postgres_url")
     if url.startswith("postgresql"):
-        assert "tables are made" in store_of(url).found
+        assert "tables are created" in store_of(url).found
     engine = open_store(url)
     assert store_of(url).status == "ok"
     assert "writable" in store_of(url).found
