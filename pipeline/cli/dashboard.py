@@ -27,6 +27,6 @@ def dashboard(
     pages = {"port": port, "base_path": base_path}
     settings = load(config, **given({"store": {"url": store}, "dashboard": pages}))
     with serve(settings, resolve(settings.store.url)) as server:
-        OUT.print(f"dashboard at {server.url}; press Ctrl-C to stop")
+        OUT.print(f"dashboard at {server.url}, press Ctrl-C to stop")
         server.wait()
         raise ServiceError("the dashboard server has ended", server.url, "see its messages above")

@@ -137,7 +137,7 @@ def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_server_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "command", lambda wanted, port: [sys.executable, "-c", ""])
+    monkeypatch.setattr(launch, "build_command", lambda wanted, port: [sys.executable, "-c", ""])
     with pytest.raises(ServiceError, match="the dashboard did not start: http://127"):
         launch.serve(settings(), SECRET)
 
