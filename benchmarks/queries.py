@@ -1,10 +1,10 @@
-"""How long a page waits for its answers, over millions of stored looks.
+"""Time of each dashboard page's queries, over millions of stored observations.
 
     python -m benchmarks.queries --rows 5000000 --url sqlite:////tmp/week.db --json
 
-Fills an empty database with a made week (see `rows.py`), or takes one that it filled before, and
-asks what each page of the dashboard asks, again and again. "First" is cold: new connections, and
-for SQLite a file put out of the system's cache. The others are warm: of the rounds after it.
+Fills an empty database with a synthetic week (see `rows.py`), or takes one that it filled before,
+and repeats the queries of each page. The first round is cold: new connections, and for SQLite a
+file evicted from the page cache. The other figures are of the warm rounds after it.
 Writes the figures to benchmarks/results/ with the date.
 """
 
@@ -28,7 +28,7 @@ from sqlalchemy import Engine, func, select, text
 from benchmarks.rows import CAMERAS, fill
 from pipeline.clock import wall_clock
 from pipeline.errors import ConfigError
-from pipeline.store import queries as ask
+from pipeline.store import queries as store_queries
 from pipeline.store.engine import open_store
 from pipeline.store.schema import observations, tracks
 
@@ -38,78 +38,92 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 WEEK = 7 * DAY
 ALLOWED_MS = 300
-Questions = dict[str, Callable[[Engine], Any]]
+Queries = dict[str, Callable[[Engine], Any]]
 
 
-def pages(now: int, long: ask.Track) -> dict[str, Questions]:
-    """What the pages ask, each with the widest window that a viewer can choose."""
+def pages(now: int, long: store_queries.Track) -> dict[str, Queries]:
+    """The queries of each page, with the longest time range that a viewer can select."""
     camera = long.camera
     return {
         "cameras": {
-            "camera_overview 1 h": lambda e: ask.camera_overview(e, now - HOUR, now, 5_000),
-            "list_runs": lambda e: ask.list_runs(e, limit=200),
-            "expression_shares 10 min": lambda e: ask.expression_shares(e, now - 10 * MINUTE, now),
-            "expression_shares 1 min": lambda e: ask.expression_shares(e, now - MINUTE, now),
-            "latency 1 min": lambda e: ask.latency(e, now - MINUTE, now),
+            "camera_overview 1 h": lambda e: store_queries.camera_overview(
+                e, now - HOUR, now, 5_000
+            ),
+            "list_runs": lambda e: store_queries.list_runs(e, limit=200),
+            "expression_shares 10 min": lambda e: store_queries.expression_shares(
+                e, now - 10 * MINUTE, now
+            ),
+            "expression_shares 1 min": lambda e: store_queries.expression_shares(
+                e, now - MINUTE, now
+            ),
+            "latency 1 min": lambda e: store_queries.latency(e, now - MINUTE, now),
         },
         "expressions, 10 min": expressions(camera, now, 10 * MINUTE),
         "expressions, 24 h": expressions(camera, now, DAY),
         "expressions, 7 days": expressions(camera, now, WEEK),
         "tracks, 7 days": {
-            "camera_overview 7 days": lambda e: ask.camera_overview(e, now - WEEK, now),
-            "recent_tracks, all": lambda e: ask.recent_tracks(e, now - WEEK, now),
-            "recent_tracks, one camera": lambda e: ask.recent_tracks(e, now - WEEK, now, camera),
-            "find_track": lambda e: ask.find_track(e, long.id),
-            f"track_looks of {long.observations}": lambda e: ask.track_looks(e, long),
-            f"track_shares of {long.observations}": lambda e: ask.track_shares(e, long),
-            "list_runs": lambda e: ask.list_runs(e, camera),
+            "camera_overview 7 days": lambda e: store_queries.camera_overview(e, now - WEEK, now),
+            "recent_tracks, all": lambda e: store_queries.recent_tracks(e, now - WEEK, now),
+            "recent_tracks, one camera": lambda e: store_queries.recent_tracks(
+                e, now - WEEK, now, camera
+            ),
+            "find_track": lambda e: store_queries.find_track(e, long.id),
+            f"track_observations of {long.observations}": lambda e: (
+                store_queries.track_observations(e, long)
+            ),
+            f"track_shares of {long.observations}": lambda e: store_queries.track_shares(e, long),
+            "list_runs": lambda e: store_queries.list_runs(e, camera),
         },
         "health": {
-            "camera_overview 1 h": lambda e: ask.camera_overview(e, now - HOUR, now),
-            "latency 1 min": lambda e: ask.latency(e, now - MINUTE, now),
-            "latency 10 min": lambda e: ask.latency(e, now - 10 * MINUTE, now),
-            "rows_per_minute 2 h": lambda e: ask.rows_per_minute(e, now - 2 * HOUR, now),
-            "recent_gaps 24 h": lambda e: ask.recent_gaps(e, now - DAY, now),
-            "dead_letter_count": ask.dead_letter_count,
-            "database_bytes": ask.database_bytes,
+            "camera_overview 1 h": lambda e: store_queries.camera_overview(e, now - HOUR, now),
+            "latency 1 min": lambda e: store_queries.latency(e, now - MINUTE, now),
+            "latency 10 min": lambda e: store_queries.latency(e, now - 10 * MINUTE, now),
+            "rows_per_minute 2 h": lambda e: store_queries.rows_per_minute(e, now - 2 * HOUR, now),
+            "recent_gaps 24 h": lambda e: store_queries.recent_gaps(e, now - DAY, now),
+            "dead_letter_count": store_queries.dead_letter_count,
+            "database_bytes": store_queries.database_bytes,
         },
     }
 
 
-def expressions(camera: str, now: int, window: int) -> Questions:
-    """The page of one camera's expressions; the shares are of all cameras."""
+def expressions(camera: str, now: int, window: int) -> Queries:
+    """The Expressions page of one camera; the shares are of all cameras."""
     return {
-        "camera_overview 1 h": lambda e: ask.camera_overview(e, now - HOUR, now),
-        "expression_timeline": lambda e: ask.expression_timeline(e, camera, now - window, now, 120),
-        "camera_states": lambda e: ask.camera_states(e, camera, now - window, now),
-        "expression_shares": lambda e: ask.expression_shares(e, now - window, now),
+        "camera_overview 1 h": lambda e: store_queries.camera_overview(e, now - HOUR, now),
+        "expression_timeline": lambda e: store_queries.expression_timeline(
+            e, camera, now - window, now, 120
+        ),
+        "camera_states": lambda e: store_queries.camera_states(e, camera, now - window, now),
+        "expression_shares": lambda e: store_queries.expression_shares(e, now - window, now),
     }
 
 
-def measured(url: str, rounds: int, now: int, long: ask.Track) -> dict[str, Any]:
-    """Milliseconds of each question and of each page."""
-    return {name: page(url, asked, rounds) for name, asked in pages(now, long).items()}
+def measure(url: str, rounds: int, now: int, long: store_queries.Track) -> dict[str, Any]:
+    """Milliseconds of each query and of each page."""
+    return {name: measure_page(url, asked, rounds) for name, asked in pages(now, long).items()}
 
 
-def page(url: str, questions: Questions, rounds: int) -> dict[str, Any]:
-    """First, median and max of each question, and of the page as a whole."""
+def measure_page(url: str, queries: Queries, rounds: int) -> dict[str, Any]:
+    """First, median and maximum of each query, and of the page as a whole."""
     engine = open_store(url, read_only=True)
-    forget(engine)
-    taken = [{name: timed(q, engine) for name, q in questions.items()} for _ in range(rounds + 1)]
+    make_cold(engine)
+    taken = [
+        {name: time_query(q, engine) for name, q in queries.items()} for _ in range(rounds + 1)
+    ]
     engine.dispose()
-    each = {name: summary([one[name] for one in taken]) for name in questions}
-    return {"page": summary([sum(one.values()) for one in taken]), "queries": each}
+    each = {name: summarise([one[name] for one in taken]) for name in queries}
+    return {"page": summarise([sum(one.values()) for one in taken]), "queries": each}
 
 
-def timed(question: Callable[[Engine], Any], engine: Engine) -> float:
-    """Milliseconds that the answer took."""
+def time_query(query: Callable[[Engine], Any], engine: Engine) -> float:
+    """Milliseconds of one query."""
     started = time.perf_counter()
-    question(engine)
+    query(engine)
     return (time.perf_counter() - started) * 1000
 
 
-def summary(milliseconds: list[float]) -> dict[str, float]:
-    """The first apart from the rest."""
+def summarise(milliseconds: list[float]) -> dict[str, float]:
+    """The first round apart from the rest."""
     first, *rest = milliseconds
     figures = {
         "first_ms": first,
@@ -120,21 +134,23 @@ def summary(milliseconds: list[float]) -> dict[str, float]:
     return {name: round(value, 1) for name, value in figures.items()}
 
 
-def forget(engine: Engine) -> None:
-    """New connections, and for SQLite a file that the system has to read again."""
+def make_cold(engine: Engine) -> None:
+    """Close connections; for SQLite evict the file from the page cache."""
     engine.dispose()
     if engine.dialect.name == "sqlite":
         with open(engine.url.database or "", "rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def prepared(url: str, rows: int) -> dict[str, Any]:
-    """The database with its rows: which, how many, how large."""
+def prepare(url: str, rows: int) -> dict[str, Any]:
+    """Fill the database if it is empty; its product, number of rows, size and longest track."""
     engine = open_store(url)
     with engine.connect() as connection:
         found = connection.execute(select(func.count()).select_from(observations)).scalar_one()
     if found not in (0, rows):
-        raise ConfigError(f"holds {found} looks, not {rows}", "--url", "give an empty database")
+        raise ConfigError(
+            f"holds {found} observations, not {rows}", "--url", "give an empty database"
+        )
     if not found:
         fill(engine, rows, wall_clock())
     dialect = engine.dialect.name
@@ -144,7 +160,7 @@ def prepared(url: str, rows: int) -> dict[str, Any]:
         about = {
             "database": f"{dialect} {version}",
             "rows": rows,
-            "bytes": ask.database_bytes(engine),
+            "bytes": store_queries.database_bytes(engine),
             "now_ms": connection.execute(select(func.max(tracks.c.ended_ms))).scalar_one() + 1,
             "long": connection.execute(
                 select(tracks.c.id).order_by(tracks.c.observations.desc()).limit(1)
@@ -155,14 +171,14 @@ def prepared(url: str, rows: int) -> dict[str, Any]:
 
 
 def run(url: str, rows: int, rounds: int, note: str) -> dict[str, Any]:
-    """Everything measured, and on what."""
-    about = prepared(url, rows)
+    """All figures, with the machine and versions they were measured on."""
+    about = prepare(url, rows)
     engine = open_store(url, read_only=True)
-    long = ask.find_track(engine, about.pop("long"))
+    long = store_queries.find_track(engine, about.pop("long"))
     engine.dispose()
     assert long is not None
     load = os.getloadavg()[0]
-    found = measured(url, rounds, about.pop("now_ms"), long)
+    found = measure(url, rounds, about.pop("now_ms"), long)
     return {
         "command": f"python -m benchmarks.queries --url URL --rows {rows} --rounds {rounds}",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -180,9 +196,9 @@ def run(url: str, rows: int, rounds: int, note: str) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The figures for a person."""
+    """The figures as a text table."""
     lines = [
-        f"{result['database']}: {result['rows']:,} looks, {result['bytes'] / 1e9:.2f} GB",
+        f"{result['database']}: {result['rows']:,} observations, {result['bytes'] / 1e9:.2f} GB",
         f"{'milliseconds':38}{'first':>9}{'least':>9}{'median':>9}{'max':>9}",
     ]
     for name, found in result["pages"].items():
@@ -197,12 +213,12 @@ def row(name: str, figures: dict[str, float]) -> str:
 
 
 def main() -> int:
-    """Exit code 1 when a page's median is over the allowance."""
+    """Exit code 1 when a page's median exceeds ALLOWED_MS."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--url", required=True, help="an empty database, or one filled by this")
-    parser.add_argument("--rows", type=int, default=5_000_000, help="looks to fill it with")
-    parser.add_argument("--rounds", type=int, default=15, help="times that each page is asked")
-    parser.add_argument("--note", default="", help="what else the machine was doing")
+    parser.add_argument("--rows", type=int, default=5_000_000, help="number of observations")
+    parser.add_argument("--rounds", type=int, default=15, help="warm rounds per page")
+    parser.add_argument("--note", default="", help="what else was running on the machine")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the dated JSON")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()

@@ -1,7 +1,7 @@
-"""Made rows, a week of them: eight cameras, faces that stay for some sixty looks, days busier than
-nights, and now a full house.
+"""Synthetic rows of one week: eight cameras, about sixty observations per track, more by day than
+by night, and two faces per camera right now.
 
-Only sizes and orders matter here: this is to time queries, not to show to anyone.
+Only sizes and orders matter here: the rows serve to time queries, nothing else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, Table, text
 
 from models.emotions import EMOTIONS
-from pipeline.store.engine import writing
+from pipeline.store.engine import for_writing
 from pipeline.store.schema import (
     LABELS,
     PROBABILITIES,
@@ -27,13 +27,13 @@ from pipeline.store.schema import (
 
 CAMERAS = 8
 WEEK_MS = 7 * 24 * 3_600_000
-MEAN_LOOKS = 60
+MEAN_OBSERVATIONS = 60
 FULL_ROWS = 5_000_000
-"""Made whole from here on; of fewer rows, the full house and the long track last shorter."""
-HOUSE_MS, LANES, PACE_MS = 15 * 60_000, 2, 100
-"""The full house: until now, two faces before each camera, ten looks a second at each."""
-LONG_LOOKS = 18_000
-"""One more face stays before the first camera for half an hour."""
+"""With fewer rows than this, the busy time and the long track are shorter."""
+BUSY_MS, LANES, PACE_MS = 15 * 60_000, 2, 100
+"""The busy time until now: two faces per camera, ten observations per second each."""
+LONG_OBSERVATIONS = 18_000
+"""One more face stays in view of the first camera for half an hour."""
 GAPS_MS = (40, 100, 200, 400)
 UNKNOWN_SHARE = 0.05
 STATUS_MS = 60_000
@@ -44,23 +44,23 @@ Columns = dict[str, Whole]
 
 
 def fill(engine: Engine, rows: int, now_ms: int, seed: int = 0) -> None:
-    """Fills an empty store with `rows` looks and all that belongs to them, up to now_ms."""
+    """Fills an empty store with `rows` observations and their other rows, up to now_ms."""
     rng = np.random.default_rng(seed)
-    looks = _looks(rng, rows, now_ms)
+    observed = _observe(rng, rows, now_ms)
     for first in range(0, rows, CHUNK):
-        part = {name: values[first : first + CHUNK] for name, values in looks.items()}
-        _bulk(engine, observations, _observation_rows(rng, part, now_ms))
-    _bulk(engine, camera_status, _status_rows(now_ms))
-    _bulk(engine, gaps, _gap_rows(now_ms))
-    _bulk(engine, dead_letters, _letter_rows(now_ms))
+        part = {name: values[first : first + CHUNK] for name, values in observed.items()}
+        _insert_bulk(engine, observations, _observation_rows(rng, part, now_ms))
+    _insert_bulk(engine, camera_status, _status_rows(now_ms))
+    _insert_bulk(engine, gaps, _gap_rows(now_ms))
+    _insert_bulk(engine, dead_letters, _dead_letter_rows(now_ms))
     _roll_up(engine)
 
 
-def _looks(rng: np.random.Generator, rows: int, now_ms: int) -> Columns:
-    """Camera, track, label and time of every look, in order of time."""
+def _observe(rng: np.random.Generator, rows: int, now_ms: int) -> Columns:
+    """Camera, track, label and time of every observation, in order of time."""
     tracks = _tracks(rng, rows, now_ms)
-    number = np.repeat(np.arange(len(tracks["looks"])), tracks["looks"])[:rows]
-    first = np.cumsum(tracks["looks"]) - tracks["looks"]
+    number = np.repeat(np.arange(len(tracks["observed"])), tracks["observed"])[:rows]
+    first = np.cumsum(tracks["observed"]) - tracks["observed"]
     frame = np.arange(rows) - first[number]
     captured = tracks["start_ms"][number] + frame * tracks["gap_ms"][number]
     order = np.argsort(captured, kind="stable")
@@ -75,53 +75,53 @@ def _looks(rng: np.random.Generator, rows: int, now_ms: int) -> Columns:
 
 
 def _tracks(rng: np.random.Generator, rows: int, now_ms: int) -> Columns:
-    """The long one, the full house, then the week: more than enough for `rows` looks."""
+    """The long track, the busy time, then the week: more than enough for `rows` observations."""
     size = min(1.0, rows / FULL_ROWS)
-    long = max(1, round(LONG_LOOKS * size))
+    long = max(1, round(LONG_OBSERVATIONS * size))
     camera, lane, turn = np.meshgrid(
         np.arange(CAMERAS),
         np.arange(LANES),
-        np.arange(round(HOUSE_MS * size / (PACE_MS * MEAN_LOOKS))),
+        np.arange(round(BUSY_MS * size / (PACE_MS * MEAN_OBSERVATIONS))),
         indexing="ij",
     )
-    house = camera.size
-    week = 2 * rows // MEAN_LOOKS
-    looks = np.concatenate(
-        [[long], np.full(house, MEAN_LOOKS), rng.geometric(1 / MEAN_LOOKS, week)]
+    busy = camera.size
+    week = 2 * rows // MEAN_OBSERVATIONS
+    observed = np.concatenate(
+        [[long], np.full(busy, MEAN_OBSERVATIONS), rng.geometric(1 / MEAN_OBSERVATIONS, week)]
     )
     start = np.concatenate(
         [
             [now_ms - long * PACE_MS],
-            now_ms - (turn.ravel() + 1) * PACE_MS * MEAN_LOOKS + lane.ravel(),
+            now_ms - (turn.ravel() + 1) * PACE_MS * MEAN_OBSERVATIONS + lane.ravel(),
             now_ms - _busy_hours(rng, week),
         ]
     )
     return {
         "camera": np.concatenate([[0], camera.ravel(), rng.integers(0, CAMERAS, week)]),
-        "looks": looks,
+        "observed": observed,
         "start_ms": start,
-        "gap_ms": np.concatenate([np.full(1 + house, PACE_MS), rng.choice(GAPS_MS, week)]),
-        "label": rng.integers(0, len(EMOTIONS), 1 + house + week),
+        "gap_ms": np.concatenate([np.full(1 + busy, PACE_MS), rng.choice(GAPS_MS, week)]),
+        "label": rng.integers(0, len(EMOTIONS), 1 + busy + week),
     }
 
 
 def _busy_hours(rng: np.random.Generator, number: int) -> Whole:
-    """How long ago, within the week: noon is nine times as busy as midnight."""
-    ago = rng.integers(HOUSE_MS, WEEK_MS, 4 * number)
+    """Milliseconds ago, within the week; noon is nine times as busy as midnight."""
+    ago = rng.integers(BUSY_MS, WEEK_MS, 4 * number)
     day = np.cos(2 * np.pi * (ago / (24 * 3_600_000) - 0.5))
     return ago[rng.random(4 * number) < 0.5 + 0.4 * day][:number]
 
 
-def _observation_rows(rng: np.random.Generator, looks: Columns, now_ms: int) -> Iterator[Any]:
-    size = len(looks["frame"])
+def _observation_rows(rng: np.random.Generator, observed: Columns, now_ms: int) -> Iterator[Any]:
+    size = len(observed["frame"])
     shares = rng.standard_gamma(0.6, (size, len(EMOTIONS)))
-    shares[np.arange(size), looks["label"]] += 3.0
+    shares[np.arange(size), observed["label"]] += 3.0
     shares = np.round(shares / shares.sum(axis=1, keepdims=True), 6)
     best = shares.argmax(axis=1)
-    shown = np.where(rng.random(size) < UNKNOWN_SHARE, len(EMOTIONS), looks["label"])
+    shown = np.where(rng.random(size) < UNKNOWN_SHARE, len(EMOTIONS), observed["label"])
     delay = np.round(rng.lognormal(5.0, 0.5, size)).astype(np.int64)
     box = np.round(rng.random((size, 4)), 4).tolist()
-    columns = (looks[name].tolist() for name in ("camera", "track", "frame", "captured_ms"))
+    columns = (observed[name].tolist() for name in ("camera", "track", "frame", "captured_ms"))
     plain = zip(*columns, best.tolist(), shown.tolist(), delay.tolist(), strict=True)
     for (camera, track, frame, ms, label, smooth, late), where, p in zip(
         plain, box, shares.tolist(), strict=True
@@ -141,8 +141,8 @@ def _status_rows(now_ms: int) -> Iterator[Any]:
         for camera in range(CAMERAS):
             name, run = f"cam-{camera}", f"e{(now_ms - ms) // 86_400_000}"
             shed = json.dumps({"stale": n, "newer frame": 3 * n})
-            told = (f"cam:{name}:{run}:{n}", name, run, n, "online", ms, "", 25.0, 40, shed)
-            yield (*told, ms + 100)
+            values = (f"cam:{name}:{run}:{n}", name, run, n, "online", ms, "", 25.0, 40, shed)
+            yield (*values, ms + 100)
 
 
 def _gap_rows(now_ms: int) -> Iterator[Any]:
@@ -151,14 +151,14 @@ def _gap_rows(now_ms: int) -> Iterator[Any]:
         yield (f"gap:{n}", f"cam-{n % CAMERAS}", "e0", ms, ms + 1_000, 25, "outbox full", ms)
 
 
-def _letter_rows(now_ms: int) -> Iterator[Any]:
+def _dead_letter_rows(now_ms: int) -> Iterator[Any]:
     for n in range(LETTERS):
         yield (f"undercam.observations[0]@{n}", "not JSON", b"{" * 200, now_ms - n * 1_000)
 
 
-def _bulk(engine: Engine, table: Table, rows: Iterator[Any]) -> None:
-    """Each database's own fast way in, with all its indexes kept."""
-    with writing(engine).begin() as connection:
+def _insert_bulk(engine: Engine, table: Table, rows: Iterator[Any]) -> None:
+    """Inserts in bulk, by each database's fastest way, with all indexes in place."""
+    with for_writing(engine).begin() as connection:
         driver: Any = connection.connection.driver_connection
         if connection.dialect.name == "sqlite":
             marks = ", ".join("?" * len(table.columns))
@@ -185,9 +185,9 @@ def _roll_up(engine: Engine) -> None:
         f" {counts}, {sums} FROM observations GROUP BY 1, 2, 3",
     )
     for statement in statements:
-        with writing(engine).begin() as connection:
+        with for_writing(engine).begin() as connection:
             connection.execute(text(statement))
     if engine.dialect.name == "postgresql":
-        # What its autovacuum does in its own time; nobody does it for SQLite.
+        # PostgreSQL's autovacuum does this in the background; SQLite has no such thing.
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM ANALYZE"))

@@ -1,1 +1,1 @@
-"""Pages that show what is in the database. They query, and run no model."""
+"""Web pages that show what is in the database. They run queries, and no model."""

@@ -1,4 +1,4 @@
-"""The server's process, started by `dashboard.launch`: Streamlit, ended with its parent."""
+"""The server process, started by `dashboard.launch`: Streamlit, which ends with its parent."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ STDIN = 0
 
 
 def main() -> None:
-    """`streamlit` with the arguments given, until standard input closes."""
-    # A folder in which somebody works on another Streamlit app holds settings that are not ours.
+    """Runs `streamlit` with the given arguments until standard input closes."""
+    # The current folder may hold the settings of another Streamlit app: read only the user's own.
     file_util.get_project_streamlit_file_path = file_util.get_streamlit_file_path
-    # For a connection from a strange page, Streamlit asks a server on the internet for our address.
+    # For a connection from an unknown origin, Streamlit asks a server on the internet for its own
+    # address. This program opens no connection that nobody asked for.
     net_util.get_external_ip = lambda: None
-    # The parent holds the other end and writes nothing: it closes when the parent stops or dies.
+    # The parent holds the other end of the pipe and writes nothing: it closes when the parent dies.
     Thread(target=_stop_with_parent, daemon=True).start()
     cli.main(prog_name="dashboard")
 
 
 def _stop_with_parent() -> None:
-    # Not through sys.stdin: Python cannot end while a thread waits inside one of its buffers.
+    # os.read, not sys.stdin: Python cannot exit while a thread blocks in a buffered read.
     while os.read(STDIN, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What Streamlit runs for each viewer; `dashboard.launch` starts it."""
+"""The Streamlit script, run once per viewer and page load; `dashboard.launch` starts it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.database import settings
-from dashboard.page import trouble
+from dashboard.page import show_error
 from dashboard.views import about, cameras, expressions, health, tracks
 from pipeline.errors import UndercamError
 
@@ -21,35 +21,35 @@ NAME = (
     'font-weight="600" font-family="system-ui, sans-serif">Undercam</text></svg>'
 )
 STATEMENT = (
-    "Undercam labels facial expressions; it does not read feelings. It errs, most on rare "
-    "expressions and on people unlike its training pictures. Not for workplaces or schools "
-    "(EU AI Act, Art. 5(1)(f))."
+    "Undercam labels facial expressions; it does not read feelings. It errs more often on rare "
+    "expressions and on under-represented people. Not for workplaces or schools (EU AI Act, "
+    "Art. 5(1)(f))."
 )
 
 
 def main() -> None:
-    """The frame round every page."""
+    """Navigation, logo and footer, and the current page."""
     st.set_page_config(page_title="Undercam", page_icon=MARK, layout="wide")
     st.html(Path(__file__).with_name("style.css"))
     st.logo(NAME, size="large")
-    learn = st.Page(about.show, title="About", url_path="about")
+    about_page = st.Page(about.show, title="About", url_path="about")
     page = st.navigation(
         [
             st.Page(cameras.show, title="Cameras", default=True),
             st.Page(expressions.show, title="Expressions", url_path="expressions"),
             st.Page(tracks.show, title="Tracks", url_path="tracks"),
             st.Page(health.show, title="Health", url_path="health"),
-            learn,
+            about_page,
         ],
         position="top",
     )
     with st.bottom, st.container(horizontal=True, wrap=False, key="statement"):
         st.caption(STATEMENT)
-        st.page_link(learn, label="Limits, bias, law")
+        st.page_link(about_page, label="Limitations and law")
     try:
         settings()
     except UndercamError as error:
-        trouble(error)
+        show_error(error)
     else:
         page.run()
 

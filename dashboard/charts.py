@@ -1,7 +1,7 @@
 """The charts, as ECharts options.
 
-Streamlit keeps a keyed ECharts chart and hands it the new data. A Plotly chart it builds anew
-whenever a value changes, and that flickers (both seen with Streamlit 1.67).
+Why ECharts: Streamlit updates a keyed ECharts chart in place. A Plotly chart is rebuilt whenever
+a value changes, which flickers at every refresh (both observed with Streamlit 1.67).
 """
 
 from __future__ import annotations
@@ -12,67 +12,80 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.absence import Absence
-from dashboard.bands import areas, full_bars, strip_axis, strip_bars
-from dashboard.choices import Span
+from dashboard.no_data import NoData
+from dashboard.no_data_marks import full_height_bars, marked_areas, strip_axis, strip_bars
+from dashboard.selection import TimeRange
 from dashboard.tables import LABELS
-from dashboard.times import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from dashboard.time_format import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from models.emotions import EMOTIONS
 from pipeline.palette import EMOTION_COLOURS
-from pipeline.store.queries import Look, MinuteRows, Shares, Timeline
+from pipeline.store.queries import MinuteRows, Observation, Shares, Timeline
 
 Option = dict[str, Any]
-NOTHING = Absence()
+NOTHING = NoData()
 QUIET = "#7a8794"
-"""Bars that stand for no expression; visible on white and on near-black."""
+"""Colour of bars that are no expression; has contrast to white and to near-black."""
 TICKS = 10
-"""The most labels along an axis of time."""
+"""At most this many labels on a time axis."""
 STEPS_MS = (
     *(step * SECOND_MS for step in (10, 30)),
     *(step * MINUTE_MS for step in (1, 2, 5, 10, 15, 30)),
     *(step * HOUR_MS for step in (1, 2, 3, 6, 12)),
     DAY_MS,
 )
-"""Round distances between such labels."""
+"""Round distances between the labels of a time axis."""
 
 
-def expression_timeline(timeline: Timeline, span: Span, absence: Absence = NOTHING) -> Option:
-    """Share of the looks that each label was shown in, per bucket, over the number of looks, over a
-    strip of the times without video and of losses.
+def expression_timeline(
+    timeline: Timeline, time_range: TimeRange, no_data: NoData = NOTHING
+) -> Option:
+    """Share of each label per bucket, above the number of observations, above a strip of the times
+    without data.
 
-    A bucket without looks stays empty where the camera saw nobody, and is marked where it gave no
-    video or its rows are lost.
+    A bucket without observations stays empty where nobody was in view, and is marked where there
+    was no video or events were lost.
     """
     found = {point.start_ms: point.shares for point in timeline.points}
-    buckets = _buckets(span, timeline.bucket_ms)
-    seen = [found.get(start) for start in buckets]
+    buckets = _buckets(time_range, timeline.bucket_ms)
+    per_bucket = [found.get(start) for start in buckets]
     series = [
-        _bars(label, EMOTION_COLOURS[label], [_share(label, shares) for shares in seen]) | _PERCENT
+        _bars(label, EMOTION_COLOURS[label], [_share(label, shares) for shares in per_bucket])
+        | _PERCENT
         for label in LABELS
     ]
-    looks = _bars(
-        "looks", QUIET, [shares.observations if shares else None for shares in seen], grid=1
+    observations = _bars(
+        "observations",
+        QUIET,
+        [shares.observations if shares else None for shares in per_bucket],
+        grid=1,
     )
-    bare = [shares is None for shares in seen]
+    bare = [shares is None for shares in per_bucket]
     marks = [
-        *full_bars([absence], buckets, timeline.bucket_ms, bare),
-        *strip_bars([absence], buckets, timeline.bucket_ms, grid=2),
+        *full_height_bars([no_data], buckets, timeline.bucket_ms, bare),
+        *strip_bars([no_data], buckets, timeline.bucket_ms, grid=2),
     ]
-    time = _categories(span, buckets)
+    time = _categories(time_range, buckets)
     return _option(
         [_grid(10, 230), _grid(255, 60), _grid(325, 16)],
         [time | _HIDDEN, time | _HIDDEN | {"gridIndex": 1}, time | {"gridIndex": 2}],
         [_SHARES, {"gridIndex": 1, "splitNumber": 2}, strip_axis(2)],
-        [*series, looks, *marks],
+        [*series, observations, *marks],
     )
 
 
-def track_timeline(looks: Sequence[Look], span: Span, absence: Absence = NOTHING) -> Option:
-    """The eight probabilities of each look of a track, stacked, over the label then shown.
+def track_timeline(
+    observations: Sequence[Observation], time_range: TimeRange, no_data: NoData = NOTHING
+) -> Option:
+    """The eight probabilities of each observation of a track, stacked, above a strip of its
+    smoothed label.
 
-    Both break off where rows are lost or the camera gave no video.
+    Both are interrupted where there was no video or events were lost.
     """
-    breaks = [start for _, start, _ in absence.bands() if span.since_ms < start < span.until_ms]
+    breaks = [
+        start
+        for _, start, _ in no_data.intervals()
+        if time_range.since_ms < start < time_range.until_ms
+    ]
     series = [
         {
             "type": "line",
@@ -83,35 +96,41 @@ def track_timeline(looks: Sequence[Look], span: Span, absence: Absence = NOTHING
             "itemStyle": {"color": EMOTION_COLOURS[emotion]},
             "areaStyle": {"color": EMOTION_COLOURS[emotion], "opacity": 1},
             "data": _broken(
-                [(look.captured_ms, _percent(look.probabilities[number])) for look in looks], breaks
+                [(one.captured_ms, _percent(one.probabilities[number])) for one in observations],
+                breaks,
             ),
         }
         | _PERCENT
         for number, emotion in enumerate(EMOTIONS)
     ]
-    time = {"type": "time", "min": span.since_ms, "max": span.until_ms, "splitNumber": 5}
+    time = {
+        "type": "time",
+        "min": time_range.since_ms,
+        "max": time_range.until_ms,
+        "splitNumber": 5,
+    }
     strip = {"min": 0, "max": 1, "interval": 1, "axisLabel": {"show": False}}
     return _option(
         [_grid(10, 210), _grid(232, 28)],
         [time | _HIDDEN, time | {"gridIndex": 1}],
-        [_SHARES, strip | {"gridIndex": 1, "name": "shown", "nameLocation": "middle"}],
+        [_SHARES, strip | {"gridIndex": 1, "name": "label", "nameLocation": "middle"}],
         [
             *series,
-            _strip(looks, span, breaks),
-            *(areas(absence, span, grid, is_named=not grid) for grid in (0, 1)),
+            _strip(observations, time_range, breaks),
+            *(marked_areas(no_data, time_range, grid, is_named=not grid) for grid in (0, 1)),
         ],
-    ) | {"useUTC": span.recorded}
+    ) | {"useUTC": time_range.is_recording}
 
 
 def minute_bars(
-    minutes: Sequence[MinuteRows], span: Span, cameras: Sequence[Absence] = ()
+    minutes: Sequence[MinuteRows], time_range: TimeRange, cameras: Sequence[NoData] = ()
 ) -> Option:
-    """Rows per minute of capture, over a strip: how much of the time of these cameras was without
-    video or is lost."""
+    """Observations per minute of capture, above a strip of the share of the cameras' time that was
+    without data."""
     found = {minute.minute_ms: minute.rows for minute in minutes}
-    buckets = _buckets(span, MINUTE_MS)
-    rows = _bars("rows", QUIET, [found.get(start, 0) for start in buckets])
-    time = _categories(span, buckets)
+    buckets = _buckets(time_range, MINUTE_MS)
+    rows = _bars("observations", QUIET, [found.get(start, 0) for start in buckets])
+    time = _categories(time_range, buckets)
     return _option(
         [_grid(10, 160), _grid(180, 16)],
         [time | _HIDDEN, time | {"gridIndex": 1}],
@@ -120,8 +139,8 @@ def minute_bars(
     )
 
 
-def draw(option: Option, key: str, alt: str) -> None:
-    """Puts a chart on the page; with the same key, it is renewed in place."""
+def draw_chart(option: Option, key: str, alt: str) -> None:
+    """Shows a chart; one with the same key is updated in place. `alt` describes it in text."""
     last = option["grid"][-1]
     height = last["top"] + last["height"] + 30
     st.echarts_chart(option, key=key, alt=alt, height=height, renderer="svg")
@@ -141,7 +160,7 @@ def _share(label: str, shares: Shares | None) -> float | None:
 
 
 def _broken(points: Sequence[tuple[int, float]], breaks: Sequence[int]) -> list[list[float | None]]:
-    """Points of a line, with a hole at each break."""
+    """Points of a line, interrupted by a null at each break."""
     holes: list[tuple[int, float | None]] = [(start, None) for start in breaks]
     return [[ms, value] for ms, value in sorted([*points, *holes], key=lambda point: point[0])]
 
@@ -150,20 +169,24 @@ def _grid(top: int, height: int) -> Option:
     return {"top": top, "height": height, "left": 55, "right": 30, "outerBoundsMode": "none"}
 
 
-def _buckets(span: Span, bucket_ms: int) -> list[int]:
-    return list(range(span.since_ms - span.since_ms % bucket_ms, span.until_ms, bucket_ms))
+def _buckets(time_range: TimeRange, bucket_ms: int) -> list[int]:
+    return list(
+        range(time_range.since_ms - time_range.since_ms % bucket_ms, time_range.until_ms, bucket_ms)
+    )
 
 
-def _categories(span: Span, buckets: Sequence[int]) -> Option:
-    """One category a bucket, named by its start; the axis tells those where a round time begins."""
-    step_ms = next((s for s in STEPS_MS if (span.until_ms - span.since_ms) / s < TICKS), DAY_MS)
-    steps = [span.step_of(start, step_ms) for start in buckets]
-    told = [n for n in range(1, len(steps)) if steps[n] != steps[n - 1]]
+def _categories(time_range: TimeRange, buckets: Sequence[int]) -> Option:
+    """One category per bucket, named by its start; labelled where a new round step begins."""
+    step_ms = next(
+        (s for s in STEPS_MS if (time_range.until_ms - time_range.since_ms) / s < TICKS), DAY_MS
+    )
+    steps = [time_range.step_of(start, step_ms) for start in buckets]
+    labelled = [n for n in range(1, len(steps)) if steps[n] != steps[n - 1]]
     return {
         "type": "category",
-        "data": [span.time(start) for start in buckets],
-        "axisLabel": {"customValues": told},
-        "axisTick": {"customValues": told},
+        "data": [time_range.format(start) for start in buckets],
+        "axisLabel": {"customValues": labelled},
+        "axisTick": {"customValues": labelled},
     }
 
 
@@ -181,13 +204,15 @@ def _bars(name: str, colour: str, data: list[Any], grid: int = 0) -> Option:
     }
 
 
-def _strip(looks: Sequence[Look], span: Span, breaks: Sequence[int]) -> Option:
-    """Coloured stretches of the labels shown, each until the next one begins or one breaks off."""
-    runs = [list(run) for _, run in groupby(looks, key=lambda look: look.smoothed_label)]
+def _strip(
+    observations: Sequence[Observation], time_range: TimeRange, breaks: Sequence[int]
+) -> Option:
+    """Coloured areas of the smoothed labels, each until the next label or the next break."""
+    runs = [list(run) for _, run in groupby(observations, key=lambda one: one.smoothed_label)]
     starts = [run[0].captured_ms for run in runs]
     ends = [
         min((at for at in breaks if start <= at < end), default=end)
-        for start, end in zip(starts, [*starts[1:], span.until_ms], strict=True)
+        for start, end in zip(starts, [*starts[1:], time_range.until_ms], strict=True)
     ]
     areas = [
         [

@@ -1,4 +1,4 @@
-"""The database, opened once for all viewers, and its answers, kept for one refresh."""
+"""The database, opened once for all viewers; query results are cached for one refresh."""
 
 from __future__ import annotations
 
@@ -15,53 +15,53 @@ from pipeline.redact import redacted
 from pipeline.store.engine import open_store
 
 P = ParamSpec("P")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 Opened = tuple[Any, int]
-"""The engine, and the number of the file it was opened on."""
+"""The engine, and the inode of the file it was opened on."""
 
 
 @st.cache_resource(show_spinner=False)
 def settings() -> Settings:
-    """The settings that the launcher left in the environment. Raises ConfigError."""
+    """The settings that `dashboard.launch` put into the environment. Raises ConfigError."""
     return load()
 
 
 def now_ms() -> int:
-    """This refresh: the same moment for everything drawn in it, milliseconds UTC."""
+    """The time of this refresh, milliseconds UTC: the same for everything drawn in it."""
     step = round(settings().dashboard.refresh_s * 1000)
     return wall_clock() // step * step
 
 
-def ask(
-    question: Callable[Concatenate[Any, P], Answer], *args: P.args, **kwargs: P.kwargs
-) -> Answer:
-    """The answer to one of `pipeline.store.queries`, asked at most once in a refresh.
+def query(
+    function: Callable[Concatenate[Any, P], Result], *args: P.args, **kwargs: P.kwargs
+) -> Result:
+    """The result of one of `pipeline.store.queries`, executed at most once per refresh.
 
-    Raises UndercamError; the next question then opens the database anew.
+    All viewers share the result. Raises UndercamError; the next call then opens the database anew.
     """
     try:
-        answer: Answer = _answer(now_ms(), question.__name__, args, kwargs, question)
+        result: Result = _cached_query(now_ms(), function.__name__, args, kwargs, function)
     except UndercamError:
         _open.clear()
         raise
-    return answer
+    return result
 
 
-def place() -> str:
-    """Where the database is, without its password. Raises UndercamError."""
+def describe_database() -> str:
+    """The URL of the database without its password. Raises UndercamError."""
     return redacted(resolve(settings().store.url))
 
 
 @st.cache_data(show_spinner=False, max_entries=200)
-def _answer(tick: int, name: str, args: Any, kwargs: Any, _question: Any) -> Any:
+def _cached_query(tick: int, name: str, args: Any, kwargs: Any, _function: Any) -> Any:
     store = settings().store
-    # A page waits no longer than a refresh for a lock: it will ask again.
-    patience_s = min(store.busy_timeout_s, settings().dashboard.refresh_s)
-    engine, _ = _open(resolve(store.url), patience_s)
-    return _question(engine, *args, **kwargs)
+    # Wait for a lock no longer than one refresh: the next refresh tries again.
+    timeout_s = min(store.busy_timeout_s, settings().dashboard.refresh_s)
+    engine, _ = _open(resolve(store.url), timeout_s)
+    return _function(engine, *args, **kwargs)
 
 
-def _file_number(engine: Any) -> int:
+def _inode(engine: Any) -> int:
     """The inode of a SQLite file, 0 where there is none."""
     file = Path(engine.url.database or "")
     sqlite = engine.dialect.name == "sqlite"
@@ -69,9 +69,9 @@ def _file_number(engine: Any) -> int:
 
 
 def _same_file(opened: Opened) -> bool:
-    # A file that was deleted or replaced goes on answering to whoever had it open.
-    engine, number = opened
-    return _file_number(engine) == number
+    # An open engine keeps reading a file that was deleted or replaced.
+    engine, inode = opened
+    return _inode(engine) == inode
 
 
 def _close(opened: Opened) -> None:
@@ -79,6 +79,6 @@ def _close(opened: Opened) -> None:
 
 
 @st.cache_resource(show_spinner=False, max_entries=1, validate=_same_file, on_release=_close)
-def _open(url: str, patience_s: float) -> Opened:
-    engine = open_store(url, patience_s, read_only=True)
-    return engine, _file_number(engine)
+def _open(url: str, timeout_s: float) -> Opened:
+    engine = open_store(url, timeout_s, read_only=True)
+    return engine, _inode(engine)

@@ -1,4 +1,4 @@
-"""Starts the pages as a process of their own and tells where they are."""
+"""Starts the dashboard as a process of its own."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 5.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""An address that means all of them, and one at which the pages can be asked."""
+"""Wildcard addresses, each with an address at which the local server can be reached."""
 
 
 class Dashboard:
-    """The running pages. Leaving it as a context, or the end of this process, stops them."""
+    """The running dashboard. The end of the context, or of this process, stops it."""
 
     def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
         self.url = url
@@ -44,15 +44,15 @@ class Dashboard:
 
     @property
     def is_running(self) -> bool:
-        """Whether the pages are still served."""
+        """Whether the server process is alive."""
         return self._process.poll() is None
 
     def wait(self) -> int:
-        """The exit code, once the pages have stopped."""
+        """Waits for the end of the server process; returns its exit code."""
         return self._process.wait()
 
     def stop(self) -> None:
-        """Stops the pages; nothing happens where they have stopped already."""
+        """Stops the server; does nothing if it has stopped already."""
         if self._process.stdin:
             self._process.stdin.close()
         try:
@@ -63,10 +63,10 @@ class Dashboard:
 
 
 def serve(settings: Settings, database_url: str) -> Dashboard:
-    """Starts the pages on `settings.dashboard` and returns when they answer.
+    """Starts the dashboard of `settings.dashboard`; returns when it responds.
 
-    `database_url` is what `settings.store.url` refers to. Raises ConfigError where the pages are
-    not installed, ServiceError where they cannot listen or do not come up.
+    `database_url` is `settings.store.url` with references resolved. Raises ConfigError where
+    Streamlit is not installed, ServiceError where the server cannot listen or does not start.
     """
     if find_spec("streamlit") is None:
         raise ConfigError(
@@ -75,14 +75,15 @@ def serve(settings: Settings, database_url: str) -> Dashboard:
     wanted = settings.dashboard
     port = _free_port(wanted.host, wanted.port)
     process = subprocess.Popen(
-        command(wanted, port),
-        env=environment(settings, database_url),
+        build_command(wanted, port),
+        env=build_environment(settings, database_url),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        # Ctrl-C reaches every process of a terminal's group; this one ends with its standard input.
+        # Ctrl-C reaches every process of the terminal's group. This one has a group of its own and
+        # ends when its standard input closes.
         process_group=0,
     )
-    dashboard = Dashboard(address(wanted, port), process)
+    dashboard = Dashboard(build_url(wanted, port), process)
     try:
         _await_answer(dashboard.url, process)
     except BaseException:
@@ -91,15 +92,15 @@ def serve(settings: Settings, database_url: str) -> Dashboard:
     return dashboard
 
 
-def address(wanted: DashboardSettings, port: int) -> str:
-    """Where the pages are: `http://HOST:PORT`, and below it their base path."""
+def build_url(wanted: DashboardSettings, port: int) -> str:
+    """The URL of the dashboard: `http://HOST:PORT`, followed by its base path."""
     host = EVERY_ADDRESS.get(wanted.host, wanted.host)
     root = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     return "/".join(filter(None, (root, wanted.base_path.strip("/"))))
 
 
-def command(wanted: DashboardSettings, port: int) -> list[str]:
-    """What is run; everybody on this machine can read it, so it holds no secret."""
+def build_command(wanted: DashboardSettings, port: int) -> list[str]:
+    """The command line of the server; it holds no secret, since other users can read it."""
     options = {
         "server.address": wanted.host,
         "server.port": port,
@@ -112,21 +113,22 @@ def command(wanted: DashboardSettings, port: int) -> list[str]:
         "client.showErrorDetails": "none",
         "client.showErrorLinks": "false",
         "logger.level": "error",
-        # The welcome asks a server on the internet for our address.
+        # The welcome message asks a server on the internet for this machine's address.
         "logger.hideWelcomeMessage": "true",
         "theme.base": HERE / "theme.toml",
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
     if wanted.host in LOOPBACK or wanted.public_hosts:
-        # A page on the internet may point its own name at this machine; only ours are answered.
+        # DNS rebinding: a web page may point its own host name at this machine. Only these names
+        # are answered.
         names = (*LOOPBACK, wanted.host, *wanted.public_hosts)
         flags += [f"--server.allowedHosts={name}" for name in dict.fromkeys(names)]
-    # -P: a module in the current folder that is called as one of ours is not ours.
+    # -P: do not import modules of the same names from the current folder.
     return [sys.executable, "-P", "-m", "dashboard", "run", str(HERE / "app.py"), *flags]
 
 
-def environment(settings: Settings, database_url: str) -> dict[str, str]:
-    """Ours, with the settings that the pages read in it."""
+def build_environment(settings: Settings, database_url: str) -> dict[str, str]:
+    """This process's environment, with the settings that the pages read."""
     return os.environ | {
         "PYTHONSAFEPATH": "1",
         "UNDERCAM_STORE__URL": database_url,
@@ -136,7 +138,7 @@ def environment(settings: Settings, database_url: str) -> dict[str, str]:
 
 
 def _free_port(host: str, port: int) -> int:
-    """The port, or for 0 one that was free just now."""
+    """The port, or for 0 one that is free now. Raises ServiceError if it cannot be bound."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -153,7 +155,7 @@ def _free_port(host: str, port: int) -> int:
 
 
 def _await_answer(url: str, process: subprocess.Popen[bytes]) -> None:
-    # Straight to it: a proxy of the environment does not know our loopback.
+    # Without the proxy that the environment may name: it cannot reach our loopback address.
     ask = build_opener(ProxyHandler({})).open
     deadline = time.monotonic() + READY_WITHIN_S
     while process.poll() is None and time.monotonic() < deadline:
@@ -162,4 +164,4 @@ def _await_answer(url: str, process: subprocess.Popen[bytes]) -> None:
                 return
         except OSError:
             time.sleep(0.1)
-    raise ServiceError("the dashboard did not start", url, "see what it said above")
+    raise ServiceError("the dashboard did not start", url, "see its messages above")

@@ -1,6 +1,4 @@
-"""What every page stands in: its title, its part that renews itself, and a sentence in place of
-data that is missing.
-"""
+"""The common frame of the pages: title, refresh, notices and error messages."""
 
 from __future__ import annotations
 
@@ -12,54 +10,59 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.database import now_ms, settings
-from dashboard.times import time_of_day, zone_of
+from dashboard.time_format import format_time_of_day, load_zone
 from pipeline.errors import UndercamError
 
-NO_CAMERA = ("No camera has reported yet.", "Start one with `undercam demo`.")
+NO_CAMERA = (
+    "No camera has reported yet.",
+    "Start `undercam demo`, or `undercam run` with your cameras.",
+)
 
 
-def live(title: str, draw: Callable[[], None]) -> None:
-    """A page whose part below the title is drawn again each refresh, without a rerun of the page.
+def show_page(title: str, draw: Callable[[], None]) -> None:
+    """A page whose content below the title is drawn again at each refresh.
 
-    Let `draw` ask everything before it draws more than choices: an error leaves no half a page.
+    Only the fragment below reruns: a rerun of the whole page would close an open list and move the
+    scroll position. `draw` should run all its queries before it shows more than selectors, so that
+    an error replaces the content instead of following half of it.
     """
     st.title(title, anchor=False)
     refresh_s = settings().dashboard.refresh_s
 
     @st.fragment(run_every=refresh_s, key=f"live-{title.lower()}")
-    def part() -> None:
-        now = time_of_day(now_ms(), now_ms(), zone())
-        st.caption(f"As of {now}, times in {zone()}; renewed every {refresh_s:g} s")
+    def content() -> None:
+        now = format_time_of_day(now_ms(), now_ms(), viewer_zone())
+        st.caption(f"As of {now}, times in {viewer_zone()}; refreshed every {refresh_s:g} s")
         try:
             draw()
         except UndercamError as error:
-            trouble(error)
+            show_error(error)
 
-    part()
+    content()
 
 
-def halves(left: int = 1, right: int = 1) -> list[DeltaGenerator]:
-    """Two columns of these widths, one below the other where the screen is narrow."""
+def two_columns(left: int = 1, right: int = 1) -> list[DeltaGenerator]:
+    """Two columns of these relative widths; below each other on a narrow screen."""
     with st.container(key="halves"):
         return st.columns([left, right], gap="large")
 
 
-def zone() -> tzinfo:
-    """The viewer's time zone, as the browser tells it."""
-    return zone_of(st.context.timezone)
+def viewer_zone() -> tzinfo:
+    """The viewer's time zone, as reported by the browser."""
+    return load_zone(st.context.timezone)
 
 
-def trouble(error: UndercamError) -> None:
-    """Says what is wrong, where, and what helps; the page goes on trying."""
+def show_error(error: UndercamError) -> None:
+    """Shows what is wrong, where, and what helps."""
     what = f"{error.what}: {error.where}"
-    notice(what[:1].upper() + what[1:], f"{error.remedy}. This page keeps trying.")
+    show_notice(what[:1].upper() + what[1:], f"{error.remedy}. This page keeps trying.")
 
 
-def notice(what: str, remedy: str) -> None:
-    """One sentence where data would stand, and what to do about it; `command` in backticks."""
+def show_notice(what: str, remedy: str) -> None:
+    """A notice in place of data, and what to do about it; backticks mark a `command`."""
     pieces = escape(remedy[:1].upper() + remedy[1:]).split("`")
-    said = "".join(f"<code>{text}</code>" if i % 2 else text for i, text in enumerate(pieces))
+    html = "".join(f"<code>{text}</code>" if i % 2 else text for i, text in enumerate(pieces))
     st.html(
         f'<div class="uc-notice" role="status"><strong>{escape(what)}</strong>'
-        f"<span>{said}</span></div>"
+        f"<span>{html}</span></div>"
     )

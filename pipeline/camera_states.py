@@ -1,7 +1,7 @@
-"""The states of a camera: one word each for `run`, `cameras list`, records, metrics and pages.
+"""The states of a camera: the same words in `run`, `cameras list`, records, metrics and pages.
 
-A `camera_status` record knows five of them; it carries the others as `offline`, with their word at
-the head of its reason, so a reader of any version understands it.
+The `state` of a `camera_status` record has five values. The other states are recorded as `offline`
+with their word at the start of the reason, so that a reader of any version understands the record.
 """
 
 from __future__ import annotations
@@ -26,43 +26,43 @@ FAILED: Final = "failed"
 STOPPED: Final = "stopped"
 ENDED: Final = "ended"
 MEANINGS: dict[str, str] = {
-    REGISTERED: "It is registered, and nothing has been heard of it yet.",
-    DISABLED: "It is registered and is not to be read.",
-    UNREGISTERED: "It was stopped and is registered no more; its rows stay.",
-    UNKNOWN: "Nothing has been heard of it for 90 s: look whether `undercam run` still works.",
-    CONNECTING: "It is opened for the first time; no frame has come yet.",
-    ONLINE: "Frames come, and are analysed in time.",
-    LAGGING: "Frames come, and are analysed more than 2 s after their capture.",
-    OFFLINE: "No frame comes; it is tried again and again, and may come back by itself.",
-    REFUSED: "It cannot be read until somebody changes something, as its reason says.",
-    QUARANTINED: "Its process died twice; it has one of its own, and no frame has come yet.",
-    FAILED: "A stage or the source failed, as its reason says; it is tried again later.",
-    STOPPED: "It is read no more because it was told to stop.",
-    ENDED: "A file was read to its end.",
+    REGISTERED: "Registered; no status has been received yet.",
+    DISABLED: "Registered, and disabled by its settings.",
+    UNREGISTERED: "Stopped and no longer registered; its rows are kept.",
+    UNKNOWN: "No status for 90 s: check that `undercam run` is running.",
+    CONNECTING: "Being opened for the first time; no frame has arrived yet.",
+    ONLINE: "Frames arrive and are analysed in time.",
+    LAGGING: "Frames arrive and are analysed more than 2 s after capture.",
+    OFFLINE: "No frames; reconnecting automatically.",
+    REFUSED: "Cannot be read until its settings or access rights change, see the reason.",
+    QUARANTINED: "Its process died twice; retried in a process of its own, no frame yet.",
+    FAILED: "A stage or the source failed, see the reason; it is restarted later.",
+    STOPPED: "Stopped on request.",
+    ENDED: "A file, read to its end.",
 }
-"""What each of them says, in one sentence."""
+"""One sentence per state."""
 UNKNOWN_AFTER_MS = 90_000
-"""A camera that is read tells its state every few seconds, one that is tried again at least once a
-minute: past this time without a word nobody knows."""
-READ = (ONLINE, LAGGING)
-"""While frames come."""
-AT_REST = (ENDED, STOPPED)
-"""What stays true though nobody repeats it."""
-OF_A_RUN = (
+"""A camera that is read reports its state every few seconds, one that is retried at least once a
+minute. After this long without a report its state is unknown."""
+VIDEO_STATES = (ONLINE, LAGGING)
+"""States in which frames arrive."""
+FINAL_STATES = (ENDED, STOPPED)
+"""States that last although nobody repeats them."""
+RUN_STATES = (
     *(CONNECTING, ONLINE, LAGGING, OFFLINE, REFUSED, QUARANTINED),
     *(FAILED, STOPPED, ENDED),
 )
-"""What a camera process knows; the others are known from the register and the time."""
-RECORDED = (ONLINE, OFFLINE, LAGGING, REFUSED, QUARANTINED)
-"""Those that a `camera_status` record names itself."""
+"""States that a camera's own process reports; the others follow from the registry and the time."""
+RECORDED_STATES = (ONLINE, OFFLINE, LAGGING, REFUSED, QUARANTINED)
+"""States that a `camera_status` record has a word for."""
 _FILE_RUN = re.compile(r"[0-9a-f]{12}")
 _EPOCH_MS = 100_000_000_000
-"""Times before this one, in 1973, count from a file's start: older records have them."""
+"""Smaller times (before March 1973) count from a file's start, as in records of older versions."""
 
 
 @dataclass(frozen=True)
 class CameraState:
-    """A state, since when it holds (UTC milliseconds), and why: "" as long as all is well."""
+    """A state, the time since which it holds (UTC milliseconds), and the reason ("" for none)."""
 
     state: str
     since_ms: int
@@ -70,18 +70,18 @@ class CameraState:
 
 
 def to_record(state: str, reason: str) -> tuple[str, str]:
-    """State and reason as a `camera_status` record has them.
+    """State and reason in the form of a `camera_status` record.
 
     >>> to_record("online", ""), to_record("ended", "end of file"), to_record("stopped", "")
     (('online', ''), ('offline', 'ended: end of file'), ('offline', 'stopped'))
     """
-    if state in RECORDED:
+    if state in RECORDED_STATES:
         return state, reason
     return OFFLINE, f"{state}: {reason}" if reason else state
 
 
 def from_record(state: str, run: str, reason: str) -> tuple[str, str]:
-    """State and reason of a record, of those from before there were more than five states too.
+    """The inverse of `to_record`, for records of every version.
 
     >>> from_record("offline", "e7", "ended: end of file")
     ('ended', 'end of file')
@@ -89,41 +89,49 @@ def from_record(state: str, run: str, reason: str) -> tuple[str, str]:
     ('ended', 'end of file')
     """
     word, _, rest = reason.partition(": ")
-    if state == OFFLINE and word in OF_A_RUN and word not in RECORDED:
+    if state == OFFLINE and word in RUN_STATES and word not in RECORDED_STATES:
         return word, rest
     if state == OFFLINE and _FILE_RUN.fullmatch(run):
         return ENDED, reason
     return state, reason
 
 
-def begun_ms(since_ms: int, heard_ms: int) -> int:
-    """Since when a record's state holds: since it was heard, where it says a place in a file."""
-    return since_ms if is_time_of_day(since_ms) else heard_ms
+def state_start_ms(since_ms: int, stored_ms: int) -> int:
+    """When a recorded state began; `stored_ms` where `since_ms` is a position in a file."""
+    return since_ms if is_time_of_day(since_ms) else stored_ms
 
 
 def is_time_of_day(ms: int) -> bool:
-    """Whether it is a moment, and not a place in a file."""
+    """Whether these are milliseconds UTC, and not a position in a file."""
     return ms >= _EPOCH_MS
 
 
-def state_now(
-    told: CameraState | None, heard_ms: int, now_ms: int, *, is_registered: bool, is_enabled: bool
+def current_state(
+    reported: CameraState | None,
+    last_update_ms: int,
+    now_ms: int,
+    *,
+    is_registered: bool,
+    is_enabled: bool,
 ) -> CameraState | None:
-    """How a camera stands now, given what it told last and when it was last heard of.
+    """The state of a camera now, from its last report and the registry; None if it never reported.
 
-    None: it is not even known since when nothing is known.
+    `last_update_ms` is when its last status or observation was stored.
     """
-    if told and told.state not in AT_REST and now_ms - heard_ms > UNKNOWN_AFTER_MS:
-        last = f"last heard: {told.state}"
-        told = CameraState(UNKNOWN, heard_ms, f"{last}, {told.reason}" if told.reason else last)
-    is_read = told is not None and told.state in READ
-    if is_registered and not is_enabled and not is_read:
-        return CameraState(DISABLED, told.since_ms if told else 0)
-    if told and told.state == STOPPED and not is_registered:
-        return CameraState(UNREGISTERED, told.since_ms)
-    return told
+    is_old = now_ms - last_update_ms > UNKNOWN_AFTER_MS
+    if reported and reported.state not in FINAL_STATES and is_old:
+        last = f"last report: {reported.state}"
+        reason = f"{last}, {reported.reason}" if reported.reason else last
+        reported = CameraState(UNKNOWN, last_update_ms, reason)
+    has_video = reported is not None and reported.state in VIDEO_STATES
+    # The settings say what will be; while frames still arrive, that is what is.
+    if is_registered and not is_enabled and not has_video:
+        return CameraState(DISABLED, reported.since_ms if reported else 0)
+    if reported and reported.state == STOPPED and not is_registered:
+        return CameraState(UNREGISTERED, reported.since_ms)
+    return reported
 
 
-def state_after(error: Exception) -> str:
-    """The state of a camera that this error ended."""
+def state_after_error(error: Exception) -> str:
+    """The state of a camera whose run ended with this error."""
     return REFUSED if isinstance(error, InputError | ConfigError) else FAILED

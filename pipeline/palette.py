@@ -1,7 +1,7 @@
-"""One colour an expression, the same in annotated videos and on the dashboard.
+"""One colour per expression, the same in annotated videos and on the dashboard.
 
-Chosen by search: under normal sight and the three kinds of colour blindness any two differ by at
-least 16 in CIELAB, and each stands out from white and from near-black.
+Found by search: for normal vision and the three kinds of colour blindness, any two colours differ
+by at least 16 in CIELAB, and each has contrast to white and to near-black.
 """
 
 from __future__ import annotations

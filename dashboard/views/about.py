@@ -1,4 +1,4 @@
-"""About: what the labels are, how far they can be trusted, and where they may not be used."""
+"""The About page: what the labels mean, their accuracy, legal limits, and stored data."""
 
 from __future__ import annotations
 
@@ -7,47 +7,48 @@ import streamlit as st
 _TEXT = """
 ## It labels facial expressions. It does not read feelings.
 
-A label names what a face looks like in one picture: raised brows, a smile, a frown. People smile
-out of courtesy and frown at the sun; whoever is sad may show nothing. No label says what a person
-feels, thinks or intends, and none should decide anything about anyone.
+A label describes what a face looks like in one frame: raised brows, a smile, a frown. People smile
+out of courtesy and frown at the sun, and a sad person may show nothing. No label says what a
+person feels, thinks or intends. Do not base decisions about people on them.
 
-## How far to trust it
+## Accuracy and its limits
 
-- **Measured on web photographs.** The accuracy that we publish was measured on FER2013 faces with
-  FER+ votes: small grey pictures from a web search, each labelled by ten people who often
-  disagreed. Your camera, light and people are different. `undercam evaluate` prints the numbers.
+- **Measured on web photographs.** The published accuracy was measured on FER2013 faces with FER+
+  labels: small grey images from a web search, each labelled by ten people who often disagreed.
+  Your cameras, light and people are different. `undercam evaluate` prints the figures.
 - **Rare expressions are weak.** Of a thousand training faces about 350 are neutral and 290 happy,
-  but only 20 fearful, 5 disgusted and 5 contemptuous. The last three are missed often, and are
-  wrong often when shown.
-- **People are not equally represented.** The pictures are balanced neither by age, gender, skin
-  tone nor culture, and the data say nothing of them, so how much worse it works for whom has not
-  been measured. Expect it to work worse for people whom such photographs show seldom.
-- **Hard pictures stay hard.** Behind a display panel, in the dark, from the side or behind a mask,
-  faces are missed first and mistaken next. What is too uncertain is called *unknown*: read that as
-  "no answer", never as an expression.
+  but only 20 show fear, 5 disgust and 5 contempt. These three are often missed, and often wrong
+  when they are predicted.
+- **People are not equally represented.** The training images are not balanced by age, gender, skin
+  tone or culture, and they carry no such information, so the difference in accuracy between groups
+  of people has not been measured. Expect lower accuracy for people who are rare in such images.
+- **Difficult images stay difficult.** Behind a display panel, in the dark, from the side or with a
+  mask, faces are missed first and mislabelled next. A prediction that is too uncertain is shown as
+  *unknown*: it means "no answer" and is not an expression.
 
 ## Where it may not be used
 
-- **Not for workplaces and schools.** The EU AI Act (Regulation 2024/1689), Article 5(1)(f),
-  prohibits AI systems that infer emotions of people at the workplace and in education, save for
+- **Not in workplaces and schools.** The EU AI Act (Regulation 2024/1689), Article 5(1)(f),
+  prohibits AI systems that infer emotions of people at the workplace and in education, except for
   medical or safety reasons.
-- **Elsewhere, tell people, and ask them.** The Act counts emotion recognition among its high-risk
-  uses (Annex III) and has those exposed to it informed (Article 50(3)). A face is personal data:
-  have a lawful reason, as a rule people's consent, and delete what they ask you to delete.
+- **Elsewhere, inform people and ask for their consent.** The Act lists emotion recognition among
+  its high-risk uses (Annex III) and requires that the people exposed to it are informed (Article
+  50(3)). A face is personal data: you need a legal basis, as a rule people's consent, and have to
+  delete their data on request.
 
-## What is kept, and how it is deleted
+## What is stored, and how to delete it
 
-Rows hold numbers: where a face was, its eight probabilities, its times. No image of a face is
-stored by cameras that run, no setting makes them store one, and these pages show none. Images of
+Rows hold numbers: the position of a face, its eight probabilities, its times. Cameras that run
+store no image of a face, there is no setting that makes them, and these pages show none. Images of
 the people in your clips are written only by `undercam analyze --annotate FILE` and `undercam udc`,
-where you ask for them.
+on your command.
 
-Rows stay until somebody deletes them: there is neither a command for that nor a time after which
-they go, and `undercam cameras remove` leaves them. Delete them by SQL, from the tables
-`observations` and `tracks` by camera, run and track. `emotion_minutes` holds sums over all faces of
-a minute, from which one person cannot be taken out. Before that, let nothing be on its way: what
-still waits in an outbox, or is read from Kafka again, is stored again. Kafka keeps records for
-`bus.retention_hours` in topics that we made.
+Rows stay until somebody deletes them: there is neither a command for that nor a retention time,
+and `undercam cameras remove` keeps them. Delete them by SQL, from the tables `observations` and
+`tracks` by camera, run and track. `emotion_minutes` holds sums over all faces of a minute, from
+which one person cannot be removed. Make sure first that no event is in transit: what still waits
+in an outbox, or is read from Kafka again, is stored again. Kafka keeps records for
+`bus.retention_hours` in topics that Undercam created.
 """
 
 

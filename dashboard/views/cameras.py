@@ -1,14 +1,24 @@
-"""Cameras: which are up, how well they keep pace, and what they see."""
+"""The Cameras page: state, frame rate, lag, and expressions of each camera."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.database import ask, now_ms
-from dashboard.page import NO_CAMERA, live, notice
-from dashboard.tables import NUMBER, Markup, counted, legend, safe, stacked, state, table, two_lines
-from dashboard.times import HOUR_MS, MINUTE_MS, SECOND_MS, ago, duration
-from pipeline.camera_states import READ
+from dashboard.database import now_ms, query
+from dashboard.page import NO_CAMERA, show_notice, show_page
+from dashboard.tables import (
+    NUMBER,
+    Markup,
+    label_legend,
+    label_shares,
+    stacked_bar,
+    state_badge,
+    table,
+    to_html,
+    two_lines,
+)
+from dashboard.time_format import HOUR_MS, MINUTE_MS, SECOND_MS, format_ago, format_duration
+from pipeline.camera_states import VIDEO_STATES
 from pipeline.store.queries import (
     CameraOverview,
     Latency,
@@ -18,91 +28,91 @@ from pipeline.store.queries import (
     latency,
 )
 
-SCREEN_MS = 5 * SECOND_MS
-"""A face is on screen for this long after its last look: rows arrive with a delay."""
+IN_VIEW_MS = 5 * SECOND_MS
+"""A face counts as in view for this long after its last observation: rows arrive late."""
 SHARES_MS = 10 * MINUTE_MS
 COLUMNS = {
     "Camera": "",
     "State": "uc-text",
-    "For": NUMBER,
+    "Duration": NUMBER,
     "Faces": NUMBER,
-    "Shown, 10 min": "uc-wide",
+    "Expressions, 10 min": "uc-wide",
     "Tracks, 1 h": NUMBER,
     "Frames/s": NUMBER,
     "Lag": NUMBER,
-    "Dropped": NUMBER,
-    "Last word": NUMBER,
+    "Frames shed": NUMBER,
+    "Last update": NUMBER,
 }
 
 
 def show() -> None:
     """The page."""
-    live("Cameras", _draw)
+    show_page("Cameras", _draw)
 
 
 def _draw() -> None:
     now = now_ms()
-    cameras = ask(camera_overview, now - HOUR_MS, now, screen_ms=SCREEN_MS)
+    cameras = query(camera_overview, now - HOUR_MS, now, screen_ms=IN_VIEW_MS)
     if not cameras:
-        notice(*NO_CAMERA)
+        show_notice(*NO_CAMERA)
         return
-    shares = ask(expression_shares, now - SHARES_MS, now)
-    minute = ask(expression_shares, now - MINUTE_MS, now)
-    delays = ask(latency, now - MINUTE_MS, now)
-    _numbers(cameras, minute, delays)
+    shares = query(expression_shares, now - SHARES_MS, now)
+    minute = query(expression_shares, now - MINUTE_MS, now)
+    latencies = query(latency, now - MINUTE_MS, now)
+    _show_metrics(cameras, minute, latencies)
     rows = [_row(camera, now, shares.get(camera.camera)) for camera in cameras]
     st.html(table(COLUMNS, rows))
-    st.html(legend())
+    st.html(label_legend())
 
 
-def _numbers(
+def _show_metrics(
     cameras: list[CameraOverview],
     minute: dict[str, Shares],
-    delays: list[Latency],
+    latencies: list[Latency],
 ) -> None:
-    online = sum(camera.state in READ for camera in cameras)
-    looks = sum(shares.observations for shares in minute.values())
-    delay = max((clock.p50_ms for clock in delays), default=None)
-    places = st.columns(4)
-    places[0].metric("Cameras online", f"{online} of {len(cameras)}", border=True)
-    places[1].metric(
-        "Faces on screen",
+    online = sum(camera.state in VIDEO_STATES for camera in cameras)
+    observations = sum(shares.observations for shares in minute.values())
+    median_ms = max((clock.p50_ms for clock in latencies), default=None)
+    columns = st.columns(4)
+    columns[0].metric("Cameras online", f"{online} of {len(cameras)}", border=True)
+    columns[1].metric(
+        "Faces in view",
         sum(camera.faces for camera in cameras),
         border=True,
-        help=f"Tracks with a look in the last {SCREEN_MS // SECOND_MS} s.",
+        help=f"Tracks with an observation in the last {IN_VIEW_MS // SECOND_MS} s.",
     )
-    places[2].metric(
-        "Looks, last minute",
-        f"{looks:,}",
+    columns[2].metric(
+        "Observations, last minute",
+        f"{observations:,}",
         border=True,
-        help="One look is one face in one analysed frame.",
+        help="An observation is one classified face in one frame.",
     )
-    places[3].metric(
-        "Median delay",
-        "–" if delay is None else duration(delay),
+    columns[3].metric(
+        "Median latency",
+        "–" if median_ms is None else format_duration(median_ms),
         border=True,
-        help="From capture to stored row, over the last minute. See Health.",
+        help="From capture to stored row, over the last minute. Details are on the Health page.",
     )
 
 
 def _row(camera: CameraOverview, now: int, shares: Shares | None) -> list[object]:
-    name = state(camera.state)
+    name = state_badge(camera.state)
     return [
-        Markup(f"<strong>{safe(camera.camera)}</strong>"),
+        Markup(f"<strong>{to_html(camera.camera)}</strong>"),
         two_lines(name, camera.reason) if camera.reason else name,
-        "–" if camera.since_ms is None else duration(max(0, now - camera.since_ms)),
+        "–" if camera.since_ms is None else format_duration(max(0, now - camera.since_ms)),
         camera.faces,
-        stacked(counted(shares)) if shares else "",
+        stacked_bar(label_shares(shares)) if shares else "",
         f"{camera.tracks:,}",
         "–" if camera.fps is None else f"{camera.fps:.1f}",
-        "–" if camera.lag_ms is None else duration(camera.lag_ms),
-        _dropped(camera.shed),
-        "–" if camera.heard_ms is None else ago(camera.heard_ms, now),
+        "–" if camera.lag_ms is None else format_duration(camera.lag_ms),
+        _shed_frames(camera.shed),
+        "–" if camera.last_update_ms is None else format_ago(camera.last_update_ms, now),
     ]
 
 
-def _dropped(shed: dict[str, int]) -> object:
+def _shed_frames(shed: dict[str, int]) -> object:
     total = sum(shed.values())
     causes = sorted(filter(shed.get, shed), key=lambda cause: -shed[cause])
-    said = (safe(f"{cause.replace('_', ' ')} {shed[cause]:,}") for cause in causes)
-    return two_lines(f"{total:,}", Markup("<br>".join(said))) if total else "0"
+    lines = (to_html(f"{cause.replace('_', ' ')} {shed[cause]:,}") for cause in causes)
+    return two_lines(f"{total:,}", Markup("<br>".join(lines))) if total else "0"

@@ -1,4 +1,4 @@
-"""Expressions: what a camera's faces showed over time, and in sum beside the other cameras."""
+"""The Expressions page: one camera over time, and its totals beside those of all cameras."""
 
 from __future__ import annotations
 
@@ -7,102 +7,107 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from dashboard import charts
-from dashboard.absence import absence, no_face
-from dashboard.choices import choose_camera, choose_window, span
-from dashboard.database import ask, now_ms
-from dashboard.page import NO_CAMERA, halves, live, notice
+from dashboard.database import now_ms, query
+from dashboard.no_data import explain_no_faces, find_no_data
+from dashboard.page import NO_CAMERA, show_notice, show_page, two_columns
+from dashboard.selection import select_camera, select_window, selected_range
 from dashboard.tables import (
     NUMBER,
     Markup,
-    absence_legend,
-    counted,
-    legend,
+    label_legend,
+    label_shares,
+    no_data_legend,
     share_table,
-    stacked,
+    stacked_bar,
     table,
 )
-from dashboard.times import duration
+from dashboard.time_format import format_duration
 from models.emotions import EMOTIONS, UNKNOWN
 from pipeline.store.queries import Shares, camera_overview, expression_shares, expression_timeline
 
 NOTHING = Shares(0, {}, (0.0,) * len(EMOTIONS))
 POINTS = 120
-"""Bars of the timeline at most: more could not be told apart on a small screen."""
+"""At most this many bars in the timeline: more cannot be distinguished on a small screen."""
 
 
 def show() -> None:
     """The page."""
-    live("Expressions", _draw)
+    show_page("Expressions", _draw)
 
 
 def _draw() -> None:
-    cameras = [c.camera for c in ask(camera_overview, now_ms(), now_ms())]
+    cameras = [c.camera for c in query(camera_overview, now_ms(), now_ms())]
     if cameras:
-        camera, window = _choose(cameras)
+        camera, window = _select(cameras)
         _draw_camera(cameras, camera, window)
     else:
-        notice(*NO_CAMERA)
+        show_notice(*NO_CAMERA)
 
 
-def _choose(cameras: Sequence[str]) -> tuple[str, str]:
+def _select(cameras: Sequence[str]) -> tuple[str, str]:
     left, right = st.columns([1, 2])
     with left:
-        camera = choose_camera(cameras, key="camera")
+        camera = select_camera(cameras, key="camera")
     with right:
-        window = choose_window()
+        window = select_window()
     return camera, window
 
 
 def _draw_camera(cameras: Sequence[str], camera: str, window: str) -> None:
-    time = span(camera, window)
+    time = selected_range(camera, window)
     since, until = time.since_ms, time.until_ms
-    drawn = time.settled()
-    timeline = ask(expression_timeline, camera, drawn.since_ms, drawn.until_ms, points=POINTS)
-    shares = ask(expression_shares, since, until)
-    faces = {c.camera: c.tracks for c in ask(camera_overview, since, until)}
-    missing = absence(camera, drawn, drawn.run)
-    _numbers(shares.get(camera, NOTHING), faces.get(camera, 0))
+    drawn = time.rounded()
+    timeline = query(expression_timeline, camera, drawn.since_ms, drawn.until_ms, points=POINTS)
+    shares = query(expression_shares, since, until)
+    tracks = {c.camera: c.tracks for c in query(camera_overview, since, until)}
+    no_data = find_no_data(camera, drawn, drawn.run)
+    _show_metrics(shares.get(camera, NOTHING), tracks.get(camera, 0))
     if camera not in shares:
-        notice(*no_face(camera, missing, drawn))
-    st.html(legend())
-    st.html(absence_legend("plain: video, and no face"))
-    charts.draw(
-        charts.expression_timeline(timeline, drawn, missing),
+        show_notice(*explain_no_faces(camera, no_data, drawn))
+    st.html(label_legend())
+    st.html(no_data_legend("empty: video, but no face"))
+    charts.draw_chart(
+        charts.expression_timeline(timeline, drawn, no_data),
         key="timeline",
-        alt=f"What {camera} saw over time: each expression's share of the looks",
+        alt=f"Expressions seen by {camera} over time, as shares of the observations",
     )
+    bucket = format_duration(timeline.bucket_ms).replace(".0", "")
     st.caption(
-        "Above, each label's share of the looks; below, how many looks there were, and whether "
-        f"there was video; per {duration(timeline.bucket_ms).replace('.0', '')}."
+        "Top: share of the observations per label. Below: number of observations, and times "
+        f"without video or data. One bar is {bucket}."
     )
     if camera not in shares:
         return
-    left, right = halves()
+    left, right = two_columns()
     with left:
-        st.subheader(f"Seen by {camera}", anchor=False)
+        st.subheader(f"Expressions seen by {camera}", anchor=False)
         st.html(share_table(shares[camera]))
     with right:
-        st.subheader("All cameras side by side", anchor=False)
-        st.html(_side_by_side(cameras, shares))
+        st.subheader("All cameras", anchor=False)
+        st.html(_all_cameras_table(cameras, shares))
 
 
-def _numbers(shares: Shares, faces: int) -> None:
-    parts = counted(shares)
+def _show_metrics(shares: Shares, tracks: int) -> None:
+    parts = label_shares(shares)
     named = {label: part for label, part in parts.items() if label != UNKNOWN}
     most = max(named, key=lambda label: named[label], default="–")
-    places = st.columns(4)
-    places[0].metric("Faces", f"{faces:,}", border=True, help="Tracks that overlap this time.")
-    places[1].metric("Looks", f"{shares.observations:,}", border=True)
-    places[2].metric("Shown most", most, border=True)
-    places[3].metric(
+    columns = st.columns(4)
+    columns[0].metric(
+        "Tracks", f"{tracks:,}", border=True, help="Faces followed in this time range."
+    )
+    columns[1].metric("Observations", f"{shares.observations:,}", border=True)
+    columns[2].metric("Most frequent", most, border=True)
+    columns[3].metric(
         "Unknown",
         f"{parts.get(UNKNOWN, 0):.0%}",
         border=True,
-        help="Share of the looks that were too uncertain to be given a name.",
+        help="Share of the observations that were too uncertain for a label.",
     )
 
 
-def _side_by_side(cameras: Sequence[str], shares: Mapping[str, Shares]) -> Markup:
+def _all_cameras_table(cameras: Sequence[str], shares: Mapping[str, Shares]) -> Markup:
     found = [(camera, shares.get(camera, NOTHING)) for camera in cameras]
-    rows = [(name, stacked(counted(seen)), f"{seen.observations:,}") for name, seen in found]
-    return table({"Camera": "", "Shown": "uc-wide", "Looks": NUMBER}, rows)
+    rows = [
+        (name, stacked_bar(label_shares(seen)), f"{seen.observations:,}") for name, seen in found
+    ]
+    return table({"Camera": "", "Expressions": "uc-wide", "Observations": NUMBER}, rows)

@@ -1,4 +1,4 @@
-"""Health: how fast rows arrive, how many, what is missing, and how large the database is."""
+"""The Health page: latency, throughput, losses, dead letters and the size of the database."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from dashboard import charts
-from dashboard.absence import absence
-from dashboard.choices import Span
-from dashboard.database import ask, now_ms, place
-from dashboard.page import halves, live, zone
-from dashboard.tables import NUMBER, absence_legend, table, two_lines
-from dashboard.times import DAY_MS, HOUR_MS, MINUTE_MS, duration, time_of_day
+from dashboard.database import describe_database, now_ms, query
+from dashboard.no_data import find_no_data
+from dashboard.page import show_page, two_columns, viewer_zone
+from dashboard.selection import TimeRange
+from dashboard.tables import NUMBER, no_data_legend, table, two_lines
+from dashboard.time_format import DAY_MS, HOUR_MS, MINUTE_MS, format_duration, format_time_of_day
 from pipeline.camera_states import DISABLED, ENDED, REGISTERED, UNREGISTERED
 from pipeline.store.queries import (
     GapRow,
@@ -29,91 +29,109 @@ from pipeline.store.queries.health import COUNT_LIMIT, LATENCY_ROWS
 WINDOWS = {"1 min": MINUTE_MS, "10 min": 10 * MINUTE_MS}
 RATE_MS = 2 * HOUR_MS
 IDLE = (ENDED, DISABLED, REGISTERED, UNREGISTERED)
-"""Cameras that are not meant to give video."""
-WATCHED = 64
-"""Cameras of which the outages are drawn at most."""
+"""States of cameras that are not expected to have video."""
+MAX_CAMERAS = 64
+"""At most this many cameras count for the strip of times without data."""
 CLOCKS = {
-    "rtcp": "from the camera's own time on",
-    "arrival": "from the frame's arrival here on",
+    "rtcp": "from capture, by the camera's own clock",
+    "arrival": "from the arrival of the frame",
 }
 
 
 def show() -> None:
     """The page."""
-    live("Health", _draw)
+    show_page("Health", _draw)
 
 
 def _draw() -> None:
     now = now_ms()
-    delays = {name: ask(latency, now - ms, now) for name, ms in WINDOWS.items()}
-    # The minute that is not over yet would look like a drop.
+    latencies = {name: query(latency, now - ms, now) for name, ms in WINDOWS.items()}
+    # Without the current minute, which is not over: its lower count would look like a drop.
     minute = now - now % MINUTE_MS
-    time = Span(minute - RATE_MS, minute)
-    minutes = ask(rows_per_minute, time.since_ms, time.until_ms)
-    gaps = ask(recent_gaps, now - DAY_MS, now)
-    letters, size = ask(dead_letter_count), ask(database_bytes)
-    cameras = ask(camera_overview, now, now)
-    watched = [c.camera for c in cameras if c.state not in IDLE][:WATCHED]
+    time = TimeRange(minute - RATE_MS, minute)
+    minutes = query(rows_per_minute, time.since_ms, time.until_ms)
+    gaps = query(recent_gaps, now - DAY_MS, now)
+    letters, size = query(dead_letter_count), query(database_bytes)
+    cameras = query(camera_overview, now, now)
+    expected = [c.camera for c in cameras if c.state not in IDLE][:MAX_CAMERAS]
     last = minutes[-1].rows if minutes and minutes[-1].minute_ms == minute - MINUTE_MS else 0
-    _numbers(delays["10 min"], last, letters, size)
-    st.subheader("Rows a minute", anchor=False)
+    _show_metrics(latencies["10 min"], last, letters, size)
+    st.subheader("Observations per minute", anchor=False)
     if minutes:
-        missing = [absence(name, time) for name in watched]
-        charts.draw(charts.minute_bars(minutes, time, missing), key="rate", alt="Rows per minute")
-        st.html(absence_legend(f"plain: video; part of the time of {len(watched)} cameras"))
+        no_data = [find_no_data(name, time) for name in expected]
+        charts.draw_chart(
+            charts.minute_bars(minutes, time, no_data), key="rate", alt="Observations per minute"
+        )
+        if expected:
+            st.html(no_data_legend("empty: video"))
+            st.caption(
+                f"The strip shows the share of time without video or data, over {len(expected)} "
+                "cameras."
+            )
     else:
-        st.write(f"No row was captured in the last {duration(RATE_MS)}.")
-    left, right = halves()
+        st.write(f"No observation in the last {format_duration(RATE_MS)}.")
+    left, right = two_columns()
     with left:
-        _delays(delays)
+        _show_latencies(latencies)
     with right:
-        _losses(gaps, letters, now)
-    st.caption(f"Database: {place()}")
+        _show_losses(gaps, letters, now)
+    st.caption(f"Database: {describe_database()}")
 
 
-def _numbers(delays: Sequence[Latency], last: int, letters: int, size: int) -> None:
-    p50 = max((clock.p50_ms for clock in delays), default=None)
-    p99 = max((clock.p99_ms for clock in delays), default=None)
-    told = "Capture to stored row, last 10 min; of the slower clock where there are two."
-    places = st.columns(5)
-    places[0].metric("Median delay", _or_dash(p50), border=True, help=told)
-    places[1].metric("99% within", _or_dash(p99), border=True, help=told)
-    places[2].metric("Rows, last minute", f"{last:,}", border=True)
-    places[3].metric("Dead letters", _letters(letters), border=True)
-    places[4].metric("Database", _bytes(size), border=True)
+def _show_metrics(latencies: Sequence[Latency], last: int, letters: int, size: int) -> None:
+    p50 = max((clock.p50_ms for clock in latencies), default=None)
+    p99 = max((clock.p99_ms for clock in latencies), default=None)
+    explanation = (
+        "From capture to stored row, over the last 10 min. Where cameras have different kinds of "
+        "clock, of the slower kind."
+    )
+    columns = st.columns(5)
+    columns[0].metric("Median latency", _or_dash(p50), border=True, help=explanation)
+    columns[1].metric("99th percentile", _or_dash(p99), border=True, help=explanation)
+    columns[2].metric("Observations, last minute", f"{last:,}", border=True)
+    columns[3].metric("Dead letters", _capped(letters), border=True)
+    columns[4].metric("Database size", _format_size(size), border=True)
 
 
-def _delays(delays: Mapping[str, Sequence[Latency]]) -> None:
-    st.subheader("Capture to row", anchor=False)
-    clocks = sorted({clock.clock for found in delays.values() for clock in found})
-    rows = [row for clock in clocks for row in _clock(clock, delays)]
-    columns = {"Clock": "uc-text", "Last": NUMBER, "Rows": NUMBER, "p50": NUMBER, "p99": NUMBER}
+def _show_latencies(latencies: Mapping[str, Sequence[Latency]]) -> None:
+    st.subheader("Latency from capture to stored row", anchor=False)
+    clocks = sorted({clock.clock for found in latencies.values() for clock in found})
+    rows = [row for clock in clocks for row in _clock_rows(clock, latencies)]
+    columns = {
+        "Clock": "uc-text",
+        "Last": NUMBER,
+        "Observations": NUMBER,
+        "Median": NUMBER,
+        "99th percentile": NUMBER,
+    }
     if rows:
         st.html(table(columns, rows))
     else:
-        st.write("No row of a live camera was stored in the last 10 minutes.")
+        st.write("No observation of a live camera was stored in the last 10 minutes.")
     st.caption(
-        f"From the newest {LATENCY_ROWS:,} rows of a window at most. Recordings are left out: "
-        "their times are not the time of day."
+        f"Computed from at most the newest {LATENCY_ROWS:,} observations. Recordings are excluded: "
+        "their times are positions in a file."
     )
 
 
-def _clock(name: str, delays: Mapping[str, Sequence[Latency]]) -> list[list[object]]:
-    found = [(window, c) for window, clocks in delays.items() for c in clocks if c.clock == name]
+def _clock_rows(name: str, latencies: Mapping[str, Sequence[Latency]]) -> list[list[object]]:
+    found = [(window, c) for window, clocks in latencies.items() for c in clocks if c.clock == name]
     rows: list[list[object]] = [
-        ["", window, f"{c.rows:,}", duration(c.p50_ms), duration(c.p99_ms)] for window, c in found
+        ["", window, f"{c.rows:,}", format_duration(c.p50_ms), format_duration(c.p99_ms)]
+        for window, c in found
     ]
     rows[0][0] = two_lines(name, CLOCKS.get(name, ""))
     return rows
 
 
-def _losses(gaps: Sequence[GapRow], letters: int, now: int) -> None:
-    st.subheader("Missing in the last 24 h", anchor=False)
+def _show_losses(gaps: Sequence[GapRow], letters: int, now: int) -> None:
+    st.subheader("Lost events, last 24 h", anchor=False)
     rows = [
         (
             gap.camera,
             two_lines(
-                time_of_day(gap.since_ms, now, zone()), duration(gap.until_ms - gap.since_ms)
+                format_time_of_day(gap.since_ms, now, viewer_zone()),
+                format_duration(gap.until_ms - gap.since_ms),
             ),
             f"{gap.events:,}",
             gap.reason,
@@ -122,25 +140,29 @@ def _losses(gaps: Sequence[GapRow], letters: int, now: int) -> None:
     ]
     if rows:
         st.html(
-            table({"Camera": "", "From, for": NUMBER, "Events": NUMBER, "Why": "uc-text"}, rows)
+            table(
+                {"Camera": "", "Start, duration": NUMBER, "Events": NUMBER, "Reason": "uc-text"},
+                rows,
+            )
         )
     else:
-        st.write("No gap is known.")
+        st.write("No event is known to be lost.")
     if letters:
         st.caption(
-            "Dead letters are records that could not be read; table dead_letters keeps them."
+            "Dead letters are records that could not be stored as rows; they are kept in the table "
+            "dead_letters."
         )
 
 
 def _or_dash(ms: int | None) -> str:
-    return "–" if ms is None else duration(ms)
+    return "–" if ms is None else format_duration(ms)
 
 
-def _letters(count: int) -> str:
+def _capped(count: int) -> str:
     return f"{count:,}" if count < COUNT_LIMIT else f"{COUNT_LIMIT:,} or more"
 
 
-def _bytes(size: float) -> str:
+def _format_size(size: float) -> str:
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""Tracks: the faces seen lately, and what one of them showed from look to look."""
+"""The Tracks page: recent tracks, and the observations of the selected one."""
 
 from __future__ import annotations
 
@@ -8,147 +8,161 @@ from dataclasses import dataclass
 import streamlit as st
 
 from dashboard import charts
-from dashboard.absence import Absence, absence, no_face
-from dashboard.choices import EVERY_CAMERA, Span, choose_camera, choose_window, span
-from dashboard.chooser import choose
-from dashboard.database import ask, now_ms
-from dashboard.page import NO_CAMERA, halves, live, notice
+from dashboard.database import now_ms, query
+from dashboard.no_data import NoData, explain_no_faces, find_no_data
+from dashboard.page import NO_CAMERA, show_notice, show_page, two_columns
+from dashboard.selectable_table import show_selectable_table
+from dashboard.selection import (
+    EVERY_CAMERA,
+    TimeRange,
+    select_camera,
+    select_window,
+    selected_range,
+)
 from dashboard.tables import (
     NUMBER,
     Markup,
-    absence_legend,
-    legend,
-    safe,
+    label_legend,
+    no_data_legend,
     share_table,
-    stacked,
+    stacked_bar,
     swatch,
     table,
+    to_html,
     two_lines,
 )
-from dashboard.times import SECOND_MS, duration
+from dashboard.time_format import SECOND_MS, format_duration
 from models.emotions import EMOTIONS
 from pipeline.store.queries import (
-    Look,
+    Observation,
     Shares,
     Track,
     camera_overview,
     find_track,
     list_runs,
     recent_tracks,
-    track_looks,
+    track_observations,
     track_shares,
 )
 
 LISTED = 50
-STILL_MS = 30 * SECOND_MS
-"""A track that was not ended is on screen for so long: its camera may have died."""
+IN_VIEW_MS = 30 * SECOND_MS
+"""A track without an end counts as in view for this long: its camera may have died."""
 COLUMNS = {
-    "Face": "",
+    "Track": "",
     "First seen": NUMBER,
-    "For": NUMBER,
-    "Looks": NUMBER,
+    "Duration": NUMBER,
+    "Observations": NUMBER,
     "Most probable": "",
-    "Mean": "uc-wide",
+    "Mean probabilities": "uc-wide",
 }
-NOBODY = ("No face was seen in this time.", "Choose a longer window.")
-CHOSEN = "track"
-"""The parameter of the page's address that holds the id of the chosen track."""
+NO_FACE = ("No face was seen in this time range.", "Choose a longer time range.")
+SELECTED = "track"
+"""The query parameter that holds the id of the selected track."""
 
 
 @dataclass(frozen=True)
-class Face:
-    """The chosen track with all that is shown of it."""
+class TrackDetails:
+    """A track with everything that is shown of it."""
 
     track: Track
-    looks: Sequence[Look]
+    observations: Sequence[Observation]
     shares: Shares
-    time: Span
-    missing: Absence
+    time: TimeRange
+    no_data: NoData
 
 
 def show() -> None:
     """The page."""
-    live("Tracks", _draw)
+    show_page("Tracks", _draw)
 
 
 def _draw() -> None:
-    cameras = [c.camera for c in ask(camera_overview, now_ms(), now_ms())]
+    cameras = [c.camera for c in query(camera_overview, now_ms(), now_ms())]
     if not cameras:
-        notice(*NO_CAMERA)
+        show_notice(*NO_CAMERA)
         return
     left, right = st.columns([1, 2])
     with left:
-        camera = choose_camera([EVERY_CAMERA, *cameras], key="only")
+        camera = select_camera([EVERY_CAMERA, *cameras], key="only")
     with right:
-        time = span(camera, choose_window())
+        time = selected_range(camera, select_window())
     only = None if camera == EVERY_CAMERA else camera
-    tracks = ask(recent_tracks, time.since_ms, time.until_ms, camera=only, limit=LISTED)
-    overview = ask(camera_overview, time.since_ms, time.until_ms)
+    tracks = query(recent_tracks, time.since_ms, time.until_ms, camera=only, limit=LISTED)
+    overview = query(camera_overview, time.since_ms, time.until_ms)
     total = sum(c.tracks for c in overview if only in (None, c.camera))
-    face = _face(st.query_params.get(CHOSEN, ""))
-    left, right = halves(11, 9)
-    missing = absence(camera, time, time.run) if only else Absence()
+    details = _load_details(st.query_params.get(SELECTED, ""))
+    left, right = two_columns(11, 9)
+    no_data = find_no_data(camera, time, time.run) if only else NoData()
     with left:
-        _list(tracks, total, time, no_face(camera, missing, time) if only else NOBODY)
+        _show_list(
+            tracks, total, time, explain_no_faces(camera, no_data, time) if only else NO_FACE
+        )
     with right:
-        st.subheader("One face, look by look", anchor=False)
-        if face:
-            _one(face)
+        st.subheader("Selected track", anchor=False)
+        if details:
+            _show_details(details)
         else:
-            notice("No face is chosen.", "Choose one from the list.")
+            show_notice("No track is selected.", "Select one from the list.")
 
 
-def _list(tracks: Sequence[Track], total: int, time: Span, nobody: tuple[str, str]) -> None:
-    st.subheader("Seen last", anchor=False)
+def _show_list(
+    tracks: Sequence[Track], total: int, time: TimeRange, no_face: tuple[str, str]
+) -> None:
+    st.subheader("Recent tracks", anchor=False)
     if not tracks:
-        notice(*nobody)
+        show_notice(*no_face)
         return
-    st.caption(f"The last {len(tracks)} of {total:,}. Choose one to see it look by look.")
+    st.caption(f"The last {len(tracks)} of {total:,}. Select one to see its observations.")
     with st.container(height=590, border=False, key="tracks"):
         rows = [_row(track, time) for track in tracks]
         keys = [track.id for track in tracks]
-        choose(table(COLUMNS, rows, keys, st.query_params.get(CHOSEN)), CHOSEN)
+        show_selectable_table(table(COLUMNS, rows, keys, st.query_params.get(SELECTED)), SELECTED)
 
 
-def _row(track: Track, time: Span) -> list[object]:
-    name = Markup(f"<button>{safe(track.camera)} · {track.track}</button>")
-    still = track.phase != "end" and now_ms() - track.ended_ms < STILL_MS
+def _row(track: Track, time: TimeRange) -> list[object]:
+    name = Markup(f"<button>{to_html(track.camera)} · {track.track}</button>")
+    is_in_view = track.phase != "end" and now_ms() - track.ended_ms < IN_VIEW_MS
     return [
-        two_lines(name, "on screen") if still else name,
-        time.time(track.started_ms),
-        duration(track.duration_ms),
+        two_lines(name, "in view") if is_in_view else name,
+        time.format(track.started_ms),
+        format_duration(track.duration_ms),
         f"{track.observations:,}",
         swatch(track.label),
-        stacked(dict(zip(EMOTIONS, track.mean, strict=True))),
+        stacked_bar(dict(zip(EMOTIONS, track.mean, strict=True))),
     ]
 
 
-def _face(chosen: str) -> Face | None:
-    track = ask(find_track, chosen)
+def _load_details(track_id: str) -> TrackDetails | None:
+    track = query(find_track, track_id)
     if track is None:
         return None
-    clocks = {run.run: run.clock for run in ask(list_runs, track.camera)}
-    recorded = clocks.get(track.run) == "media"
-    time = Span(track.started_ms, track.ended_ms + 1, recorded, track.run if recorded else None)
-    missing = absence(track.camera, time, track.run)
-    return Face(track, ask(track_looks, track), ask(track_shares, track), time, missing)
+    clocks = {run.run: run.clock for run in query(list_runs, track.camera)}
+    is_recording = clocks.get(track.run) == "media"
+    time = TimeRange(
+        track.started_ms, track.ended_ms + 1, is_recording, track.run if is_recording else None
+    )
+    no_data = find_no_data(track.camera, time, track.run)
+    return TrackDetails(
+        track, query(track_observations, track), query(track_shares, track), time, no_data
+    )
 
 
-def _one(face: Face) -> None:
-    track, time = face.track, face.time
+def _show_details(details: TrackDetails) -> None:
+    track, time = details.track, details.time
     st.caption(
-        f"**{track.camera} · {track.track}** from {time.time(track.started_ms)} to "
-        f"{time.time(track.ended_ms)}, {duration(track.duration_ms)}, run {track.run}"
+        f"**{track.camera} · {track.track}** from {time.format(track.started_ms)} to "
+        f"{time.format(track.ended_ms)}, {format_duration(track.duration_ms)}, run {track.run}"
     )
-    if not face.looks:
-        notice("No look of this face is stored.", "Wait for it, or choose another from the list.")
+    if not details.observations:
+        show_notice("No observation of this track is stored yet.", "Wait, or select another one.")
         return
-    st.html(legend())
-    if face.missing.bands():
-        st.html(absence_legend("plain: video, and no face"))
-    charts.draw(
-        charts.track_timeline(face.looks, time, face.missing),
-        key="looks",
-        alt=f"Probabilities of the eight expressions of {track.camera}, face {track.track}",
+    st.html(label_legend())
+    if details.no_data.intervals():
+        st.html(no_data_legend("empty: video, but no face"))
+    charts.draw_chart(
+        charts.track_timeline(details.observations, time, details.no_data),
+        key="observations",
+        alt=f"Probabilities of the eight expressions of {track.camera}, track {track.track}",
     )
-    st.html(share_table(face.shares))
+    st.html(share_table(details.shares))

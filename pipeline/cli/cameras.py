@@ -36,7 +36,7 @@ cameras = Typer(
 def list_cameras(config: Config = None, as_json: AsJson = False) -> None:
     """List every camera with its address, settings and state."""
     from pipeline.store.queries import camera_overview
-    from pipeline.store.registry import roster
+    from pipeline.store.registry import registered_cameras
 
     default_fps = load(config).source.analyse_fps
     with _open_store(config) as engine:
@@ -50,7 +50,7 @@ def list_cameras(config: Config = None, as_json: AsJson = False) -> None:
                 "reason": states[name].reason if name in states else None,
                 "fps": states[name].fps if name in states else None,
             }
-            for name, settings in roster(engine).items()
+            for name, settings in registered_cameras(engine).items()
         }
     if as_json:
         print_json({"cameras": rows})
@@ -88,15 +88,15 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Register a camera."""
-    from pipeline.store.registry import enrol, roster
+    from pipeline.store.registry import register, registered_cameras
 
     check_camera_name(camera)
     _check_reference(url, config)
     with _open_store(config) as engine:
-        if camera in roster(engine):
+        if camera in registered_cameras(engine):
             raise ConfigError("already registered", camera, "change it with `undercam cameras set`")
         settings = _settings(camera, {"url": url}, fps, play, under_display)
-        enrol(engine, camera, settings)
+        register(engine, camera, settings)
     message = f"added camera {camera}: {_redact_url(url)}; `undercam run` reads it within seconds"
     _report(as_json, camera, settings.model_dump(), message)
 
@@ -115,18 +115,18 @@ def change(
     as_json: AsJson = False,
 ) -> None:
     """Change a camera; options that are not given keep their values."""
-    from pipeline.store.registry import enrol, roster
+    from pipeline.store.registry import register, registered_cameras
 
     check_camera_name(camera)
     if url is not None:
         _check_reference(url, config)
     with _open_store(config) as engine:
-        before = _find_registered(roster(engine), camera)
+        before = _find_registered(registered_cameras(engine), camera)
         given = {"url": url, "enabled": enabled}
         values = before.model_dump()
         values |= {key: value for key, value in given.items() if value is not None}
         settings = _settings(camera, values, fps, play, under_display)
-        enrol(engine, camera, settings)
+        register(engine, camera, settings)
     changes = ", ".join(_describe_changes(before, settings)) or "no changes"
     _report(as_json, camera, settings.model_dump(), f"changed camera {camera}: {changes}")
 
@@ -134,21 +134,21 @@ def change(
 @cameras.command()
 def remove(camera: Name, config: Config = None, as_json: AsJson = False) -> None:
     """Unregister a camera; its rows stay."""
-    from pipeline.store.registry import dismiss, roster
+    from pipeline.store.registry import registered_cameras, unregister
 
     check_camera_name(camera)
     with _open_store(config) as engine:
-        _find_registered(roster(engine), camera)
-        dismiss(engine, camera)
+        _find_registered(registered_cameras(engine), camera)
+        unregister(engine, camera)
     _report(as_json, camera, None, f"removed camera {camera}: it is no longer read, its rows stay")
 
 
 def _open_store(config: Path | None) -> AbstractContextManager[Any]:
     """The database that holds the camera registry."""
-    from pipeline.store.engine import using_store
+    from pipeline.store.engine import use_store
 
     store = load(config).store
-    return using_store(resolve(store.url), store.busy_timeout_s)
+    return use_store(resolve(store.url), store.busy_timeout_s)
 
 
 def _find_registered(registered: dict[str, CameraSettings], camera: str) -> CameraSettings:

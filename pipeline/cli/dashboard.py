@@ -1,4 +1,4 @@
-"""`undercam dashboard`: the pages."""
+"""`undercam dashboard`: serves the web pages."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ def dashboard(
         str, Option(help="Path under which the pages are served, such as /cameras.")
     ] = "",
 ) -> None:
-    """Show what is in the database, until Ctrl-C (exit code 130)."""
+    """Serve the dashboard, until Ctrl-C (exit code 130).
+
+    The pages read the database and need none of the other commands to run.
+    """
     from dashboard.launch import serve
 
     pages = {"port": port, "base_path": base_path}
     settings = load(config, **drop_unset({"store": {"url": store}, "dashboard": pages}))
     with serve(settings, resolve(settings.store.url)) as server:
-        OUT.print(f"dashboard at {server.url}, Ctrl-C ends it")
+        OUT.print(f"dashboard at {server.url}, press Ctrl-C to stop")
         server.wait()
-        raise ServiceError("the dashboard has ended", server.url, "see its output above")
+        raise ServiceError("the dashboard server has ended", server.url, "see its messages above")

@@ -46,7 +46,7 @@ def demo(
     """
     from dashboard.launch import serve
     from pipeline.media.sample_clip import write_sample
-    from pipeline.store.engine import using_store
+    from pipeline.store.engine import use_store
     from pipeline.store.writer import StoreWriter
 
     settings = load(config, source={"analyse_fps": ANALYSE_FPS}, dashboard={"port": port})
@@ -60,7 +60,7 @@ def demo(
             write_sample(clip)
             clip.chmod(FILE)
             close_to_others([clip])
-        engine = stack.enter_context(using_store(url, settings.store.busy_timeout_s))
+        engine = stack.enter_context(use_store(url, settings.store.busy_timeout_s))
         server = stack.enter_context(serve(settings, url))
         until = f"for {seconds:g} s" if seconds else "until Ctrl-C"
         ERRORS.print(f"dashboard at {server.url}, {until}")

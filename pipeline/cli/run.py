@@ -158,15 +158,15 @@ def _damage(state: State) -> list[str]:
 
 def _seed(settings: Settings) -> bool:
     """Whether the roster knows the cameras of the settings now."""
-    from pipeline.store.engine import using_store
-    from pipeline.store.registry import check_address, roster, seed
+    from pipeline.store.engine import use_store
+    from pipeline.store.registry import check_address, registered_cameras, seed_cameras
 
     for camera, wanted in settings.cameras.items():
         check_address(camera, wanted)
     try:
-        with using_store(resolve(settings.store.url), settings.store.busy_timeout_s) as engine:
-            seed(engine, settings.cameras)
-            if not any(camera.enabled for camera in roster(engine).values()):
+        with use_store(resolve(settings.store.url), settings.store.busy_timeout_s) as engine:
+            seed_cameras(engine, settings.cameras)
+            if not any(camera.enabled for camera in registered_cameras(engine).values()):
                 _say(NO_CAMERA)
         return True
     except ServiceError as error:

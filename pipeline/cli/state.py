@@ -94,10 +94,10 @@ def remedy_for(one: Exposed) -> str:
 
 def database_file(settings: Settings) -> Path | None:
     """The file of a SQLite database; None for any other, and where its reference leads nowhere."""
-    from pipeline.store.inspection import sqlite_file
+    from pipeline.store.inspection import sqlite_path
 
     try:
-        return sqlite_file(resolve(settings.store.url))
+        return sqlite_path(resolve(settings.store.url))
     except ConfigError:
         return None
 

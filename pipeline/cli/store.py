@@ -1,4 +1,4 @@
-"""`undercam store`: from Kafka into the database."""
+"""`undercam store`: reads events from Kafka and writes them into the database."""
 
 from __future__ import annotations
 
@@ -23,57 +23,60 @@ def store(
     until_idle: Annotated[
         float,
         Option(
-            help="End when nothing came for so many seconds; 0: never.", min=0, max=MOST_SECONDS
+            help="Stop after so many seconds without a message; 0: never.",
+            min=0,
+            max=MOST_SECONDS,
         ),
     ] = 0.0,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
-    """Put what arrives on the bus into the database, until Ctrl-C or SIGTERM.
+    """Write events from the bus into the database, until Ctrl-C or SIGTERM.
 
-    Several may run at once and share the work. While the database is away, nothing is lost.
+    Several instances may run at once: they share the partitions of the topics. While the database
+    cannot be reached, events wait in Kafka.
     """
     settings = load(config)
     if not settings.bus.url:
-        remedy = "set it; without a bus `undercam run` writes into the database itself"
+        remedy = "set it; without a bus, `undercam run` writes into the database directly"
         raise ConfigError("no bus to read from", "bus.url", remedy)
     tighten(settings)
     counts = _consume(settings, until_idle or math.inf)
     if as_json:
         print_json(counts)
     else:
-        cut = f" ({counts['cut']} of them cut)" if counts["cut"] else ""
+        cut = f" ({counts['cut']} of them truncated)" if counts["cut"] else ""
         OUT.print(f"stored {counts['events']} events, {counts['dead']} dead letters{cut}")
 
 
 def _consume(settings: Settings, until_idle_s: float) -> dict[str, float]:
     from pipeline.live.delivery import open_publisher
-    from pipeline.store.engine import using_store
+    from pipeline.store.engine import use_store
     from pipeline.store.writer import StoreWriter
 
     with ExitStack() as stack:
         publisher = stack.enter_context(open_publisher(settings.bus))
-        # It needs Kafka's client, and whether that is installed is known by now.
+        # After open_publisher, which raises a clear ConfigError where Kafka's client is missing.
         from pipeline.bus.kafka.consumer import RecordConsumer
         from pipeline.live.store_consumer import StoreConsumer
 
         url, busy_s = resolve(settings.store.url), settings.store.busy_timeout_s
-        engine = stack.enter_context(using_store(url, busy_s))
+        engine = stack.enter_context(use_store(url, busy_s))
         writer = StoreWriter(engine, batch_rows=settings.store.batch_rows)
         feed = stack.enter_context(RecordConsumer(settings.bus, settings.store.batch_rows))
         stop = stack.enter_context(asked_to_stop())
         consumer = StoreConsumer(feed, publisher, writer)
         complaints = Complaints()
 
-        def ended() -> bool:
+        def is_stopped() -> bool:
             complaints.hear(consumer.fault)
             return stop()
 
-        begun_s = time.monotonic()
-        consumer.run(ended, until_idle_s)
+        started_s = time.monotonic()
+        consumer.run(is_stopped, until_idle_s)
         return {
             "events": consumer.events,
             "batches": consumer.batches,
             "dead": consumer.dead,
             "cut": consumer.cut + publisher.cut,
-            "seconds": round(time.monotonic() - begun_s, 1),
+            "seconds": round(time.monotonic() - started_s, 1),
         }

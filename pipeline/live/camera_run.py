@@ -13,16 +13,16 @@ from models.detectors.base import Picture
 from models.faces import Faces
 from pipeline.bus.outbox import EventsNotWritten, Outbox
 from pipeline.camera_states import (
-    AT_REST,
     CONNECTING,
     ENDED,
     FAILED,
-    OF_A_RUN,
+    FINAL_STATES,
     QUARANTINED,
-    READ,
+    RUN_STATES,
     STOPPED,
+    VIDEO_STATES,
     from_record,
-    state_after,
+    state_after_error,
 )
 from pipeline.clock import Clock, wall_clock
 from pipeline.config import Settings
@@ -107,7 +107,7 @@ class CameraRun:
             self._close_error = str(error)
             self._now(FAILED, str(error))
         except UndercamError as error:
-            self._fail(state_after(error), str(error))
+            self._fail(state_after_error(error), str(error))
         except Exception as error:  # noqa: BLE001 - a camera that ends in silence looks as if it ran
             said = redacted(f"{type(error).__name__}: {error}")
             self._fail(FAILED, f"nobody foresaw this: {said}")
@@ -201,9 +201,9 @@ class CameraRun:
             self._since_ms = self._parts.clock() if since_ms is None else since_ms
         self._state, self._reason = state, reason
         metrics, camera = self._parts.metrics, self.lease.camera
-        for name in OF_A_RUN:
+        for name in RUN_STATES:
             metrics.state.labels(camera, name).set(name == state)
-        if state not in READ:
+        if state not in VIDEO_STATES:
             metrics.lag.labels(camera).set(0)
 
     def _count(self, opened: Opened, events: Sequence[Event]) -> None:
@@ -212,7 +212,7 @@ class CameraRun:
                 self._has_told = True
                 state, reason = from_record(event.state, event.run, event.reason)
                 # How it ended is said when it has let go of everything.
-                if state not in (*AT_REST, FAILED):
+                if state not in (*FINAL_STATES, FAILED):
                     self._now(state, reason, event.since_ms)
         source, metrics, camera = opened.source, self._parts.metrics, self.lease.camera
         looks = sum(isinstance(event, FaceObserved) for event in events)

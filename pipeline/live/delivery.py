@@ -12,7 +12,7 @@ from pipeline.errors import ConfigError
 from pipeline.messages import Message
 from pipeline.service_settings import BusSettings, StoreSettings
 from pipeline.store.engine import open_store
-from pipeline.store.ingest import store_mail
+from pipeline.store.refusals import store_messages
 from pipeline.store.replay import replay_newer
 from pipeline.store.writer import StoreWriter
 
@@ -63,7 +63,7 @@ class IntoStore:
             self._engine = open_store(self._url, self._settings.busy_timeout_s)
             self._writer = StoreWriter(self._engine, batch_rows=self._settings.batch_rows)
             replay_newer(self._writer)
-        return store_mail(self._writer, messages)
+        return store_messages(self._writer, messages)
 
     def close(self) -> None:
         """Let go of the database."""

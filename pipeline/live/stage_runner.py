@@ -12,7 +12,7 @@ from typing import Protocol
 
 from models.detectors.base import Picture
 from models.faces import Faces
-from pipeline.camera_states import ENDED, STOPPED, state_after
+from pipeline.camera_states import ENDED, STOPPED, state_after_error
 from pipeline.clock import Clock, wall_clock
 from pipeline.config import Settings
 from pipeline.errors import StageFailed, UndercamError
@@ -111,7 +111,7 @@ def run_camera(
         what = (
             str(error) if isinstance(error, UndercamError) else f"{type(error).__name__}: {error}"
         )
-        sink([*stages.finish(), *watch.end(what, state_after(error))])
+        sink([*stages.finish(), *watch.end(what, state_after_error(error))])
         raise
     if not state:
         state, ending = (STOPPED, "") if source.ending == STOPPED else (ENDED, source.ending)

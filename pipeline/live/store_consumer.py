@@ -12,7 +12,7 @@ from pipeline.bus.kafka.consumer import Batch, RecordConsumer
 from pipeline.bus.kafka.publisher import KafkaPublisher
 from pipeline.errors import RecordRefused, ServiceError
 from pipeline.records import DeadLetter
-from pipeline.store.ingest import write_letters, write_or_refuse
+from pipeline.store.refusals import store_dead_letters, store_events
 from pipeline.store.replay import replay_newer
 from pipeline.store.writer import StoreWriter
 
@@ -97,9 +97,9 @@ class StoreConsumer:
                 return
 
     def _store(self, batch: Batch) -> None:
-        refused = write_or_refuse(self._writer, batch.events)
+        refused = store_events(self._writer, batch.events)
         letters = [*batch.unreadable, *refused]
-        cut = write_letters(self._writer, [*self._undeliverable(letters), *batch.dead])
+        cut = store_dead_letters(self._writer, [*self._undeliverable(letters), *batch.dead])
         self.batches += 1
         self.events += len(batch.events) - len(refused)
         self.dead += len(letters)

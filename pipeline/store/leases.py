@@ -1,12 +1,14 @@
-"""Which cameras are ours to read: one command a camera, on everything that shares a database.
+"""Camera leases: which command reads which camera, for all commands that share a database.
 
-A row a camera says who reads it, and its heartbeat grows every second. No clock is compared with
-another: whoever wants a camera of somebody else watches the heartbeat, by its own clock, and takes
-the camera when it has stood still for as long as its holder said.
+A row per camera names its holder, whose heartbeat counter grows every second. Clocks of different
+machines are never compared: a command that wants a camera of somebody else watches the counter by
+its own monotonic clock, and takes the camera once the counter has stood still for the holder's own
+`lease_ms`.
 
-While the database is away nobody can watch, so nothing changes hands: who reads goes on, and who
-does not has to ask first. Only looks that follow each other closely count as watching, and each is
-a transaction that writes, so a database that takes no heartbeat lets nobody count them either.
+While the database is away nothing changes hands: a holder goes on reading, and nobody else can
+take a camera. Two reads of a counter count as watching only when they follow each other closely,
+and each read is part of a writing transaction: otherwise a database that serves reads but takes no
+heartbeat (a full disk, say) would make every living holder look dead.
 """
 
 from __future__ import annotations
@@ -22,51 +24,51 @@ from sqlalchemy import Connection, Engine, delete, select, update
 
 from pipeline.errors import ServiceError
 from pipeline.holder import Holder
-from pipeline.store.engine import storing, using_store
+from pipeline.store.engine import begin_write, use_store
 from pipeline.store.schema import camera_leases
 from pipeline.store.upserts import insert_new
 
 EVERY_S = 1.0
-"""Between two heartbeats."""
+"""Seconds between two heartbeats."""
 PATIENCE_S = 2.0
-"""For one answer of the database: a heartbeat that waits for it must not miss the next ones."""
-CLOSE_LOOKS_S = 3 * EVERY_S
-"""Looks further apart than this are not one watch."""
+"""Time-out of one statement: a slow one must not keep the following heartbeats from being sent."""
+MAX_READ_GAP_S = 3 * EVERY_S
+"""After a longer pause between two reads, watching starts again from zero."""
 
 
 @dataclass(frozen=True)
 class LeaseClaims:
-    """What is known of the cameras that were asked for: those that are ours, who reads others, and
-    why of the rest nothing is known; "" where nothing is wrong."""
+    """Result of a claim: the cameras that are ours, the holders of others by camera, and what keeps
+    the leases from being renewed ("" while nothing does)."""
 
     ours: frozenset[str] = frozenset()
     others: Mapping[str, str] = field(default_factory=dict)
     trouble: str = ""
 
 
-class _Seen(NamedTuple):
+class _Reading(NamedTuple):
     incarnation: str
     heartbeat: int
     since_s: float
 
 
 class LeaseTable:
-    """The rows, as one command sees them. For one thread."""
+    """The lease rows from the view of one command. Not for several threads."""
 
     def __init__(
         self, holder: Holder, lease_s: float, now: Callable[[], float] = time.monotonic
     ) -> None:
-        """`lease_s`: so long after its last heartbeat a camera of ours is free."""
+        """`lease_s`: how long after our last heartbeat another command may take our cameras."""
         self._holder, self._lease_ms, self._now = holder, round(lease_s * 1000), now
-        self._seen: dict[str, _Seen] = {}
-        self._looked_s = now()
+        self._seen: dict[str, _Reading] = {}
+        self._read_s = now()
 
     def claim(self, engine: Engine, cameras: Collection[str]) -> LeaseClaims:
-        """Renew what is ours, take what is free, give back what is not wanted any more.
+        """Renew our leases, take free cameras among `cameras`, and give back all others.
 
-        Raises ServiceError where the database cannot answer: then nothing has changed.
+        Raises ServiceError when the database cannot answer: then no lease has changed.
         """
-        with storing(engine) as connection:
+        with begin_write(engine) as connection:
             self._watch(connection)
             ours = frozenset(c for c in sorted(cameras) if self._take(connection, c))
             self._give_back(connection, ours)
@@ -75,19 +77,19 @@ class LeaseTable:
         return LeaseClaims(ours, others)
 
     def release(self, engine: Engine) -> None:
-        """Give back all that is ours; raises ServiceError."""
-        with storing(engine) as connection:
+        """Give back all our cameras; raises ServiceError."""
+        with begin_write(engine) as connection:
             self._give_back(connection, frozenset())
 
     def _watch(self, connection: Connection) -> None:
         now, before = self._now(), self._seen
-        if now - self._looked_s > CLOSE_LOOKS_S:
+        if now - self._read_s > MAX_READ_GAP_S:
             before = {}
-        self._looked_s, self._seen = now, {}
+        self._read_s, self._seen = now, {}
         for row in connection.execute(select(camera_leases)):
             seen = before.get(row.camera)
             if seen is None or seen[:2] != (row.incarnation, row.heartbeat):
-                seen = _Seen(row.incarnation, row.heartbeat, now)
+                seen = _Reading(row.incarnation, row.heartbeat, now)
             self._seen[row.camera] = seen
 
     def _take(self, connection: Connection, camera: str) -> bool:
@@ -102,15 +104,16 @@ class LeaseTable:
         if seen is None:
             return bool(insert_new(connection, camera_leases, {camera: row}))
         old = camera_leases.c
+        # Compare and swap: the update finds no row when somebody took or renewed it since our read.
         is_theirs = seen.incarnation != self._holder.incarnation
-        taken = update(camera_leases).where(
+        swap = update(camera_leases).where(
             old.camera == camera,
             old.incarnation == seen.incarnation,
             old.heartbeat == seen.heartbeat,
         )
         if is_theirs:
-            taken = taken.where(old.lease_ms <= round((self._now() - seen.since_s) * 1000))
-        grown = taken.values(row | {"heartbeat": seen.heartbeat + 1})
+            swap = swap.where(old.lease_ms <= round((self._now() - seen.since_s) * 1000))
+        grown = swap.values(row | {"heartbeat": seen.heartbeat + 1})
         return bool(connection.execute(grown).rowcount)
 
     def _give_back(self, connection: Connection, kept: frozenset[str]) -> None:
@@ -120,8 +123,10 @@ class LeaseTable:
 
 
 class LeaseKeeper:
-    """Keeps a LeaseTable on a thread of its own: a database that does not answer keeps nobody
-    waiting, and what was ours stays ours until the database says otherwise."""
+    """Renews a LeaseTable on a thread of its own, so that a slow database blocks no caller.
+
+    While the database is away, our cameras stay ours.
+    """
 
     def __init__(
         self,
@@ -136,11 +141,11 @@ class LeaseKeeper:
         self._cameras: frozenset[str] | None = None
         self._claims = LeaseClaims()
         self._lock, self._stop, self._wake = Lock(), Event(), Event()
-        self._thread = Thread(target=self._main, name="leases", daemon=True)
+        self._thread = Thread(target=self._run, name="leases", daemon=True)
         self._thread.start()
 
     def __call__(self, cameras: Collection[str]) -> LeaseClaims:
-        """What is known of these cameras, which are asked for from now on, and no others."""
+        """The claims of the last renewal; from now on these cameras, and no others, are claimed."""
         with self._lock:
             wanted = frozenset(cameras)
             if wanted != self._cameras:
@@ -149,34 +154,34 @@ class LeaseKeeper:
             return self._claims
 
     def close(self) -> None:
-        """Give everything back, where the database answers, and ask for nothing more."""
+        """Give all cameras back, if the database answers, and end the thread."""
         self._stop.set()
         self._wake.set()
         self._thread.join()
 
-    def _main(self) -> None:
+    def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                with using_store(self._url, self._patience_s) as engine:
-                    self._keep(engine)
+                with use_store(self._url, self._patience_s) as engine:
+                    self._renew_until_stopped(engine)
             except ServiceError as error:
-                self._learn(error)
+                self._set_claims(error)
                 self._stop.wait(self._every_s)
 
-    def _keep(self, engine: Engine) -> None:
+    def _renew_until_stopped(self, engine: Engine) -> None:
         while not self._stop.is_set():
             self._wake.clear()
             cameras = self._cameras
             if cameras is not None and (cameras or self._claims.ours):
                 try:
-                    self._learn(self._table.claim(engine, cameras))
+                    self._set_claims(self._table.claim(engine, cameras))
                 except ServiceError as error:
-                    self._learn(error)
+                    self._set_claims(error)
             self._wake.wait(self._every_s)
         with suppress(ServiceError):
             self._table.release(engine)
 
-    def _learn(self, news: LeaseClaims | ServiceError) -> None:
+    def _set_claims(self, news: LeaseClaims | ServiceError) -> None:
         with self._lock:
             if isinstance(news, ServiceError):
                 news = LeaseClaims(self._claims.ours, self._claims.others, str(news))

@@ -1,7 +1,8 @@
-"""The cameras that are to be read: seeded by the settings, changed while everything runs.
+"""The camera registry: which cameras are to be read; seeded by the settings, changed at run time.
 
-A camera's settings stand as JSON in the `cameras` table, where whoever assigns cameras looks every
-second. An address that holds a credential is refused: a reference to it goes in instead.
+A registered camera's settings are JSON in the `cameras` table, which the supervisor reads every
+second. An address that holds a credential is refused, because a database is read by many: register
+a reference to it (`env:NAME`, `file:PATH`) instead.
 """
 
 from __future__ import annotations
@@ -18,25 +19,25 @@ from pipeline.clock import Clock, wall_clock
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.redact import may_hold_credential
 from pipeline.settings import CameraSettings
-from pipeline.store.engine import renew, storing, using_store
-from pipeline.store.faults import place, reading
+from pipeline.store.engine import begin_read, begin_write, reopen_if_replaced, use_store
 from pipeline.store.schema import cameras
-from pipeline.store.upserts import put_camera
+from pipeline.store.service_errors import describe_location
+from pipeline.store.upserts import upsert_camera
 
 EVERY_S = 1.0
-"""Between two looks at the roster."""
+"""Seconds between two reads of the registry."""
 Origin = Literal["settings", "command"]
-"""Who put a camera on the roster: the configuration file, or `undercam cameras`."""
+"""Who registered a camera: the configuration file, or `undercam cameras`."""
 
 
-def roster(engine: Engine) -> dict[str, CameraSettings]:
-    """Every camera on the roster, by name; raises ServiceError when the database cannot answer."""
+def registered_cameras(engine: Engine) -> dict[str, CameraSettings]:
+    """Settings of all registered cameras, by name; raises ServiceError."""
     return {camera: settings for camera, settings, _ in _rows(engine)}
 
 
 class RegistryWatch:
-    """Reads the roster again and again, on a thread of its own: a database that does not answer
-    keeps nobody waiting. `first`, where given, is seeded before it is read."""
+    """Reads the registry every `every_s` on a thread of its own, so that a slow database blocks no
+    caller. `first`, if given, is seeded before the first read."""
 
     def __init__(
         self,
@@ -47,97 +48,100 @@ class RegistryWatch:
     ) -> None:
         self._url, self._busy_timeout_s = url, busy_timeout_s
         self._first, self._every_s = first, every_s
-        self._found: dict[str, CameraSettings] | ServiceError | None = None
-        self._known: list[tuple[str, CameraSettings, Origin]] = []
+        self._result: dict[str, CameraSettings] | ServiceError | None = None
+        self._last_rows: list[tuple[str, CameraSettings, Origin]] = []
         self._stop = Event()
-        self._thread = Thread(target=self._main, name="roster", daemon=True)
+        self._thread = Thread(target=self._run, name="registry", daemon=True)
         self._thread.start()
 
     def __call__(self) -> dict[str, CameraSettings] | None:
-        """What was read last, None at first; raises ServiceError where it could not be read."""
-        if isinstance(self._found, ServiceError):
-            raise self._found
-        return self._found
+        """The registry as last read, None before that; raises ServiceError if the read failed."""
+        if isinstance(self._result, ServiceError):
+            raise self._result
+        return self._result
 
     def close(self) -> None:
-        """Read no more."""
+        """End the thread."""
         self._stop.set()
         self._thread.join()
 
-    def _main(self) -> None:
+    def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                with using_store(self._url, self._busy_timeout_s) as engine:
+                with use_store(self._url, self._busy_timeout_s) as engine:
                     self._watch(engine)
             except ServiceError as error:
-                self._found = error
+                self._result = error
                 self._stop.wait(self._every_s)
 
     def _watch(self, engine: Engine) -> None:
-        """From here on the database was open once: one that is removed is not made at once."""
+        """Read with one engine, which waits for a removed file; opening anew would create one."""
         while not self._stop.is_set():
             try:
                 self._read(engine)
             except ServiceError as error:
-                self._found = error
+                self._result = error
             self._stop.wait(self._every_s)
 
     def _read(self, engine: Engine) -> None:
         if self._first is not None:
-            seed(engine, self._first)
+            seed_cameras(engine, self._first)
             self._first = None
-        is_new = renew(engine)
-        if is_new and not roster(engine):
-            # Made anew after its file was removed: it must not end every camera.
-            for camera, settings, origin in self._known:
-                enrol(engine, camera, settings, origin)
-        self._known = _rows(engine)
-        self._found = {camera: settings for camera, settings, _ in self._known}
+        is_new = reopen_if_replaced(engine)
+        if is_new and not registered_cameras(engine):
+            # The file was removed and created anew: an empty registry would end every camera.
+            for camera, settings, origin in self._last_rows:
+                register(engine, camera, settings, origin)
+        self._last_rows = _rows(engine)
+        self._result = {camera: settings for camera, settings, _ in self._last_rows}
 
 
-def enrol(
+def register(
     engine: Engine,
     camera: str,
     settings: CameraSettings,
     origin: Origin = "command",
     clock: Clock = wall_clock,
 ) -> None:
-    """Put a camera on the roster, or change its settings.
+    """Register a camera, or change the settings of a registered one.
 
     Raises ConfigError for an address with a credential in it, or that no camera can have.
     """
     check_address(camera, settings)
-    with storing(engine) as connection:
-        put_camera(connection, _row(camera, settings, origin, clock()))
+    with begin_write(engine) as connection:
+        upsert_camera(connection, _row(camera, settings, origin, clock()))
 
 
-def dismiss(engine: Engine, camera: str) -> bool:
-    """Take a camera off the roster; its rows stay. False when it was not on it."""
-    taken = (
+def unregister(engine: Engine, camera: str) -> bool:
+    """Unregister a camera; its rows stay. False when it was not registered."""
+    removed = (
         update(cameras)
         .where(cameras.c.camera == camera, cameras.c.settings.is_not(None))
         .values(settings=None, origin=None)
     )
-    with storing(engine) as connection:
-        return connection.execute(taken).rowcount > 0
+    with begin_write(engine) as connection:
+        return connection.execute(removed).rowcount > 0
 
 
-def seed(engine: Engine, wanted: Mapping[str, CameraSettings], clock: Clock = wall_clock) -> None:
-    """Make the roster's part that the configuration file speaks for what it says now.
+def seed_cameras(
+    engine: Engine, wanted: Mapping[str, CameraSettings], clock: Clock = wall_clock
+) -> None:
+    """Register the cameras of the configuration file; unregister those that it no longer names.
 
-    Cameras of `undercam cameras` stay, unless the file names them too: then the file counts.
+    Cameras registered by `undercam cameras` stay. Where both name a camera, the file's settings
+    replace the others.
     """
     for camera, settings in wanted.items():
         check_address(camera, settings)
-    with storing(engine) as connection:
-        _forget(connection, set(wanted))
+    with begin_write(engine) as connection:
+        _unregister_dropped(connection, set(wanted))
         for camera, settings in sorted(wanted.items()):
-            put_camera(connection, _row(camera, settings, "settings", clock()))
+            upsert_camera(connection, _row(camera, settings, "settings", clock()))
 
 
 def check_address(camera: str, settings: CameraSettings) -> None:
-    """Raise ConfigError when an address shows, or may show, a user, a password, a token or a key
-    (see `may_hold_credential`), or cannot be read at all, as with an unknown scheme."""
+    """Raise ConfigError when an address holds, or may hold, a user, a password, a token or a key
+    (see `may_hold_credential`), or cannot be parsed, as with an unknown scheme."""
     where = f"cameras.{camera}.url"
     fault = written_fault(settings.url)
     if may_hold_credential(settings.url):
@@ -153,18 +157,18 @@ def check_address(camera: str, settings: CameraSettings) -> None:
 def _rows(engine: Engine) -> list[tuple[str, CameraSettings, Origin]]:
     listed = cameras.c.settings.is_not(None)
     query = select(cameras.c.camera, cameras.c.settings, cameras.c.origin).where(listed)
-    with reading(engine) as connection:
+    with begin_read(engine) as connection:
         rows = connection.execute(query.order_by(cameras.c.camera)).all()
-    return [(camera, _parsed(camera, said, engine), origin) for camera, said, origin in rows]
+    return [(camera, _read_settings(camera, json, engine), origin) for camera, json, origin in rows]
 
 
-def _forget(connection: Connection, wanted: set[str]) -> None:
-    gone = (
+def _unregister_dropped(connection: Connection, wanted: set[str]) -> None:
+    dropped = (
         update(cameras)
         .where(cameras.c.origin == "settings", cameras.c.camera.not_in(sorted(wanted)))
         .values(settings=None, origin=None)
     )
-    connection.execute(gone)
+    connection.execute(dropped)
 
 
 def _row(camera: str, settings: CameraSettings, origin: Origin, now_ms: int) -> dict[str, object]:
@@ -176,7 +180,7 @@ def _row(camera: str, settings: CameraSettings, origin: Origin, now_ms: int) -> 
     }
 
 
-def _parsed(camera: str, settings: str, engine: Engine) -> CameraSettings:
+def _read_settings(camera: str, settings: str, engine: Engine) -> CameraSettings:
     try:
         return CameraSettings.model_validate_json(settings)
     except ValidationError as error:
@@ -184,5 +188,5 @@ def _parsed(camera: str, settings: str, engine: Engine) -> CameraSettings:
             f"`undercam cameras set {camera}` again with this version ({error.errors()[0]['msg']})"
         )
         raise ServiceError(
-            f"settings of camera {camera} not readable", place(engine.url), remedy
+            f"settings of camera {camera} not readable", describe_location(engine.url), remedy
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.messages import NEWER, read_record
 from pipeline.records import DeadLetter, Event
-from pipeline.store.ingest import write_letters, write_or_refuse
+from pipeline.store.refusals import store_dead_letters, store_events
 from pipeline.store.writer import StoreWriter
 
 PART_ROWS = 500
@@ -30,4 +30,4 @@ def replay_newer(writer: StoreWriter) -> int:
 
 
 def _store(writer: StoreWriter, events: list[Event]) -> None:
-    write_letters(writer, write_or_refuse(writer, events))
+    store_dead_letters(writer, store_events(writer, events))

@@ -1,4 +1,4 @@
-"""Records as rows: the same values, flat, under the columns' names."""
+"""Converts records into rows: one value per column, under the columns' names."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def observation_row(event: FaceObserved, stored_ms: int) -> Row:
         "quality_blur": event.quality.blur,
         "quality_luma": event.quality.luma,
         "quality_size_px": event.quality.size_px,
-        "model": without_nul(event.model),
-        "mode": without_nul(event.mode),
-        "reason": without_nul(event.reason),
+        "model": replace_nul(event.model),
+        "mode": replace_nul(event.mode),
+        "reason": replace_nul(event.reason),
         "stored_ms": stored_ms,
     }
 
@@ -79,15 +79,15 @@ def status_row(event: CameraStatus, stored_ms: int) -> Row:
         "seq": event.seq,
         "state": event.state,
         "since_ms": event.since_ms,
-        "reason": without_nul(event.reason),
+        "reason": replace_nul(event.reason),
         "fps": event.fps,
         "lag_ms": event.lag_ms,
-        "shed": {without_nul(cause): count for cause, count in event.shed.items()},
+        "shed": {replace_nul(cause): count for cause, count in event.shed.items()},
         "stored_ms": stored_ms,
     }
 
 
-def loss_row(event: EventsLost, stored_ms: int) -> Row:
+def gap_row(event: EventsLost, stored_ms: int) -> Row:
     """The row of `gaps`."""
     return {
         "id": event.id,
@@ -96,16 +96,16 @@ def loss_row(event: EventsLost, stored_ms: int) -> Row:
         "since_ms": event.since_ms,
         "until_ms": event.until_ms,
         "events": event.events,
-        "reason": without_nul(event.reason),
+        "reason": replace_nul(event.reason),
         "stored_ms": stored_ms,
     }
 
 
-def letter_row(letter: DeadLetter, stored_ms: int) -> Row:
+def dead_letter_row(letter: DeadLetter, stored_ms: int) -> Row:
     """The row of `dead_letters`."""
     return {
-        "origin": without_nul(letter.origin),
-        "reason": without_nul(letter.reason),
+        "origin": replace_nul(letter.origin),
+        "reason": replace_nul(letter.reason),
         "payload": letter.payload,
         "stored_ms": stored_ms,
     }
@@ -115,6 +115,6 @@ def _probabilities(probabilities: Probabilities) -> Row:
     return dict(zip(PROBABILITIES, probabilities.values(), strict=True))
 
 
-def without_nul(text: str) -> str:
-    """PostgreSQL's text cannot hold a NUL, and one odd reason must not stop a whole batch."""
+def replace_nul(text: str) -> str:
+    """Text without NUL, which PostgreSQL's TEXT cannot hold: it would refuse the whole batch."""
     return text.replace("\0", "\ufffd")

@@ -1,7 +1,7 @@
 """The tables. Times are integer milliseconds UTC, shares are doubles in [0, 1].
 
 A row's primary key is a function of the input, so writing an event twice changes nothing. The eight
-probabilities stand in eight columns, `p_neutral` .. `p_contempt`, in the order of EMOTIONS.
+probabilities have eight columns, `p_neutral` .. `p_contempt`, in the order of EMOTIONS.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from sqlalchemy import (
 from models.emotions import EMOTIONS, UNKNOWN
 
 PROBABILITIES: tuple[str, ...] = tuple(f"p_{emotion}" for emotion in EMOTIONS)
-"""The columns of the eight probabilities of a look, or of their mean over a track."""
+"""Columns of the eight probabilities of an observation, or of their mean over a track."""
 
 SUMS: tuple[str, ...] = tuple(f"sum_{emotion}" for emotion in EMOTIONS)
-"""The columns of the eight probabilities summed over the looks of a minute."""
+"""Columns of the eight probabilities, summed over the observations of a minute."""
 
 LABELS: tuple[str, ...] = (*EMOTIONS, UNKNOWN)
 COUNTS: tuple[str, ...] = tuple(f"n_{label}" for label in LABELS)
-"""The columns of the looks of a minute, one per smoothed label."""
+"""Columns with the number of observations of a minute, one per smoothed label."""
 
 metadata = MetaData()
 
@@ -38,7 +38,7 @@ def _text(name: str, primary_key: bool = False) -> Column[str]:
 
 
 def _integer(name: str, primary_key: bool = False) -> Column[int]:
-    # Part of a primary key at most: never a number that the database makes up.
+    # Without this, an integer in a primary key would be filled by the database itself.
     return Column(name, BigInteger, primary_key=primary_key, nullable=False, autoincrement=False)
 
 
@@ -54,8 +54,8 @@ cameras = Table(
     Column("settings", Text),
     Column("origin", Text),
 )
-"""Every camera that was ever heard of; `stored_ms` is when first. Those to be read have settings,
-as JSON, and an origin: who put them there."""
+"""Every camera that ever sent an event or was registered; `stored_ms` is when first. A registered
+one has settings, as JSON, and an origin: who registered it."""
 
 camera_leases = Table(
     "camera_leases",
@@ -66,8 +66,9 @@ camera_leases = Table(
     _integer("heartbeat"),
     _integer("lease_ms"),
 )
-"""Who reads which camera: the command in words, and its incarnation. Its heartbeat grows while it
-lives; where it has not grown for lease_ms, as whoever looks measures it, the camera is free."""
+"""Which command reads which camera: its description and its incarnation. Its heartbeat counter
+grows while it lives; a counter that has stood still for lease_ms, measured by an observer's own
+clock, frees the camera."""
 
 runs = Table(
     "runs",
@@ -79,8 +80,9 @@ runs = Table(
     Column("last_ms", BigInteger),
     _integer("stored_ms"),
 )
-"""One uninterrupted reading of a camera: first and last capture, and the last in the alphabet of
-its looks' clocks (`rtcp` where the camera told any time); empty until a face is seen."""
+"""One uninterrupted reading of a camera: first and last capture, and the alphabetically last clock
+of its observations (`rtcp` where the camera sent its own time at all). Empty until a face is
+seen."""
 
 tracks = Table(
     "tracks",
@@ -99,7 +101,7 @@ tracks = Table(
     Index("tracks_ended", "ended_ms", "started_ms"),
     Index("tracks_camera_ended", "camera", "ended_ms", "started_ms"),
 )
-"""A face's track as last told; the probabilities are its mean."""
+"""The newest state of each track; the probabilities are means over its observations."""
 
 observations = Table(
     "observations",
@@ -129,7 +131,7 @@ observations = Table(
     Index("observations_track", "camera", "run", "track", "captured_ms", "smoothed_label"),
     Index("observations_stored", "stored_ms"),
 )
-"""One look at one face."""
+"""One classified face in one frame."""
 
 emotion_minutes = Table(
     "emotion_minutes",
@@ -141,7 +143,7 @@ emotion_minutes = Table(
     *_doubles(*SUMS),
     Index("emotion_minutes_minute", "minute_ms"),
 )
-"""The roll-up that pages read: the looks of a camera's minute of capture, by smoothed label."""
+"""The roll-up that pages read: observations per camera, minute of capture and smoothed label."""
 
 camera_status = Table(
     "camera_status",
@@ -160,7 +162,7 @@ camera_status = Table(
     Index("camera_status_newest", "camera", "stored_ms", "since_ms", "seq"),
     Index("camera_status_since", "camera", "since_ms", "stored_ms", "seq"),
 )
-"""Every state that a camera told; `shed` maps a cause to a count."""
+"""Every status that a camera reported; `shed` maps a cause to a number of frames."""
 
 gaps = Table(
     "gaps",
@@ -175,7 +177,7 @@ gaps = Table(
     _integer("stored_ms"),
     Index("gaps_until", "until_ms"),
 )
-"""Events known to be missing: how many, from when to when, and why."""
+"""Events known to be lost: how many, from when to when, and why."""
 
 dead_letters = Table(
     "dead_letters",
@@ -186,5 +188,5 @@ dead_letters = Table(
     _integer("stored_ms"),
     Index("dead_letters_stored", "stored_ms"),
 )
-"""Records that could not be stored, as they came; `origin` is their place in the bus or outbox, or
-their id where they could be read."""
+"""Records that could not be stored, byte for byte; `origin` is their position in the bus or outbox,
+or their id where they could be read."""

@@ -1,8 +1,8 @@
-"""The file of a SQLite database: made for its owner alone, and still the one of that name.
+"""The file of a SQLite database: readable by its owner alone, and checked after every commit.
 
-Whoever has a file open goes on writing after it was removed or replaced, into what nobody will ever
-read. So after every commit the file is looked at, and with it the log beside it: rows are stored
-when they are in the file of that name.
+A process that has a file open can go on writing after the file was removed or replaced, and nobody
+will ever read those rows. So rows count as stored only while the path still names the file, and the
+write-ahead log beside it, that the connection opened.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from urllib.parse import quote
 from pipeline.errors import ServiceError
 from pipeline.permissions import make_file, make_folder
 
-GONE_S = 10.0
-"""A file that was removed is waited for so long before another one is made in its place."""
+RECREATE_AFTER_S = 10.0
+"""How long a removed file may come back before a new one is created in its place."""
 Identity = tuple[tuple[int, int] | None, ...]
-"""Device and inode of the file, its log and the log's index; None for what is not there."""
+"""Device and inode of the file, its log and the log's index; None for a missing file."""
 
 
 class DatabaseFile:
@@ -28,15 +28,15 @@ class DatabaseFile:
     def __init__(self, path: str | Path, now: Callable[[], float] = time.monotonic) -> None:
         self.path = Path(path).absolute()
         self._now = now
-        self._missed_s: float | None = None
+        self._missing_since_s: float | None = None
 
     @property
     def address(self) -> str:
-        """For SQLite: opens the file, and never makes one."""
+        """URI for `sqlite3.connect` that opens the file and never creates one."""
         return f"file:{quote(str(self.path))}?mode=rw"
 
-    def make(self) -> None:
-        """Make it, empty, and its folder, where they are missing; raises ServiceError."""
+    def create(self) -> None:
+        """Create the file, empty, and its folder where missing; raises ServiceError."""
         folder = self.path.parent
         try:
             make_folder(folder)
@@ -46,30 +46,33 @@ class DatabaseFile:
         try:
             make_file(self.path)
         except OSError as error:
-            remedy = f"check that its folder is ours and has room ({error.strerror})"
+            remedy = f"check that its folder is writable and has room ({error.strerror})"
             raise ServiceError("cannot create the database", str(self.path), remedy) from error
 
     def identity(self) -> Identity:
-        """Which file has the name now, and which its log and the index of that."""
-        return tuple(_number(f"{self.path}{ending}") for ending in ("", "-wal", "-shm"))
+        """Which files the path, its log and the log's index name now."""
+        return tuple(_file_id(f"{self.path}{ending}") for ending in ("", "-wal", "-shm"))
 
-    def await_return(self) -> None:
-        """Of a file that was removed: raise ServiceError while it may yet come back; then make it
-        anew. Nothing happens while it is there."""
+    def recreate_if_gone(self) -> None:
+        """Create the file again once it has been missing for RECREATE_AFTER_S.
+
+        Until then a missing file raises ServiceError: a person who moves or restores a database
+        takes a moment, and a new file in between would split the rows between the two.
+        """
         if self.path.exists():
-            self._missed_s = None
+            self._missing_since_s = None
             return
-        if self._missed_s is None:
-            self._missed_s = self._now()
-        left_s = self._missed_s + GONE_S - self._now()
+        if self._missing_since_s is None:
+            self._missing_since_s = self._now()
+        left_s = self._missing_since_s + RECREATE_AFTER_S - self._now()
         if left_s > 0:
-            remedy = f"put it back; {GONE_S:.0f} s after it went a new one is made"
+            remedy = f"put it back; a new one is created {RECREATE_AFTER_S:.0f} s after it went"
             raise ServiceError("database file was removed", str(self.path), remedy)
-        self.make()
-        self._missed_s = None
+        self.create()
+        self._missing_since_s = None
 
 
-def _number(path: str) -> tuple[int, int] | None:
+def _file_id(path: str) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except OSError:

@@ -1,6 +1,7 @@
-"""The statements that write: inserts and upserts, for SQLite and PostgreSQL alike.
+"""The statements that write: inserts and upserts, for SQLite and PostgreSQL.
 
-Rows go in sorted by key, so that two writers wait for each other and never deadlock.
+Rows are sorted by key before each statement: two writers then lock rows in the same order, so one
+waits for the other and they never deadlock.
 """
 
 from __future__ import annotations
@@ -45,17 +46,18 @@ Upsert = postgresql.Insert | sqlite.Insert
 def _insert(connection: Connection, table: Table) -> Upsert:
     if connection.dialect.name == "sqlite":
         return sqlite.insert(table)
-    # One array a column: with a value a cell, psycopg spends 0.5 ms a row on the statement's text.
+    # One array parameter per column. With one parameter per value, psycopg spends 0.5 ms per row
+    # on building the statement's text.
     names = [column.name for column in table.columns]
-    arrays = [bindparam(f"every_{c.name}", type_=postgresql.ARRAY(c.type)) for c in table.columns]
+    arrays = [bindparam(f"column_{c.name}", type_=postgresql.ARRAY(c.type)) for c in table.columns]
     rows = func.unnest(*arrays).table_valued(*names).render_derived()
     return postgresql.insert(table).from_select(names, select(rows))
 
 
-def _run(connection: Connection, statement: Executable, rows: Sequence[Row]) -> Result[Any]:
+def _execute(connection: Connection, statement: Executable, rows: Sequence[Row]) -> Result[Any]:
     if connection.dialect.name == "sqlite":
         return connection.execute(statement, rows)
-    arrays = {f"every_{name}": [row[name] for row in rows] for name in rows[0]}
+    arrays = {f"column_{name}": [row[name] for row in rows] for name in rows[0]}
     return connection.execute(statement, arrays)
 
 
@@ -64,52 +66,52 @@ def _sorted(rows: Mapping[str, Row]) -> list[Row]:
 
 
 def insert_new(connection: Connection, table: Table, rows: Mapping[str, Row]) -> Sequence[str]:
-    """Inserts the rows, by primary key, that are not there yet; returns the keys of these."""
+    """Inserts the rows (by primary key) that are not stored yet; returns the keys of those."""
     if not rows:
         return []
     (key,) = table.primary_key
     insert = _insert(connection, table).on_conflict_do_nothing().returning(key)
-    return _run(connection, insert, _sorted(rows)).scalars().all()
+    return _execute(connection, insert, _sorted(rows)).scalars().all()
 
 
-def write_origins(connection: Connection, events: Sequence[Event], now: int) -> None:
-    """Makes known the cameras and runs of the events, and from when to when each run has looks."""
+def upsert_cameras_and_runs(connection: Connection, events: Sequence[Event], now: int) -> None:
+    """Stores the cameras and runs of the events; extends each run to the captures of its faces."""
     names = sorted({event.camera for event in events})
     insert = _insert(connection, cameras).on_conflict_do_nothing()
-    heard = {"stored_ms": now, "settings": None, "origin": None}
-    _run(connection, insert, [{"camera": name, **heard} for name in names])
-    _run(connection, _widen_runs(_insert(connection, runs)), _run_rows(events, now))
+    unregistered = {"stored_ms": now, "settings": None, "origin": None}
+    _execute(connection, insert, [{"camera": name, **unregistered} for name in names])
+    _execute(connection, _extend_runs(_insert(connection, runs)), _run_rows(events, now))
 
 
-def put_camera(connection: Connection, row: Row) -> None:
-    """Puts a camera on the roster, or its settings in place of those that it had."""
+def upsert_camera(connection: Connection, row: Row) -> None:
+    """Inserts a registered camera, or replaces the settings and origin of a known one."""
     insert = _insert(connection, cameras)
-    changed = insert.on_conflict_do_update(
+    upsert = insert.on_conflict_do_update(
         index_elements=[cameras.c.camera],
         set_={name: insert.excluded[name] for name in ("settings", "origin")},
     )
-    _run(connection, changed, [row])
+    _execute(connection, upsert, [row])
 
 
 def _run_rows(events: Sequence[Event], now: int) -> list[Row]:
-    looks: dict[tuple[str, str], list[FaceObserved]] = {(e.camera, e.run): [] for e in events}
+    faces: dict[tuple[str, str], list[FaceObserved]] = {(e.camera, e.run): [] for e in events}
     for event in events:
         if isinstance(event, FaceObserved):
-            looks[event.camera, event.run].append(event)
+            faces[event.camera, event.run].append(event)
     return [
         {
             "camera": camera,
             "run": run,
-            "clock": max((look.clock for look in seen), default=None),
-            "first_ms": min((look.captured_ms for look in seen), default=None),
-            "last_ms": max((look.captured_ms for look in seen), default=None),
+            "clock": max((face.clock for face in seen), default=None),
+            "first_ms": min((face.captured_ms for face in seen), default=None),
+            "last_ms": max((face.captured_ms for face in seen), default=None),
             "stored_ms": now,
         }
-        for (camera, run), seen in sorted(looks.items())
+        for (camera, run), seen in sorted(faces.items())
     ]
 
 
-def _widen_runs(insert: Upsert) -> Upsert:
+def _extend_runs(insert: Upsert) -> Upsert:
     old, new = runs.c, insert.excluded
     better = {
         "clock": or_(old.clock.is_(None), new.clock > old.clock),
@@ -126,8 +128,12 @@ def _widen_runs(insert: Upsert) -> Upsert:
     )
 
 
-def grow_minutes(connection: Connection, rows: Iterable[Row]) -> None:
-    """Adds looks to their minute, once each: give only those that were really inserted."""
+def upsert_minutes(connection: Connection, rows: Iterable[Row]) -> None:
+    """Adds observations to the roll-up of their minute.
+
+    Sums cannot tell a repeated event from a new one. So pass only rows that `insert_new` has just
+    inserted, in the same transaction: an event that is sent twice is then counted once.
+    """
     minutes: dict[tuple[str, int, str], list[Row]] = {}
     for row in rows:
         minute_ms = row["captured_ms"] - row["captured_ms"] % MINUTE_MS
@@ -135,11 +141,11 @@ def grow_minutes(connection: Connection, rows: Iterable[Row]) -> None:
     if not minutes:
         return
     insert = _insert(connection, emotion_minutes)
-    grown = insert.on_conflict_do_update(
+    upsert = insert.on_conflict_do_update(
         index_elements=list(emotion_minutes.primary_key),
         set_={name: emotion_minutes.c[name] + insert.excluded[name] for name in COUNTS + SUMS},
     )
-    _run(connection, grown, [_minute_row(*key, minutes[key]) for key in sorted(minutes)])
+    _execute(connection, upsert, [_minute_row(*key, minutes[key]) for key in sorted(minutes)])
 
 
 def _minute_row(camera: str, minute_ms: int, run: str, rows: list[Row]) -> Row:
@@ -156,40 +162,48 @@ def _minute_row(camera: str, minute_ms: int, run: str, rows: list[Row]) -> Row:
     }
 
 
-def advance_tracks(connection: Connection, rows: Iterable[Row]) -> int:
-    """Stores the newest word on each track; returns how many tracks are new or changed."""
+def upsert_tracks(connection: Connection, rows: Iterable[Row]) -> int:
+    """Stores the newest update of each track; returns how many tracks are new or changed.
+
+    Updates may arrive late, repeated or out of order. Which one is the newest is decided by the
+    events alone (see `_update_order`), so the row does not depend on the order of arrival.
+    """
     newest: dict[str, Row] = {}
-    for row in sorted(rows, key=_lateness):
+    for row in sorted(rows, key=_update_order):
         newest[row["id"]] = row
     if not newest:
         return 0
     insert = _insert(connection, tracks)
     old, new = tracks.c, insert.excluded
     old_ended, new_ended = (case((c.phase == "end", 1), else_=0) for c in (old, new))
-    advance = insert.on_conflict_do_update(
+    upsert = insert.on_conflict_do_update(
         index_elements=[old.id],
         set_=dict(new.items()),
-        # An end is the last word, whatever arrives after it: rows depend on the set of events only.
-        # A file that was stopped ends its tracks early, and again when it is read to its end.
+        # `_update_order` in SQL.
         where=tuple_(new_ended, new.seq, new.observations)
         > tuple_(old_ended, old.seq, old.observations),
     )
-    return len(_run(connection, advance.returning(old.id), _sorted(newest)).all())
+    return len(_execute(connection, upsert.returning(old.id), _sorted(newest)).all())
 
 
-def _lateness(track: Row) -> tuple[Any, ...]:
+def _update_order(track: Row) -> tuple[Any, ...]:
+    """Sort key of updates. An end is the newest, whatever its number. Of two ends the longer one:
+    a file that was stopped ends its tracks early, and again when it is read to its end."""
     return track["phase"] == "end", track["seq"], track["observations"]
 
 
-def grow_gaps(connection: Connection, rows: Iterable[Row]) -> int:
-    """Stores the telling of each gap that has the most events; returns how many are new or grew."""
+def upsert_gaps(connection: Connection, rows: Iterable[Row]) -> int:
+    """Stores each gap with its largest count of events; returns how many are new or have grown.
+
+    A gap that is still growing is reported again and again under one id.
+    """
     largest = {row["id"]: row for row in sorted(rows, key=lambda row: row["events"])}
     if not largest:
         return 0
     insert = _insert(connection, gaps)
-    grown = insert.on_conflict_do_update(
+    upsert = insert.on_conflict_do_update(
         index_elements=[gaps.c.id],
         set_=dict(insert.excluded.items()),
         where=insert.excluded.events > gaps.c.events,
     )
-    return len(_run(connection, grown.returning(gaps.c.id), _sorted(largest)).all())
+    return len(_execute(connection, upsert.returning(gaps.c.id), _sorted(largest)).all())

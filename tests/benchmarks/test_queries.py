@@ -63,4 +63,4 @@ def test_another_number_of_rows_is_refused(week: tuple[Path, dict[str, Any]]) ->
     folder, _ = week
     refused = benchmark(folder, rows=ROWS + 1)
     assert refused.returncode != 0
-    assert f"holds {ROWS} looks, not {ROWS + 1}" in refused.stderr
+    assert f"holds {ROWS} observations, not {ROWS + 1}" in refused.stderr

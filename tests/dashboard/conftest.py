@@ -1,4 +1,4 @@
-"""A house of cameras whose events go through the real writer, and pages that read them."""
+"""A database of several cameras, written by the real writer, and pages that read it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ DELAY_MS = 80
 
 @dataclass
 class House:
-    """Writes what cameras would say; times are wall time, unless said otherwise."""
+    """Writes events of cameras; times are wall time where nothing else is given."""
 
     url: str
 
@@ -72,11 +72,11 @@ class House:
         pace_ms: int = 200,
         ended: bool = True,
     ) -> str:
-        """One face that shows these labels, look by look. Returns the id of its track."""
+        """One face with one observation per label. Returns the id of its track."""
         times = [started_ms + pace_ms * number for number in range(len(labels))]
         shares = [_shares(label) for label in labels]
-        looks: list[Any] = [
-            _look(camera, run, track, number, ms, labels[number], clock, shares[number])
+        observations: list[Any] = [
+            _observation(camera, run, track, number, ms, labels[number], clock, shares[number])
             for number, ms in enumerate(times)
         ]
         name = TrackUpdated.make_id(camera, run, track)
@@ -93,7 +93,7 @@ class House:
             observations=len(labels),
             mean=Probabilities.of(mean),
         )
-        self.write([*looks, told], times[-1] + DELAY_MS)
+        self.write([*observations, told], times[-1] + DELAY_MS)
         return name
 
     def status(self, camera: str, state: str, since_ms: int, stored_ms: int, **told: Any) -> None:
@@ -117,7 +117,7 @@ def _shares(label: str) -> list[float]:
     return shares
 
 
-def _look(
+def _observation(
     camera: str,
     run: str,
     track: int,
@@ -177,7 +177,7 @@ def furnish(house: House, now: int) -> None:
 
 @pytest.fixture
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A database that the pages are told of, and that is not there yet. It is NOW."""
+    """A database for the pages that does not exist yet. It is NOW."""
     made = f"sqlite:///{tmp_path}/undercam.db"
     monkeypatch.setenv("UNDERCAM_STORE__URL", made)
     monkeypatch.setattr("dashboard.database.wall_clock", lambda: NOW)

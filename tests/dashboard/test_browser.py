@@ -138,15 +138,15 @@ def test_legible_and_to_itself(viewer: Any, address: str, scheme: str) -> None:
 
 def test_new_rows_appear_in_place(visit: Visit, live_house: Any) -> None:
     tab = visit.go("Expressions")
-    looks = tab.get_by_test_id("stMetric").filter(has_text="Looks")
-    before = int(looks.get_by_test_id("stMetricValue").inner_text())
+    observations = tab.get_by_test_id("stMetric").filter(has_text="Observations")
+    before = int(observations.get_by_test_id("stMetricValue").inner_text())
     drawn = tab.locator(CHART).inner_html()
     nodes = [CHART, '[data-testid="stMetric"]', '[data-testid="stSelectbox"]']
     tab.evaluate("here = 1")
     for node in nodes:
         tab.locator(node).first.evaluate("node => node.same = true")
     live_house.face("door", ["fear"] * 9, wall_clock() - 6_000, track=50)
-    looks.get_by_text(str(before + 9), exact=True).wait_for()
+    observations.get_by_text(str(before + 9), exact=True).wait_for()
     tab.wait_for_function(f"old => document.querySelector({CHART!r}).innerHTML !== old", arg=drawn)
     visit.refreshed()
     assert tab.evaluate("here") == 1, "the page was loaded again"
@@ -161,7 +161,7 @@ def _an_open_list_stays_open(visit: Visit) -> None:
     option.wait_for()
     visit.refreshed()
     option.click()
-    visit.tab.get_by_role("heading", name="Seen by hall").wait_for()
+    visit.tab.get_by_role("heading", name="Expressions seen by hall").wait_for()
     assert "camera=hall" in visit.tab.url
 
 

@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from dashboard import charts, choices
-from dashboard.absence import KINDS, LOST, NO_VIDEO, NOT_HEARD, Absence
-from dashboard.choices import Span
+from dashboard import charts, selection
+from dashboard.no_data import KINDS, LOST, NO_STATUS, NO_VIDEO, NoData
+from dashboard.selection import TimeRange
 from dashboard.tables import LABELS
-from dashboard.times import DAY_MS, HOUR_MS, MINUTE_MS, zone_of
+from dashboard.time_format import DAY_MS, HOUR_MS, MINUTE_MS, load_zone
 from models.emotions import EMOTIONS
 from pipeline.palette import EMOTION_COLOURS
 from pipeline.store.queries import (
     GapRow,
-    Look,
     MinuteRows,
+    Observation,
     Shares,
-    Stretch,
+    StateInterval,
     Timeline,
     TimelinePoint,
 )
@@ -29,12 +29,12 @@ T0 = 1_795_003_200_000
 
 @pytest.fixture(autouse=True)
 def _somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choices, "zone", lambda: zone_of("Asia/Kolkata"))
-    monkeypatch.setattr(choices, "now_ms", lambda: T0)
+    monkeypatch.setattr(selection, "viewer_zone", lambda: load_zone("Asia/Kolkata"))
+    monkeypatch.setattr(selection, "now_ms", lambda: T0)
 
 
-def told(axis: dict[str, Any]) -> list[str]:
-    """What the axis writes."""
+def labels_of(axis: dict[str, Any]) -> list[str]:
+    """The labels along the axis."""
     return [axis["data"][number] for number in axis["axisLabel"]["customValues"]]
 
 
@@ -47,10 +47,10 @@ def test_a_bucket_is_whole_or_empty() -> None:
         TimelinePoint(T0 - 15_000, shares(happiness=3, unknown=1)),
         TimelinePoint(T0 - 5_000, shares(fear=2)),
     )
-    option = charts.expression_timeline(Timeline(5_000, points), Span(T0 - 15_000, T0))
+    option = charts.expression_timeline(Timeline(5_000, points), TimeRange(T0 - 15_000, T0))
     by_name = {series["name"]: series["data"] for series in option["series"]}
-    assert list(by_name) == [*EMOTIONS, "unknown", "looks", *KINDS]
-    assert by_name["looks"] == [4, None, 2]
+    assert list(by_name) == [*EMOTIONS, "unknown", "observations", *KINDS]
+    assert by_name["observations"] == [4, None, 2]
     assert by_name["happiness"] == [75.0, None, 0.0]
     sums = [sum(by_name[label][i] for label in LABELS) for i in (0, 2)]
     assert sums == [100.0, 100.0]
@@ -67,20 +67,25 @@ def test_a_bucket_is_whole_or_empty() -> None:
         (7 * DAY_MS, 84 * MINUTE_MS, "12 Nov 01:18:00"),
     ],
 )
-def test_the_axis_tells_a_few_round_times(window_ms: int, bucket_ms: int, first: str) -> None:
+def test_the_axis_has_a_few_round_labels(window_ms: int, bucket_ms: int, first: str) -> None:
     timeline = Timeline(bucket_ms, (TimelinePoint(T0 - bucket_ms, shares(neutral=1)),))
-    axis = charts.expression_timeline(timeline, Span(T0 - window_ms, T0))["xAxis"][-1]
-    assert 4 <= len(told(axis)) <= charts.TICKS
-    assert told(axis)[0] == first
+    axis = charts.expression_timeline(timeline, TimeRange(T0 - window_ms, T0))["xAxis"][-1]
+    assert 4 <= len(labels_of(axis)) <= charts.TICKS
+    assert labels_of(axis)[0] == first
 
 
-def look(ms: int, label: str) -> Look:
-    return Look(ms, ms, (0.3, *[0.1] * 7), "neutral", label, 0.5, 0.2)
+def face(ms: int, label: str) -> Observation:
+    return Observation(ms, ms, (0.3, *[0.1] * 7), "neutral", label, 0.5, 0.2)
 
 
-def test_stretches_of_a_label_touch() -> None:
-    looks = [look(0, "fear"), look(40, "fear"), look(90, "unknown"), look(300, "fear")]
-    option = charts.track_timeline(looks, Span(0, 301, recorded=True))
+def test_areas_of_labels_touch() -> None:
+    seen = [
+        face(0, "fear"),
+        face(40, "fear"),
+        face(90, "unknown"),
+        face(300, "fear"),
+    ]
+    option = charts.track_timeline(seen, TimeRange(0, 301, is_recording=True))
     areas = option["series"][len(EMOTIONS)]["markArea"]["data"]
     assert [(area[0]["xAxis"], area[1]["xAxis"]) for area in areas] == [
         (0, 90),
@@ -94,28 +99,28 @@ def test_stretches_of_a_label_touch() -> None:
 
 def test_a_minute_without_rows_is_zero() -> None:
     minutes = [MinuteRows(T0 - 3 * MINUTE_MS, 7), MinuteRows(T0 - MINUTE_MS, 9)]
-    option = charts.minute_bars(minutes, Span(T0 - 3 * MINUTE_MS, T0))
+    option = charts.minute_bars(minutes, TimeRange(T0 - 3 * MINUTE_MS, T0))
     assert option["series"][0]["data"] == [7, 0, 9]
 
 
-def test_a_settled_span_moves_in_steps() -> None:
-    spans = [Span(T0 + ms - HOUR_MS, T0 + ms).settled() for ms in (0, 2_000, 58_000, 60_000)]
+def test_a_rounded_range_moves_in_steps() -> None:
+    spans = [TimeRange(T0 + ms - HOUR_MS, T0 + ms).rounded() for ms in (0, 2_000, 58_000, 60_000)]
     assert [span.until_ms - T0 for span in spans] == [0, 0, 0, 60_000]
     assert {span.until_ms - span.since_ms for span in spans} == {HOUR_MS}
-    recording = Span(0, 61_001, recorded=True)
-    assert recording.settled() == recording
+    recording = TimeRange(0, 61_001, is_recording=True)
+    assert recording.rounded() == recording
 
 
 def gap(since_ms: int, until_ms: int) -> GapRow:
     return GapRow("door", "e1", since_ms, until_ms, 9, "outbox was full")
 
 
-ABSENCE = Absence(
+NO_DATA = NoData(
     [
-        Stretch(T0, T0 + 10_000, "online"),
-        Stretch(T0 + 10_000, T0 + 19_000, "offline", "no answer"),
-        Stretch(T0 + 19_000, T0 + 25_000, "lagging"),
-        Stretch(T0 + 25_000, T0 + 30_000, "unknown"),
+        StateInterval(T0, T0 + 10_000, "online"),
+        StateInterval(T0 + 10_000, T0 + 19_000, "offline", "no answer"),
+        StateInterval(T0 + 19_000, T0 + 25_000, "lagging"),
+        StateInterval(T0 + 25_000, T0 + 30_000, "unknown"),
     ],
     [gap(T0 + 20_000, T0 + 25_000)],
 )
@@ -128,35 +133,41 @@ def marks(option: dict[str, Any], grid: int) -> dict[str, list[Any]]:
     return {one["name"]: one["data"] for one in found}
 
 
-def test_outage_loss_and_an_empty_room_are_drawn_differently() -> None:
-    looks = (TimelinePoint(T0, shares(fear=1)),)
-    option = charts.expression_timeline(Timeline(5_000, looks), Span(T0, T0 + 30_000), ABSENCE)
+def test_outage_loss_and_nobody_in_view_are_drawn_differently() -> None:
+    points = (TimelinePoint(T0, shares(fear=1)),)
+    option = charts.expression_timeline(
+        Timeline(5_000, points), TimeRange(T0, T0 + 30_000), NO_DATA
+    )
     full, strip = marks(option, 0), marks(option, 2)
     assert full[NO_VIDEO] == [None, None, 100, 100, None, None]
     assert full[LOST] == [None, None, None, None, 100, None]
-    assert full[NOT_HEARD] == [None, None, None, None, None, 100]
+    assert full[NO_STATUS] == [None, None, None, None, None, 100]
     assert strip[NO_VIDEO] == [None, None, 100, 80, None, None]
     assert strip[LOST] == [None, None, None, None, 100, 0.1 * 100]
-    assert strip[NOT_HEARD] == [None, None, None, None, None, 90]
+    assert strip[NO_STATUS] == [None, None, None, None, None, 90]
 
 
 def test_an_outage_that_is_shorter_than_a_bucket_is_marked_in_the_strip() -> None:
-    short = Absence([Stretch(T0, T0 + 59_000, "online"), Stretch(T0 + 59_000, T0 + 60_000, "x")])
-    looks = (TimelinePoint(T0, shares(fear=1)),)
-    option = charts.expression_timeline(Timeline(MINUTE_MS, looks), Span(T0, T0 + 60_000), short)
+    short = NoData(
+        [StateInterval(T0, T0 + 59_000, "online"), StateInterval(T0 + 59_000, T0 + 60_000, "x")]
+    )
+    points = (TimelinePoint(T0, shares(fear=1)),)
+    option = charts.expression_timeline(
+        Timeline(MINUTE_MS, points), TimeRange(T0, T0 + 60_000), short
+    )
     assert marks(option, 0)[NO_VIDEO] == [None]
     assert marks(option, 2)[NO_VIDEO] == [1.7]
 
 
 def test_a_loss_without_a_duration_is_seen() -> None:
-    assert Absence((), [gap(T0 + 5, T0 + 5)]).part(LOST, T0, T0 + 5_000) == 0.1
-    assert Absence((), [gap(T0 + 5, T0 + 5)]).part(LOST, T0 + 6, T0 + 5_000) == 0
+    assert NoData((), [gap(T0 + 5, T0 + 5)]).share(LOST, T0, T0 + 5_000) == 0.1
+    assert NoData((), [gap(T0 + 5, T0 + 5)]).share(LOST, T0 + 6, T0 + 5_000) == 0
 
 
-def test_a_track_breaks_off_where_rows_are_lost() -> None:
-    looks = [look(0, "fear"), look(40, "fear"), look(90, "fear")]
-    lost = Absence((), [gap(50, 80)])
-    option = charts.track_timeline(looks, Span(0, 91, recorded=True), lost)
+def test_a_track_is_interrupted_where_events_are_lost() -> None:
+    seen = [face(0, "fear"), face(40, "fear"), face(90, "fear")]
+    lost = NoData((), [gap(50, 80)])
+    option = charts.track_timeline(seen, TimeRange(0, 91, is_recording=True), lost)
     assert option["series"][0]["data"] == [[0, 30.0], [40, 30.0], [50, None], [90, 30.0]]
     areas = option["series"][len(EMOTIONS)]["markArea"]["data"]
     assert [(area[0]["xAxis"], area[1]["xAxis"]) for area in areas] == [(0, 50)]
@@ -165,11 +176,16 @@ def test_a_track_breaks_off_where_rows_are_lost() -> None:
         assert (start["name"], start["xAxis"], end["xAxis"]) == (LOST, 50, 80)
 
 
-def test_the_rows_a_minute_tell_how_much_was_without_video() -> None:
-    span = Span(T0, T0 + 2 * MINUTE_MS)
+def test_the_strip_shows_the_share_without_video() -> None:
+    span = TimeRange(T0, T0 + 2 * MINUTE_MS)
     cameras = [
-        Absence([Stretch(T0, T0 + 2 * MINUTE_MS, "online")]),
-        Absence([Stretch(T0, T0 + MINUTE_MS, "refused"), Stretch(T0 + MINUTE_MS, 2**60, "online")]),
+        NoData([StateInterval(T0, T0 + 2 * MINUTE_MS, "online")]),
+        NoData(
+            [
+                StateInterval(T0, T0 + MINUTE_MS, "refused"),
+                StateInterval(T0 + MINUTE_MS, 2**60, "online"),
+            ]
+        ),
     ]
     option = charts.minute_bars([MinuteRows(T0, 7)], span, cameras)
     assert marks(option, 1)[NO_VIDEO] == [50, None]

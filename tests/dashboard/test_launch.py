@@ -47,8 +47,8 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_the_process_list_holds_no_secret() -> None:
     told = settings(refresh_s=3.5)
-    assert not any("s3cret" in word for word in launch.command(told.dashboard, 8501))
-    found = launch.environment(told, SECRET)
+    assert not any("s3cret" in word for word in launch.build_command(told.dashboard, 8501))
+    found = launch.build_environment(told, SECRET)
     assert found["UNDERCAM_STORE__URL"] == SECRET
     assert found["UNDERCAM_DASHBOARD__REFRESH_S"] == "3.5"
 
@@ -57,7 +57,7 @@ def test_the_pages_read_the_settings_that_were_left_for_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told = load_settings(store={"busy_timeout_s": 1.5}, dashboard={"refresh_s": 3.5})
-    for name, value in launch.environment(told, SECRET).items():
+    for name, value in launch.build_environment(told, SECRET).items():
         monkeypatch.setenv(name, value)
     assert load_settings().store.url == SECRET
     assert load_settings().store.busy_timeout_s == 1.5
@@ -66,7 +66,7 @@ def test_the_pages_read_the_settings_that_were_left_for_them(
 
 def names(**keys: object) -> list[str]:
     """Host names under which the pages answer; none: under any."""
-    words = launch.command(settings(**keys).dashboard, 1)
+    words = launch.build_command(settings(**keys).dashboard, 1)
     return [word.partition("=")[2] for word in words if "allowedHosts" in word]
 
 
@@ -89,7 +89,7 @@ def test_strange_names_are_refused_on_loopback_or_beside_public_ones() -> None:
     ],
 )
 def test_the_address_has_the_base_path(base_path: str, url: str) -> None:
-    assert launch.address(settings(base_path=base_path).dashboard, 8501) == url
+    assert launch.build_url(settings(base_path=base_path).dashboard, 8501) == url
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_server_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "command", lambda wanted, port: [sys.executable, "-c", ""])
+    monkeypatch.setattr(launch, "build_command", lambda wanted, port: [sys.executable, "-c", ""])
     with pytest.raises(ServiceError, match="the dashboard did not start: http://127"):
         launch.serve(settings(), SECRET)
 
@@ -182,8 +182,8 @@ def test_the_pages_end_in_silence_while_their_parent_lives(number: signal.Signal
     told = settings()
     port = launch._free_port("127.0.0.1", 0)
     with subprocess.Popen(
-        launch.command(told.dashboard, port),
-        env=launch.environment(told, SECRET),
+        launch.build_command(told.dashboard, port),
+        env=launch.build_environment(told, SECRET),
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as pages:

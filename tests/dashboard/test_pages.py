@@ -16,7 +16,7 @@ from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
 
 from dashboard import app
-from dashboard.times import HOUR_MS
+from dashboard.time_format import HOUR_MS
 from pipeline.records import EventsLost
 from pipeline.store.queries.health import LATENCY_ROWS
 
@@ -41,14 +41,14 @@ def numbers(shown: AppTest) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["cameras", "expressions", "tracks"])
 def test_empty(page: Page, house: Any, name: str) -> None:
-    assert "No camera has reported yet. Start one with undercam demo ." in said(page(name))
+    assert "No camera has reported yet. Start undercam demo , or" in said(page(name))
 
 
 def test_empty_health(page: Page, house: Any) -> None:
     shown = page("health")
-    assert numbers(shown)["Median delay"] == "–"
-    assert "No row was captured in the last 2 h." in said(shown)
-    assert "No gap is known." in said(shown)
+    assert numbers(shown)["Median latency"] == "–"
+    assert "No observation in the last 2 h." in said(shown)
+    assert "No event is known to be lost." in said(shown)
 
 
 def test_cameras(page: Page, furnished: Any) -> None:
@@ -56,18 +56,18 @@ def test_cameras(page: Page, furnished: Any) -> None:
     text = said(shown)
     assert numbers(shown) == {
         "Cameras online": "2 of 5",
-        "Faces on screen": "2",
-        "Looks, last minute": "7",
-        "Median delay": "480 ms",
+        "Faces in view": "2",
+        "Observations, last minute": "7",
+        "Median latency": "480 ms",
     }
-    assert "As of 12:00:00, times in UTC; renewed every 2 s" in text
+    assert "As of 12:00:00, times in UTC; refreshed every 2 s" in text
     assert "door online 1 h 12 min 1 2 15.0 95 ms 0 now" in text
     assert (
         "hall lagging classifier busy 1 min 1 2 15.0 2.3 s 1,852 newest wins 1,840 stale 12" in text
     )
     assert "lab offline <b>no frame</b> 10 min 0 0 – – 0 7 s ago" in text
     assert "film unknown – 0 0 – – 0 –" in text
-    assert "yard unknown last heard: online 6 min 40 s 0 0 – – 0 6 min ago" in text
+    assert "yard unknown last report: online 6 min 40 s 0 0 – – 0 6 min ago" in text
 
 
 def test_what_a_camera_says_is_no_markup(page: Page, furnished: Any) -> None:
@@ -78,65 +78,67 @@ def test_what_a_camera_says_is_no_markup(page: Page, furnished: Any) -> None:
 def test_expressions(page: Page, furnished: Any) -> None:
     shown = page("expressions", camera="door")
     assert numbers(shown) == {
-        "Faces": "2",
-        "Looks": "10",
-        "Shown most": "neutral",
+        "Tracks": "2",
+        "Observations": "10",
+        "Most frequent": "neutral",
         "Unknown": "10%",
     }
     assert "happiness 30.0% 3 0.24" in said(shown)
     assert len(shown.get("echarts_chart")) == 1
 
 
-def test_choosing_camera_and_window(page: Page, furnished: Any) -> None:
+def test_selecting_camera_and_time_range(page: Page, furnished: Any) -> None:
     shown = page("expressions")
     assert shown.selectbox(key="camera").value == "door"
     shown.selectbox(key="camera").select("hall").run()
-    assert numbers(shown)["Looks"] == "2"
+    assert numbers(shown)["Observations"] == "2"
     shown.get("button_group")[0].set_value("1 h").run()
-    assert numbers(shown)["Looks"] == "5"
+    assert numbers(shown)["Observations"] == "5"
     assert "fear 60.0% 3" in said(shown)
 
 
 def test_a_camera_that_saw_nobody(page: Page, furnished: Any, now: int) -> None:
     furnished.status("gate", "online", now - HOUR_MS, now)
     text = said(page("expressions", camera="gate"))
-    assert "gate saw no face in this time. Choose a longer window or another camera." in text
+    assert (
+        "gate saw no face in this time range. Choose a longer time range or another camera." in text
+    )
 
 
-def test_a_camera_that_gave_no_video_saw_not_nobody(page: Page, furnished: Any, now: int) -> None:
+def test_no_video_is_not_nobody_in_view(page: Page, furnished: Any, now: int) -> None:
     furnished.status("porch", "refused", now - HOUR_MS, now, reason="wrong user or password")
     furnished.status("cellar", "online", now - HOUR_MS, now - HOUR_MS)
     furnished.status("roof", "offline", now - 2 * HOUR_MS, now - 2 * HOUR_MS, reason="stopped")
     furnished.status("shed", "online", now - 120_000, now)
     for camera, sentence in {
-        "porch": "porch gave no video in this time. It is refused: wrong user or password.",
-        "roof": "roof gave no video in this time. It is stopped.",
-        "cellar": "Nothing was heard of cellar in this time.",
-        "shed": "shed saw no face while there was video: 2 min of the last 10 min.",
+        "porch": "porch had no video in this time range. It is refused: wrong user or password.",
+        "roof": "roof had no video in this time range. It is stopped.",
+        "cellar": "No status of cellar was received in this time range.",
+        "shed": "shed saw no face while it had video: 2 min of the last 10 min.",
     }.items():
         shown = page("expressions", camera=camera)
         assert sentence in said(shown)
-        assert "saw no face in this time" not in said(shown)
+        assert "saw no face in this time range" not in said(shown)
         assert len(shown.get("echarts_chart")) == 1
-        assert "no video nothing heard events lost" in said(shown)
+        assert "no video no status events lost" in said(shown)
         assert sentence in said(page("tracks", only=camera))
 
 
 def test_a_recording_is_shown_whole(page: Page, furnished: Any) -> None:
-    assert numbers(page("expressions", camera="film"))["Shown most"] == "surprise"
+    assert numbers(page("expressions", camera="film"))["Most frequent"] == "surprise"
     assert "film · 1 1:12" in said(page("tracks", only="film"))
 
 
 def test_tracks(page: Page, furnished: Any) -> None:
     text = said(page("tracks"))
     assert "The last 3 of 3." in text
-    assert re.search(r"door · 1 on screen .*hall · 1 .*door · 2", text)
-    assert "No face is chosen." in text
+    assert re.search(r"door · 1 in view .*hall · 1 .*door · 2", text)
+    assert "No track is selected." in text
     assert "The last 4 of 4." in said(page("tracks", window="1 h"))
     assert "The last 1 of 1." in said(page("tracks", only="hall"))
 
 
-def test_a_chosen_track(page: Page, furnished: Any) -> None:
+def test_a_selected_track(page: Page, furnished: Any) -> None:
     shown = page("tracks", track="trk:door:e1:1")
     assert "happiness 60.0% 3" in said(shown)
     assert "unknown 20.0% 1" in said(shown)
@@ -145,13 +147,13 @@ def test_a_chosen_track(page: Page, furnished: Any) -> None:
     assert listed.proto.json.count("aria-current") == 1
 
 
-def test_a_chosen_track_that_is_gone(page: Page, furnished: Any) -> None:
-    assert "No face is chosen." in said(page("tracks", track="trk:x:e1:1"))
+def test_a_selected_track_that_is_gone(page: Page, furnished: Any) -> None:
+    assert "No track is selected." in said(page("tracks", track="trk:x:e1:1"))
 
 
 def test_no_face_in_the_window(page: Page, furnished: Any) -> None:
     text = said(page("tracks", only="lab"))
-    assert "lab gave no video in this time. It is offline: <b>no frame</b>." in text
+    assert "lab had no video in this time range. It is offline: <b>no frame</b>." in text
 
 
 def test_health(page: Page, furnished: Any, now: int) -> None:
@@ -171,7 +173,7 @@ def test_health(page: Page, furnished: Any, now: int) -> None:
     assert numbers(shown)["Dead letters"] == "1"
     assert re.search(r"arrival from .* 1 min 5 480 ms 880 ms 10 min 10", text)
     assert re.search(r"rtcp from .* 1 min 2 80 ms 280 ms", text)
-    assert f"newest {LATENCY_ROWS:,} rows" in text
+    assert f"newest {LATENCY_ROWS:,} observations" in text
     assert "hall 11:58:30 1 min 612 outbox was full" in text
 
 

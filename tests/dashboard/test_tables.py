@@ -7,7 +7,15 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.tables import LABELS, Markup, counted, share_table, stacked, table, two_lines
+from dashboard.tables import (
+    LABELS,
+    Markup,
+    label_shares,
+    share_table,
+    stacked_bar,
+    table,
+    two_lines,
+)
 from pipeline.store.queries import Shares
 
 TAG = re.compile(r"<[^>]*>")
@@ -31,12 +39,12 @@ def test_script_is_shown_not_run() -> None:
 
 @given(st.dictionaries(st.sampled_from(LABELS), st.integers(0, 1_000)))
 def test_shares_sum_to_one_or_nothing(counts: dict[str, int]) -> None:
-    total = sum(counted(Shares(sum(counts.values()), counts, (0.0,) * 8)).values())
+    total = sum(label_shares(Shares(sum(counts.values()), counts, (0.0,) * 8)).values())
     assert abs(total - (1 if any(counts.values()) else 0)) < 1e-9
 
 
 def test_bars_keep_the_order_of_the_labels() -> None:
-    bar = stacked({"unknown": 0.25, "happiness": 0.5, "fear": 0.0, "neutral": 0.25})
+    bar = stacked_bar({"unknown": 0.25, "happiness": 0.5, "fear": 0.0, "neutral": 0.25})
     assert re.findall(r'title="(\w+) (\d+)%"', bar) == [
         ("neutral", "25"),
         ("happiness", "50"),
@@ -51,7 +59,7 @@ def test_every_label_has_its_row() -> None:
     assert "0.80" in made
 
 
-def test_the_chosen_row_stands_out() -> None:
-    made = table({"": ""}, [["a"], ["b"]], keys=["1", "2"], chosen="2")
+def test_the_selected_row_is_highlighted() -> None:
+    made = table({"": ""}, [["a"], ["b"]], keys=["1", "2"], selected="2")
     assert made.count("aria-current") == 1
     assert 'data-key="2" aria-current="true"' in made

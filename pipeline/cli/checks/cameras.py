@@ -91,13 +91,13 @@ def _registered_cameras(settings: Settings) -> Mapping[str, CameraSettings]:
 
     def read() -> None:
         from pipeline.store.engine import open_store
-        from pipeline.store.registry import roster
+        from pipeline.store.registry import registered_cameras
 
         with suppress(UndercamError, OSError):
             patience_s = min(settings.store.busy_timeout_s, REGISTRY_TIMEOUT_S)
             engine = open_store(resolve(settings.store.url), patience_s, read_only=True)
             try:
-                found.update(roster(engine))
+                found.update(registered_cameras(engine))
             finally:
                 engine.dispose()
 

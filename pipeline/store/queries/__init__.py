@@ -1,12 +1,12 @@
-"""What pages ask: read-only functions over an Engine, without a clock of their own.
+"""The queries of the dashboard: read-only functions over an Engine, without a clock of their own.
 
-Windows are [since_ms, until_ms), milliseconds UTC; every answer is bounded. Each function raises
-ServiceError when the database cannot answer.
+Windows are [since_ms, until_ms), milliseconds UTC. Every result is bounded in size. Each function
+raises ServiceError when the database cannot answer.
 """
 
 from __future__ import annotations
 
-from pipeline.store.queries.camera_states import Stretch, camera_states
+from pipeline.store.queries.camera_states import StateInterval, camera_states
 from pipeline.store.queries.cameras import CameraOverview, Run, camera_overview, list_runs
 from pipeline.store.queries.expressions import (
     Shares,
@@ -26,11 +26,11 @@ from pipeline.store.queries.health import (
     rows_per_minute,
 )
 from pipeline.store.queries.tracks import (
-    Look,
+    Observation,
     Track,
     find_track,
     recent_tracks,
-    track_looks,
+    track_observations,
     track_shares,
 )
 
@@ -38,11 +38,11 @@ __all__ = [
     "CameraOverview",
     "GapRow",
     "Latency",
-    "Look",
     "MinuteRows",
+    "Observation",
     "Run",
     "Shares",
-    "Stretch",
+    "StateInterval",
     "Timeline",
     "TimelinePoint",
     "Track",
@@ -58,6 +58,6 @@ __all__ = [
     "recent_gaps",
     "recent_tracks",
     "rows_per_minute",
-    "track_looks",
+    "track_observations",
     "track_shares",
 ]

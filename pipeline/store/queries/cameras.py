@@ -1,4 +1,4 @@
-"""How each camera stands, and the runs it made."""
+"""The current state of each camera, and its runs."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Any
 from sqlalchemy import Engine, ScalarSelect, Text, cast, func, select
 
 from pipeline.camera_states import (
-    READ,
     REGISTERED,
     UNKNOWN,
+    VIDEO_STATES,
     CameraState,
-    begun_ms,
+    current_state,
     from_record,
     is_time_of_day,
-    state_now,
+    state_start_ms,
 )
-from pipeline.store.faults import reading
+from pipeline.store.engine import begin_read
 from pipeline.store.schema import camera_status, cameras, observations, runs, tracks
 
 
 @dataclass(frozen=True)
 class CameraOverview:
-    """A camera at a glance.
+    """A camera's current state and counts.
 
     `state` is one of `pipeline.camera_states`, as of the end of the window. `since_ms` is None
-    while it has told nothing, `fps` and `lag_ms` while no frame comes. `reported_ms` is when its
-    last status was stored; `last_observed_ms` the capture of its last observation; `faces` those
-    on screen; `tracks` those of the window.
+    until the camera reports a state; `fps` and `lag_ms` are None while no frame comes.
+    `reported_ms` is when its last status was stored, `last_observed_ms` the capture time of its
+    last observation, `faces` the number on screen, `tracks` the number in the window.
     """
 
     camera: str
@@ -46,15 +46,15 @@ class CameraOverview:
     tracks: int
 
     @property
-    def heard_ms(self) -> int | None:
-        """When something was last heard of it; None for a recording that told no state."""
+    def last_update_ms(self) -> int | None:
+        """Time of its last status or observation; None for a recording without a status."""
         seen_ms = self.last_observed_ms or 0
         return max(self.reported_ms or 0, seen_ms if is_time_of_day(seen_ms) else 0) or None
 
 
 @dataclass(frozen=True)
 class Run:
-    """One reading of a camera. With clock "media" its times count from the file's start."""
+    """One uninterrupted reading of a camera. With clock "media", times are positions in a file."""
 
     camera: str
     run: str
@@ -67,7 +67,7 @@ class Run:
 def camera_overview(
     engine: Engine, since_ms: int, until_ms: int, screen_ms: int = 2_000
 ) -> list[CameraOverview]:
-    """Every camera, by name.
+    """All known cameras, by name.
 
     `tracks` counts those that overlap [since_ms, until_ms); `faces` the tracks seen in the
     `screen_ms` before until_ms.
@@ -92,17 +92,17 @@ def camera_overview(
         .join_from(cameras, camera_status, status.id == _latest_status(), isouter=True)
         .order_by(cameras.c.camera)
     )
-    with reading(engine) as connection:
+    with begin_read(engine) as connection:
         rows = connection.execute(query).mappings().all()
     return [_overview(row, until_ms) for row in rows]
 
 
 def list_runs(engine: Engine, camera: str | None = None, limit: int = 50) -> list[Run]:
-    """The runs stored last, newest first; of one camera, or of all."""
+    """The runs stored last, newest first; of one camera, or of all cameras."""
     query = select(runs).order_by(runs.c.stored_ms.desc(), runs.c.run).limit(limit)
     if camera is not None:
         query = query.where(runs.c.camera == camera)
-    with reading(engine) as connection:
+    with begin_read(engine) as connection:
         return [Run(**row) for row in connection.execute(query).mappings()]
 
 
@@ -120,31 +120,32 @@ def _overview(row: Mapping[Any, Any], now_ms: int) -> CameraOverview:
         faces=row["faces"],
         tracks=row["tracks"],
     )
-    told = None
+    reported = None
     if row["state"] is not None:
         state, reason = from_record(row["state"], row["run"], row["reason"])
-        told = CameraState(state, begun_ms(row["since_ms"], row["reported_ms"]), reason)
-    stands = state_now(
-        told,
-        found.heard_ms or 0,
+        reported = CameraState(state, state_start_ms(row["since_ms"], row["reported_ms"]), reason)
+    current = current_state(
+        reported,
+        found.last_update_ms or 0,
         now_ms,
         is_registered=row["settings"] is not None,
         is_enabled=json.loads(row["settings"] or "{}").get("enabled", True),
     )
-    state = stands.state if stands else found.state
+    state = current.state if current else found.state
     return replace(
         found,
         state=state,
-        since_ms=(stands.since_ms or None) if stands else None,
-        reason=stands.reason if stands else "",
-        fps=found.fps if state in READ else None,
-        lag_ms=found.lag_ms if state in READ else None,
+        since_ms=(current.since_ms or None) if current else None,
+        reason=current.reason if current else "",
+        fps=found.fps if state in VIDEO_STATES else None,
+        lag_ms=found.lag_ms if state in VIDEO_STATES else None,
     )
 
 
 def _latest_status() -> ScalarSelect[str]:
     status = camera_status.alias().c
     query = select(status.id).where(status.camera == cameras.c.camera)
+    # By arrival first: `seq` restarts with each run, and a file's `since_ms` is no time of day.
     latest_first = (status.stored_ms.desc(), status.since_ms.desc(), status.seq.desc())
     newest = query.order_by(*latest_first).limit(1)
     return newest.correlate(cameras).scalar_subquery()

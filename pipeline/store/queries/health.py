@@ -1,4 +1,4 @@
-"""How well events arrive, measured from the rows themselves."""
+"""Latency, throughput and losses, measured from the stored rows."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, func, select, text
 
-from pipeline.store.faults import reading
+from pipeline.store.engine import begin_read
 from pipeline.store.schema import COUNTS, dead_letters, emotion_minutes, gaps, observations
 
 LATENCY_ROWS = 10_000
-"""The most rows that a latency is computed from: the newest ones of the window."""
+"""Latency is computed from at most this many rows, the newest of the window."""
 COUNT_LIMIT = 100_000
 """Dead letters are counted up to here."""
 
@@ -30,7 +30,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class MinuteRows:
-    """How many looks captured in the minute from `minute_ms` on are stored."""
+    """Number of stored observations captured in the minute that begins at `minute_ms`."""
 
     minute_ms: int
     rows: int
@@ -38,7 +38,7 @@ class MinuteRows:
 
 @dataclass(frozen=True)
 class GapRow:
-    """Events of a camera known to be missing, and why."""
+    """Events of a camera known to be lost, and why."""
 
     camera: str
     run: str
@@ -49,10 +49,10 @@ class GapRow:
 
 
 def latency(engine: Engine, since_ms: int, until_ms: int) -> list[Latency]:
-    """Capture to stored, of rows stored in [since_ms, until_ms), one entry per clock.
+    """Latency from capture to stored row, of rows stored in [since_ms, until_ms), per clock.
 
     Computed from the newest LATENCY_ROWS rows of the window. Files (clock "media") are left out:
-    their captured time is not the time of day.
+    their capture times are not times of day.
     """
     seen = observations.c
     query = (
@@ -62,23 +62,23 @@ def latency(engine: Engine, since_ms: int, until_ms: int) -> list[Latency]:
         .limit(LATENCY_ROWS)
     )
     delays: dict[str, list[int]] = {}
-    with reading(engine) as connection:
+    with begin_read(engine) as connection:
         for clock, delay in connection.execute(query):
             delays.setdefault(clock, []).append(delay)
     return [_latency(clock, sorted(delays[clock])) for clock in sorted(delays)]
 
 
 def rows_per_minute(engine: Engine, since_ms: int, until_ms: int) -> list[MinuteRows]:
-    """Looks per minute of capture, in order; minutes without any are left out."""
+    """Observations per minute of capture, in order; minutes without any are left out."""
     minute = emotion_minutes.c
-    looks = functools.reduce(operator.add, (minute[name] for name in COUNTS))
+    total = functools.reduce(operator.add, (minute[name] for name in COUNTS))
     query = (
-        select(minute.minute_ms, func.sum(looks))
+        select(minute.minute_ms, func.sum(total))
         .where(minute.minute_ms >= since_ms, minute.minute_ms < until_ms)
         .group_by(minute.minute_ms)
         .order_by(minute.minute_ms)
     )
-    with reading(engine) as connection:
+    with begin_read(engine) as connection:
         return [MinuteRows(start, int(rows)) for start, rows in connection.execute(query)]
 
 
@@ -90,7 +90,7 @@ def recent_gaps(
     camera: str | None = None,
     run: str | None = None,
 ) -> list[GapRow]:
-    """Gaps that overlap [since_ms, until_ms), the last first; of a camera, a run, or all."""
+    """Gaps that overlap [since_ms, until_ms), latest first; of a camera, a run, or all."""
     gap = gaps.c
     query = (
         select(gap.camera, gap.run, gap.since_ms, gap.until_ms, gap.events, gap.reason)
@@ -102,24 +102,24 @@ def recent_gaps(
         query = query.where(gap.camera == camera)
     if run is not None:
         query = query.where(gap.run == run)
-    with reading(engine) as connection:
+    with begin_read(engine) as connection:
         return [GapRow(**row) for row in connection.execute(query).mappings()]
 
 
 def dead_letter_count(engine: Engine) -> int:
-    """Records that could not be read, counted up to COUNT_LIMIT."""
+    """Number of dead letters, counted up to COUNT_LIMIT."""
     some = select(dead_letters.c.origin).limit(COUNT_LIMIT).subquery()
-    with reading(engine) as connection:
+    with begin_read(engine) as connection:
         return connection.execute(select(func.count()).select_from(some)).scalar_one()
 
 
 def database_bytes(engine: Engine) -> int:
-    """Size of the database on disk; for SQLite without its write-ahead log."""
+    """Size of the database in bytes; for SQLite without its write-ahead log."""
     sql = {
         "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
         "postgresql": "SELECT pg_database_size(current_database())",
     }[engine.dialect.name]
-    with reading(engine) as connection:
+    with begin_read(engine) as connection:
         return int(connection.execute(text(sql)).scalar_one())
 
 

@@ -1,4 +1,4 @@
-"""Faces over time: which tracks there were, and one track look by look."""
+"""Tracks, and the observations of one track."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from sqlalchemy import Engine, and_, func, select
 
 from models.emotions import EMOTIONS
-from pipeline.store.faults import reading
+from pipeline.store.engine import begin_read
 from pipeline.store.queries.expressions import Shares
 from pipeline.store.schema import PROBABILITIES, observations, tracks
 
 
 @dataclass(frozen=True)
 class Track:
-    """One face's way through the picture. mean: (8,) in the order of EMOTIONS."""
+    """One face followed over time. mean: (8,) in the order of EMOTIONS."""
 
     id: str
     camera: str
@@ -30,7 +30,7 @@ class Track:
 
     @property
     def duration_ms(self) -> int:
-        """From its first to its last look."""
+        """From its first to its last observation."""
         return self.ended_ms - self.started_ms
 
     @property
@@ -40,8 +40,8 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Look:
-    """One observation of a track. probabilities: (8,), as the network gave them for this look."""
+class Observation:
+    """One observation of a track. probabilities: (8,), of the network, not smoothed."""
 
     captured_ms: int
     pts_ms: int
@@ -60,7 +60,7 @@ def recent_tracks(
     run: str | None = None,
     limit: int = 50,
 ) -> list[Track]:
-    """The tracks that overlap [since_ms, until_ms), last seen first; of a camera, a run, or all."""
+    """Tracks that overlap [since_ms, until_ms), last seen first; of a camera, a run, or all."""
     query = (
         select(tracks)
         .where(tracks.c.ended_ms >= since_ms, tracks.c.started_ms < until_ms)
@@ -71,22 +71,22 @@ def recent_tracks(
         query = query.where(tracks.c.camera == camera)
     if run is not None:
         query = query.where(tracks.c.run == run)
-    with reading(engine) as connection:
+    with begin_read(engine) as connection:
         return [_track(row) for row in connection.execute(query).mappings()]
 
 
 def find_track(engine: Engine, track_id: str) -> Track | None:
     """The track `trk:camera:run:track`, or None."""
-    with reading(engine) as connection:
+    with begin_read(engine) as connection:
         row = connection.execute(select(tracks).where(tracks.c.id == track_id)).mappings().first()
     return None if row is None else _track(row)
 
 
-def track_looks(engine: Engine, track: Track, points: int = 400) -> list[Look]:
-    """The looks of a track in order of time; of a long one every nth, at most `points` of them."""
+def track_observations(engine: Engine, track: Track, points: int = 400) -> list[Observation]:
+    """Observations of a track in order of time; of a long track every nth, at most `points`."""
     seen = observations.c
     number = func.row_number().over(order_by=seen.captured_ms).label("number")
-    # From the index alone; only the chosen rows are then read.
+    # An index-only scan picks the times; only the picked rows are then read.
     times = select(seen.captured_ms, number, func.count().over().label("total"))
     numbered = times.where(_of(track)).subquery()
     stride = (numbered.c.total + points - 1) // points
@@ -97,17 +97,17 @@ def track_looks(engine: Engine, track: Track, points: int = 400) -> list[Look]:
         .order_by(seen.captured_ms, seen.frame)
         .limit(points)
     )
-    with reading(engine) as connection:
-        return [_look(row) for row in connection.execute(query).mappings()]
+    with begin_read(engine) as connection:
+        return [_observation(row) for row in connection.execute(query).mappings()]
 
 
 def track_shares(engine: Engine, track: Track) -> Shares:
-    """How often each smoothed label was shown on a track, and its mean probabilities."""
+    """How often each smoothed label was observed on a track, and its mean probabilities."""
     seen = observations.c
     query = (
         select(seen.smoothed_label, func.count()).where(_of(track)).group_by(seen.smoothed_label)
     )
-    with reading(engine) as connection:
+    with begin_read(engine) as connection:
         counts = {label: count for label, count in connection.execute(query)}
     return Shares(sum(counts.values()), counts, track.mean)
 
@@ -131,8 +131,8 @@ def _track(row: Mapping[Any, Any]) -> Track:
     )
 
 
-def _look(row: Mapping[Any, Any]) -> Look:
-    return Look(
+def _observation(row: Mapping[Any, Any]) -> Observation:
+    return Observation(
         captured_ms=row["captured_ms"],
         pts_ms=row["pts_ms"],
         probabilities=tuple(row[name] for name in PROBABILITIES),

@@ -23,7 +23,7 @@ from pipeline.errors import ServiceError
 from pipeline.messages import Message, read_message
 from pipeline.records import DeadLetter, Event, EventsLost
 from pipeline.store.engine import open_store
-from pipeline.store.ingest import store_mail
+from pipeline.store.refusals import store_messages
 from pipeline.store.schema import gaps, observations
 from pipeline.store.writer import StoreWriter
 from tests.pipeline.bus.test_outbox import full_now
@@ -272,7 +272,7 @@ def test_a_row_that_is_no_record_is_a_dead_letter(tmp_path: Path, headers: str) 
 
     def deliver(messages: Sequence[Message]) -> int:
         receiver(messages)
-        return store_mail(StoreWriter(engine), messages)
+        return store_messages(StoreWriter(engine), messages)
 
     with Relay(tmp_path / "outbox", deliver) as relay:
         assert relay.step() == 3
@@ -304,11 +304,11 @@ RELAY = """
 import sys, time
 from pipeline.bus.relay import Relay
 from pipeline.store.engine import open_store
-from pipeline.store.ingest import store_mail
+from pipeline.store.refusals import store_messages
 from pipeline.store.writer import StoreWriter
 writer = StoreWriter(open_store(sys.argv[2]))
 def deliver(mail):
-    store_mail(writer, mail)
+    store_messages(writer, mail)
     print(len(mail), flush=True)
 with Relay(sys.argv[1], deliver, batch_rows=7) as relay:
     relay.run(lambda: False)
@@ -333,7 +333,7 @@ def test_killed_relays_deliver_once(tmp_path: Path) -> None:
                 relay.stdout.readline()
             relay.kill()
     outbox.close()
-    with Relay(tmp_path / "outbox", lambda mail: store_mail(StoreWriter(engine), mail)) as last:
+    with Relay(tmp_path / "outbox", lambda mail: store_messages(StoreWriter(engine), mail)) as last:
         while last.step():
             pass
         assert last.waiting == 0
@@ -353,7 +353,7 @@ def test_what_the_database_refuses_is_set_aside(tmp_path: Path, postgres_url: st
     events[13] = Make.look(13).model_copy(update={"id": "obs:\0"})
     with Outbox(tmp_path, "door", "e1") as outbox:
         outbox.append(events)
-    with Relay(tmp_path, lambda mail: store_mail(StoreWriter(engine), mail)) as relay:
+    with Relay(tmp_path, lambda mail: store_messages(StoreWriter(engine), mail)) as relay:
         assert relay.step() == 20
     with engine.connect() as connection:
         stored = connection.execute(select(observations.c.frame)).scalars().all()

@@ -13,7 +13,7 @@ import pytest
 from pipeline.cli.app import run
 from pipeline.clock import wall_clock
 from pipeline.records import CameraStatus
-from pipeline.store.engine import using_store
+from pipeline.store.engine import use_store
 from pipeline.store.writer import StoreWriter
 
 UNDERCAM = Path(sys.executable).with_name("undercam")
@@ -88,7 +88,7 @@ def test_the_list_in_a_pipe_has_everything(
     said(capsys, "set", "attic", "--disable")
     said(capsys, "add", "gate", "env:GATE_URL", "--fps", "5")
     why = "no route to [fe80::1]: " + "and on " * 40
-    with using_store(f"sqlite:///{tmp_path}/state/undercam.db") as engine:
+    with use_store(f"sqlite:///{tmp_path}/state/undercam.db") as engine:
         records = [status("yard", "offline", why.strip()), status("gate", "online", fps=4.96)]
         StoreWriter(engine).write(records)
     rows = {

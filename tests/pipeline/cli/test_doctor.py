@@ -28,8 +28,8 @@ from pipeline.errors import ModelError
 from pipeline.media.video import VideoWriter
 from pipeline.service_settings import BusSettings
 from pipeline.settings import CameraSettings
-from pipeline.store.engine import open_store, writing
-from pipeline.store.registry import enrol
+from pipeline.store.engine import for_writing, open_store
+from pipeline.store.registry import register
 from tests.pipeline.broker import ALICE, BOB, Broker
 
 
@@ -157,7 +157,7 @@ def store_of(url: str) -> Finding:
 
 
 def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    assert "made at the first start" in store_of("sqlite:///state/undercam.db").found
+    assert "created at the first start" in store_of("sqlite:///state/undercam.db").found
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").touch()
     assert store_of("sqlite:///file/undercam.db").exit_code == 4
@@ -173,14 +173,14 @@ def test_a_database_at_work_and_one_that_is_newer(
     is_file = kind == "sqlite"
     url = "sqlite:///my.db" if is_file else request.getfixturevalue("postgres_url")
     if url.startswith("postgresql"):
-        assert "tables are made" in store_of(url).found
+        assert "tables are created" in store_of(url).found
     engine = open_store(url)
     assert store_of(url).status == "ok"
     assert "writable" in store_of(url).found
-    with writing(engine).begin() as connection:
+    with for_writing(engine).begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
-    assert "schema 0003, brought up to" in store_of(url).found
-    with writing(engine).begin() as connection:
+    assert "schema 0003, migrated to" in store_of(url).found
+    with for_writing(engine).begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'later'"))
     engine.dispose()
     assert "newer than this version" in store_of(url).found
@@ -192,7 +192,7 @@ def test_databases_that_refuse(tmp_path: Path, free_port: int) -> None:
     found = store_of(f"postgresql://bob:s3cret@127.0.0.1:{free_port}/u")
     assert (found.exit_code, "s3cret" in str(found)) == (4, False)
     engine = open_store("sqlite:///my.db", busy_timeout_s=0.1)
-    with writing(engine).begin():
+    with for_writing(engine).begin():
         busy = {"url": "sqlite:///my.db", "busy_timeout_s": 0.1}
         (found,) = run_named(checks_of_services(settings(store=busy)), "store")
     engine.dispose()
@@ -304,7 +304,7 @@ def clip(tmp_path: Path) -> Path:
 def test_every_camera_is_opened(clip: Path, free_port: int) -> None:
     url = "sqlite:///state/undercam.db"
     engine = open_store(url)
-    enrol(engine, "added", CameraSettings(url=f"rtsp://127.0.0.1:{free_port}/live"))
+    register(engine, "added", CameraSettings(url=f"rtsp://127.0.0.1:{free_port}/live"))
     engine.dispose()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         cameras = {

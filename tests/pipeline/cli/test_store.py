@@ -63,7 +63,7 @@ def wait_for(folder: Path, count: int) -> None:
 
 def test_until_idle(bus: BusSettings, tmp_path: Path, make: Any) -> None:
     with KafkaPublisher(bus) as publisher:
-        publisher.send([make.look(n) for n in range(100)])
+        publisher.send([make.observation(n) for n in range(100)])
     process = start(bus, tmp_path, "--until-idle", "1")
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
@@ -77,7 +77,7 @@ def test_until_idle(bus: BusSettings, tmp_path: Path, make: Any) -> None:
 def test_killed_and_told_to_end(bus: BusSettings, tmp_path: Path, make: Any) -> None:
     """kill -9 in the middle, then SIGTERM in the middle, then to the end."""
     with KafkaPublisher(bus) as publisher:
-        publisher.send([make.look(n) for n in range(3000)])
+        publisher.send([make.observation(n) for n in range(3000)])
     killed = start(bus, tmp_path)
     wait_for(tmp_path, 200)
     killed.kill()
@@ -99,9 +99,9 @@ def test_what_no_one_can_read_stops_neither_it_nor_its_restart(
     bus: BusSettings, tmp_path: Path, make: Any
 ) -> None:
     with KafkaPublisher(bus) as publisher:
-        publisher.send([make.look(0)])
+        publisher.send([make.observation(0)])
         lie(bus, "observations", LIES)
-        publisher.send([make.look(1)])
+        publisher.send([make.observation(1)])
     for events, dead in ((2, len(LIES)), (0, 0)):
         process = start(bus, tmp_path, "--until-idle", "2")
         out, err = process.communicate(timeout=120)
@@ -114,7 +114,7 @@ def test_what_no_one_can_read_stops_neither_it_nor_its_restart(
 def test_broker_away_at_the_start(bus: BusSettings, tmp_path: Path, make: Any) -> None:
     away = bus.model_copy(update={"url": "kafka://127.0.0.1:9", "timeout_s": 1.0})
     with Outbox(tmp_path / "state/outbox", "door", "e1") as outbox:
-        outbox.append([make.look()])
+        outbox.append([make.observation()])
     for command in ("store", "outbox drain"):
         process = start(away, tmp_path, command=command)
         out, err = process.communicate(timeout=60)
@@ -130,7 +130,7 @@ def test_drain_into_kafka_and_on_into_the_database(
     bus: BusSettings, tmp_path: Path, make: Any
 ) -> None:
     with Outbox(tmp_path / "state/outbox", "door", "e1") as outbox:
-        outbox.append([make.look(n) for n in range(700)])
+        outbox.append([make.observation(n) for n in range(700)])
     drain = start(bus, tmp_path, command="outbox drain")
     out, err = drain.communicate(timeout=60)
     assert (drain.returncode, err) == (0, "")

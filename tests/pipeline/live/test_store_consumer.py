@@ -21,7 +21,7 @@ from pipeline.errors import ServiceError
 from pipeline.live.store_consumer import StoreConsumer
 from pipeline.records import Event
 from pipeline.service_settings import BusSettings
-from pipeline.store.engine import open_store, writing
+from pipeline.store.engine import for_writing, open_store
 from pipeline.store.schema import dead_letters, gaps, observations, tracks
 from pipeline.store.writer import StoreWriter
 from tests.pipeline.broker import NEEDS_KAFKA, Broker
@@ -249,7 +249,7 @@ def test_refused_table_is_no_fault_of_the_record(
     """A table that is away is trouble, not a reason to call records dead."""
 
     def rename(old: str, new: str) -> None:
-        with writing(database).begin() as connection:
+        with for_writing(database).begin() as connection:
             connection.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
 
     publisher.send(looks(make, 10))

@@ -18,7 +18,7 @@ from pipeline.live.store_consumer import StoreConsumer
 from pipeline.messages import Message
 from pipeline.records import DeadLetter
 from pipeline.service_settings import BusSettings
-from pipeline.store.engine import open_store, writing
+from pipeline.store.engine import for_writing, open_store
 from pipeline.store.schema import dead_letters
 from pipeline.store.writer import StoreWriter
 from tests.pipeline.broker import NEEDS_KAFKA
@@ -71,7 +71,7 @@ class Topic:
 def test_any_bytes(
     reading: Reading, database: Engine, make: Any, lies: Any, kind: int, takes: bool
 ) -> None:
-    with writing(database).begin() as connection:
+    with for_writing(database).begin() as connection:
         connection.execute(delete(dead_letters))
     look = make.look(1)
     lies = lies | {"observations": [*lies.get("observations", []), (b"", to_bytes(look), [])]}

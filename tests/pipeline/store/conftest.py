@@ -204,7 +204,7 @@ class Make:
     """Events by the few values that a test is about."""
 
     @staticmethod
-    def look(
+    def observation(
         frame: int = 0,
         captured_ms: int = 1_000,
         camera: str = "door",
@@ -241,6 +241,8 @@ class Make:
             mode="auto",
             reason=reason,
         )
+
+    look = observation
 
     @staticmethod
     def track(
@@ -283,7 +285,7 @@ class Make:
             seq=seq,
             state=state,
             since_ms=since_ms,
-            reason="as told",
+            reason="as reported",
             fps=24.5,
             lag_ms=40,
             shed=shed or {},

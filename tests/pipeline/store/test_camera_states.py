@@ -13,7 +13,7 @@ from sqlalchemy import Engine, insert
 
 from pipeline.camera_states import UNKNOWN_AFTER_MS
 from pipeline.store import queries as ask
-from pipeline.store.engine import writing
+from pipeline.store.engine import for_writing
 from pipeline.store.schema import camera_status, cameras
 from pipeline.store.writer import StoreWriter
 
@@ -130,7 +130,7 @@ def test_a_week_of_statuses_is_not_read(engine: Engine) -> None:
         | {"shed": {}, "stored_ms": int(ms) + 50}
         for n, ms in enumerate(times)
     ]
-    with writing(engine).begin() as connection:
+    with for_writing(engine).begin() as connection:
         connection.execute(insert(cameras).values(camera="door", stored_ms=T0))
         connection.execute(insert(camera_status), rows)
     ask.camera_states(engine, "door", T0, T0 + HOUR)

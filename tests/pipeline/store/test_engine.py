@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.store import engine as engine_module
-from pipeline.store.engine import open_store, writing
+from pipeline.store.engine import for_writing, open_store
 from pipeline.store.schema import metadata
 
 NOBODY = "postgresql://me:s3cret@127.0.0.1:1/undercam"
@@ -53,7 +53,7 @@ def test_migrations_give_the_schema(engine: Engine) -> None:
 
 def test_open_again_finds_the_rows(url: str) -> None:
     first = open_store(url)
-    with writing(first).begin() as connection:
+    with for_writing(first).begin() as connection:
         connection.execute(text("INSERT INTO cameras (camera, stored_ms) VALUES ('door', 1)"))
     first.dispose()
     again = open_store(url)
@@ -198,9 +198,9 @@ def test_folder_cannot_be_made(tmp_path: Path) -> None:
     [
         ("nonsense s3cret", "not a database URL"),
         ("s3cret://me@host/db", "not a database URL"),
-        ("sqlite://", "can be shared: sqlite"),
-        ("sqlite:///:memory:", "can be shared: sqlite"),
-        ("mysql://me:s3cret@host/db", "can be shared: mysql"),
+        ("sqlite://", "in-memory database cannot be shared"),
+        ("sqlite:///:memory:", "in-memory database cannot be shared"),
+        ("mysql://me:s3cret@host/db", "unsupported database: mysql"),
         ("postgresql://me:s3cret@host:port/db", "not a database URL"),
         ("postgresql://me:s3@cret@host/db", "write @ in a password as %40"),
         ("sqlite://host/file.db", "not a database URL"),
@@ -219,7 +219,7 @@ def test_folder_cannot_be_made(tmp_path: Path) -> None:
         (NOBODY + "?service=x", 'store.url: definition of service "x" not found$'),
         (
             NOBODY + "?prepare_threshold=often",
-            "store.url: prepare_threshold is the number of times",
+            "store.url: prepare_threshold is the number of executions",
         ),
         (NOBODY.replace(":1/", ":99999/"), 'store.url: invalid port number: "99999"$'),
     ],

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, select, text
 
 from pipeline.errors import ServiceError
 from pipeline.holder import Holder
-from pipeline.store.engine import open_store, writing
+from pipeline.store.engine import for_writing, open_store
 from pipeline.store.leases import LeaseClaims, LeaseKeeper, LeaseTable
 from pipeline.store.schema import camera_leases
 
@@ -90,7 +90,7 @@ class Readers(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        with writing(self.engine).begin() as connection:
+        with for_writing(self.engine).begin() as connection:
             connection.execute(text("DELETE FROM camera_leases"))
         self.readers = [Reader(str(n), self.engine, 1000.0 * n) for n in range(3)]
         self.ours: list[frozenset[str]] = [frozenset()] * 3

@@ -10,8 +10,8 @@ from sqlalchemy import func, select, text
 
 from pipeline.errors import ServiceError
 from pipeline.records import Event
-from pipeline.store.engine import open_store, using_store
-from pipeline.store.registry import roster
+from pipeline.store.engine import open_store, use_store
+from pipeline.store.registry import registered_cameras
 from pipeline.store.schema import emotion_minutes, observations, tracks
 from pipeline.store.writer import StoreWriter
 
@@ -29,7 +29,7 @@ def test_four_writers_open_an_empty_database_and_share_it(pooled_url: str, make:
     """They migrate at once; each writes its batches, and a part of the first one's again."""
 
     def write(number: int) -> int:
-        with using_store(pooled_url) as engine:
+        with use_store(pooled_url) as engine:
             writer = StoreWriter(engine)
             return sum(
                 writer.write(batch).observations
@@ -38,16 +38,16 @@ def test_four_writers_open_an_empty_database_and_share_it(pooled_url: str, make:
             )
 
     def some(number: int, batch: int) -> list[Event]:
-        looks = [
-            make.look(n, n * 100, camera=f"door{number}")
+        faces = [
+            make.observation(n, n * 100, camera=f"door{number}")
             for n in range(batch * 20, batch * 20 + 20)
         ]
-        return [*looks, make.track(batch, camera=f"door{number}", observations=batch)]
+        return [*faces, make.track(batch, camera=f"door{number}", observations=batch)]
 
     with ThreadPoolExecutor(WRITERS) as pool:
         written = sum(pool.map(write, range(WRITERS)))
     assert written == WRITERS * BATCHES * 20
-    with using_store(pooled_url) as engine, engine.connect() as connection:
+    with use_store(pooled_url) as engine, engine.connect() as connection:
         counts = connection.execute(
             select(func.count(), func.count(observations.c.camera.distinct())).select_from(
                 observations
@@ -69,7 +69,7 @@ def test_readers_and_their_limits_stay_within_a_transaction(pooled_url: str, mak
             assert connection.execute(text("SHOW transaction_read_only")).scalar() == "on"
         with writer.connect() as connection:
             assert connection.execute(text("SHOW lock_timeout")).scalar() == "500ms"
-        assert StoreWriter(writer).write([make.look(n)]).observations == 1
+        assert StoreWriter(writer).write([make.observation(n)]).observations == 1
     reader.dispose()
     writer.dispose()
 
@@ -77,8 +77,8 @@ def test_readers_and_their_limits_stay_within_a_transaction(pooled_url: str, mak
 def test_prepared_statements_are_there_for_whoever_asks(postgres_url: str, make: Any) -> None:
     """Straight to the server they save time; nobody gets them unasked."""
     for option, prepares in (("", False), ("?prepare_threshold=0", True)):
-        with using_store(postgres_url + option) as engine:
-            StoreWriter(engine).write([make.look(1)])
+        with use_store(postgres_url + option) as engine:
+            StoreWriter(engine).write([make.observation(1)])
             with engine.connect() as connection:
                 count = select(func.count()).select_from(text("pg_prepared_statements"))
                 for _ in range(8):
@@ -93,5 +93,5 @@ def test_a_database_that_the_pooler_does_not_find(pooler: Any) -> None:
 
 
 def test_the_roster_behind_a_pooler(pooled_url: str) -> None:
-    with using_store(pooled_url) as engine:
-        assert roster(engine) == {}
+    with use_store(pooled_url) as engine:
+        assert registered_cameras(engine) == {}

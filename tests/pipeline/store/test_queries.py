@@ -15,9 +15,9 @@ from pipeline.errors import ServiceError
 from pipeline.records import DeadLetter, FaceObserved
 from pipeline.settings import CameraSettings
 from pipeline.store import queries as ask
-from pipeline.store.engine import open_store, writing
+from pipeline.store.engine import for_writing, open_store
 from pipeline.store.queries import expressions, health
-from pipeline.store.registry import dismiss, enrol
+from pipeline.store.registry import register, unregister
 from pipeline.store.writer import StoreWriter
 
 T0 = 1_700_000_000_000 - 1_700_000_000_000 % 60_000
@@ -29,13 +29,13 @@ def stored(engine: Engine, events: list[Any], now_ms: int = T0) -> None:
 
 
 @pytest.fixture
-def looks(make: Any) -> list[FaceObserved]:
-    """Two cameras, five tracks, an hour of looks at uneven times; one label in nine unknown."""
+def faces(make: Any) -> list[FaceObserved]:
+    """Two cameras, five tracks, an hour at uneven times; one label in nine is unknown."""
     rng = np.random.default_rng(7)
     times = sorted(T0 + int(ms) for ms in rng.integers(0, HOUR, 600))
     labels = (*EMOTIONS, "unknown")
     return [
-        make.look(
+        make.observation(
             n,
             ms,
             camera=("door", "hall")[n % 2],
@@ -47,19 +47,19 @@ def looks(make: Any) -> list[FaceObserved]:
     ]
 
 
-def shares_of(looks: list[FaceObserved]) -> ask.Shares:
-    rows = np.array([look.probabilities.values() for look in looks])
-    counts = Counter(str(look.smoothed.label) for look in looks)
+def shares_of(faces: list[FaceObserved]) -> ask.Shares:
+    rows = np.array([face.probabilities.values() for face in faces])
+    counts = Counter(str(face.smoothed.label) for face in faces)
     mean: Any = pytest.approx(tuple(rows.mean(axis=0)))
-    return ask.Shares(len(looks), counts, mean)
+    return ask.Shares(len(faces), counts, mean)
 
 
-def within(looks: list[FaceObserved], since_ms: int, until_ms: int, **where: Any) -> list[Any]:
+def within(faces: list[FaceObserved], since_ms: int, until_ms: int, **where: Any) -> list[Any]:
     return [
-        look
-        for look in looks
-        if since_ms <= look.captured_ms < until_ms
-        and all(getattr(look, name) == value for name, value in where.items())
+        face
+        for face in faces
+        if since_ms <= face.captured_ms < until_ms
+        and all(getattr(face, name) == value for name, value in where.items())
     ]
 
 
@@ -76,20 +76,20 @@ def within(looks: list[FaceObserved], since_ms: int, until_ms: int, **where: Any
 )
 def test_timeline(
     engine: Engine,
-    looks: list[FaceObserved],
+    faces: list[FaceObserved],
     since_ms: int,
     until_ms: int,
     points: int,
     bucket_ms: int,
     run: str | None,
 ) -> None:
-    stored(engine, looks)
+    stored(engine, faces)
     found = ask.expression_timeline(engine, "door", since_ms, until_ms, points, run)
     where = {"camera": "door"} if run is None else {"camera": "door", "run": run}
     buckets: dict[int, list[FaceObserved]] = {}
-    for look in within(looks, since_ms, until_ms, **where):
-        start = look.captured_ms - look.captured_ms % bucket_ms
-        buckets.setdefault(start, []).append(look)
+    for face in within(faces, since_ms, until_ms, **where):
+        start = face.captured_ms - face.captured_ms % bucket_ms
+        buckets.setdefault(start, []).append(face)
     wanted = [ask.TimelinePoint(start, shares_of(buckets[start])) for start in sorted(buckets)]
     assert found.bucket_ms == bucket_ms
     assert list(found.points) == wanted
@@ -98,13 +98,13 @@ def test_timeline(
 
 @pytest.mark.parametrize("members", [1, 5, 15])
 def test_shares_of_a_short_window_are_exact(
-    engine: Engine, looks: list[FaceObserved], members: int
+    engine: Engine, faces: list[FaceObserved], members: int
 ) -> None:
-    stored(engine, looks)
-    since_ms = looks[100].captured_ms
-    window_ms = looks[100 + members].captured_ms - since_ms
+    stored(engine, faces)
+    since_ms = faces[100].captured_ms
+    window_ms = faces[100 + members].captured_ms - since_ms
     assert window_ms <= expressions.SHARES_LIVE_MS
-    inside = looks[100 : 100 + members]
+    inside = faces[100 : 100 + members]
     wanted = {
         c: shares_of([m for m in inside if m.camera == c]) for c in {m.camera for m in inside}
     }
@@ -112,15 +112,15 @@ def test_shares_of_a_short_window_are_exact(
 
 
 def test_shares_of_a_long_window_begin_and_end_with_a_minute(
-    engine: Engine, looks: list[FaceObserved]
+    engine: Engine, faces: list[FaceObserved]
 ) -> None:
-    stored(engine, looks)
+    stored(engine, faces)
     found = ask.expression_shares(engine, T0 + 90_500, T0 + 1_200_500)
-    whole = within(looks, T0 + 60_000, T0 + 1_260_000)
+    whole = within(faces, T0 + 60_000, T0 + 1_260_000)
     cameras = ("door", "hall")
-    assert found == {c: shares_of([look for look in whole if look.camera == c]) for c in cameras}
+    assert found == {c: shares_of([face for face in whole if face.camera == c]) for c in cameras}
     (only,) = ask.expression_shares(engine, T0, T0 + HOUR, "hall", "e2").items()
-    assert only == ("hall", shares_of(within(looks, T0, T0 + HOUR, camera="hall", run="e2")))
+    assert only == ("hall", shares_of(within(faces, T0, T0 + HOUR, camera="hall", run="e2")))
 
 
 def test_a_file_that_was_refused_and_then_played_is_online(engine: Engine, make: Any) -> None:
@@ -137,14 +137,14 @@ def test_cameras_at_a_glance(engine: Engine, make: Any) -> None:
     stored(
         engine,
         [
-            make.look(1, now - 2_001, track=1),
-            make.look(2, now - 2_000, track=2),
-            make.look(3, now - 1_999, track=3),
-            make.look(4, now, track=3),
-            make.look(5, now, track=4),
-            make.look(5, now, track=4, run="e2"),
-            make.look(6, now + 1, track=5),
-            make.look(0, now - 9_000, camera="hall"),
+            make.observation(1, now - 2_001, track=1),
+            make.observation(2, now - 2_000, track=2),
+            make.observation(3, now - 1_999, track=3),
+            make.observation(4, now, track=3),
+            make.observation(5, now, track=4),
+            make.observation(5, now, track=4, run="e2"),
+            make.observation(6, now + 1, track=5),
+            make.observation(0, now - 9_000, camera="hall"),
             make.track(track=1, started_ms=T0, ended_ms=T0 + 1_000),
             make.track(track=2, started_ms=T0, ended_ms=T0 + 999),
             make.track(track=3, started_ms=now, ended_ms=now + 5),
@@ -161,7 +161,7 @@ def test_cameras_at_a_glance(engine: Engine, make: Any) -> None:
         camera="door",
         state="lagging",
         since_ms=T0 + 7,
-        reason="as told",
+        reason="as reported",
         fps=24.5,
         lag_ms=40,
         shed={"stale": 3},
@@ -171,7 +171,12 @@ def test_cameras_at_a_glance(engine: Engine, make: Any) -> None:
         tracks=2,
     )
     assert (hall.state, hall.shed, hall.faces, hall.tracks) == ("unknown", {}, 0, 0)
-    assert (hall.since_ms, hall.fps, hall.lag_ms, hall.heard_ms) == (None, None, None, now - 9_000)
+    assert (hall.since_ms, hall.fps, hall.lag_ms, hall.last_update_ms) == (
+        None,
+        None,
+        None,
+        now - 9_000,
+    )
     assert hall.last_observed_ms == now - 9_000
 
 
@@ -179,13 +184,13 @@ def test_cameras_at_a_glance(engine: Engine, make: Any) -> None:
     ("told", "after_ms", "shown"),
     [
         ({"state": "online"}, 90_000, ("online", T0 - 5, "", 24.5)),
-        ({"state": "online"}, 90_001, ("unknown", T0, "last heard: online", None)),
+        ({"state": "online"}, 90_001, ("unknown", T0, "last report: online", None)),
         ({"state": "quarantined", "reason": "r"}, 1, ("quarantined", T0 - 5, "r", None)),
         ({"state": "offline", "reason": "r"}, 1, ("offline", T0 - 5, "r", None)),
         (
             {"state": "offline", "reason": "r"},
             10**9,
-            ("unknown", T0, "last heard: offline, r", None),
+            ("unknown", T0, "last report: offline, r", None),
         ),
         ({"state": "offline", "reason": "failed: a: b: c"}, 1, ("failed", T0 - 5, "a: b: c", None)),
         ({"state": "offline", "reason": "connecting"}, 1, ("connecting", T0 - 5, "", None)),
@@ -215,7 +220,7 @@ def test_a_camera_stands_as_it_told_until_nobody_knows(
     after_ms: int,
     shown: tuple[str, int, str, float | None],
 ) -> None:
-    enrol(engine, "door", CameraSettings(url="rtsp://10.0.0.7/live"))
+    register(engine, "door", CameraSettings(url="rtsp://10.0.0.7/live"))
     status = {"state": "online", "since_ms": T0 - 5, "run": "e1"} | told
     reason = status.pop("reason", "")
     made = make.status(3, **status).model_copy(update={"reason": reason})
@@ -231,14 +236,14 @@ def test_a_camera_stands_as_the_register_says(engine: Engine, make: Any) -> None
 
     url = "rtsp://10.0.0.7/live"
     for name in ("new", "off", "gone", "away"):
-        enrol(engine, name, CameraSettings(url=url, enabled=name != "off"))
+        register(engine, name, CameraSettings(url=url, enabled=name != "off"))
     assert states() == {"new": "registered", "off": "disabled", "gone": "registered"} | {
         "away": "registered"
     }
     stopped = make.status(1, "offline", T0, camera="gone").model_copy(update={"reason": "stopped"})
     stored(engine, [stopped, make.status(1, camera="off"), make.status(1, camera="away")], T0)
-    dismiss(engine, "gone")
-    dismiss(engine, "away")
+    unregister(engine, "gone")
+    unregister(engine, "away")
     assert states() == {"new": "registered", "off": "online", "gone": "unregistered"} | {
         "away": "online"
     }
@@ -248,9 +253,11 @@ def test_a_camera_stands_as_the_register_says(engine: Engine, make: Any) -> None
 
 
 def test_runs_tell_recordings_from_live(engine: Engine, make: Any) -> None:
-    recording = [make.look(n, n * 40, run="0123456789ab", clock="media") for n in (3, 1, 2)]
+    recording = [make.observation(n, n * 40, run="0123456789ab", clock="media") for n in (3, 1, 2)]
     stored(engine, recording, now_ms=5)
-    stored(engine, [make.look(1, T0, camera="hall", clock="arrival"), make.status()], now_ms=6)
+    stored(
+        engine, [make.observation(1, T0, camera="hall", clock="arrival"), make.status()], now_ms=6
+    )
     film = ask.Run("door", "0123456789ab", "media", 40, 120, 5)
     silent = ask.Run("door", "e1", None, None, None, 6)
     live = ask.Run("hall", "e1", "arrival", T0, T0, 6)
@@ -285,18 +292,20 @@ def test_recent_tracks(engine: Engine, make: Any) -> None:
 
 
 @pytest.mark.parametrize(("total", "points"), [(1, 400), (10, 10), (11, 10), (95, 10), (0, 5)])
-def test_looks_of_a_track_are_bounded(engine: Engine, make: Any, total: int, points: int) -> None:
+def test_observations_of_a_track_are_bounded(
+    engine: Engine, make: Any, total: int, points: int
+) -> None:
     labels = [EMOTIONS[n % 3] for n in range(total)]
-    mine = [make.look(n, T0 + n * 40, track=2, label=labels[n]) for n in range(total)]
-    other = [make.look(n, T0 + n * 40, track=3) for n in range(5)]
+    mine = [make.observation(n, T0 + n * 40, track=2, label=labels[n]) for n in range(total)]
+    other = [make.observation(n, T0 + n * 40, track=3) for n in range(5)]
     stored(engine, [*mine[::-1], *other, make.track(track=2)])
     track = ask.find_track(engine, "trk:door:e1:2")
     assert track is not None
     stride = max(1, math.ceil(total / points))
-    found = ask.track_looks(engine, track, points)
-    assert [look.captured_ms for look in found] == [look.captured_ms for look in mine[::stride]]
-    assert [list(look.probabilities) for look in found] == [
-        look.probabilities.values() for look in mine[::stride]
+    found = ask.track_observations(engine, track, points)
+    assert [face.captured_ms for face in found] == [face.captured_ms for face in mine[::stride]]
+    assert [list(face.probabilities) for face in found] == [
+        face.probabilities.values() for face in mine[::stride]
     ]
     assert len(found) <= points
     shares = ask.track_shares(engine, track)
@@ -308,10 +317,12 @@ def test_latency_is_measured_from_the_rows(
 ) -> None:
     rng = np.random.default_rng(3)
     delays = rng.integers(10, 5_000, 101)
-    stored(engine, [make.look(n, T0 - int(ms), clock="rtcp") for n, ms in enumerate(delays)], T0)
-    stored(engine, [make.look(n, n, clock="media", camera="film") for n in range(9)], T0)
-    stored(engine, [make.look(900, T0 - 7, clock="arrival")], T0 + 5)
-    stored(engine, [make.look(901, T0 - 60_000, clock="rtcp")], T0 - 1)
+    stored(
+        engine, [make.observation(n, T0 - int(ms), clock="rtcp") for n, ms in enumerate(delays)], T0
+    )
+    stored(engine, [make.observation(n, n, clock="media", camera="film") for n in range(9)], T0)
+    stored(engine, [make.observation(900, T0 - 7, clock="arrival")], T0 + 5)
+    stored(engine, [make.observation(901, T0 - 60_000, clock="rtcp")], T0 - 1)
     arrival, rtcp = ask.latency(engine, T0, T0 + 6)
     assert arrival == ask.Latency("arrival", rows=1, p50_ms=12, p99_ms=12)
     assert rtcp.rows == 101
@@ -322,9 +333,9 @@ def test_latency_is_measured_from_the_rows(
     assert sum(one.rows for one in ask.latency(engine, T0, T0 + 6)) == 3
 
 
-def test_rows_per_minute(engine: Engine, looks: list[FaceObserved]) -> None:
-    stored(engine, looks)
-    minutes = Counter(look.captured_ms // 60_000 * 60_000 for look in looks)
+def test_rows_per_minute(engine: Engine, faces: list[FaceObserved]) -> None:
+    stored(engine, faces)
+    minutes = Counter(face.captured_ms // 60_000 * 60_000 for face in faces)
     found = ask.rows_per_minute(engine, T0, T0 + HOUR)
     assert [(one.minute_ms, one.rows) for one in found] == sorted(minutes.items())
     assert ask.rows_per_minute(engine, T0 + 60_000, T0 + 120_000) == [
@@ -357,7 +368,7 @@ def ask_everything(engine: Engine, track: ask.Track) -> None:
     ask.recent_tracks(engine, since, until)
     ask.recent_tracks(engine, since, until, "door")
     ask.find_track(engine, track.id)
-    ask.track_looks(engine, track)
+    ask.track_observations(engine, track)
     ask.track_shares(engine, track)
     ask.latency(engine, since, until)
     ask.rows_per_minute(engine, since, until)
@@ -369,7 +380,7 @@ def ask_everything(engine: Engine, track: ask.Track) -> None:
 def test_no_page_reads_a_whole_table(sqlite_url: str, make: Any) -> None:
     """SQLite's own plan of every statement: large tables are searched by an index only."""
     engine = open_store(sqlite_url)
-    stored(engine, [make.look(), make.track()])
+    stored(engine, [make.observation(), make.track()])
     track = ask.find_track(engine, "trk:door:e1:1")
     assert track is not None
     asked: list[tuple[str, Any]] = []
@@ -397,7 +408,7 @@ def test_no_page_reads_a_whole_table(sqlite_url: str, make: Any) -> None:
 
 def test_a_question_that_fails_is_told(engine: Engine) -> None:
     for old, new in (("gaps", "away"), ("away", "gaps")):
-        with writing(engine).begin() as connection:
+        with for_writing(engine).begin() as connection:
             connection.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
         if new == "away":
             with pytest.raises(ServiceError, match=r"database refuses: .*gaps"):

@@ -1,4 +1,4 @@
-"""The roster: what is to be read, from the configuration file and from the command line."""
+"""The camera registry: seeded by the configuration file, changed from the command line."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ from sqlalchemy import Engine, text
 
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.settings import CameraSettings
-from pipeline.store.engine import using_store, writing
+from pipeline.store.engine import for_writing, use_store
 from pipeline.store.queries import camera_overview
-from pipeline.store.registry import RegistryWatch, dismiss, enrol, roster, seed
+from pipeline.store.registry import (
+    RegistryWatch,
+    register,
+    registered_cameras,
+    seed_cameras,
+    unregister,
+)
 from pipeline.store.writer import StoreWriter
 
 DOOR = CameraSettings(url="rtsp://10.0.0.7/live")
@@ -22,38 +28,36 @@ HALL = CameraSettings(url="env:HALL_URL", analyse_fps=5.0)
 
 
 def test_cameras_come_change_and_go(engine: Engine) -> None:
-    assert roster(engine) == {}
-    enrol(engine, "hall", HALL)
-    enrol(engine, "door", DOOR)
-    assert list(roster(engine).items()) == [("door", DOOR), ("hall", HALL)]
+    assert registered_cameras(engine) == {}
+    register(engine, "hall", HALL)
+    register(engine, "door", DOOR)
+    assert list(registered_cameras(engine).items()) == [("door", DOOR), ("hall", HALL)]
     slower = DOOR.model_copy(update={"analyse_fps": 1.0, "enabled": False})
-    enrol(engine, "door", slower)
-    assert roster(engine)["door"] == slower
-    assert dismiss(engine, "door")
-    assert not dismiss(engine, "door")
-    assert not dismiss(engine, "nobody")
-    assert list(roster(engine)) == ["hall"]
+    register(engine, "door", slower)
+    assert registered_cameras(engine)["door"] == slower
+    assert unregister(engine, "door")
+    assert not unregister(engine, "door")
+    assert not unregister(engine, "nobody")
+    assert list(registered_cameras(engine)) == ["hall"]
 
 
-def test_the_file_speaks_for_its_own_cameras_only(engine: Engine) -> None:
-    enrol(engine, "hall", HALL)
-    seed(engine, {"door": DOOR, "yard": DOOR})
-    assert set(roster(engine)) == {"door", "hall", "yard"}
-    seed(engine, {"door": HALL})
-    assert roster(engine) == {"door": HALL, "hall": HALL}
-    seed(engine, {"hall": DOOR})
-    assert roster(engine) == {"hall": DOOR}
-    seed(engine, {})
-    assert roster(engine) == {}
+def test_the_file_changes_its_own_cameras_only(engine: Engine) -> None:
+    register(engine, "hall", HALL)
+    seed_cameras(engine, {"door": DOOR, "yard": DOOR})
+    assert set(registered_cameras(engine)) == {"door", "hall", "yard"}
+    seed_cameras(engine, {"door": HALL})
+    assert registered_cameras(engine) == {"door": HALL, "hall": HALL}
+    seed_cameras(engine, {"hall": DOOR})
+    assert registered_cameras(engine) == {"hall": DOOR}
+    seed_cameras(engine, {})
+    assert registered_cameras(engine) == {}
 
 
-def test_a_camera_that_was_only_heard_of_is_not_on_it_and_stays_known(
-    engine: Engine, make: Any
-) -> None:
-    StoreWriter(engine).write([make.look(camera="door")])
-    assert roster(engine) == {}
-    enrol(engine, "door", DOOR)
-    dismiss(engine, "door")
+def test_a_camera_known_from_events_only_is_not_registered(engine: Engine, make: Any) -> None:
+    StoreWriter(engine).write([make.observation(camera="door")])
+    assert registered_cameras(engine) == {}
+    register(engine, "door", DOOR)
+    unregister(engine, "door")
     assert [camera.camera for camera in camera_overview(engine, 0, 1)] == ["door"]
 
 
@@ -75,37 +79,37 @@ def test_a_camera_that_was_only_heard_of_is_not_on_it_and_stays_known(
 def test_a_credential_never_reaches_the_database(engine: Engine, url: str) -> None:
     bad = CameraSettings(url=url)
     for put in (
-        lambda: enrol(engine, "front-door", bad),
-        lambda: seed(engine, {"front-door": bad}),
+        lambda: register(engine, "front-door", bad),
+        lambda: seed_cameras(engine, {"front-door": bad}),
     ):
         with pytest.raises(ConfigError, match="env:FRONT_DOOR_URL") as caught:
             put()
         assert "s3cret" not in str(caught.value)
-    assert roster(engine) == {}
+    assert registered_cameras(engine) == {}
 
 
 @pytest.mark.parametrize("url", ["rtps://10.0.0.7/live", "rtsp:///live", "rtsp:/10.0.0.7/live"])
 def test_nor_does_an_address_that_no_camera_can_have(engine: Engine, url: str) -> None:
     bad = CameraSettings(url=url)
     with pytest.raises(ConfigError, match=r"rtsp://|SCHEME://"):
-        enrol(engine, "door", bad)
+        register(engine, "door", bad)
     with pytest.raises(ConfigError, match=r"cameras\.door\.url"):
-        seed(engine, {"door": bad})
-    assert roster(engine) == {}
+        seed_cameras(engine, {"door": bad})
+    assert registered_cameras(engine) == {}
 
 
 @pytest.mark.parametrize("url", ["listen://0.0.0.0:8554/reception", "clips/a.mp4", "webcam:0"])
 def test_what_a_camera_may_have(engine: Engine, url: str) -> None:
-    enrol(engine, "door", CameraSettings(url=url))
-    assert roster(engine)["door"].url == url
+    register(engine, "door", CameraSettings(url=url))
+    assert registered_cameras(engine)["door"].url == url
 
 
 def test_settings_of_another_version_are_named(engine: Engine) -> None:
-    with writing(engine).begin() as connection:
+    with for_writing(engine).begin() as connection:
         row = "('door', 1, '{\"url\": \"x\", \"later\": 1}', 'command')"
         connection.execute(text(f"INSERT INTO cameras VALUES {row}".replace(":", r"\:")))
     with pytest.raises(ServiceError, match="settings of camera door not readable"):
-        roster(engine)
+        registered_cameras(engine)
 
 
 def test_a_database_that_is_away_keeps_nobody_waiting_and_is_read_when_it_is_there(
@@ -125,8 +129,8 @@ def test_a_database_that_is_away_keeps_nobody_waiting_and_is_read_when_it_is_the
     until(lambda: "cannot create the folder" in str(said()))
     folder.unlink()
     until(lambda: said() == {"door": DOOR})
-    with using_store(url) as engine:
-        enrol(engine, "hall", HALL)
+    with use_store(url) as engine:
+        register(engine, "hall", HALL)
         until(lambda: said() == {"door": DOOR, "hall": HALL})
     watch.close()
 

@@ -19,8 +19,8 @@ from pipeline.live.delivery import IntoStore
 from pipeline.service_settings import StoreSettings
 from pipeline.settings import CameraSettings
 from pipeline.store import sqlite_file
-from pipeline.store.engine import open_store, storing
-from pipeline.store.registry import RegistryWatch, enrol, roster
+from pipeline.store.engine import begin_write, open_store
+from pipeline.store.registry import RegistryWatch, register, registered_cameras
 from pipeline.store.schema import cameras
 from pipeline.store.sqlite_file import DatabaseFile
 from pipeline.store.writer import StoreWriter
@@ -105,16 +105,16 @@ def test_what_waits_arrives_in_the_file_of_that_name(
     make: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sqlite_file, "GONE_S", 0.0)
+    monkeypatch.setattr(sqlite_file, "RECREATE_AFTER_S", 0.0)
     now = [0.0]
     with (
         Outbox(tmp_path / "outbox", "door", "e1") as outbox,
         Relay(tmp_path / "outbox", into_store, clock=lambda: now[0]) as relay,
     ):
-        outbox.append([make.look(n) for n in range(10)])
+        outbox.append([make.observation(n) for n in range(10)])
         assert relay.step() == 10
         harm(file)
-        outbox.append([make.look(n) for n in range(10, 20)])
+        outbox.append([make.observation(n) for n in range(10, 20)])
         while relay.waiting:
             relay.step()
             now[0] += 20
@@ -131,10 +131,10 @@ def test_a_removed_file_is_a_fault_until_it_is_back(
         Outbox(tmp_path / "outbox", "door", "e1") as outbox,
         Relay(tmp_path / "outbox", into_store, clock=lambda: now[0]) as relay,
     ):
-        outbox.append([make.look(n) for n in range(10)])
+        outbox.append([make.observation(n) for n in range(10)])
         assert relay.step() == 10
         away = [part.rename(f"{part}.away") for part in parts(file)]
-        outbox.append([make.look(n) for n in range(10, 20)])
+        outbox.append([make.observation(n) for n in range(10, 20)])
         for _ in range(3):
             assert relay.step() == 0
             assert "database file was removed: " in str(relay.fault)
@@ -157,7 +157,7 @@ def test_rows_that_were_under_way_are_not_called_stored(
         connection.execute(select(cameras))
 
     def store() -> None:
-        with storing(engine) as connection:
+        with begin_write(engine) as connection:
             connection.execute(delete(cameras))
             harm(file)
 
@@ -169,7 +169,7 @@ def test_rows_that_were_under_way_are_not_called_stored(
 def test_dead_letters_too(file: Path, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.records import DeadLetter
 
-    monkeypatch.setattr(sqlite_file, "GONE_S", 0.0)
+    monkeypatch.setattr(sqlite_file, "RECREATE_AFTER_S", 0.0)
     engine = open_store(f"sqlite:///{file}")
     writer = StoreWriter(engine)
     remove_all(file)
@@ -182,39 +182,39 @@ def test_dead_letters_too(file: Path, make: Any, monkeypatch: pytest.MonkeyPatch
 def test_a_file_that_is_gone_is_waited_for(file: Path) -> None:
     now = [100.0]
     database = DatabaseFile(file, lambda: now[0])
-    database.make()
-    database.await_return()
+    database.create()
+    database.recreate_if_gone()
     file.unlink()
     for _ in range(2):
         with pytest.raises(ServiceError, match="removed: .*: put it back"):
-            database.await_return()
-        now[0] += sqlite_file.GONE_S / 2
-    database.await_return()
+            database.recreate_if_gone()
+        now[0] += sqlite_file.RECREATE_AFTER_S / 2
+    database.recreate_if_gone()
     assert file.exists()
     file.unlink()
     with pytest.raises(ServiceError, match="removed"):
-        database.await_return()
+        database.recreate_if_gone()
 
 
-def test_a_roster_outlives_its_database(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cameras go on, and are known again in the one that is made anew."""
+def test_a_registry_outlives_its_database(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cameras go on, and are registered again in the new one."""
     url = f"sqlite:///{file}"
     door, hall = CameraSettings(url="rtsp://10.0.0.7/live"), CameraSettings(url="env:HALL_URL")
     engine: Engine = open_store(url)
-    enrol(engine, "door", door, "settings")
-    enrol(engine, "hall", hall)
+    register(engine, "door", door, "settings")
+    register(engine, "hall", hall)
     engine.dispose()
     watch = RegistryWatch(url, 1.0, every_s=0.01)
     try:
         until(watch, lambda: watch() == {"door": door, "hall": hall})
-        monkeypatch.setattr(sqlite_file, "GONE_S", 0.3)
+        monkeypatch.setattr(sqlite_file, "RECREATE_AFTER_S", 0.3)
         remove_all(file)
         until(watch, lambda: "removed" in said(watch))
         until(watch, lambda: watch() == {"door": door, "hall": hall})
     finally:
         watch.close()
     again = open_store(url)
-    assert roster(again) == {"door": door, "hall": hall}
+    assert registered_cameras(again) == {"door": door, "hall": hall}
     again.dispose()
 
 

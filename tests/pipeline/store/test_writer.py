@@ -20,10 +20,10 @@ from sqlalchemy import Engine, event, select, text
 from models.emotions import EMOTIONS, UNKNOWN
 from pipeline.errors import RecordRefused, ServiceError
 from pipeline.records import CameraStatus, DeadLetter, Event, EventsLost, FaceObserved, TrackUpdated
-from pipeline.store.engine import open_store, using_store, writing
-from pipeline.store.rows import loss_row, observation_row, status_row, track_row
+from pipeline.store.engine import for_writing, open_store, use_store
+from pipeline.store.rows import gap_row, observation_row, status_row, track_row
 from pipeline.store.schema import SUMS, metadata
-from pipeline.store.writer import StoreWriter, Written
+from pipeline.store.writer import StoreWriter, WriteCounts
 
 NOW = 1_700_000_000_000
 Contents = dict[str, list[dict[str, Any]]]
@@ -49,7 +49,7 @@ def ordered(name: str) -> Any:
 
 
 def emptied(engine: Engine) -> Engine:
-    with writing(engine).begin() as connection:
+    with for_writing(engine).begin() as connection:
         for table in metadata.tables.values():
             connection.execute(table.delete())
     return engine
@@ -61,7 +61,7 @@ def lateness(track: TrackUpdated) -> tuple[bool, int, int]:
 
 def expected(events: Sequence[Event]) -> Contents:
     """What the tables must hold, from the set of events and plain Python."""
-    looks = {e.id: e for e in events if isinstance(e, FaceObserved)}
+    faces = {e.id: e for e in events if isinstance(e, FaceObserved)}
     told = {e.id: e for e in events if isinstance(e, CameraStatus)}
     tracks: dict[str, TrackUpdated] = {}
     for told_track in (e for e in events if isinstance(e, TrackUpdated)):
@@ -75,33 +75,33 @@ def expected(events: Sequence[Event]) -> Contents:
             {"camera": camera, "stored_ms": NOW, "settings": None, "origin": None}
             for camera in sorted({event.camera for event in events})
         ],
-        "runs": expected_runs(events, list(looks.values())),
+        "runs": expected_runs(events, list(faces.values())),
         "tracks": [track_row(tracks[key], NOW) for key in sorted(tracks)],
-        "observations": [observation_row(looks[key], NOW) for key in sorted(looks)],
-        "emotion_minutes": expected_minutes(list(looks.values())),
+        "observations": [observation_row(faces[key], NOW) for key in sorted(faces)],
+        "emotion_minutes": expected_minutes(list(faces.values())),
         "camera_status": [status_row(told[key], NOW) for key in sorted(told)],
-        "gaps": [loss_row(largest[key], NOW) for key in sorted(largest)],
+        "gaps": [gap_row(largest[key], NOW) for key in sorted(largest)],
         "dead_letters": [],
     }
 
 
-def expected_runs(events: Sequence[Event], looks: list[FaceObserved]) -> list[dict[str, Any]]:
+def expected_runs(events: Sequence[Event], faces: list[FaceObserved]) -> list[dict[str, Any]]:
     rows = []
     for camera, run in sorted({(e.camera, e.run) for e in events}):
-        seen = [look for look in looks if (look.camera, look.run) == (camera, run)]
-        times = [look.captured_ms for look in seen]
+        seen = [face for face in faces if (face.camera, face.run) == (camera, run)]
+        times = [face.captured_ms for face in seen]
         span = {"first_ms": min(times, default=None), "last_ms": max(times, default=None)}
-        clock = max((look.clock for look in seen), default=None)
+        clock = max((face.clock for face in seen), default=None)
         rows.append({"camera": camera, "run": run, "clock": clock, **span, "stored_ms": NOW})
     return rows
 
 
-def expected_minutes(looks: list[FaceObserved]) -> list[dict[str, Any]]:
+def expected_minutes(faces: list[FaceObserved]) -> list[dict[str, Any]]:
     rows = []
-    for key in sorted({minute_of(look) for look in looks}):
-        members = [look for look in looks if minute_of(look) == key]
-        shown = Counter(str(look.smoothed.label) for look in members)
-        columns = zip(*(look.probabilities.values() for look in members), strict=True)
+    for key in sorted({minute_of(face) for face in faces}):
+        members = [face for face in faces if minute_of(face) == key]
+        shown = Counter(str(face.smoothed.label) for face in members)
+        columns = zip(*(face.probabilities.values() for face in members), strict=True)
         sums = [pytest.approx(math.fsum(column)) for column in columns]
         rows.append(
             {
@@ -113,11 +113,11 @@ def expected_minutes(looks: list[FaceObserved]) -> list[dict[str, Any]]:
     return rows
 
 
-def minute_of(look: FaceObserved) -> tuple[str, int, str]:
-    return look.camera, look.captured_ms // 60_000 * 60_000, look.run
+def minute_of(face: FaceObserved) -> tuple[str, int, str]:
+    return face.camera, face.captured_ms // 60_000 * 60_000, face.run
 
 
-KINDS = st.sampled_from(["look", "look", "track", "status", "loss"])
+KINDS = st.sampled_from(["face", "face", "track", "status", "loss"])
 CAMERAS = st.sampled_from(["door", "hall"])
 RUNS = st.sampled_from(["e1", "0123456789ab"])
 PLACES = st.tuples(KINDS, CAMERAS, RUNS, st.integers(1, 3), st.integers(0, 9))
@@ -128,10 +128,10 @@ def event_at(make: Any, place: tuple[str, str, str, int, int]) -> Event:
     kind, camera, run, track, n = place
     at = {"camera": camera, "run": run}
     made: Event
-    if kind == "look":
+    if kind == "face":
         label = (*EMOTIONS, UNKNOWN)[(track * n) % 9]
         clock = ("rtcp", "arrival")[n % 2]
-        made = make.look(n, n * 17_000 + track, track=track, label=label, clock=clock, **at)
+        made = make.observation(n, n * 17_000 + track, track=track, label=label, clock=clock, **at)
     elif kind == "track":
         phase = "end" if n % 4 == 3 else "update"
         made = make.track(n, phase, track=track, ended_ms=2_000 + n, observations=n, **at)
@@ -162,7 +162,7 @@ def test_tables_depend_on_the_set_of_events_only(
 ) -> None:
     places, writes = story
     writer = writer_on(emptied(engine), batch_rows)
-    written = Written()
+    written = WriteCounts()
     for write in writes:
         written += writer.write([event_at(make, place) for place in write])
     wanted = expected([event_at(make, place) for place in places])
@@ -175,11 +175,20 @@ def test_tables_depend_on_the_set_of_events_only(
 
 def test_written_counts_what_was_new(engine: Engine, make: Any) -> None:
     writer = writer_on(engine)
-    events = [make.look(1), make.look(1), make.look(2), make.track(1), make.track(2), make.status()]
-    assert writer.write(events) == Written(observations=2, tracks=1, camera_status=1)
-    assert writer.write(events) == Written()
-    assert writer.write([make.look(3), make.track(3)]) == Written(observations=1, tracks=1)
-    assert writer.write([]) == Written()
+    events = [
+        make.observation(1),
+        make.observation(1),
+        make.observation(2),
+        make.track(1),
+        make.track(2),
+        make.status(),
+    ]
+    assert writer.write(events) == WriteCounts(observations=2, tracks=1, camera_status=1)
+    assert writer.write(events) == WriteCounts()
+    assert writer.write([make.observation(3), make.track(3)]) == WriteCounts(
+        observations=1, tracks=1
+    )
+    assert writer.write([]) == WriteCounts()
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -222,28 +231,28 @@ def test_the_wait_for_the_database_is_part_of_the_way(tmp_path: Path, make: Any)
             other.close()
         return NOW
 
-    with using_store(f"sqlite:///{path}", 5.0) as engine:
-        StoreWriter(engine, clock).write([make.look(1)])
+    with use_store(f"sqlite:///{path}", 5.0) as engine:
+        StoreWriter(engine, clock).write([make.observation(1)])
     assert len(held) == 1
 
 
 def test_an_id_that_no_index_holds_is_refused_and_not_tried_for_ever(
     postgres_url: str, make: Any
 ) -> None:
-    huge = make.look(1).model_copy(update={"id": random.Random(0).randbytes(20_000).hex()})
+    huge = make.observation(1).model_copy(update={"id": random.Random(0).randbytes(20_000).hex()})
     with (
-        using_store(postgres_url, 5.0) as engine,
+        use_store(postgres_url, 5.0) as engine,
         pytest.raises(RecordRefused, match="database refuses a value"),
     ):
         writer_on(engine).write([huge])
 
 
 def test_minutes_equal_a_recount_of_the_rows(engine: Engine, make: Any) -> None:
-    looks = [
-        make.look(n, n * 7_001, camera=("door", "hall")[n % 2], label=EMOTIONS[n % 3])
+    faces = [
+        make.observation(n, n * 7_001, camera=("door", "hall")[n % 2], label=EMOTIONS[n % 3])
         for n in range(100)
     ]
-    writer_on(engine, batch_rows=7).write(looks + looks[::-3])
+    writer_on(engine, batch_rows=7).write(faces + faces[::-3])
     recount = text(
         "SELECT camera, captured_ms - captured_ms % 60000,"
         " count(*) FILTER (WHERE smoothed_label = 'surprise'), sum(p_happiness)"
@@ -269,33 +278,40 @@ def away(engine: Engine, table: str) -> Iterator[None]:
 
 
 def rename(engine: Engine, old: str, new: str) -> None:
-    with writing(engine).begin() as connection:
+    with for_writing(engine).begin() as connection:
         connection.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
 
 
 def test_failed_batch_leaves_nothing_and_can_be_sent_again(engine: Engine, make: Any) -> None:
     """The last table of the transaction is away: of that batch nothing stays."""
-    events = [make.look(1), make.look(2), make.look(3), make.track(1), make.look(4), make.status()]
+    events = [
+        make.observation(1),
+        make.observation(2),
+        make.observation(3),
+        make.track(1),
+        make.observation(4),
+        make.status(),
+    ]
     writer = writer_on(engine, batch_rows=2)
     with away(engine, "camera_status"), pytest.raises(ServiceError, match="camera_status"):
         writer.write(events)
     assert contents(engine) == expected(events[:4])
-    assert writer.write(events) == Written(observations=1, camera_status=1)
+    assert writer.write(events) == WriteCounts(observations=1, camera_status=1)
     assert contents(engine) == expected(events)
 
 
 def test_nul_in_a_reason_stops_nothing(engine: Engine, make: Any) -> None:
-    writer_on(engine).write([make.look(1, reason="odd\0reason")])
-    (look,) = contents(engine)["observations"]
-    assert look["reason"] == "odd\ufffdreason"
+    writer_on(engine).write([make.observation(1, reason="odd\0reason")])
+    (face,) = contents(engine)["observations"]
+    assert face["reason"] == "odd\ufffdreason"
 
 
 def test_two_writers_share_a_stream(engine: Engine, make: Any) -> None:
     """The same events in two orders at once: no deadlock, and nothing twice."""
     events: list[Event] = []
     for n in range(300):
-        look = make.look(n, n * 500, track=n % 5 + 1, camera=("door", "hall")[n % 2])
-        events += [look, make.track(n, track=n % 5 + 1, camera=look.camera)]
+        face = make.observation(n, n * 500, track=n % 5 + 1, camera=("door", "hall")[n % 2])
+        events += [face, make.track(n, track=n % 5 + 1, camera=face.camera)]
     with ThreadPoolExecutor(2) as pool:
         orders = (events, events[::-1])
         writes = [pool.submit(writer_on(engine, 40).write, order) for order in orders]
@@ -309,9 +325,9 @@ def test_locked_sqlite(sqlite_url: str, tmp_path: Path, make: Any) -> None:
     other = sqlite3.connect(tmp_path / "state/undercam.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(ServiceError, match=r"database is locked: .*undercam\.db: stop the other"):
-        writer.write([make.look()])
+        writer.write([make.observation()])
     other.close()
-    assert writer.write([make.look()]) == Written(observations=1)
+    assert writer.write([make.observation()]) == WriteCounts(observations=1)
     engine.dispose()
 
 
@@ -321,8 +337,8 @@ def test_locked_postgres(postgres_url: str, make: Any) -> None:
     with engine.connect() as other:
         other.execute(text("LOCK TABLE observations"))
         with pytest.raises(ServiceError, match="database is locked: .* holds the lock"):
-            writer_on(engine).write([make.look()])
-    assert writer_on(engine).write([make.look()]) == Written(observations=1)
+            writer_on(engine).write([make.observation()])
+    assert writer_on(engine).write([make.observation()]) == WriteCounts(observations=1)
     engine.dispose()
 
 
@@ -330,7 +346,7 @@ def test_locked_postgres(postgres_url: str, make: Any) -> None:
 def test_postgres_dies_within_a_transaction(server: Any, postgres_url: str, make: Any) -> None:
     engine = open_store(postgres_url)
     writer = writer_on(engine)
-    writer.write([make.look(1)])
+    writer.write([make.observation(1)])
 
     @event.listens_for(engine, "before_cursor_execute")
     def cut(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -343,10 +359,12 @@ def test_postgres_dies_within_a_transaction(server: Any, postgres_url: str, make
         )
 
     with pytest.raises(ServiceError, match="cannot be reached: postgresql://127"):
-        writer.write([make.look(2), make.track(1)])
+        writer.write([make.observation(2), make.track(1)])
     event.remove(engine, "before_cursor_execute", cut)
-    assert contents(engine) == expected([make.look(1)])
-    assert writer.write([make.look(2), make.track(1)]) == Written(observations=1, tracks=1)
+    assert contents(engine) == expected([make.observation(1)])
+    assert writer.write([make.observation(2), make.track(1)]) == WriteCounts(
+        observations=1, tracks=1
+    )
     engine.dispose()
 
 
@@ -355,8 +373,8 @@ def test_gaps_grow_and_dead_letters_stay(engine: Engine, make: Any) -> None:
     small, large = (make.loss(1, n, 5, 5 + n) for n in (10, 20))
     letter = DeadLetter("undercam.observations[0]@17", "not JSON: \0", b"\xff\0{")
     for grown in (1, 0):
-        assert writer.write([large, small]) == Written(gaps=grown)
-        assert writer.write([small]) == Written()
+        assert writer.write([large, small]) == WriteCounts(gaps=grown)
+        assert writer.write([small]) == WriteCounts()
         writer.write_dead_letters([letter, letter])
     found = contents(engine)
     assert [(row["until_ms"], row["events"]) for row in found["gaps"]] == [(25, 20)]

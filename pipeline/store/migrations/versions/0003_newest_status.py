@@ -1,4 +1,4 @@
-"""The newest status of a camera is the one stored last: a file's own times say nothing of today."""
+"""The newest status of a camera is the one stored last: a file's own times are not times of day."""
 
 from alembic import op
 
@@ -7,13 +7,13 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Find it by when it was stored."""
+    """Index statuses by the time when they were stored."""
     columns = ["camera", "stored_ms", "since_ms", "seq"]
     op.create_index("camera_status_newest", "camera_status", columns)
     op.drop_index("camera_status_latest", "camera_status")
 
 
 def downgrade() -> None:
-    """Find it by since when it holds."""
+    """Index statuses by the time since which they hold."""
     op.create_index("camera_status_latest", "camera_status", ["camera", "since_ms", "seq"])
     op.drop_index("camera_status_newest", "camera_status")

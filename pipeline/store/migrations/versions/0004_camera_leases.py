@@ -1,4 +1,4 @@
-"""Who reads which camera, so that two commands on one database never read the same one."""
+"""Camera leases, so that two commands on one database never read the same camera."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """A row for every camera that is read."""
+    """One row per camera that is read."""
     op.create_table(
         "camera_leases",
         sa.Column("camera", sa.Text(), primary_key=True, nullable=False),

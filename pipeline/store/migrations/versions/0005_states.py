@@ -1,4 +1,4 @@
-"""The states of a camera, one after the other, are found without reading every status."""
+"""The history of a camera's states can be read without reading every status."""
 
 from alembic import op
 
@@ -7,11 +7,11 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Find statuses by since when their state holds."""
+    """Index statuses by the time since which their state holds."""
     columns = ["camera", "since_ms", "stored_ms", "seq"]
     op.create_index("camera_status_since", "camera_status", columns)
 
 
 def downgrade() -> None:
-    """Without."""
+    """Drop the index."""
     op.drop_index("camera_status_since", "camera_status")

@@ -1,4 +1,4 @@
-"""Times as people say them."""
+"""Formats times and durations for display."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 FIRST_MS, LAST_MS = -62_135_510_400_000, 253_402_214_400_000
-"""The second day of the year 1, and the last of 9999: with them every zone has a day to spare."""
+"""Limits of `datetime`, each a day inside, so that every time zone's offset fits."""
 
 
-def duration(ms: int) -> str:
-    """How long, in one or two units.
+def format_duration(ms: int) -> str:
+    """A duration in one or two units.
 
-    >>> duration(740), duration(4_230), duration(200_000), duration(4_320_000)
-    ('740 ms', '4.2 s', '3 min 20 s', '1 h 12 min')
+    >>> [format_duration(ms) for ms in (740, 4_230, 200_000, 4_320_000)]
+    ['740 ms', '4.2 s', '3 min 20 s', '1 h 12 min']
     """
     if ms < SECOND_MS:
         return f"{ms} ms"
@@ -32,10 +32,10 @@ def duration(ms: int) -> str:
     return " ".join(f"{number} {name}" for number, name in parts if number)
 
 
-def ago(then_ms: int, now_ms: int) -> str:
-    """How long before now, in one unit; the future is now.
+def format_ago(then_ms: int, now_ms: int) -> str:
+    """Time since a moment, in one unit; `now` below a second and for the future.
 
-    >>> ago(0, 400), ago(0, 12_000), ago(0, 7_300_000)
+    >>> format_ago(0, 400), format_ago(0, 12_000), format_ago(0, 7_300_000)
     ('now', '12 s ago', '2 h ago')
     """
     ms = now_ms - then_ms
@@ -46,35 +46,35 @@ def ago(then_ms: int, now_ms: int) -> str:
     return f"{ms // size} {name} ago"
 
 
-def zone_of(name: str | None) -> tzinfo:
-    """The time zone of that IANA name; UTC where there is none."""
+def load_zone(name: str | None) -> tzinfo:
+    """The time zone with this IANA name; UTC for an unknown one."""
     try:
         return ZoneInfo(name) if name else UTC
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return UTC
 
 
-def local(ms: int, zone: tzinfo) -> datetime:
-    """That moment in that zone; beyond the years that a calendar has, the nearest."""
+def to_local(ms: int, zone: tzinfo) -> datetime:
+    """A moment in a time zone, clipped to the years that `datetime` can hold."""
     return datetime.fromtimestamp(min(max(ms, FIRST_MS), LAST_MS) / SECOND_MS, zone)
 
 
-def offset_ms(ms: int, zone: tzinfo) -> int:
-    """How far that zone's clocks are ahead of UTC at that moment."""
-    ahead = local(ms, zone).utcoffset()
+def utc_offset_ms(ms: int, zone: tzinfo) -> int:
+    """Milliseconds by which local time is ahead of UTC at that moment."""
+    ahead = to_local(ms, zone).utcoffset()
     return round(ahead.total_seconds() * SECOND_MS) if ahead else 0
 
 
-def time_of_day(ms: int, now_ms: int, zone: tzinfo) -> str:
-    """`14:03:20`; with the day in front of it where that is not today."""
-    then, today = local(ms, zone), local(now_ms, zone).date()
+def format_time_of_day(ms: int, now_ms: int, zone: tzinfo) -> str:
+    """`14:03:20`, preceded by the date if that is not today."""
+    then, today = to_local(ms, zone), to_local(now_ms, zone).date()
     return f"{then:%H:%M:%S}" if then.date() == today else f"{then:%-d %b %H:%M:%S}"
 
 
-def media_time(ms: int) -> str:
-    """A place in a recording.
+def format_media_time(ms: int) -> str:
+    """A position in a recording.
 
-    >>> media_time(72_400), media_time(3_672_000)
+    >>> format_media_time(72_400), format_media_time(3_672_000)
     ('1:12', '1:01:12')
     """
     seconds = ms // SECOND_MS

@@ -12,8 +12,8 @@ from sqlalchemy import Engine, select
 
 from pipeline.errors import RecordRefused, ServiceError
 from pipeline.records import DeadLetter
-from pipeline.store import intake
-from pipeline.store.ingest import store_mail, write_letters
+from pipeline.store import refusals
+from pipeline.store.refusals import store_dead_letters, store_messages
 from pipeline.store.schema import camera_status, dead_letters
 from pipeline.store.writer import StoreWriter
 
@@ -40,7 +40,7 @@ def stored(engine: Engine) -> dict[str, tuple[str, bytes]]:
 )
 def test_any_letter_is_stored(engine: Engine, told: list[tuple[str, str, bytes]]) -> None:
     letters = [DeadLetter(*one) for one in told]
-    assert write_letters(StoreWriter(engine), letters) == 0
+    assert store_dead_letters(StoreWriter(engine), letters) == 0
     found = stored(engine)
     for letter in letters:
         assert letter.origin.replace("\0", "\ufffd") in found
@@ -50,7 +50,7 @@ def test_any_letter_is_stored(engine: Engine, told: list[tuple[str, str, bytes]]
 def test_a_letter_on_which_the_index_chokes(engine: Engine, size: int) -> None:
     """No sentence of a foreign program is longer than the index allows."""
     letters = [DeadLetter(LONG + end, LONG, bytes(size)) for end in ("a", "b")]
-    write_letters(StoreWriter(engine), letters)
+    store_dead_letters(StoreWriter(engine), letters)
     assert set(stored(engine)) == {letter.origin for letter in letters}
     assert {payload for _, payload in stored(engine).values()} == {bytes(size)}
 
@@ -58,9 +58,9 @@ def test_a_letter_on_which_the_index_chokes(engine: Engine, size: int) -> None:
 def test_a_payload_beyond_all_use_is_cut_and_counted(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "LETTER_BYTES", 1000)
+    monkeypatch.setattr(refusals, "DEAD_LETTER_BYTES", 1000)
     letters = [DeadLetter("a", "why", b"x" * 3000), DeadLetter("b", "why", b"y")]
-    assert write_letters(StoreWriter(engine), letters) == 1
+    assert store_dead_letters(StoreWriter(engine), letters) == 1
     reason = "why (the first 1000 of 3000 bytes)"
     assert stored(engine) == {"a": (reason, b"x" * 1000), "b": ("why", b"y")}
 
@@ -82,18 +82,18 @@ def test_what_is_refused_is_left_out_and_the_rest_is_stored(engine: Engine) -> N
     letters = [DeadLetter(f"{n}", "why", b"x" * n) for n in range(9)]
     letters[4] = DeadLetter("bad origin", "why", b"xxxx")
     writer = Choosy(engine, lambda one: "bad" in one.origin or one.payload == b"x" * 7)
-    assert write_letters(writer, letters) == 2
+    assert store_dead_letters(writer, letters) == 2
     found = stored(engine)
     assert len(found) == 9
     assert found["7"] == ("why (without its 7 bytes)", b"")
     (digest,) = [origin for origin in found if origin.startswith("sha256:")]
-    assert found[digest] == ("database refuses all else of it", b"")
+    assert found[digest] == ("the database refuses its origin, reason and payload", b"")
     assert found["8"] == ("why", b"x" * 8)
 
 
 def test_a_database_that_refuses_everything_is_at_fault(engine: Engine) -> None:
     with pytest.raises(ServiceError):
-        write_letters(Choosy(engine, lambda _: True), [DeadLetter("a", "why", b"")])
+        store_dead_letters(Choosy(engine, lambda _: True), [DeadLetter("a", "why", b"")])
 
 
 def test_mail_of_all_kinds(engine: Engine, make: Any) -> None:
@@ -102,7 +102,7 @@ def test_mail_of_all_kinds(engine: Engine, make: Any) -> None:
     bad = make.status(2).model_copy(update={"seq": 2**70})
     worse = make.status(3).model_copy(update={"id": "cam:\0", "reason": "\0"})
     letter = DeadLetter("undercam.tracks/0/1", "no JSON", b"{")
-    store_mail(StoreWriter(engine), [odd, bad, make.look(1), worse, letter])
+    store_messages(StoreWriter(engine), [odd, bad, make.observation(1), worse, letter])
     assert set(stored(engine)) >= {letter.origin, bad.id}
     assert stored(engine)[bad.id][0].startswith("database refuses a value: ")
     with engine.connect() as connection:

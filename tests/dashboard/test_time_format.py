@@ -7,7 +7,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dashboard.times import ago, duration, media_time, offset_ms, time_of_day, zone_of
+from dashboard.time_format import (
+    format_ago,
+    format_duration,
+    format_media_time,
+    format_time_of_day,
+    load_zone,
+    utc_offset_ms,
+)
 
 HOUR = 3_600_000
 NOON = 1_795_003_200_000
@@ -31,7 +38,7 @@ NOON = 1_795_003_200_000
     ],
 )
 def test_duration(ms: int, said: str) -> None:
-    assert duration(ms) == said
+    assert format_duration(ms) == said
 
 
 @pytest.mark.parametrize(
@@ -39,41 +46,41 @@ def test_duration(ms: int, said: str) -> None:
     [(-500, "now"), (999, "now"), (1_000, "1 s ago"), (59_999, "59 s ago"), (50 * HOUR, "2 d ago")],
 )
 def test_ago(ms: int, said: str) -> None:
-    assert ago(NOON - ms, NOON) == said
+    assert format_ago(NOON - ms, NOON) == said
 
 
 def test_time_of_day_names_another_day() -> None:
     vienna = ZoneInfo("Europe/Vienna")
-    assert time_of_day(NOON, NOON, vienna) == "13:00:00"
-    assert time_of_day(NOON - 13 * HOUR, NOON, vienna) == "00:00:00"
-    assert time_of_day(NOON - 13 * HOUR - 1_000, NOON, vienna) == "17 Nov 23:59:59"
+    assert format_time_of_day(NOON, NOON, vienna) == "13:00:00"
+    assert format_time_of_day(NOON - 13 * HOUR, NOON, vienna) == "00:00:00"
+    assert format_time_of_day(NOON - 13 * HOUR - 1_000, NOON, vienna) == "17 Nov 23:59:59"
 
 
 def test_offset_follows_summer_time() -> None:
     vienna = ZoneInfo("Europe/Vienna")
-    assert offset_ms(NOON, vienna) == HOUR
-    assert offset_ms(NOON - 120 * 24 * HOUR, vienna) == 2 * HOUR
-    assert offset_ms(NOON, UTC) == 0
+    assert utc_offset_ms(NOON, vienna) == HOUR
+    assert utc_offset_ms(NOON - 120 * 24 * HOUR, vienna) == 2 * HOUR
+    assert utc_offset_ms(NOON, UTC) == 0
 
 
 @pytest.mark.parametrize("name", ["UTC", "Pacific/Kiritimati", "Etc/GMT+12"])
 @pytest.mark.parametrize("ms", [253_402_300_799_999, 2**53, 2**63 - 1, -1, -(2**53), -(2**63)])
 def test_moments_that_no_calendar_has(ms: int, name: str) -> None:
     """Rows of before such times were refused may hold them, and readers have to live with it."""
-    assert time_of_day(ms, NOON, zone_of(name)) != ""
-    assert abs(offset_ms(ms, zone_of(name))) <= 14 * HOUR
-    assert duration(abs(ms)) != ""
-    assert media_time(ms) != ""
-    assert ago(ms, NOON) != ""
+    assert format_time_of_day(ms, NOON, load_zone(name)) != ""
+    assert abs(utc_offset_ms(ms, load_zone(name))) <= 14 * HOUR
+    assert format_duration(abs(ms)) != ""
+    assert format_media_time(ms) != ""
+    assert format_ago(ms, NOON) != ""
 
 
 @pytest.mark.parametrize("name", [None, "", "Nowhere/Land", "Europe", "../etc/passwd", "\0"])
 def test_an_unknown_zone_is_utc(name: str | None) -> None:
-    assert zone_of(name) is UTC
+    assert load_zone(name) is UTC
 
 
 def test_media_time() -> None:
-    assert [media_time(ms) for ms in (0, 59_999, 600_000, 36_000_000)] == [
+    assert [format_media_time(ms) for ms in (0, 59_999, 600_000, 36_000_000)] == [
         "0:00",
         "0:59",
         "10:00",

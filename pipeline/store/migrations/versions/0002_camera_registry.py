@@ -1,4 +1,4 @@
-"""The cameras table says what is to be read, and how."""
+"""The camera registry: columns of the cameras table."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,12 +8,12 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Two columns, empty for cameras that were only heard of."""
+    """Add two columns, NULL for cameras that are not registered."""
     op.add_column("cameras", sa.Column("settings", sa.Text(), nullable=True))
     op.add_column("cameras", sa.Column("origin", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:
-    """Forget what is to be read."""
+    """Drop both columns: no camera is registered any more."""
     op.drop_column("cameras", "origin")
     op.drop_column("cameras", "settings")

@@ -1,4 +1,4 @@
-"""What a database driver says, as one sentence with a remedy and without a credential."""
+"""Translates errors of a database driver into ours: one sentence, a remedy, and no credential."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
-from pipeline.errors import ConfigError, RecordRefused, ServiceError
+from pipeline.errors import ConfigError, RecordRefused, ServiceError, UndercamError
 from pipeline.redact import redacted
 
 _SQLITE = {
     "SQLITE_BUSY": ("database is locked", "stop the other writer or raise store.busy_timeout_s"),
     "SQLITE_NOTADB": ("not a SQLite database", "give another path or move the file away"),
     "SQLITE_CORRUPT": ("database is damaged", "restore it from a backup or move the file away"),
-    "SQLITE_CANTOPEN": ("cannot open the database", "check that its folder exists and is ours"),
+    "SQLITE_CANTOPEN": (
+        "cannot open the database",
+        "check that its folder exists and is writable",
+    ),
     "SQLITE_READONLY": ("database is read-only", "make the file and its folder writable"),
     "SQLITE_FULL": ("disk is full", "free space; what was not stored will be sent again"),
     "SQLITE_IOERR": ("cannot read or write the disk", "check the disk that holds the database"),
@@ -27,7 +30,7 @@ _POSTGRES = {
     "53100": ("disk is full", "free space; what was not stored will be sent again"),
     "55P03": ("database is locked", "end the session that holds the lock"),
 }
-# What fails while connecting carries no code, only words: the server's, or the driver's.
+# An error raised while connecting carries no SQLSTATE: only its text tells the reasons apart.
 _CONNECTING = {
     r"password authentication failed": ("wrong user or password", "correct the store's URL"),
     r"no password supplied": ("password is missing", "add it to the store's URL"),
@@ -42,23 +45,23 @@ _AWAY = re.compile(
     r"No route to host|unreachable|failed to resolve|closed the connection|"
     r"Connection reset|connection is lost"
 )
-"""Said where nobody answers; everything else is a reason of its own."""
+"""In the text of an error where no server answers."""
 _OPTION = re.compile(
     r"connection option|bad value for|invalid \S+ value|invalid port number|definition of service"
 )
-"""Said of an option that cannot be used, before anyone is asked."""
+"""In the text of an error about an option, which libpq raises before it connects."""
 _WHERE = re.compile(r"^.*(?:failed|is bad): (?:FATAL: *)?")
-"""What the driver puts in front of a reason: the place, which we name ourselves."""
+"""The prefix of a libpq message: the host, which our message names itself."""
 _TOO_LARGE = "54"
-"""PostgreSQL's class of values that do not fit, as a key that no index holds."""
+"""PostgreSQL's SQLSTATE class for exceeded limits, such as a key too long for its index."""
 _UNREACHABLE = (
     "database cannot be reached",
     "start it, or correct host and port in the store's URL",
 )
 
 
-def place(url: URL) -> str:
-    """Where a database is, without user, password or options."""
+def describe_location(url: URL) -> str:
+    """Host and name of a database, or its file, without user, password or options."""
     if url.get_backend_name() == "sqlite":
         return url.database or "memory"
     port = f":{url.port}" if url.port else ""
@@ -66,63 +69,63 @@ def place(url: URL) -> str:
 
 
 @contextmanager
-def explained(url: URL) -> Iterator[None]:
-    """Turns an error of the database or its driver into a ServiceError that names the place.
-
-    It is a RecordRefused where the values are at fault, and not the database; a ConfigError where
-    an option of the URL is.
-    """
+def translate_errors(url: URL) -> Iterator[None]:
+    """Raises `to_service_error` of whatever the database or its driver raises in the block."""
     try:
         yield
-    except (UnicodeError, OverflowError) as error:
-        raise RecordRefused("database refuses a value", place(url), str(error)) from error
-    except DBAPIError as error:
-        if _OPTION.search(str(error.orig)) and not getattr(error.orig, "sqlstate", None):
-            raise option_refused(_said(error)) from error
-        if _lies_in_values(error):
-            said = str(error.orig).splitlines()[0]
-            raise RecordRefused("database refuses a value", place(url), said) from error
-        what, remedy = _reason(error)
-        raise ServiceError(what, place(url), remedy) from error
+    except (UnicodeError, OverflowError, DBAPIError) as error:
+        raise to_service_error(error, url) from error
 
 
-def option_refused(reason: str) -> ConfigError:
-    """An option behind the `?` of a store's URL, or part of it, that cannot be used."""
+def to_service_error(error: Exception, url: URL) -> UndercamError:
+    """A ServiceError that names the database.
+
+    A RecordRefused where the values are at fault and not the database: sending them again never
+    helps. A ConfigError where an option of the URL is at fault.
+    """
+    where = describe_location(url)
+    if not isinstance(error, DBAPIError):
+        return RecordRefused("database refuses a value", where, str(error))
+    if _OPTION.search(str(error.orig)) and not getattr(error.orig, "sqlstate", None):
+        return option_error(_driver_message(error))
+    if _is_in_values(error):
+        return RecordRefused("database refuses a value", where, str(error.orig).splitlines()[0])
+    what, remedy = _reason_and_remedy(error)
+    return ServiceError(what, where, remedy)
+
+
+def option_error(reason: str) -> ConfigError:
+    """The error for an unusable option in the query of a store's URL."""
     return ConfigError("option cannot be used", "store.url", reason)
 
 
-def _said(error: DBAPIError) -> str:
-    """The reason in the driver's words."""
+def _driver_message(error: DBAPIError) -> str:
+    """The driver's own reason, without credentials."""
     lines = str(error.orig).strip().splitlines()
-    # One line for each address of a host; below one may stand a hint.
+    # libpq writes one line for each address of a host, and hints below some of them.
     reasons = [line for line in lines if _WHERE.match(line)] or lines[:1]
     return redacted(_WHERE.sub("", reasons[-1]))
 
 
-def _lies_in_values(error: DBAPIError) -> bool:
+def _is_in_values(error: DBAPIError) -> bool:
     is_too_large = str(getattr(error.orig, "sqlstate", "")).startswith(_TOO_LARGE)
     return is_too_large or isinstance(error, (DataError, IntegrityError))
 
 
-@contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """A connection for one query; raises ServiceError when the database cannot answer."""
-    with explained(engine.url), engine.connect() as connection:
-        yield connection
-
-
-def _reason(error: DBAPIError) -> tuple[str, str]:
-    said = str(error.orig)
+def _reason_and_remedy(error: DBAPIError) -> tuple[str, str]:
+    message = str(error.orig)
     name = getattr(error.orig, "sqlite_errorname", None)
     if name is not None:
         known = (reason for family, reason in _SQLITE.items() if name.startswith(family))
-        return next(known, ("database refuses", said))
+        return next(known, ("database refuses", message))
     code = getattr(error.orig, "sqlstate", None)
     if error.connection_invalidated:
         return _UNREACHABLE
     if code is not None:
-        return _POSTGRES.get(code, ("database refuses", said.splitlines()[0]))
-    known = (reason for sign, reason in _CONNECTING.items() if re.search(sign, said))
-    is_away = _AWAY.search(said)
-    refusal = _UNREACHABLE if is_away else ("database refuses the connection", _said(error))
+        return _POSTGRES.get(code, ("database refuses", message.splitlines()[0]))
+    known = (reason for pattern, reason in _CONNECTING.items() if re.search(pattern, message))
+    is_away = _AWAY.search(message)
+    refusal = (
+        _UNREACHABLE if is_away else ("database refuses the connection", _driver_message(error))
+    )
     return next(known, refusal)

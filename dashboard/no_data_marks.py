@@ -1,17 +1,18 @@
-"""How charts mark the times without rows: hatched, dotted or crossed, never a plain hole."""
+"""How charts mark the times without data: hatched, dotted or crossed, never just left empty."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from dashboard.absence import KINDS, LOST, NO_VIDEO, NOT_HEARD, Absence
-from dashboard.choices import Span
+from dashboard.no_data import KINDS, LOST, NO_STATUS, NO_VIDEO, NoData
+from dashboard.selection import TimeRange
 
 Option = dict[str, Any]
 MOSTLY = 0.5
-"""The part of a bucket without looks from which on all of it is marked."""
-STRIP = "camera"
+"""A bucket without observations is marked from this share without data on."""
+STRIP = "video"
+"""Name of the axis of the strip below a chart."""
 _GREY, _RED = "#7a8794", "#d2453a"
 PATTERNS: dict[str, Option] = {
     NO_VIDEO: {
@@ -24,7 +25,7 @@ PATTERNS: dict[str, Option] = {
             "rotation": -0.785,
         },
     },
-    NOT_HEARD: {
+    NO_STATUS: {
         "color": "rgba(122,135,148,0.08)",
         "decal": {
             "symbol": "circle",
@@ -45,15 +46,15 @@ PATTERNS: dict[str, Option] = {
         },
     },
 }
-"""What a bar of each kind is filled with; the legend of the pages has the same in its style."""
+"""ECharts item style per kind; style.css draws the same patterns in the legend."""
 
 
-def full_bars(
-    found: Sequence[Absence], starts: Sequence[int], bucket_ms: int, empty: Sequence[bool]
+def full_height_bars(
+    found: Sequence[NoData], starts: Sequence[int], bucket_ms: int, empty: Sequence[bool]
 ) -> list[Option]:
-    """For a chart of shares: buckets without looks that are mostly absent, marked from top to
-    bottom."""
-    parts = [_parts(found, start, bucket_ms) for start in starts]
+    """For a chart of shares: full-height bars in the buckets without observations that are mostly
+    without data."""
+    parts = [_mean_shares(found, start, bucket_ms) for start in starts]
     marked = [
         max(KINDS, key=lambda kind: part[kind]) if bare and sum(part.values()) >= MOSTLY else ""
         for part, bare in zip(parts, empty, strict=True)
@@ -66,11 +67,11 @@ def full_bars(
 
 
 def strip_bars(
-    found: Sequence[Absence], starts: Sequence[int], bucket_ms: int, grid: int
+    found: Sequence[NoData], starts: Sequence[int], bucket_ms: int, grid: int
 ) -> list[Option]:
-    """A strip of its own that marks the part of every bucket, however short; of several cameras,
-    the part of all their time."""
-    parts = [_parts(found, start, bucket_ms) for start in starts]
+    """A strip below a chart that shows the share without data of every bucket, however small; of
+    several cameras, the share of their total time."""
+    parts = [_mean_shares(found, start, bucket_ms) for start in starts]
     return [
         _bars(kind, [round(100 * part[kind], 1) or None for part in parts], grid)
         | {"tooltip": {"valueFormatter": "%.0f%%"}}
@@ -79,27 +80,27 @@ def strip_bars(
 
 
 def strip_axis(grid: int) -> Option:
-    """The strip's axis, 0 to 100, without a scale."""
+    """The axis of the strip, 0 to 100 %, without tick labels."""
     quiet = {"axisLabel": {"show": False}, "splitLine": {"show": False}}
     named = {"name": STRIP, "nameLocation": "middle", "nameRotate": 0, "nameGap": 8}
     named |= {"nameTextStyle": {"align": "right"}}
     return {"gridIndex": grid, "min": 0, "max": 100, "interval": 100} | quiet | named
 
 
-def areas(found: Absence, span: Span, grid: int, is_named: bool) -> Option:
-    """For a chart along a line of time: a series that marks the stretches from top to bottom."""
+def marked_areas(found: NoData, time: TimeRange, grid: int, is_named: bool) -> Option:
+    """For a chart with a continuous time axis: a series that marks times without data."""
     label = {"show": is_named, "position": "inside"}
-    bands = [
+    intervals = [
         [
             {
-                "xAxis": max(start, span.since_ms),
+                "xAxis": max(start, time.since_ms),
                 "name": kind,
                 "itemStyle": {"color": PATTERNS[kind]["color"], "opacity": 1}
                 | {"borderColor": PATTERNS[kind]["decal"]["color"], "borderWidth": 1},
             },
-            {"xAxis": min(end, span.until_ms)},
+            {"xAxis": min(end, time.until_ms)},
         ]
-        for kind, start, end in found.bands()
+        for kind, start, end in found.intervals()
     ]
     return {
         "type": "line",
@@ -107,19 +108,19 @@ def areas(found: Absence, span: Span, grid: int, is_named: bool) -> Option:
         "yAxisIndex": grid,
         "data": [],
         "z": 5,
-        "markArea": {"silent": True, "label": label, "data": bands},
+        "markArea": {"silent": True, "label": label, "data": intervals},
     }
 
 
-def _parts(found: Sequence[Absence], start_ms: int, bucket_ms: int) -> dict[str, float]:
-    """The mean part of each kind; what is lost is not counted as anything else too."""
+def _mean_shares(found: Sequence[NoData], start_ms: int, bucket_ms: int) -> dict[str, float]:
+    """The mean share of each kind. A time of lost events counts as no other kind as well."""
     end_ms = start_ms + bucket_ms
     mean = {
-        kind: sum(one.part(kind, start_ms, end_ms) for one in found) / max(len(found), 1)
+        kind: sum(one.share(kind, start_ms, end_ms) for one in found) / max(len(found), 1)
         for kind in KINDS
     }
     left = 1 - mean[LOST]
-    rest = mean[NO_VIDEO] + mean[NOT_HEARD]
+    rest = mean[NO_VIDEO] + mean[NO_STATUS]
     scale = min(1.0, left / rest) if rest else 1.0
     return {kind: part if kind == LOST else part * scale for kind, part in mean.items()}
 

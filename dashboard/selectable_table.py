@@ -1,7 +1,7 @@
-"""A table whose rows can be chosen by mouse or keyboard.
+"""A table whose rows can be selected by mouse or keyboard.
 
-Streamlit's own selection counts rows, and here the rows move on while one reads them: so the row
-says its key.
+Streamlit's own selection is by row number, and here rows move at every refresh. So this table
+reports the key of the selected row.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dashboard.tables import Markup
 
 _SCRIPT = """
 export default function ({ data, parentElement, setTriggerValue }) {
-  const root = parentElement.querySelector(".uc-chooser")
+  const root = parentElement.querySelector(".uc-selectable")
   if (root.shown !== data) {
     const focused = document.activeElement?.closest("[data-key]")?.dataset.key
     root.innerHTML = root.shown = data
@@ -23,27 +23,27 @@ export default function ({ data, parentElement, setTriggerValue }) {
   }
   root.onclick = (event) => {
     const row = event.target.closest("[data-key]")
-    if (row) setTriggerValue("chosen", row.dataset.key)
+    if (row) setTriggerValue("selected", row.dataset.key)
   }
 }
 """
 
 
-def choose(table: Markup, parameter: str) -> None:
-    """Shows a table with keys; the key of a chosen row goes into that parameter of the address."""
-    name = f"choose-{parameter}"
+def show_selectable_table(table: Markup, parameter: str) -> None:
+    """Shows a table made with keys; selecting a row puts its key into that query parameter."""
+    name = f"select-{parameter}"
 
     def remember() -> None:
-        st.query_params[parameter] = st.session_state[name].chosen
+        st.query_params[parameter] = st.session_state[name].selected
 
-    _component()(data=table, key=name, on_chosen_change=remember)
+    _component()(data=table, key=name, on_selected_change=remember)
 
 
 @cache
 def _component() -> Any:
     return st.components.v2.component(
-        "undercam.chooser",
-        html='<div class="uc-chooser"></div>',
+        "undercam.selectable_table",
+        html='<div class="uc-selectable"></div>',
         js=_SCRIPT,
         isolate_styles=False,
     )
