@@ -49,7 +49,9 @@ def opened(
     from models.loading import as_classifier, build_network
     from models.weights import ModelCard
 
-    card = ModelCard(*(model, model, network, EMOTIONS, 48, 1, 0.5, 0.25, GEOMETRY, "none", "none"))
+    card = ModelCard(
+        *(model, model, network, EMOTIONS, 48, 1, (0.5,), (0.25,), GEOMETRY, "none", "none")
+    )
     drawn = folded(build_network(card))
     return as_classifier(drawn, card, flip=False, device=device, dtype=dtype or torch.float32)
 

@@ -11,11 +11,12 @@ from torch import nn
 
 from models.classifier import EmotionClassifier
 from models.crops import CROP_PX, GEOMETRY
+from models.encoders.folders import find_encoder, folder_digest
 from models.errors import ModelError
 from models.folding import folded
 from models.registry import family_of
 from models.serving import SoftmaxClassifier
-from models.weights import ModelCard, misfit, read_card, read_shapes, read_state, restore
+from models.weights import ModelCard, mismatch_error, read_card, read_shapes, read_state, restore
 
 ZOO = Path(__file__).parent / "zoo"
 BAD_ARGUMENTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -61,6 +62,7 @@ def load_network(name_or_path: str) -> tuple[nn.Module, ModelCard]:
             f"weights for crops of {card.crop!r}", str(path), f"give weights for {GEOMETRY!r}"
         )
     _check_shapes(card, path)
+    _check_encoder(card)
     network = build_network(card)
     restore(network, read_state(path), path)
     return network.eval(), card
@@ -74,7 +76,22 @@ def _check_shapes(card: ModelCard, path: Path) -> None:
         planned = build_network(card)
     wanted = {name: tuple(tensor.shape) for name, tensor in planned.state_dict().items()}
     if wanted != read_shapes(path):
-        raise misfit(planned, path)
+        raise mismatch_error(planned, path)
+
+
+def _check_encoder(card: ModelCard) -> None:
+    """Raises ModelError where CLIP on this machine is not the one that the weights learned with.
+
+    Encoders that only started the training are part of the weights, and are not looked for.
+    """
+    name = card.network.get("clip")
+    if not name or name not in card.encoders:
+        return
+    folder = find_encoder(name)
+    if folder_digest(folder) != card.encoders[name]:
+        raise ModelError(
+            "another encoder than the weights were trained with", str(folder), f"fetch {name} again"
+        )
 
 
 def load_classifier(name_or_path: str, **options: Any) -> EmotionClassifier:

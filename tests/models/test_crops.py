@@ -50,7 +50,7 @@ def average_by_hand(grey: NDArray[np.float64], smaller: int) -> NDArray[np.float
 @pytest.mark.parametrize("px", [30, 48, 56])
 def test_shrinking_averages_over_exact_areas(make_card: MakeCard, px: int) -> None:
     crops = noise(1, CROP_PX, CROP_PX, 3)
-    found = to_model_input(crops, make_card(input_px=px, mean=0.0, std=1.0))[0, 0].numpy()
+    found = to_model_input(crops, make_card(input_px=px, mean=(0.0,), std=(1.0,)))[0, 0].numpy()
     grey = (crops[0].astype(float) / 255) @ np.array(LUMA)
     np.testing.assert_allclose(found, average_by_hand(grey, px), atol=2e-6)
 
@@ -60,7 +60,7 @@ def test_shrinking_averages_over_exact_areas(make_card: MakeCard, px: int) -> No
 def test_shape_mean_and_normalisation(
     make_card: MakeCard, crops: Crops, px: int, channels: int
 ) -> None:
-    card = make_card(input_px=px, channels=channels, mean=0.4, std=0.2)
+    card = make_card(input_px=px, channels=channels, mean=(0.4,) * channels, std=(0.2,) * channels)
     x = to_model_input(crops, card)
     assert tuple(x.shape) == (5, channels, px, px)
     weights = np.array(LUMA if channels == 1 else [1 / 3] * 3)
@@ -72,7 +72,7 @@ def test_shape_mean_and_normalisation(
 def test_luma_weighs_red_green_and_blue(make_card: MakeCard, channel: int) -> None:
     crops = np.zeros((1, CROP_PX, CROP_PX, 3), np.uint8)
     crops[..., channel] = 255
-    x = to_model_input(crops, make_card(mean=0.0, std=1.0))
+    x = to_model_input(crops, make_card(mean=(0.0,), std=(1.0,)))
     np.testing.assert_allclose(x, LUMA[channel], rtol=1e-5)
 
 

@@ -19,7 +19,7 @@ from models.lrdif.classifier import LRDifClassifier, noise_of
 from models.lrdif.network import LRDif
 from models.model_input import to_model_input
 from models.scores import mutual_information, normalised_entropy
-from models.weights import CARD_KEY, ModelCard, as_stored, save
+from models.weights import CARD_KEY, ModelCard, save, to_stored
 
 MakeCard = Callable[..., ModelCard]
 MakeNetwork = Callable[..., LRDif]
@@ -214,7 +214,7 @@ def test_what_is_loaded_scores_as_what_was_saved(
     network = make_network()
     network.load_state_dict({
         name: value.float() if value.is_floating_point() else value
-        for name, value in as_stored(network.state_dict()).items()
+        for name, value in to_stored(network.state_dict()).items()
     })  # fmt: skip
     wanted = LRDifClassifier(network, small_card()).predict(crops, IDS).probabilities
     np.testing.assert_allclose(loaded.predict(crops, IDS).probabilities, wanted, atol=1e-6)
@@ -237,7 +237,7 @@ def test_an_id_belongs_to_one_crop(make_classifier: Make, crops: Crops) -> None:
 
 def written(path: Path, card: ModelCard, state: dict[str, Tensor]) -> str:
     """As `save` would, but for its checks."""
-    save_file(as_stored(state), path, metadata={CARD_KEY: card.to_json()})
+    save_file(to_stored(state), path, metadata={CARD_KEY: card.to_json()})
     return str(path)
 
 
