@@ -1,4 +1,4 @@
-"""From crops to a network's input: the only way there, in training and in serving."""
+"""Crops to a network's input: the one function that training and serving share."""
 
 from __future__ import annotations
 

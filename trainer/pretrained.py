@@ -29,7 +29,7 @@ def _load_dlib_face(network: nn.Module, card: ModelCard) -> None:
         what = f"{card.model} with {card.channels} channels has no trunk for dlib's face network"
         raise DataError(what, card.name, "leave recipe.encoder out")
     state, _ = dlib_face.read_trunk(dlib_face.find_file())
-    trunk.load_state_dict(dlib_face.grey_stem(state, card.mean[0], card.std[0]))
+    trunk.load_state_dict(dlib_face.to_grey_stem(state, card.mean[0], card.std[0]))
 
 
 ENCODERS = {"dlib-face": Encoder(dlib_face.find_file, _load_dlib_face)}

@@ -14,7 +14,7 @@ from models.card import class_figures
 from models.crops import GEOMETRY
 from models.emotions import EMOTIONS
 from models.loading import as_classifier, build_network
-from models.precision import faster_dtype
+from models.precision import select_dtype
 from models.udc.suites import CLEAN
 from models.udc.suites import conditions as conditions_of
 from models.weights import ModelCard, read_card, restore, save, to_stored
@@ -69,7 +69,7 @@ def train_weights(
     keep_freed_memory()
     if threads:
         torch.set_num_threads(threads)
-    dtype = faster_dtype(torch.get_num_threads()) if team.device == "cpu" else torch.bfloat16
+    dtype = select_dtype(torch.get_num_threads()) if team.device == "cpu" else torch.bfloat16
     report({"dtype": str(dtype).removeprefix("torch."), "threads": torch.get_num_threads()})
     held = validation_cut(faces)
     fit = faces[~held]

@@ -1,4 +1,4 @@
-"""CLIP's encoders in place of our own, frozen, for those who have its weights (Radford et al. 2021,
+"""CLIP's encoders, frozen, in place of our own, where its weights are at hand (Radford et al. 2021,
 arXiv 2103.00020)."""
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ def export(
 ) -> None:
     """Write weights as ONNX: `x` (and `noise`, of a model that draws) in, `logits` out.
 
-    The file is asked beside torch before it is left there. Its metadata hold the card, which says
-    how faces become `x`, and which temperature divides the logits.
+    The file is checked against torch before it is kept. Its metadata hold the card, which says how
+    faces become `x`, and which temperature divides the logits.
     """
     from models.export import export as write
 

@@ -18,8 +18,8 @@ from models.weights import ModelCard
 @pytest.fixture(scope="session")
 def photograph() -> NDArray[np.uint8]:
     """(512, 512, 3) RGB: one woman, looking at us."""
-    picture: NDArray[np.uint8] = astronaut()
-    return picture
+    image: NDArray[np.uint8] = astronaut()
+    return image
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""One geometry from picture to network: against slow counts, at every edge, and both ways in."""
+"""One geometry from image to network: against slow counts, at every edge, and both ways in."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from models.faces import Faces
 from models.model_input import LUMA, to_model_input
 from models.weights import ModelCard
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 MakeCard = Callable[..., ModelCard]
 
 
-def noise(*shape: int) -> Picture:
+def noise(*shape: int) -> Image:
     return np.random.default_rng(7).integers(0, 256, shape, dtype=np.uint8)
 
 
@@ -106,7 +106,7 @@ def test_constant_tiles_stay_constant(level: int, shape: tuple[int, ...]) -> Non
 
 
 def test_a_large_tile_is_averaged_down() -> None:
-    """Without averaging, the noise of a large face would stay as strong as in the picture."""
+    """Without averaging, the noise of a large face would stay as strong as in the image."""
     tile = noise(224, 224, 3)
     blocks = tile.reshape(112, 2, 112, 2, 3).mean(axis=(1, 3))
     assert abs(crops_from_tiles(tile[None])[0] - blocks).max() <= 0.75
@@ -132,7 +132,7 @@ coordinates = st.integers(-80, 400).map(lambda quarter: quarter / 4)
 
 @st.composite
 def boxes(draw: st.DrawFn) -> tuple[float, float, float, float]:
-    """A box on a grid of quarter pixels, in, over the edge of, or outside the picture."""
+    """A box on a grid of quarter pixels, in, over the edge of, or outside the image."""
     x0, y0 = draw(coordinates), draw(coordinates)
     sides = st.integers(1, 240).map(lambda quarter: quarter / 4)
     return x0, y0, x0 + draw(sides), y0 + draw(sides)

@@ -12,7 +12,7 @@ import torch
 
 from models.crops import GEOMETRY
 from models.emotions import EMOTIONS
-from models.encoders.dlib_face import DlibFaceTrunk, find_file, grey_stem, read_trunk
+from models.encoders.dlib_face import DlibFaceTrunk, find_file, read_trunk, to_grey_stem
 from models.errors import ModelError
 from models.loading import build_network
 from models.weights import ModelCard
@@ -39,7 +39,7 @@ def test_the_trunk_holds_dlibs_weights() -> None:
     network = build_network(card)
     load_encoder(DLIB.encoder, network, card)
     expected = DlibFaceTrunk(1)
-    expected.load_state_dict(grey_stem(read_trunk(find_file())[0], card.mean[0], card.std[0]))
+    expected.load_state_dict(to_grey_stem(read_trunk(find_file())[0], card.mean[0], card.std[0]))
     for name, value in expected.state_dict().items():
         assert torch.equal(network.get_submodule("trunk").state_dict()[name], value)
 

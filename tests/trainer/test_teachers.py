@@ -166,7 +166,7 @@ def test_a_student_learns_from_teachers_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own labels are drawn at random; all of its targets come from a teacher that knows."""
-    monkeypatch.setattr(run, "faster_dtype", lambda threads: torch.float32)
+    monkeypatch.setattr(run, "select_dtype", lambda threads: torch.float32)
     monkeypatch.setattr(run, "keep_freed_memory", lambda: None)
     smoke = preset("resnet18", "smoke")
     smoke = replace(smoke, stages=(Stage("fit", epochs=5, batch=32),))

@@ -32,7 +32,7 @@ FEATURES, START, END = 24, "<|startoftext|>", "<|endoftext|>"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a CLIP for pictures of 32 pixels that spells every word."""
+    """The folder of a CLIP for images of 32 pixels that spells every word."""
     path = tmp_path_factory.mktemp("clip")
     letters = "abcdefghijklmnopqrstuvwxyz"
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), START, END]
@@ -71,14 +71,14 @@ def faces(n: int = 3, channels: int = 1, px: int = 16) -> Tensor:
 
 
 def test_faces_are_encoded_as_clip_would(folder: Path) -> None:
-    """Against transformers' own preparation of an 8-bit picture of CLIP's size."""
+    """Against transformers' own preparation of an 8-bit image of CLIP's size."""
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    x = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
+    images = rng.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    x = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
     found = ClipEncoders(folder.name).image(x)
     model = transformers.CLIPModel.from_pretrained(folder).eval()
     mean, std = (np.array(value, np.float32) for value in (clip.CLIP_MEAN, clip.CLIP_STD))
-    prepared = torch.from_numpy((pictures.astype(np.float32) / 255 - mean) / std)
+    prepared = torch.from_numpy((images.astype(np.float32) / 255 - mean) / std)
     with torch.no_grad():
         vision = model.vision_model(pixel_values=prepared.permute(0, 3, 1, 2))
         wanted = model.visual_projection(vision.pooler_output)
@@ -101,15 +101,14 @@ def test_grey_faces_of_any_size(folder: Path) -> None:
 
 
 def test_enlarging_makes_nothing_darker_than_black(folder: Path) -> None:
-    """Cubic enlarging overshoots at hard edges; an 8-bit picture could not."""
+    """Cubic enlarging overshoots at hard edges; an 8-bit image could not."""
     stripes = torch.arange(16).div(2, rounding_mode="floor").remainder(2).float()
     black_and_white = stripes.expand(1, 1, 16, 16)
     enlarged = functional.interpolate(black_and_white, (32, 32), mode="bicubic", antialias=True)
     assert enlarged.min() < -0.01
     encoders = ClipEncoders(folder.name)
     found, wanted = (
-        encoders.image((picture - 0.5) / 0.25)
-        for picture in (black_and_white, enlarged.clamp(0, 1))
+        encoders.image((image - 0.5) / 0.25) for image in (black_and_white, enlarged.clamp(0, 1))
     )
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
 

@@ -160,8 +160,8 @@ def test_draws_are_asked_of_a_model_that_draws(tmp_path: Path) -> None:
 
 
 def test_bfloat16_is_refused_where_it_is_deadly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classify_stage, "bfloat16_lives", lambda: False)
+    monkeypatch.setattr(classify_stage, "bfloat16_is_supported", lambda: False)
     with pytest.raises(ModelError, match=r"bfloat16 ends the process .*: emotion\.dtype: set"):
         open_classify(EmotionSettings(dtype="bfloat16"))
-    monkeypatch.setattr(classify_stage, "bfloat16_lives", lambda: True)
+    monkeypatch.setattr(classify_stage, "bfloat16_is_supported", lambda: True)
     assert open_classify(EmotionSettings(dtype="bfloat16")).mode == "resnet18-flip-bf16"
