@@ -106,14 +106,14 @@ def test_a_graph_that_answers_otherwise_is_not_left_there(
 ) -> None:
     """Its weights change between tracing and asking."""
     network = stirred(make_card())
-    sign = exporting._sign
+    write_card = exporting._write_card
 
     def disturb(path: Path, card: ModelCard) -> None:
-        sign(path, card)
+        write_card(path, card)
         with torch.no_grad():
             network.get_parameter("head.bias").add_(0.01)
 
-    monkeypatch.setattr(exporting, "_sign", disturb)
+    monkeypatch.setattr(exporting, "_write_card", disturb)
     with pytest.raises(ModelError, match=r"the graph's logits differ by 0\.01: tiny"):
         write(network, make_card(), tmp_path / "w.onnx")
     assert list(tmp_path.iterdir()) == []
