@@ -24,7 +24,7 @@ from models.emotions import EMOTIONS
 if TYPE_CHECKING:
     import torch
 
-    from models.classifier import EmotionClassifier
+    from models.scores import EmotionClassifier
 
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "LRDif, T = 4": ("lrdif", {"steps": 4}),
@@ -45,12 +45,13 @@ def opened(
     import torch
 
     from models.crops import GEOMETRY
-    from models.folding import folded
-    from models.loading import as_classifier, build_network
+    from models.loading import as_classifier, build_network, fold_batch_norm
     from models.weights import ModelCard
 
-    card = ModelCard(*(model, model, network, EMOTIONS, 48, 1, 0.5, 0.25, GEOMETRY, "none", "none"))
-    drawn = folded(build_network(card))
+    card = ModelCard(
+        *(model, model, network, EMOTIONS, 48, 1, (0.5,), (0.25,), GEOMETRY, "none", "none")
+    )
+    drawn = fold_batch_norm(build_network(card))
     return as_classifier(drawn, card, flip=False, device=device, dtype=dtype or torch.float32)
 
 
@@ -122,9 +123,9 @@ def main() -> None:
     import torch
 
     from models.loading import zoo_names
-    from models.precision import bfloat16_lives
+    from models.precision import bfloat16_is_supported
 
-    if given.dtype == "bfloat16" and given.device == "cpu" and not bfloat16_lives():
+    if given.dtype == "bfloat16" and given.device == "cpu" and not bfloat16_is_supported():
         parser.error("bfloat16 ends the process on this processor")
     dtype = getattr(torch, given.dtype)
     classifiers = {name: opened(*what, given.device, dtype) for name, what in NETWORKS.items()}

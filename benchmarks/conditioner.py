@@ -88,19 +88,19 @@ def agreed(found: list[Faces]) -> NDArray[np.float32]:
 
 def seen_through(picture: Picture, truth: NDArray[np.float32], cell: str, number: int) -> Picture:
     """The picture behind the display of a cell, drawn for the middle size of its faces."""
-    from models.udc.panel import FACE_PX, through
-    from models.udc.suites import panel_of
+    from models.udc.panel import FACE_PX, apply_panel
+    from models.udc.suites import find_panel
 
     if cell == "clean":
         return picture
     face_px = float(np.median(truth[:, 3] - truth[:, 1])) if len(truth) else 120.0
-    panel = panel_of(cell).at(face_px / FACE_PX)
-    return through(picture[None], panel, np.random.default_rng(number))[0]
+    panel = find_panel(cell).at(face_px / FACE_PX)
+    return apply_panel(picture[None], panel, np.random.default_rng(number))[0]
 
 
 def measured(models: Path) -> dict[str, Any]:
     """{"detector, way": {cell: [found, false]}}, and how many faces there are."""
-    from models.detectors.conditioner import Conditioned
+    from models.detectors.conditioner import ConditioningDetector
     from models.faces import iou
 
     every = detectors(models)
@@ -113,7 +113,7 @@ def measured(models: Path) -> dict[str, Any]:
             frame = seen_through(picture, truth, cell, number)
             for name, detector in every.items():
                 for way in WAYS:
-                    boxes = Conditioned(detector, way).detect(frame).boxes
+                    boxes = ConditioningDetector(detector, way).detect(frame).boxes
                     overlap = iou(truth, boxes) >= LEAST_IOU
                     counts = table.setdefault(f"{name}, {way}", {}).setdefault(cell, [0, 0])
                     counts[0] += int(overlap.any(axis=1).sum())

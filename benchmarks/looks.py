@@ -20,7 +20,7 @@ from benchmarks.kept import keep
 from pipeline.settings import WEIGHTS
 
 if TYPE_CHECKING:
-    from models.classifier import EmotionClassifier
+    from models.scores import EmotionClassifier
     from trainer.data.faceset import FaceSet
 
 LOOKS = (1, 2, 4, 8)
@@ -36,7 +36,7 @@ def seen(faces: FaceSet, cell: str, look: int) -> NDArray[np.uint8]:
 
 def measured(classifier: EmotionClassifier, faces: FaceSet, cell: str) -> dict[str, list[float]]:
     """{"fused", "averaged"}: accuracy after each number of looks in LOOKS."""
-    from models.light import to_light, to_srgb
+    from models.light import to_linear_light, to_srgb
     from trainer.compare.evaluate import Predictions, correctness, predict
 
     fused = np.zeros((len(faces), len(faces.classes)), np.float64)
@@ -45,7 +45,7 @@ def measured(classifier: EmotionClassifier, faces: FaceSet, cell: str) -> dict[s
     for look in range(max(LOOKS)):
         tiles = seen(faces, cell, look)
         fused += predict(classifier, replace(faces, tiles=tiles)).probabilities
-        light += to_light(tiles if tiles.ndim == 4 else tiles[..., None].repeat(3, axis=3))
+        light += to_linear_light(tiles if tiles.ndim == 4 else tiles[..., None].repeat(3, axis=3))
         if look + 1 in LOOKS:
             mean = to_srgb((light / (look + 1)).astype(np.float32))
             once = predict(classifier, replace(faces, tiles=mean))

@@ -70,7 +70,7 @@ def measured(network: LRDif, card: ModelCard, faces: FaceSet) -> dict[str, float
     import torch
 
     from models.crops import crops_from_tiles
-    from models.lrdif.classifier import noise_of
+    from models.lrdif.classifier import draw_noise
     from models.model_input import to_model_input
 
     right = dict.fromkeys(ways(network), 0)
@@ -79,7 +79,7 @@ def measured(network: LRDif, card: ModelCard, faces: FaceSet) -> dict[str, float
         x = to_model_input(crops_from_tiles(part.tiles), card)
         x = x.contiguous(memory_format=torch.channels_last)
         drawn = [
-            [noise_of(int(face), draw, 1, network.prior)[0] for face in part.ids]
+            [draw_noise(int(face), draw, 1, network.prior)[0] for face in part.ids]
             for draw in range(DRAWS)
         ]
         starts = torch.from_numpy(np.array(drawn, np.float32))

@@ -1,1 +1,1 @@
-"""What a face shows: detectors, crops, networks, weights. No Ray, no Kafka, no SQL, no clock."""
+"""Detectors, crops, networks, weights. No Ray, no Kafka, no SQL, no clock."""

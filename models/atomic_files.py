@@ -1,4 +1,4 @@
-"""Files written so that a reader sees all of one or nothing, and failures that say what to do."""
+"""Atomic writes: a reader sees the whole file or none of it; errors name the remedy."""
 
 from __future__ import annotations
 
@@ -49,5 +49,5 @@ def _make_folder(folder: Path) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> UndercamError:
-    """What a person is told of it."""
+    """The error for a path that cannot be written."""
     return UndercamError(f"cannot write ({error.strerror or error})", str(path), REMEDY)

@@ -1,9 +1,10 @@
-"""The JSON of a model card, from a stranger: bounded before anything is made of it."""
+"""The JSON of a model card, from an untrusted file: bounded before anything is made of it."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 MOST_CHARACTERS = 1_000_000
@@ -12,11 +13,13 @@ MOST_ARGUMENT = 4096
 """The largest number that builds a network: no layer of ours is half as wide."""
 MOST_ARGUMENTS = 64
 MOST_INTEGER = 2**63 - 1
+MOST_QUOTED = 200
+"""Characters of a card that an error repeats."""
 
 
 def read_json(text: str) -> Any:
-    """What the text holds; raises ValueError where it is too long, too deep, no JSON, or holds a
-    number or text that cannot be written again."""
+    """The value of a JSON text; raises ValueError where it is too long, too deep, no JSON, or holds
+    a number or text that cannot be written again."""
     if len(text) > MOST_CHARACTERS:
         raise ValueError(f"{len(text)} characters, at most {MOST_CHARACTERS}")
     try:
@@ -25,14 +28,14 @@ def read_json(text: str) -> Any:
         raise ValueError(f"nested deeper than {MOST_DEPTH}") from None
     level = [found]
     for _ in range(MOST_DEPTH):
-        level = [inner for value in level for inner in _checked(value)]
+        level = [inner for value in level for inner in _inner_values(value)]
     if level:
         raise ValueError(f"nested deeper than {MOST_DEPTH}")
     return found
 
 
-def _checked(value: Any) -> list[Any]:
-    """What lies in a value, which is itself one that can be written again."""
+def _inner_values(value: Any) -> list[Any]:
+    """The values inside a value; raises ValueError for one that cannot be written again."""
     match value:
         case dict():
             return [*value, *value.values()]
@@ -61,6 +64,18 @@ def is_number(value: object, least: float, most: float) -> bool:
 def is_integer(value: object, least: int, most: int) -> bool:
     """Whether a value is a whole number within bounds."""
     return isinstance(value, int) and is_number(value, least, most)
+
+
+def is_digest(value: object) -> bool:
+    """Whether a value is a sha256 in hexadecimal, lower case."""
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+def shorten(text: str) -> str:
+    """Text of a file as an error may quote it: one printable line of at most 200 characters."""
+    line = " ".join(text.split())
+    line = line if line.isprintable() else repr(line)
+    return line if len(line) <= MOST_QUOTED else f"{line[:MOST_QUOTED]}..."
 
 
 def are_arguments(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""From a face in a picture to its crop: one geometry for training and for serving.
+"""Face crops: one geometry for training and for serving.
 
 A crop is (112, 112, 3) uint8 RGB. FER+ tiles (48x48 grey) become crops by `crops_from_tiles`,
 faces in a frame by `crop_faces`; both reach a network through `models.model_input` and in no other
@@ -25,15 +25,15 @@ Crops = NDArray[np.uint8]
 
 
 def crop_faces(image: NDArray[np.uint8], faces: Faces) -> Crops:
-    """Cut each face out of an (h, w, 3) uint8 RGB picture: (n, 112, 112, 3) uint8.
+    """Cut each face out of an (h, w, 3) uint8 RGB image: (n, 112, 112, 3) uint8.
 
-    Beyond the picture's edge its border is repeated.
+    Beyond the image's edge its border is repeated.
     """
     crops = np.empty((len(faces), CROP_PX, CROP_PX, 3), np.uint8)
     for crop, (x0, y0, x1, y1) in zip(crops, faces.boxes, strict=True):
         side = max(_nearest(SIDE * max(x1 - x0, y1 - y0)), 1)
         left, top = _nearest((x0 + x1 - side) / 2), _nearest((y0 + y1 - side) / 2)
-        crop[:] = resized(_square(image, left, top, side))
+        crop[:] = resize_to_crop(_square(image, left, top, side))
     return crops
 
 
@@ -58,14 +58,14 @@ def crops_from_tiles(tiles: NDArray[np.uint8]) -> Crops:
     """Aligned face tiles (n, h, w) grey or (n, h, w, 3) RGB uint8, to crops (n, 112, 112, 3)."""
     crops = np.empty((len(tiles), CROP_PX, CROP_PX, 3), np.uint8)
     for crop, tile in zip(crops, tiles, strict=True):
-        crop[:] = resized(tile if tile.ndim == 3 else tile[:, :, None].repeat(3, axis=2))
+        crop[:] = resize_to_crop(tile if tile.ndim == 3 else tile[:, :, None].repeat(3, axis=2))
     return crops
 
 
-def resized(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An (h, w, 3) uint8 picture brought to (112, 112, 3): averaged down, or enlarged cubically."""
-    how = cv2.INTER_AREA if max(picture.shape[:2]) > CROP_PX else cv2.INTER_CUBIC
-    return cv2.resize(picture, (CROP_PX, CROP_PX), interpolation=how).astype(np.uint8)
+def resize_to_crop(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Resize an (h, w, 3) uint8 image to (112, 112, 3): area average down, cubic up."""
+    how = cv2.INTER_AREA if max(image.shape[:2]) > CROP_PX else cv2.INTER_CUBIC
+    return cv2.resize(image, (CROP_PX, CROP_PX), interpolation=how).astype(np.uint8)
 
 
 def check_crops(crops: Crops) -> None:

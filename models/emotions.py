@@ -17,7 +17,7 @@ EMOTIONS: tuple[str, ...] = (
     "contempt",
 )
 UNKNOWN = "unknown"
-"""The label of a look that is too uncertain to name; never a class of a network."""
+"""The label of an observation that is too uncertain to name; never a class of a network."""
 
 BASIC_SEVEN: tuple[str, ...] = EMOTIONS[:7]
 

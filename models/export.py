@@ -1,4 +1,4 @@
-"""Weights as ONNX, for runtimes without torch: checked against torch before the file stands there.
+"""Weights as ONNX, for runtimes without torch: checked against torch before the file is kept.
 
 The graph takes `x` (n, channels, px, px) float32, normalised as the card says, and gives `logits`
 (n, K). A model that draws at random has `noise` (n, draws of N(0, I), size) as a second input, its
@@ -33,7 +33,7 @@ FACES = 3
 def export(name_or_path: str, out: Path) -> float:
     """Write weights as ONNX; returns the largest difference from torch's logits that was seen.
 
-    Raises ModelError for weights that cannot be exported, or whose graph answers otherwise, and
+    Raises ModelError for weights that cannot be exported, or whose graph gives other logits, and
     UndercamError where nothing can be written.
     """
     return write(*load_network(name_or_path), out)
@@ -42,20 +42,20 @@ def export(name_or_path: str, out: Path) -> float:
 def write(network: nn.Module, card: ModelCard, out: Path) -> float:
     """`export` of a network and its card."""
     export = family_of(card).export
-    asked, more = export(network, card, FACES) if export else (network, {})
-    inputs = {"x": _faces(card), **more}
-    asked.eval()
+    exported, more = export(network, card, FACES) if export else (network, {})
+    inputs = {"x": _sample_input(card), **more}
+    exported.eval()
     with writing(out) as unfinished:
-        _trace(asked, inputs, unfinished, card)
-        _sign(unfinished, card)
-        difference = _difference(asked, card, unfinished, inputs)
+        _trace(exported, inputs, unfinished, card)
+        _write_card(unfinished, card)
+        difference = _max_difference(exported, card, unfinished, inputs)
         if not difference <= TOLERANCE:
-            what = f"the graph answers otherwise, by {difference:.2g}"
+            what = f"the graph's logits differ by {difference:.2g}"
             raise ModelError(what, card.name, "use the weights themselves, and report it")
     return difference
 
 
-def _faces(card: ModelCard) -> Tensor:
+def _sample_input(card: ModelCard) -> Tensor:
     """Images of noise as they become a network's input."""
     rng = np.random.default_rng(0)
     return to_model_input(rng.integers(0, 256, (FACES, CROP_PX, CROP_PX, 3), np.uint8), card)
@@ -64,7 +64,7 @@ def _faces(card: ModelCard) -> Tensor:
 def _trace(network: nn.Module, inputs: dict[str, Tensor], path: Path, card: ModelCard) -> None:
     names = [*inputs, "logits"]
     with warnings.catch_warnings():
-        # The tracing exporter is deprecated; the newer one needs a package more. Sizes of pictures
+        # The tracing exporter is deprecated; the newer one needs a package more. Sizes of images
         # become constants, as they should, and the tracer warns of each.
         warnings.simplefilter("ignore")
         try:
@@ -84,14 +84,14 @@ def _trace(network: nn.Module, inputs: dict[str, Tensor], path: Path, card: Mode
             raise ModelError(what, card.name, "use the weights themselves") from error
 
 
-def _sign(path: Path, card: ModelCard) -> None:
+def _write_card(path: Path, card: ModelCard) -> None:
     model = onnx.load(str(path))
     onnx.helper.set_model_props(model, {CARD_KEY: card.to_json()})
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
 
 
-def _difference(
+def _max_difference(
     network: nn.Module, card: ModelCard, path: Path, traced: dict[str, Tensor]
 ) -> float:
     """The largest difference of a logit, over faces in a batch and, the last of them, alone."""

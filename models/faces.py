@@ -1,6 +1,6 @@
-"""Faces found in one picture. The only place that knows or converts box formats.
+"""Faces found in one image. The only place that knows or converts box formats.
 
-Everywhere else a box is (x0, y0, x1, y1) in pixels of the picture, float32, x to the right, y down,
+Everywhere else a box is (x0, y0, x1, y1) in pixels of the image, float32, x to the right, y down,
 the right and lower edge not included.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 LANDMARKS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 """The five points, named from the person's side: the right eye is the one further left in the
-picture."""
+image."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Faces:
         )
 
     def moved(self, scale: float, offset_x: float = 0.0, offset_y: float = 0.0) -> Faces:
-        """The same faces in another picture's pixels: p -> (p - offset) * scale."""
+        """The same faces in another image's pixels: p -> (p - offset) * scale."""
         offset = np.array([offset_x, offset_y], np.float32)
         boxes = (self.boxes.reshape(-1, 2, 2) - offset) * np.float32(scale)
         landmarks = (self.landmarks - offset) * np.float32(scale)
@@ -100,7 +100,7 @@ def from_ltwh(boxes: Float32) -> Float32:
 
 
 def to_unit(boxes: Float32, width: int, height: int) -> Float32:
-    """(n, 4) xyxy pixels -> (n, 4) xyxy in 0..1 of the picture, clipped to it."""
+    """(n, 4) xyxy pixels -> (n, 4) xyxy in 0..1 of the image, clipped to it."""
     scale = np.array([width, height, width, height], np.float32)
     clipped: Float32 = np.clip(boxes / scale, 0, 1).astype(np.float32)
     return clipped

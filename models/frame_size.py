@@ -1,5 +1,5 @@
-"""How large an image may be. Few bytes can hold very many pixels, so that is asked of the header,
-before anything is decoded."""
+"""The largest frame that is decoded. A few bytes can hold very many pixels, so the size is read
+from the header before anything is decoded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FrameLimit:
         return max(width, height) <= self.side_px and width * height <= self.pixels
 
     def refusal(self, width: int = 0, height: int = 0) -> str:
-        """What is wrong with a frame that is larger; 0 where nobody knows how large it is.
+        """The reason why a larger frame is refused; 0 where its size is unknown.
 
         >>> FrameLimit().refusal(16_000, 16_000)
         'a frame of 16000 x 16000, larger than 8192 a side or 50 megapixels'

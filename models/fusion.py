@@ -1,7 +1,7 @@
-"""Several looks at one face made one: aligned, then averaged in linear light.
+"""Multi-frame averaging: crops of one face are aligned, then averaged in linear light.
 
-Through a display a single look drowns in noise that differs from frame to frame, while the face
-stays. Averaging the pictures before they are classified is worth far more than voting afterwards.
+Under a display a single crop drowns in noise, which differs from frame to frame while the face
+stays. Averaging the images before classification gains far more than averaging predictions.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from models.quality import NORMAL_MEDIAN
 
 Float32 = NDArray[np.float32]
 SMOOTH_PX = 2.0
-"""Sigma at which crops are laid upon each other: noise does not decide where a face is."""
+"""Sigma of the Gaussian before alignment, so that noise does not decide where a face is."""
 STEPS, ENOUGH = 30, 1e-4
 MOST_TURN, MOST_PX = 0.2, CROP_PX / 4
-"""A map that turns, scales or moves by more is no second look at the same place."""
+"""An alignment that rotates, scales or moves by more is not of the same face."""
 STILL_PX = 4.0
 """Sigma at which two crops are compared: expressions are coarser than noise."""
 CHANGED_SIGMAS, CHANGED = 5.0, 0.035
@@ -27,9 +27,9 @@ share of full light."""
 IDENTITY = np.eye(2, 3, dtype=np.float32)
 
 
-def alignment(light: Float32, onto: Float32) -> Float32 | None:
-    """How a crop (112, 112, 3) lies upon another, to parts of a pixel: an affine map (2, 3)
-    for `laid` (enhanced correlation, Evangelidis & Psarakis 2008); None where they do not fit."""
+def find_alignment(light: Float32, onto: Float32) -> Float32 | None:
+    """The affine map (2, 3) for `warp_crop` that aligns a crop (112, 112, 3) with another, to parts
+    of a pixel; None where they do not fit (enhanced correlation, Evangelidis & Psarakis 2008)."""
     ours, theirs = (cv2.GaussianBlur(_luma(one), (0, 0), SMOOTH_PX) for one in (light, onto))
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, STEPS, ENOUGH)
     try:
@@ -44,8 +44,8 @@ def alignment(light: Float32, onto: Float32) -> Float32 | None:
     return warp.astype(np.float32)
 
 
-def laid(light: Float32, warp: Float32) -> Float32:
-    """A crop moved by an `alignment`; beyond its edge the border is repeated."""
+def warp_crop(light: Float32, warp: Float32) -> Float32:
+    """Warp a crop (112, 112, 3) by an alignment (2, 3); beyond its edge the border is repeated."""
     return cv2.warpAffine(
         light,
         warp,
@@ -55,16 +55,16 @@ def laid(light: Float32, warp: Float32) -> Float32:
     ).astype(np.float32)
 
 
-def after(earlier: Float32, later: Float32) -> Float32:
-    """One map (2, 3) for both: a crop moved once is sharper than one moved again and again."""
+def compose_warps(earlier: Float32, later: Float32) -> Float32:
+    """One map (2, 3) for both: a crop resampled once is sharper than one resampled repeatedly."""
     return (earlier @ np.vstack([later, (0, 0, 1)])).astype(np.float32)
 
 
 def is_still(light: Float32, mean: Float32) -> bool:
-    """Whether a face looks as in the mean of others, but for the noise of both.
+    """Whether a crop shows the expression of the mean of others, but for the noise of both.
 
-    Noise is everywhere, an expression is in places: a change is what stands out from the rest of
-    the difference.
+    Noise is spread evenly, a change of expression is local: it stands out from the rest of the
+    difference.
     """
     m = CROP_PX // 8
     difference = cv2.GaussianBlur(_luma(light) - _luma(mean), (0, 0), STILL_PX)[m:-m, m:-m]

@@ -1,4 +1,4 @@
-"""Pictures in sRGB and in linear light, where noise and neighbours average out as on a sensor."""
+"""sRGB to linear light and back: averages of pixels or frames are right in linear light only."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 
 
-def to_light(picture: NDArray[np.uint8]) -> Float32:
+def to_linear_light(image: NDArray[np.uint8]) -> Float32:
     """sRGB uint8 of any shape to linear light 0..1 (IEC 61966-2-1)."""
-    return LIGHT[picture]
+    return LINEAR_LIGHT[image]
 
 
 def to_srgb(light: Float32) -> NDArray[np.uint8]:
@@ -21,12 +21,12 @@ def to_srgb(light: Float32) -> NDArray[np.uint8]:
     return (np.clip(coded, 0, 1) * 255).round().astype(np.uint8)
 
 
-def _table() -> Float32:
+def _make_table() -> Float32:
     levels = np.arange(256) / 255
     return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4).astype(
         np.float32
     )
 
 
-LIGHT = _table()
+LINEAR_LIGHT = _make_table()
 """Linear light (256,) of each sRGB level."""

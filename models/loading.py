@@ -1,29 +1,31 @@
-"""From a weights file, or the name of one in the zoo, to a classifier: its card says which."""
+"""Opens a weights file, or one of the zoo by its name, as the classifier that its card names."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.classifier import EmotionClassifier
 from models.crops import CROP_PX, GEOMETRY
+from models.encoders.folders import find_encoder, folder_digest
 from models.errors import ModelError
-from models.folding import folded
 from models.registry import family_of
+from models.scores import EmotionClassifier
 from models.serving import SoftmaxClassifier
-from models.weights import ModelCard, misfit, read_card, read_shapes, read_state, restore
+from models.weights import ModelCard, mismatch_error, read_card, read_shapes, read_state, restore
 
 ZOO = Path(__file__).parent / "zoo"
 BAD_ARGUMENTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What torch and our networks raise for arguments that cannot be."""
+"""What torch and our networks raise for arguments out of range."""
 
 
 def zoo_names() -> list[str]:
-    """The names of the weights that are shipped."""
+    """The names of the shipped weights, sorted."""
     return sorted(path.stem for path in ZOO.glob("*.safetensors"))
 
 
@@ -61,6 +63,7 @@ def load_network(name_or_path: str) -> tuple[nn.Module, ModelCard]:
             f"weights for crops of {card.crop!r}", str(path), f"give weights for {GEOMETRY!r}"
         )
     _check_shapes(card, path)
+    _check_encoder(card)
     network = build_network(card)
     restore(network, read_state(path), path)
     return network.eval(), card
@@ -74,14 +77,45 @@ def _check_shapes(card: ModelCard, path: Path) -> None:
         planned = build_network(card)
     wanted = {name: tuple(tensor.shape) for name, tensor in planned.state_dict().items()}
     if wanted != read_shapes(path):
-        raise misfit(planned, path)
+        raise mismatch_error(planned, path)
+
+
+def _check_encoder(card: ModelCard) -> None:
+    """Raises ModelError where CLIP on this machine is not the one that the weights learned with.
+
+    Encoders that only started the training are part of the weights, and are not looked for.
+    """
+    name = card.network.get("clip")
+    if not name or name not in card.encoders:
+        return
+    folder = find_encoder(name)
+    if folder_digest(folder) != card.encoders[name]:
+        raise ModelError(
+            "another encoder than the weights were trained with", str(folder), f"fetch {name} again"
+        )
+
+
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """Fold every batch normalisation into the convolution before it; returns the network itself, in
+    evaluation mode: the same logits but for rounding, faster, and no longer trainable.
+
+    Relies on a convention of all networks here: where a module lists a normalisation right behind a
+    convolution, it also applies the two in this order.
+    """
+    network.eval()
+    for module in list(network.modules()):
+        for (name, conv), (next_name, norm) in pairwise(list(module.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(conv, norm))
+                setattr(module, next_name, nn.Identity())
+    return network
 
 
 def load_classifier(name_or_path: str, **options: Any) -> EmotionClassifier:
-    """A classifier ready to predict, and to nothing else (see `models.folding`); `options` are
+    """A classifier ready to predict, no longer trainable (see `fold_batch_norm`); `options` are
     those of `as_classifier`. Raises ModelError as `load_network` does."""
     network, card = load_network(name_or_path)
-    classifier = as_classifier(folded(network), card, **options)
+    classifier = as_classifier(fold_batch_norm(network), card, **options)
     try:
         classifier.predict(np.zeros((1, CROP_PX, CROP_PX, 3), np.uint8))
     except BAD_ARGUMENTS as error:

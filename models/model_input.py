@@ -1,4 +1,4 @@
-"""From crops to a network's input: the only way there, in training and in serving."""
+"""Crops to a network's input: the one function that training and serving share."""
 
 from __future__ import annotations
 
@@ -27,23 +27,30 @@ def to_model_input(crops: Crops, card: ModelCard, device: str = "cpu") -> Tensor
     if card.input_px != CROP_PX:
         resample = _resampling(CROP_PX, card.input_px).to(device)
         x = resample @ x @ resample.T
-    return (x - card.mean) / card.std
+    return normalise(x, card)
+
+
+def normalise(x: Tensor, card: ModelCard) -> Tensor:
+    """Images (n, c, h, w) in 0..1 -> (x - mean) / std, each channel by its own of the card."""
+    mean, std = (x.new_tensor(values).view(1, -1, 1, 1) for values in (card.mean, card.std))
+    return (x - mean) / std
 
 
 def tile_to_input(tile_px: int, input_px: int) -> Tensor:
-    """What the way from a tile to a network's input does along each side: (input_px, tile_px).
+    """The resampling from a tile to a network's input along one side: (input_px, tile_px) float32.
 
     M @ tile @ M.T is `to_model_input(crops_from_tiles(tile))` but for the rounding to 8 bits and
     the normalisation: for training, where tiles change before they become crops.
     """
     basis = np.eye(tile_px, dtype=np.float32)
     how = cv2.INTER_AREA if tile_px > CROP_PX else cv2.INTER_CUBIC
-    enlarged = torch.from_numpy(cv2.resize(basis, (tile_px, CROP_PX), interpolation=how))
-    return _resampling(CROP_PX, input_px) @ enlarged if input_px != CROP_PX else enlarged
+    to_crop = torch.from_numpy(cv2.resize(basis, (tile_px, CROP_PX), interpolation=how))
+    return _resampling(CROP_PX, input_px) @ to_crop if input_px != CROP_PX else to_crop
 
 
 def _resampling(size: int, target: int) -> Tensor:
-    """What bringing `size` pixels to `target` does along a side: (target, size) float32."""
+    """The matrix (target, size) float32 that resamples `size` pixels to `target` along one side:
+    the area average where it shrinks, Keys' cubic (a = -0.75) where it enlarges."""
     if target <= size:
         return _area_average(size, target)
     basis = np.eye(size, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Which number format computes faster here, and alive: asked of a child process, which may die.
+"""Selects the faster number format, measured in a child process.
 
 Some processors advertise bfloat16 units that kill the process; others run it slower than float32.
 """
@@ -32,18 +32,18 @@ print("bfloat16" if best[1] < 0.9 * best[0] else "float32")
 """
 
 
-def faster_dtype(threads: int) -> torch.dtype:
-    """bfloat16 where it is alive and at least a tenth faster than float32, else float32."""
-    return torch.bfloat16 if _probed(threads) == "bfloat16" else torch.float32
+def select_dtype(threads: int) -> torch.dtype:
+    """bfloat16 where it is supported and at least a tenth faster than float32, else float32."""
+    return torch.bfloat16 if _probe(threads) == "bfloat16" else torch.float32
 
 
-def bfloat16_lives() -> bool:
-    """Whether this processor survives bfloat16, however fast it is."""
-    return _probed(1) != ""
+def bfloat16_is_supported() -> bool:
+    """Whether a process on this machine survives bfloat16, however fast it is."""
+    return _probe(1) != ""
 
 
-def _probed(threads: int) -> str:
-    """What is faster, "" where the child died, failed or hung."""
+def _probe(threads: int) -> str:
+    """The faster format by name; "" where the child died, failed or hung."""
     probe = [sys.executable, "-c", _PROBE, str(threads)]
     try:
         done = subprocess.run(probe, capture_output=True, text=True, timeout=PATIENCE_S)

@@ -1,10 +1,10 @@
-"""How good a look at a face is: blur, noise, brightness and size, from its crop and its box.
+"""The quality of an observation: blur, noise, brightness and size, from the face's crop and box.
 
-Blur is told from how much finer detail stands beside coarse shape: the energy of the luma between
-Gaussians of 1 and 2 pixels over that between 4 and 8. A ratio does not change with brightness or
-contrast. Noise would pass for detail, so its share is taken off first. All this happens at the
-resolution that the camera gave: a crop that was enlarged is sampled back, so a small face counts as
-blurred only when it is, and the noise that enlarging made coarse is seen for what it is.
+Blur is estimated from how much finer detail stands beside coarse shape: the energy of the luma
+between Gaussians of 1 and 2 pixels over that between 4 and 8. A ratio does not change with
+brightness or contrast. Noise would pass for detail, so its share is subtracted first. All of this
+happens at the resolution of the camera: an enlarged crop is sampled back, so a small face counts as
+blurred only when it is, and noise that enlarging made coarse is still measured as noise.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ NORMAL_MEDIAN = 0.6745
 
 @dataclass(frozen=True)
 class QualityMeasures:
-    """Of n looks, each (n,) float32: `blur` 0 sharp .. 1 blurred; `noise`, the standard deviation
-    of the luma's noise, and `luma`, its mean, in 0 black .. 1 white; `size_px`, the shorter side
-    of the box."""
+    """Of n observations, each (n,) float32: `blur` 0 sharp .. 1 blurred; `noise`, the standard
+    deviation of the luma's noise, and `luma`, its mean, in 0 black .. 1 white; `size_px`, the
+    shorter side of the box in pixels."""
 
     blur: Float32
     noise: Float32
@@ -43,11 +43,11 @@ class QualityMeasures:
         return len(self.blur)
 
     def weights(self, scores: Float32) -> Float32:
-        """How much each look counts beside the others of its track: (n,) float32 in 0..1.
+        """The weight of each observation among those of its track: (n,) float32 in 0..1.
 
         Detector score x (1 - blur) x size_px / 112, where a larger face counts as one of 112
-        pixels. Five looks at a FER+ face, each blurred and shrunk at random, named 72.4 % of 1,600
-        faces in a plain mean and 76.0 % in one so weighted.
+        pixels. Five observations of a FER+ face, each blurred and shrunk at random, classified
+        72.4 % of 1,600 faces correctly in a plain mean and 76.0 % in one so weighted.
         """
         size = np.minimum(self.size_px / CROP_PX, 1)
         weights: Float32 = (scores * (1 - self.blur) * size).astype(np.float32)
@@ -55,14 +55,16 @@ class QualityMeasures:
 
 
 def measure(crops: Crops, boxes: Float32) -> QualityMeasures:
-    """The quality of n looks: crops (n, 112, 112, 3) uint8 RGB of `crop_faces`, and the boxes
-    (n, 4) xyxy pixels that they were cut by. Raises ModelError for crops of another shape."""
+    """The quality of n observations: crops (n, 112, 112, 3) uint8 RGB of `crop_faces`, and the
+    boxes (n, 4) xyxy pixels that they were cut by. Raises ModelError for crops of another shape."""
     check_crops(crops)
     sides = boxes[:, 2:] - boxes[:, :2]
     lumas = [cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32) for crop in crops]
-    seen = [as_seen(luma, side) for luma, side in zip(lumas, sides.max(axis=1), strict=True)]
-    noise = [noise_of(luma) for luma in seen]
-    blur = [blur_of(luma, sigma) for luma, sigma in zip(seen, noise, strict=True)]
+    seen = [
+        resample_to_box(luma, side) for luma, side in zip(lumas, sides.max(axis=1), strict=True)
+    ]
+    noise = [estimate_noise(luma) for luma in seen]
+    blur = [estimate_blur(luma, sigma) for luma, sigma in zip(seen, noise, strict=True)]
     light = [float(luma.mean()) for luma in lumas]
     return QualityMeasures(
         np.array(blur, np.float32),
@@ -72,14 +74,14 @@ def measure(crops: Crops, boxes: Float32) -> QualityMeasures:
     )
 
 
-def as_seen(luma: Float32, side_px: float) -> Float32:
-    """A crop's luma (112, 112) at the resolution of its box, if that is lower: (m, m) float32."""
+def resample_to_box(luma: Float32, side_px: float) -> Float32:
+    """A crop's luma (112, 112) at the resolution of its box if that is lower: (m, m) float32."""
     px = int(np.clip(round(side_px), LEAST_PX, CROP_PX))
     return cv2.resize(luma, (px, px), interpolation=cv2.INTER_CUBIC)
 
 
-def noise_of(luma: Float32) -> float:
-    """Standard deviation of white noise in a picture (h, w), in its units.
+def estimate_noise(luma: Float32) -> float:
+    """Standard deviation of white noise in an image (h, w), in its units.
 
     The median does not mind the few places where a face has edges.
     """
@@ -87,8 +89,8 @@ def noise_of(luma: Float32) -> float:
     return float(np.median(np.abs(residual)) / NORMAL_MEDIAN / 6)
 
 
-def blur_of(luma: Float32, noise: float) -> float:
-    """0 sharp .. 1 blurred, of a picture (h, w) in 0..255 with white noise of that deviation.
+def estimate_blur(luma: Float32, noise: float) -> float:
+    """0 sharp .. 1 blurred, of an image (h, w) in 0..255 with white noise of that deviation.
 
     What does not stand out from the noise, or from the rounding to integers, counts as blurred.
     """

@@ -1,4 +1,4 @@
-"""Every family of expression models: how its networks are built, asked and exported.
+"""Every family of expression models: how its networks are built, run and exported.
 
 The only module that knows them all; a new family adds one line.
 """
@@ -28,7 +28,7 @@ class Family:
     """`network` takes `classes` and the keyword arguments of a card's `network`; `classifier` takes
     the network, its card and options; `export`, where a network has inputs beside the faces.
 
-    `draws`: it draws at random, and may be asked several times. `complete`: the settings of a
+    `draws`: it draws at random, and may predict several times. `complete`: the settings of a
     network as its paper has it; with others it is an ablation, or a control, of the family.
     """
 

@@ -1,18 +1,22 @@
-"""What a classifier says of faces, whoever it is and wherever it runs."""
+"""Expression classifiers and their predictions, independent of model, device and process."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from models.card import ModelCard
+from models.crops import Crops
 
 Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class EmotionScores:
-    """What a classifier says of n crops.
+    """Predictions for n crops.
 
     probabilities (n, K) float32, rows sum to 1, columns in the order of the card's labels;
     uncertainty (n,) float32 in 0 (sure) .. 1 (no idea).
@@ -33,6 +37,21 @@ class EmotionScores:
         return len(self.probabilities)
 
 
+class EmotionClassifier(Protocol):
+    """Crops in, scores out. `mode` names model, test-time augmentation and precision in events."""
+
+    card: ModelCard
+    mode: str
+
+    def predict(self, crops: Crops, ids: NDArray[np.int64] | None = None) -> EmotionScores:
+        """Scores of crops (n, 112, 112, 3) uint8 RGB; n may be 0.
+
+        `ids` (n,) seed a model's random draws, so that the same face with the same id gets the same
+        scores in any batch; a model that draws nothing ignores them.
+        """
+        ...
+
+
 def normalised_entropy(probabilities: Float32) -> Float32:
     """Entropy of each row over its maximum, log K: (n, K) -> (n,) in 0..1.
 
@@ -46,8 +65,8 @@ def normalised_entropy(probabilities: Float32) -> Float32:
 
 
 def mutual_information(each: Float32) -> Float32:
-    """How far the draws of a face differ, beyond what each leaves open by itself: (draws, n, K) ->
-    (n,) in 0..1, the entropy of their mean less the mean of their entropies, over log K.
+    """Uncertainty that comes from the draws alone: (draws, n, K) -> (n,) in 0..1, the entropy of
+    their mean less the mean of their entropies, over log K.
 
     >>> mutual_information(np.float32([[[1.0, 0.0]], [[0.0, 1.0]]])).tolist()
     [1.0]

@@ -1,4 +1,4 @@
-"""From what a network returns to EmotionScores: logits, the logits of several draws, or errors."""
+"""Network outputs to EmotionScores: logits, logits of several draws, or denoising errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def scores_from_draws(probabilities: Float32) -> EmotionScores:
 
 
 def logits_from_errors(errors: Tensor, weights: Tensor) -> Tensor:
-    """Errors (draws, n, K) of a denoiser that is told each class in turn -> logits (n, K).
+    """Errors (draws, n, K) of a denoiser conditioned on each class in turn -> logits (n, K).
 
     The class under which the noise is predicted best is the likeliest (diffusion classifier, Li et
     al. 2023, arXiv 2303.16203): minus the sum of the errors, each draw (a timestep, its noise) by
@@ -47,7 +47,7 @@ class SoftmaxClassifier:
     """
 
     draws = 1
-    """How often a face is asked about, each time with other random numbers."""
+    """Predictions per face, each with other random numbers."""
 
     def __init__(
         self,
@@ -89,11 +89,11 @@ class SoftmaxClassifier:
         return scores
 
     def logits(self, x: Tensor, ids: NDArray[np.int64] | None = None, draw: int = 0) -> Tensor:
-        """Model input (n, c, px, px) -> logits (n, K) float32, averaged over the mirror image if
-        asked; `ids` (n,) and `draw` seed what is drawn at random: here, nothing."""
-        return self._averaged(x, self._network)
+        """Model input (n, c, px, px) -> logits (n, K) float32, averaged with the mirror image where
+        `flip` is set; `ids` (n,) and `draw` seed what is drawn at random: here, nothing."""
+        return self._average_flip(x, self._network)
 
-    def _averaged(self, x: Tensor, network: Callable[[Tensor], Tensor]) -> Tensor:
+    def _average_flip(self, x: Tensor, network: Callable[[Tensor], Tensor]) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         logits = network(x).float()
         return (logits + network(x.flip(3)).float()) / 2 if self._flip else logits

@@ -50,7 +50,7 @@ from pipeline.settings import (
 
 __all__ = ["Settings", "load", "resolve"]
 ENV_PREFIX = "UNDERCAM_"
-NOT_SETTINGS = {"UNDERCAM_CI", "UNDERCAM_DATA", "UNDERCAM_DEBUG"}
+NOT_SETTINGS = {"UNDERCAM_CI", "UNDERCAM_DATA", "UNDERCAM_DEBUG", "UNDERCAM_ENCODERS"}
 """Variables with our prefix that are for the tests, or for whoever looks for a fault."""
 
 

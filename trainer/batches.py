@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.model_input import tile_to_input
+from models.model_input import normalise, tile_to_input
 from models.weights import ModelCard
 from trainer.augment import draw_warps, repainted, warped
 from trainer.data.faceset import FaceSet
@@ -53,8 +53,7 @@ class AugmentedBatches:
         return Batch(x, self.samples.targets[rows], warps, rows, twin)
 
     def _to_input(self, images: Tensor) -> Tensor:
-        x = self._resample @ images @ self._resample.T
-        return (x - self._card.mean) / self._card.std
+        return normalise(self._resample @ images @ self._resample.T, self._card)
 
 
 def _laid_out(x: Tensor) -> Tensor:

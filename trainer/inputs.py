@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from models.crops import crops_from_tiles
-from models.model_input import tile_to_input, to_model_input
-from models.udc.panel import FACE_PX, Panel, see
+from models.model_input import normalise, tile_to_input, to_model_input
+from models.udc.panel import FACE_PX, Panel, render_panel
 from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
 from trainer.recipes import PanelDraws
@@ -39,7 +39,7 @@ def inputs_behind(faces: FaceSet, card: ModelCard, how: PanelDraws, seed: int = 
     for start in range(0, len(images), CHUNK):
         seen = through_displays(images[start : start + CHUNK], replace(how, share=1.0), draws)
         chunks.append(resample @ seen @ resample.T)
-    return (torch.cat(chunks) - card.mean) / card.std
+    return normalise(torch.cat(chunks), card)
 
 
 def draw_panel(how: PanelDraws, rng: np.random.Generator) -> Panel:
@@ -67,7 +67,7 @@ def through_displays(x: Tensor, how: PanelDraws, draws: torch.Generator) -> Tens
     if seen.any():
         scale = x.shape[-1] / FACE_PX
         panels = [draw_panel(how, rng).at(scale) for _ in range(int(seen.sum()))]
-        x[seen] = see(x[seen], panels, rng)
+        x[seen] = render_panel(x[seen], panels, rng)
     return (x * 255).round() / 255
 
 

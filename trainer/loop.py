@@ -82,7 +82,7 @@ def train(
     samples = SampleTable.of(faces)
     objective.prepare(samples, faces, run_dir)
     batches = AugmentedBatches(faces, card, recipe, samples)
-    taught = open_teachers(recipe.distil, card, team.device) if recipe.distil else _untaught
+    taught = open_teachers(recipe.distil, card, team.device, faces) if recipe.distil else _untaught
     held = None if validation is None else Validation.of(validation, card, recipe.panel)
     history: list[dict[str, Any]] = []
     state: State = {}

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from models.card import class_figures
 from models.crops import GEOMETRY
 from models.emotions import EMOTIONS
 from models.loading import as_classifier, build_network
-from models.precision import faster_dtype
+from models.precision import select_dtype
 from models.udc.suites import CLEAN
 from models.udc.suites import conditions as conditions_of
-from models.weights import ModelCard, as_stored, read_card, restore, save
+from models.weights import ModelCard, read_card, restore, save, to_stored
 from trainer.compare.evaluate import condition_table, predict, under
 from trainer.compare.report import mean_table
 from trainer.data.faceset import FaceSet
@@ -27,6 +28,7 @@ from trainer.loop import Report, train
 from trainer.memory import keep_freed_memory
 from trainer.objectives import objective_class
 from trainer.objectives.base import Objective
+from trainer.pretrained import encoder_digests
 from trainer.recipes import Recipe
 
 TERMS = {
@@ -67,7 +69,7 @@ def train_weights(
     keep_freed_memory()
     if threads:
         torch.set_num_threads(threads)
-    dtype = faster_dtype(torch.get_num_threads()) if team.device == "cpu" else torch.bfloat16
+    dtype = select_dtype(torch.get_num_threads()) if team.device == "cpu" else torch.bfloat16
     report({"dtype": str(dtype).removeprefix("torch."), "threads": torch.get_num_threads()})
     held = validation_cut(faces)
     fit = faces[~held]
@@ -80,13 +82,14 @@ def train_weights(
         labels=faces.classes,
         input_px=recipe.input_px,
         channels=recipe.channels,
-        mean=recipe.mean,
-        std=recipe.std,
+        mean=(recipe.mean,) * recipe.channels,
+        std=(recipe.std,) * recipe.channels,
         crop=GEOMETRY,
         data=f"{faces.name} {faces.protocol}, {len(fit)} faces, {held.sum()} held out",
         data_terms=TERMS.get(faces.name.split(":")[0], "not stated"),
         recipe=asdict(recipe) | {"seed": seed, "dtype": str(dtype).removeprefix("torch.")},
         git=_git_hash(),
+        encoders=encoder_digests(recipe),
     )
     annotator = objective_class(recipe.model, recipe.objective).annotator(recipe)
     if annotator and team.is_first:
@@ -96,7 +99,7 @@ def train_weights(
     if not team.is_first:
         return card
     network = build_network(card)
-    restore(network, as_stored(trained.state), out)
+    restore(network, to_stored(trained.state), out)
     if validation is not None:
         card = _calibrated(trained.objective, network, card, validation)
     save(out, card, network.state_dict())
@@ -117,11 +120,13 @@ def _calibrated(
         cell: condition_table(predict(classifier, faces), faces)
         for cell, faces in conditions.items()
     }
-    metrics = {"validation cut, flip-averaged": tables.pop(CLEAN)}
+    clean = tables.pop(CLEAN)
+    per_class, macro_f1 = class_figures(card.labels, clean["confusion"])
+    metrics = {"validation cut, flip-averaged": clean}
     if tables:
         behind = mean_table(list(tables.values()))
         metrics["validation cut behind displays, flip-averaged"] = behind
-    return replace(card, metrics=metrics)
+    return replace(card, metrics=metrics, per_class=per_class, macro_f1=macro_f1)
 
 
 def toy_faces(n: int = 640, seed: int = 0) -> FaceSet:

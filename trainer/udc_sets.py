@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.atomic_files import unwritable
-from models.udc.suites import DISPLAYS, degrade, noise_of
+from models.udc.suites import DISPLAYS, degrade, noise_generator
 from trainer.data.folders import drawn, listed
 from trainer.data.pictures import read_picture, write_picture
 from trainer.data.readers import open_faces
@@ -135,7 +135,7 @@ def _names(found: Sequence[Original]) -> list[str]:
 
 def _harmed(original: Original, name: str, out: Path, cells: Sequence[str]) -> dict[str, str]:
     """Write one picture; its row of the manifest."""
-    cell = cells[int(noise_of(original.noise, original.id, "panel").integers(len(cells)))]
+    cell = cells[int(noise_generator(original.noise, original.id, "panel").integers(len(cells)))]
     seen = degrade(original.pixels()[None], [original.id], original.noise, cell)[0]
     file = Path(original.split, original.label, f"{name}.png")
     (out / file).parent.mkdir(parents=True, exist_ok=True)

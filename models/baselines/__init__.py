@@ -1,1 +1,1 @@
-"""Discriminative baselines: what every diffusion model here has to beat."""
+"""Discriminative baselines, which diffusion models are compared with."""

@@ -1,4 +1,4 @@
-"""dlib's face network with a plain head: what a diffusion model on the same trunk has to beat."""
+"""dlib's face network with a linear head: the baseline for a diffusion model on that trunk."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from models.encoders.dlib_face import LEVELS, DlibFaceTrunk
 class FaceResNet(nn.Module):
     """Faces to logits: (b, channels, h, w) float32, 64 pixels or more -> (b, classes) float32.
 
-    The head reads the means of the last three levels' maps, normalised over the batch: identity is
-    what the last one was trained for, and expressions are seen earlier.
+    The head reads the means of the last three levels' maps, normalised over the batch: the last
+    level was trained for identity, and earlier ones hold more of the expression.
     """
 
     def __init__(self, classes: int, channels: int = 1, dropout: float = 0.3) -> None:
@@ -24,7 +24,7 @@ class FaceResNet(nn.Module):
         self.head = nn.Linear(features, classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Normalised means of the maps: (b, 640)."""
+        """Faces (b, channels, h, w) -> normalised means of the maps, (b, 640)."""
         pooled = [maps.mean(dim=(2, 3)) for maps in self.trunk(x)[2:]]
         features: Tensor = self.norm(torch.cat(pooled, dim=1))
         return features

@@ -62,15 +62,16 @@ class ResNet18(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(c_in, classes)
 
-    def maps(self, x: Tensor) -> Tensor:
-        """What is seen where: (b, 8 width, h / 8, w / 8), half that after a stem of stride 2."""
+    def feature_maps(self, x: Tensor) -> Tensor:
+        """Faces (b, channels, h, w) -> maps of the last stage (b, 8 width, h / 8, w / 8); with a
+        stem of stride 2 half that size."""
         maps: Tensor = self.stages(self.stem(x))
         return maps
 
-    def answers(self, maps: Tensor) -> Tensor:
-        """Maps to logits (b, classes)."""
+    def logits(self, maps: Tensor) -> Tensor:
+        """Feature maps -> logits (b, classes)."""
         logits: Tensor = self.head(self.dropout(maps.mean(dim=(2, 3))))
         return logits
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.answers(self.maps(x))
+        return self.logits(self.feature_maps(x))

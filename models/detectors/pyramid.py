@@ -1,7 +1,7 @@
-"""Faces in a noisy picture: it is shrunk to several sizes, and what they show together counts.
+"""Face detection in a noisy image: at several smaller sizes, their detections fused.
 
-Shrinking in linear light takes the noise and keeps all that a display lets through; smoothing at
-full size leaves a soft picture in which detectors see no face (docs/LOG.md has both).
+Shrinking in linear light removes noise and keeps the detail that a display lets through; smoothing
+at full size leaves a soft image in which detectors find no face (docs/LOG.md has both).
 """
 
 from __future__ import annotations
@@ -10,44 +10,45 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from models.detectors.base import Picture, scaled
-from models.detectors.levels import stretched
+from models.detectors.base import Image, scale_image, stretch_levels
 from models.faces import Faces, Float32, iou
-from models.light import to_light, to_srgb
+from models.light import to_linear_light, to_srgb
 
 SHRINK = 0.7
-"""Pixels that become one, along each axis, for a noise of one level; they grow with its root."""
+"""Pixels that become one, along each axis, at a noise of one level; grows with the square root of
+the noise."""
 SIZES = (0.7, 0.81, 0.93, 1.07, 1.23, 1.42)
 FEW, STRONG = (0.81, 1.23), 16.0
-"""The sizes looked at, of the one so given: many where the noise is strong, else few."""
+"""Sizes as shares of the one so given: all of them where the noise is above STRONG, else FEW."""
 LEAST_PX, STEP_PX = 32, 8
 CUT = 3.0
-"""Per cent of a small picture's levels that are cut off at either end."""
+"""Per cent of a small image's levels that are cut off at either end."""
 SAME_FACE = 0.4
 """IoU from which on boxes of two sizes are one face."""
 NOISES, GAINS = (2.5, 25.0), (1.3, 2.2)
-"""The noisier a picture, the more a face's mean score over the sizes is worth: so multiplied, faces
-are found at the threshold of clear pictures (docs/LOG.md: which, and the false boxes it costs)."""
+"""Mean scores are multiplied by a gain interpolated over the noise, so that the threshold of clear
+images holds for noisy ones (docs/LOG.md: the measurement, and the false boxes it costs)."""
 
 
-def find_in_noise(
-    look: Callable[[Picture], Faces], picture: Picture, noise: float, most_px: int
+def detect_multi_scale(
+    detect: Callable[[Image], Faces], image: Image, noise: float, most_px: int
 ) -> Faces:
-    """What `look` finds at several sizes of a picture (h, w, 3) uint8 RGB, best score first.
+    """Faces that `detect` finds at several sizes of an image (h, w, 3) uint8 RGB, in its pixels,
+    best score first.
 
-    `look` is to give weak scores too. `noise` is the standard deviation of the luma, of 255; no
+    `detect` must return weak scores too. `noise` is the standard deviation of the luma, of 255; no
     size has a longer side above `most_px`.
     """
-    light = to_light(picture)
-    found = []
-    for px in sizes(max(picture.shape[:2]), noise, most_px):
-        small, scale = scaled(light, px)
-        found.append(look(stretched(to_srgb(small), CUT)).moved(1 / scale))
-    return agreed(found, float(np.interp(noise, NOISES, GAINS)))
+    light = to_linear_light(image)
+    detections = []
+    for px in sizes(max(image.shape[:2]), noise, most_px):
+        small, scale = scale_image(light, px)
+        detections.append(detect(stretch_levels(to_srgb(small), CUT)).moved(1 / scale))
+    return fuse_detections(detections, float(np.interp(noise, NOISES, GAINS)))
 
 
 def sizes(longer_px: int, noise: float, most_px: int) -> list[int]:
-    """Longer sides to look at, pixels, rising, each once.
+    """Longer sides in pixels, rising, each once.
 
     >>> sizes(640, 46.0, 448)
     [96, 112, 128, 144, 168, 192]
@@ -60,43 +61,45 @@ def sizes(longer_px: int, noise: float, most_px: int) -> list[int]:
     return sorted({int(np.clip(px, LEAST_PX, most_px)) for px in wanted})
 
 
-def agreed(looks: Sequence[Faces], gain: float = 1.0) -> Faces:
-    """Faces of several looks at one picture made one: boxes and landmarks averaged by their scores
+def fuse_detections(detections: Sequence[Faces], gain: float = 1.0) -> Faces:
+    """Fuse detections at several sizes of one image: boxes and landmarks averaged by their scores
     (weighted boxes fusion, Solovyev et al. 2021, arXiv 1910.13302), best score first.
 
-    The score of a face is its mean over all looks, 0 where one did not show it, times `gain`, at
+    The score of a face is its mean over all sizes, 0 where it was not found, times `gain`, at
     most 1.
     """
-    boxes = np.concatenate([faces.boxes for faces in looks])
-    scores = np.concatenate([faces.scores for faces in looks])
-    points = np.concatenate([faces.landmarks for faces in looks])
+    boxes = np.concatenate([faces.boxes for faces in detections])
+    scores = np.concatenate([faces.scores for faces in detections])
+    points = np.concatenate([faces.landmarks for faces in detections])
     fused = [
-        _one(boxes[rows], scores[rows], points[rows], gain / len(looks))
-        for rows in _groups(boxes, scores, [len(faces) for faces in looks])
+        _fuse_group(boxes[rows], scores[rows], points[rows], gain / len(detections))
+        for rows in _groups(boxes, scores, [len(faces) for faces in detections])
     ]
     if not fused:
         return Faces.none()
-    ours, sure, landmarks = (np.stack(part).astype(np.float32) for part in zip(*fused, strict=True))
-    order = np.argsort(-sure, kind="stable")
-    return Faces(ours, sure, landmarks)[order]
+    fused_boxes, fused_scores, landmarks = (
+        np.stack(part).astype(np.float32) for part in zip(*fused, strict=True)
+    )
+    order = np.argsort(-fused_scores, kind="stable")
+    return Faces(fused_boxes, fused_scores, landmarks)[order]
 
 
 def _groups(boxes: Float32, scores: Float32, counts: Sequence[int]) -> Iterator[list[int]]:
-    """Rows that show one face: the best one left, and of every other look the best on its place."""
-    look = np.repeat(np.arange(len(counts)), counts)
+    """Rows of one face: the best that is left, and at every other size the best that overlaps."""
+    size = np.repeat(np.arange(len(counts)), counts)
     left = np.argsort(-scores, kind="stable")
     while len(left):
         near = iou(boxes[left[:1]], boxes[left])[0] >= SAME_FACE
         near[0] = True  # a box without area overlaps nothing, not even itself
-        first = {int(look[row]): int(row) for row in left[near][::-1]}
+        first = {int(size[row]): int(row) for row in left[near][::-1]}
         yield list(first.values())
         left = left[~near]
 
 
-def _one(
+def _fuse_group(
     boxes: Float32, scores: Float32, points: Float32, share: float
 ) -> tuple[Float32, np.float32, Float32]:
-    sure = min(share * float(scores.sum()), 1.0)
+    score = min(share * float(scores.sum()), 1.0)
     weights = scores / scores.sum()
     box, landmarks = np.tensordot(weights, boxes, 1), np.tensordot(weights, points, 1)
-    return box, np.float32(sure), landmarks
+    return box, np.float32(score), landmarks

@@ -16,7 +16,7 @@ from insightface.model_zoo import get_model
 from insightface.utils.storage import ensure_available
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidProtobuf
 
-from models.detectors.base import Picture, look, session_options
+from models.detectors.base import Image, detect_at_scales, session_options
 from models.errors import ModelError
 from models.faces import Faces
 
@@ -28,7 +28,7 @@ LICENCE = "InsightFace's SCRFD weights are for non-commercial research only."
 class Scrfd:
     """A `FaceDetector`; the network always sees 640 x 640 pixels.
 
-    It misses a face that fills the picture, so a picture without a face is looked at once more,
+    It misses a face that fills the image, so an image without a face is tried once more,
     half as large in the middle of that square.
     """
 
@@ -42,7 +42,7 @@ class Scrfd:
         threads: int = 0,
     ) -> None:
         self._again_px = INPUT_PX // 2 if second_scale else 0
-        path = path or downloaded()
+        path = path or download_network()
         with contextlib.redirect_stdout(io.StringIO()):
             try:
                 network = get_model(
@@ -59,11 +59,11 @@ class Scrfd:
             network.prepare(-1, input_size=(INPUT_PX, INPUT_PX), det_thresh=threshold)
         self._network = network
 
-    def detect(self, image: Picture) -> Faces:
-        """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first."""
-        return look(image, INPUT_PX, self._again_px, self._detect)
+    def detect(self, image: Image) -> Faces:
+        """Faces of an (h, w, 3) uint8 RGB image, in its pixels, best score first."""
+        return detect_at_scales(image, INPUT_PX, self._again_px, self._detect)
 
-    def _detect(self, small: Picture) -> Faces:
+    def _detect(self, small: Image) -> Faces:
         square = np.zeros((INPUT_PX, INPUT_PX, 3), np.uint8)
         top, left = (INPUT_PX - small.shape[0]) // 2, (INPUT_PX - small.shape[1]) // 2
         square[top : top + small.shape[0], left : left + small.shape[1]] = small
@@ -74,8 +74,8 @@ class Scrfd:
         return Faces(table[:, :4], table[:, 4], points).moved(1, left, top)
 
 
-def downloaded() -> Path:
-    """SCRFD from insightface's own pack, fetched once with its progress bar, its terms said.
+def download_network() -> Path:
+    """Download SCRFD in insightface's own pack, once, with a progress bar and its licence terms.
 
     Raises ModelError with the remedy where there is no network.
     """

@@ -7,19 +7,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from models.detectors.base import Picture, look
+from models.detectors.base import Image, detect_at_scales
 from models.errors import ModelError
 from models.faces import Faces, from_ltwh
 
 OVERLAP = 0.3
 MOST_FACES = 5000
 LEAST_PX = 64
-"""In a picture of fewer rows or columns OpenCV reads memory that is not its own, and finds
+"""In an image of fewer rows or columns OpenCV reads memory that is not its own, and finds
 faces in it."""
 
 
 class YuNet:
-    """A `FaceDetector` on a picture scaled to `frame_px` on its longer side."""
+    """A `FaceDetector` on an image scaled to `frame_px` on its longer side."""
 
     name = "yunet"
 
@@ -29,15 +29,15 @@ class YuNet:
             self._network = cv2.FaceDetectorYN.create(
                 str(path), "", (frame_px, frame_px), threshold, OVERLAP, MOST_FACES
             )
-            self.detect(np.zeros((1, 1, 3), np.uint8))  # another network opens, but cannot look
+            self.detect(np.zeros((1, 1, 3), np.uint8))  # another network opens, but cannot detect
         except cv2.error as error:
             raise ModelError("not a YuNet network", str(path), "give yunet_n_*.onnx") from error
 
-    def detect(self, image: Picture) -> Faces:
-        """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first."""
-        return look(image, self._frame_px, 0, self._detect)
+    def detect(self, image: Image) -> Faces:
+        """Faces of an (h, w, 3) uint8 RGB image, in its pixels, best score first."""
+        return detect_at_scales(image, self._frame_px, 0, self._detect)
 
-    def _detect(self, small: Picture) -> Faces:
+    def _detect(self, small: Image) -> Faces:
         height, width = small.shape[:2]
         more = max(LEAST_PX - height, 0), max(LEAST_PX - width, 0)
         small = cv2.copyMakeBorder(small, 0, more[0], 0, more[1], cv2.BORDER_REPLICATE)
@@ -46,7 +46,7 @@ class YuNet:
         if rows is None:
             return Faces.none()
         table = np.asarray(rows, np.float32)
-        table = table[np.isfinite(table).all(axis=1)]  # a picture of few rows gave endless boxes
+        table = table[np.isfinite(table).all(axis=1)]  # an image of few rows gave infinite boxes
         table = table[np.argsort(-table[:, 14], kind="stable")]
         scores, points = np.clip(table[:, 14], 0, 1), table[:, 4:14].reshape(-1, 5, 2)
         return Faces(from_ltwh(table[:, :4]), scores, points)

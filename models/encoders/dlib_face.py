@@ -1,4 +1,4 @@
-"""dlib's face-recognition network (Davis King 2017, public domain), as a trunk to train further.
+"""dlib's face-recognition network (Davis King 2017, public domain), as a pretrained trunk.
 
 The pip package `face-recognition-models` (CC0) carries it as dlib wrote it: a run of records from
 the input up, each a name of known length and a tensor. The file is read here, its affine layers
@@ -51,14 +51,14 @@ class DlibBlock(nn.Module):
         size = [
             max(ours, theirs) for ours, theirs in zip(out.shape[1:], skip.shape[1:], strict=True)
         ]
-        return torch.relu(_padded(out, size) + _padded(skip, size))
+        return torch.relu(_pad(out, size) + _pad(skip, size))
 
 
 class DlibFaceTrunk(nn.Module):
     """Faces to the maps of each level: (b, channels, h, w) float32 -> five of (b, c, h', w').
 
     29 convolutions with the embedding's layer, 5.6 M parameters; no normalisation inside. One
-    channel takes x = (grey - mean) / std, see `grey_stem`.
+    channel takes x = (grey - mean) / std, see `to_grey_stem`.
     """
 
     def __init__(self, channels: int = 3, crop: bool = False) -> None:
@@ -96,7 +96,7 @@ def find_file() -> Path:
 def read_trunk(path: Path) -> tuple[State, Tensor]:
     """The state of `DlibFaceTrunk()` for RGB, affine layers folded in, and the embedding's matrix
     (256, 128) float32. Raises ModelError for anything but dlib's file."""
-    records = _records(path)
+    records = _read_records(path)
     names = [name for name, _ in records]
     if names != ["con_4", "affine_"] * (len(names) // 2) + ["fc_2"]:
         raise ModelError("not dlib's face network", str(path), "install its package again")
@@ -123,7 +123,7 @@ def rgb_to_input(images: NDArray[np.uint8]) -> Tensor:
     return (x - torch.tensor(RGB_MEAN).view(1, 3, 1, 1)) / RGB_SCALE
 
 
-def grey_stem(state: State, mean: float, std: float) -> State:
+def to_grey_stem(state: State, mean: float, std: float) -> State:
     """The state for one channel x = (grey - mean) / std, grey in 0..1: the same maps as for three
     equal channels, to the last bit but rounding, since the stem sees no padding."""
     weight, bias = state["stem.weight"], state["stem.bias"]
@@ -134,8 +134,8 @@ def grey_stem(state: State, mean: float, std: float) -> State:
     }
 
 
-def _records(path: Path) -> list[tuple[str, NDArray[np.float32]]]:
-    """Names and tensors in the order of the file; of what lies between them nothing is needed."""
+def _read_records(path: Path) -> list[tuple[str, NDArray[np.float32]]]:
+    """Names and tensors in the order of the file; everything between them is skipped."""
     data = path.read_bytes()
     found: list[tuple[str, NDArray[np.float32]]] = []
     position = 0
@@ -143,11 +143,11 @@ def _records(path: Path) -> list[tuple[str, NDArray[np.float32]]]:
         while match := _RECORD.search(data, position):
             position = match.end()
             for _ in range(2 if match[0].endswith(b"fc_2") else 0):  # its outputs and inputs
-                _, position = _packed_int(data, position)
-            version, position = _packed_int(data, position)
+                _, position = _read_integer(data, position)
+            version, position = _read_integer(data, position)
             sizes = []
             for _ in range(4):
-                size, position = _packed_int(data, position)
+                size, position = _read_integer(data, position)
                 sizes.append(size)
             count = int(np.prod(sizes))
             if version != 2 or not 0 < 4 * count <= len(data) - position:
@@ -162,7 +162,7 @@ def _records(path: Path) -> list[tuple[str, NDArray[np.float32]]]:
     return found
 
 
-def _packed_int(data: bytes, position: int) -> tuple[int, int]:
+def _read_integer(data: bytes, position: int) -> tuple[int, int]:
     """dlib's integer: a byte of length and sign, then its bytes, the lowest first; and where it
     ends."""
     length, negative = data[position] & 0x0F, data[position] & 0x80
@@ -171,7 +171,7 @@ def _packed_int(data: bytes, position: int) -> tuple[int, int]:
     return (-value if negative else value), end
 
 
-def _padded(x: Tensor, size: list[int]) -> Tensor:
+def _pad(x: Tensor, size: list[int]) -> Tensor:
     """(b, c, h, w) with zeros behind, below and at the right, up to `size` (c, h, w)."""
     behind = [wanted - got for wanted, got in zip(size, x.shape[1:], strict=True)]
     if not any(behind):

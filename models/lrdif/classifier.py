@@ -23,8 +23,8 @@ COMPLETE: dict[str, Any] = {"restorer": "diffusion", "steps": 4}
 class LRDifClassifier(SoftmaxClassifier):
     """An `EmotionClassifier`. Z_T of a face is drawn from its id: the same in any batch.
 
-    `start` `zero` begins at 0 instead. With `draws` > 1 the answer is the mean of what is said from
-    that many starts, and uncertainty the entropy of that mean; how far `predict_draws` differ
+    `start` `zero` begins at 0 instead. With `draws` > 1 probabilities are the mean over
+    that many starts, and uncertainty is the entropy of that mean; how far `predict_draws` differ
     is `models.scores.mutual_information`. Raises ValueError for another start, or no draw, and
     ModelError for a card whose input CLIP cannot read.
     """
@@ -54,7 +54,7 @@ class LRDifClassifier(SoftmaxClassifier):
         """Model input (n, c, px, px) and ids (n,) -> logits (n, K) float32 of one draw, averaged
         over the mirror image if asked; without `ids` every face has id 0."""
         start, *noises = self._noise(np.zeros(len(x), np.int64) if ids is None else ids, draw)
-        return self._averaged(x, lambda view: self._network(view, start, noises))
+        return self._average_flip(x, lambda view: self._network(view, start, noises))
 
     def _noise(self, ids: NDArray[np.int64], draw: int) -> list[Tensor]:
         """The start, and the noise of each step that adds some: (n, prior) each."""
@@ -62,20 +62,20 @@ class LRDifClassifier(SoftmaxClassifier):
         count = diffusion.steps if diffusion.insert_noise else 1
         if self._start == "zero":
             return [torch.zeros(len(ids), size, device=self._device)] * count
-        drawn = [noise_of(int(face), draw, count, size) for face in ids]
+        drawn = [draw_noise(int(face), draw, count, size) for face in ids]
         stacked = torch.from_numpy(np.stack(drawn, axis=1)).to(self._device)
         return list(stacked)
 
 
-def noise_of(face: int, draw: int, count: int, size: int) -> NDArray[np.float32]:
-    """Standard normal (count, size) float32 that belongs to a face's id and a draw of it."""
+def draw_noise(face: int, draw: int, count: int, size: int) -> NDArray[np.float32]:
+    """Standard normal (count, size) float32, seeded by a face's id and the number of the draw."""
     key = np.array([face, draw], np.int64).view(np.uint64)
     return np.random.Generator(np.random.Philox(key=key)).standard_normal((count, size), np.float32)
 
 
 class _WithNoiseInput(nn.Module):
     """LRDif with its random numbers in one input (n, draws, prior): the start, and what each step
-    adds. A control that draws nothing is asked without."""
+    adds. A control that draws nothing is called without it."""
 
     def __init__(self, network: LRDif) -> None:
         super().__init__()

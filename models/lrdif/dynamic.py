@@ -1,7 +1,7 @@
 """DTnetwork: transformer blocks that Z modulates, in a pyramid of three levels (eq. 2 to 4).
 
-Inside, pictures are (n, h, w, c): a 1x1 convolution is a Linear, and a norm over channels is one
-over the last axis.
+Inside, feature maps are (n, h, w, c): a 1x1 convolution is a Linear, and a norm over channels is
+one over the last axis.
 """
 
 from __future__ import annotations
@@ -161,15 +161,15 @@ class DTNetwork(nn.Module):
         for number, level in enumerate(self.levels):
             if number:
                 f = self.halve[number - 1](f)
-            f = _through(level, f, z)
+            f = _apply_level(level, f, z)
             maps.append(f)
         for number in reversed(range(len(self.back))):
             f = self.up[number](f, maps[number])
-            maps[number] = f = _through(self.back[number], f, z)
+            maps[number] = f = _apply_level(self.back[number], f, z)
         return maps
 
 
-def _through(level: nn.Module, f: Tensor, z: Tensor) -> Tensor:
+def _apply_level(level: nn.Module, f: Tensor, z: Tensor) -> Tensor:
     for block in level.children():
         f = block(f, z)
     return f

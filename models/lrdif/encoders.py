@@ -1,4 +1,4 @@
-"""What a face and a label are before they meet: two vectors of one size."""
+"""Encoders of a face and of a label distribution: two vectors of one size."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class LabelEncoder(nn.Module):
 
 
 class TextImageEncoder(Protocol):
-    """Where another pair of encoders mounts, such as CLIP's: frozen, both to (n, `features`)."""
+    """An external pair of encoders, such as CLIP's: frozen, both to (n, `features`)."""
 
     features: int
 
@@ -56,8 +56,8 @@ class TextImageEncoder(Protocol):
         ...
 
 
-class Mounted(nn.Module):
-    """One side of a `TextImageEncoder` where a network wants a module: it has no weights."""
+class ExternalEncoder(nn.Module):
+    """One side of a `TextImageEncoder` as a module without weights."""
 
     def __init__(self, encode: Callable[[Tensor], Tensor]) -> None:
         super().__init__()

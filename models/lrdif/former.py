@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.lrdif.attention import attention
 from models.lrdif.dynamic import DTNetwork
-from models.lrdif.landmark_image import DILNetwork
+from models.lrdif.landmark_image import DILNetwork, attention
 
 HEADS = 4
 MLP_RATIO = 2
@@ -77,7 +76,7 @@ class Fusion(nn.Module):
 class UDCFormer(nn.Module):
     """Faces (n, channels, H, W) and Z (n, prior) -> features (n, width) and logits (n, classes).
 
-    `prior` 0 builds it without DTnetwork and Z: `Poster`, the rival without diffusion.
+    `prior` 0 builds it without DTnetwork and Z: `Poster`, the baseline without diffusion.
     """
 
     def __init__(

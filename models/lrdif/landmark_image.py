@@ -1,4 +1,4 @@
-"""DILnetwork: what the picture shows where the landmarks ask, in windows (eq. 5 to 9)."""
+"""DILnetwork: cross-attention of landmark features to windows of the image (eq. 5 to 9)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.baselines.resnet import ResidualBlock
-from models.lrdif.attention import attention
 from models.lrdif.landmarks import WIDTHS as LANDMARK_WIDTHS
 from models.lrdif.landmarks import LandmarkNet
 
 HEADS = (2, 4, 8)
 MLP_RATIO = 2
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d) + bias) v: q (..., a, d), k and v (..., b, d) -> (..., a, d).
+
+    Written out because torch's own is tuned for long token sequences: for the few tokens here its
+    backward pass takes four times as long on a CPU in bfloat16 (docs/LOG.md).
+    """
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    return torch.softmax(scores if bias is None else scores + bias.to(scores.dtype), dim=-1) @ v
 
 
 def to_windows(x: Tensor, side: int) -> Tensor:
@@ -33,7 +42,7 @@ def from_windows(x: Tensor, height: int, width: int) -> Tensor:
 
 
 class WindowCrossAttention(nn.Module):
-    """Landmarks ask every window of the picture: (n, h, w, c) and (n, side^2, c) -> (n, h, w, c).
+    """Landmark queries attend to every window: (n, h, w, c) and (n, side^2, c) -> (n, h, w, c).
 
     One set of queries is shared by all windows; a learned bias depends on the relative place.
     """

@@ -1,4 +1,4 @@
-"""A small landmark network: where eyes, nose and mouth are, and what it looked at to tell."""
+"""A small landmark network: positions of eyes, nose and mouth, and its feature maps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ POINTS = 5
 
 
 class LandmarkNet(nn.Module):
-    """Faces (n, channels, H, W) -> maps of H/2, H/4, H/8 with 16, 32, 64 channels."""
+    """Faces (n, channels, H, W) -> feature maps of H/2, H/4, H/8 with 16, 32, 64 channels."""
 
     def __init__(self, channels: int, input_px: int) -> None:
         super().__init__()

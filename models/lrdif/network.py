@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from models.diffusion import Diffusion
 from models.lrdif.clip import ClipEncoders
-from models.lrdif.encoders import FEATURES, ImageEncoder, LabelEncoder, Mounted
+from models.lrdif.encoders import FEATURES, ExternalEncoder, ImageEncoder, LabelEncoder
 from models.lrdif.former import UDCFormer
 from models.lrdif.prior import FPEN, PriorRestorer, epr_norm
 
@@ -27,7 +27,7 @@ class Shape:
     """Sizes of a UDCformer. `widths`: channels of the image network's three levels, `dil_blocks`:
     residual blocks of each; `dt_widths`: channels of DTnetwork's, each of `dt_blocks` blocks;
     `width`: of its tokens; `dt_decoder`: whether DTnetwork also goes back up, as the paper's does
-    to draw pictures; `class_alone`: whether the head reads the class token alone, as the paper's,
+    to draw images; `class_alone`: whether the head reads the class token alone, as the paper's,
     or the mean of all tokens too."""
 
     channels: int = 1
@@ -89,7 +89,7 @@ class LRDif(nn.Module):
         self.encoder: nn.Module = ImageEncoder(sizes.channels)
         features = FEATURES
         if self.clip:
-            self.encoder, features = Mounted(self.clip.image), self.clip.features
+            self.encoder, features = ExternalEncoder(self.clip.image), self.clip.features
         self.restorer = PriorRestorer(features, prior, self.diffusion, norm, restorer)
         self.former = UDCFormer(classes, prior=prior, **asdict(sizes))
 
@@ -125,7 +125,10 @@ class LRDifWithLabel(nn.Module):
         features = FEATURES
         if clip:
             mounted = ClipEncoders(clip, labels)
-            self.encoder, self.label = Mounted(mounted.image), Mounted(mounted.label)
+            self.encoder, self.label = (
+                ExternalEncoder(mounted.image),
+                ExternalEncoder(mounted.label),
+            )
             features = mounted.features
         self.fpen = FPEN(2 * features, prior)
         self.former = UDCFormer(len(labels), prior=prior, **asdict(sizes))

@@ -1,4 +1,4 @@
-"""The emotion prior representation Z: what makes it in stage 1, what restores it in stage 2."""
+"""The emotion prior representation Z: made in stage 1, restored in stage 2."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def epr_norm(z: Tensor) -> Tensor:
 
 
 class Denoiser(nn.Module):
-    """What is predicted of Z_t, from Z_t, the step and the picture's condition vector."""
+    """Predicts what `Diffusion.param` names from Z_t, the step and the face's condition vector."""
 
     def __init__(self, size: int, steps: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Denoiser(nn.Module):
 
 
 class PriorRestorer(nn.Module):
-    """Restores Z of a face from its picture alone: features (n, F) and a start Z_T (n, C).
+    """Restores Z of a face from its image alone: features (n, F) and a start Z_T (n, C).
 
     `restorer` is `diffusion`; or a control that ignores Z_T: `mlp`, a plain regressor with as many
     parameters, or `none`, the condition vector itself.
@@ -85,11 +85,11 @@ class PriorRestorer(nn.Module):
         if self.denoiser is None:
             z = condition if self.regressor is None else self.regressor(condition)
             return self._norm(z)
-        denoiser, answers = self.denoiser, self.diffusion.param == "x0"
+        denoiser, predicts_z = self.denoiser, self.diffusion.param == "x0"
 
         def predict(z: Tensor, t: int) -> Tensor:
             predicted: Tensor = denoiser(condition, z, t)
-            return self._norm(predicted) if answers else predicted
+            return self._norm(predicted) if predicts_z else predicted
 
         z = self.diffusion.reverse(start, predict, noises)
-        return z if answers else self._norm(z)
+        return z if predicts_z else self._norm(z)

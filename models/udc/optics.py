@@ -1,12 +1,12 @@
-"""What a display does to the light on its way to the camera, in closed form.
+"""How a display spreads light on its way to the camera, in closed form.
 
 A periodic opening of open share r bends light into orders m = 0, 1, -1, 2 ..., which stand one
 spacing apart and carry k_m = r sinc^2(m r) of it. Each order is a Gaussian, the lens, integrated
-over pixels. Orders beyond the fourth lie far off: together they are a veil over the whole picture.
+over pixels. Orders beyond the fourth lie far off: together they are a veil over the whole image.
 
 Blurring is separable, Ky @ light @ Kx.T, and the matrices also mirror or wrap the light at the
-picture's edge. Light counts in steps of 2^-16 and kernels in steps of 2^-18, so float64 holds every
-sum of products exactly: the same picture gives the same bits in any batch and on any device.
+image's edge. Light counts in steps of 2^-16 and kernels in steps of 2^-18, so float64 holds every
+sum of products exactly: the same image gives the same bits in any batch and on any device.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ORDERS = 4
 WAVELENGTHS_NM = (610.0, 530.0, 470.0)
 """Of R, G and B; spacings are given for the middle one."""
 LUMINANCE = (0.2126, 0.7152, 0.0722)
-"""Weights of linear R, G and B in a grey picture (ITU-R BT.709)."""
+"""Weights of linear R, G and B in a grey image (ITU-R BT.709)."""
 LIGHT_BITS, KERNEL_BITS = 16, 18
 LENS_REACH = 5
 """Sigmas after which nothing of a Gaussian is left in a kernel's steps."""
@@ -67,24 +67,24 @@ def blur(
     """Linear light (n, c, h, w) in 0..1 behind the display, the same shape, float64.
 
     c is 3, each channel at its wavelength, or 1, a mix of the three by luminance. The others are
-    (n,) or (1,). No light is lost, and a flat picture stays as it is.
+    (n,) or (1,). No light is lost, and a flat image stays as it is.
     """
     light = (light.double() * 2**LIGHT_BITS).round() / 2**LIGHT_BITS
     wavelengths = torch.tensor(WAVELENGTHS_NM, dtype=torch.float64, device=light.device)
     spacing = spacing_px.double()[:, None] * wavelengths / WAVELENGTHS_NM[1]
     reach = math.ceil(float(ORDERS * spacing.max() + LENS_REACH * lens_px.max())) + 1
     x, y = (line_spread(r[:, None], spacing, lens_px[:, None], reach) for r in (open_x, open_y))
-    columns, rows = _matrix(x, light.shape[3], padding), _matrix(y, light.shape[2], padding)
+    columns, rows = _to_matrix(x, light.shape[3], padding), _to_matrix(y, light.shape[2], padding)
     kept = (x.sum(dim=-1) * y.sum(dim=-1))[..., None, None]
     mean = light.sum(dim=(2, 3), keepdim=True) / (light.shape[2] * light.shape[3])
-    seen = rows @ light @ columns.mT + (1 - kept) * mean
+    spread = rows @ light @ columns.mT + (1 - kept) * mean
     if light.shape[1] == 3:
-        return seen
-    red, green, blue = (seen[:, [c]] * share for c, share in enumerate(LUMINANCE))
+        return spread
+    red, green, blue = (spread[:, [c]] * share for c, share in enumerate(LUMINANCE))
     return red + green + blue
 
 
-def _matrix(taps: Tensor, size: int, padding: Padding) -> Tensor:
+def _to_matrix(taps: Tensor, size: int, padding: Padding) -> Tensor:
     """Taps (..., k) as a matrix (..., size, size), what falls beyond the edge folded back in."""
     reach = taps.shape[-1] // 2
     offsets = torch.arange(-reach, reach + 1, device=taps.device)

@@ -1,6 +1,6 @@
-"""A display with a camera behind it: light is bent, dimmed, counted in electrons, made a picture.
+"""A display with a camera under it: light is diffracted, dimmed, counted in electrons, encoded.
 
-u is the linear light of the picture, k the display's and the lens's kernel, tau its transmission:
+u is the linear light of the image, k the display's and the lens's kernel, tau its transmission:
 
     electrons v_e = Poisson(L tau (k * u)) + N(0, read_e^2)
     reported  v   = min(v_e, well_e) / (L tau^auto_exposure)
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from models.udc.optics import Padding, blur
 
-Pictures = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 FACE_PX = 48
 """The height of a face at which a panel's numbers hold."""
 
@@ -34,7 +34,7 @@ class Panel:
 
     `open_x`, `open_y`: open share of each axis, 0..1, with 1 no grating; `transmission` of the
     display, 0..1; `spacing_px` of two diffraction orders at 530 nm; `white_e`: electrons of white,
-    with infinity no noise; `lens_px`: sigma of the lens; `auto_exposure`: 0 leaves the picture
+    with infinity no noise; `lens_px`: sigma of the lens; `auto_exposure`: 0 leaves the image
     dark, 1 brings it back to full brightness; `read_e`: sigma of the read noise, electrons;
     `well_e`: electrons that a pixel holds; `haze`: share of white light over everything, 0..1.
 
@@ -69,7 +69,7 @@ class Panel:
                 raise ValueError(f"{name} {getattr(self, name)!r} is out of range")
 
     def at(self, scale: float) -> Panel:
-        """The same panel for pictures whose pixels are `scale` times finer: a face of 48 * scale.
+        """The same panel for images whose pixels are `scale` times finer: a face of 48 * scale.
 
         What falls on a face stays: its blur, its electrons, and its noise once it is averaged down.
 
@@ -87,25 +87,27 @@ class Panel:
 
 
 Panels = Panel | Sequence[Panel]
-"""One for all pictures, or one for each."""
+"""One for all images, or one for each."""
 Generators = Generator | Sequence[Generator]
-"""One for the whole batch, or one for each picture: its noise then hangs on nothing else."""
+"""One for the whole batch, or one for each image: its noise then hangs on nothing else."""
 
 
-def through(
-    pictures: Pictures, panels: Panels, generators: Generators, padding: Padding = "reflect"
-) -> Pictures:
-    """Pictures (n, h, w) grey or (n, h, w, 3) RGB uint8 as the camera under the panel sees them.
+def apply_panel(
+    images: Images, panels: Panels, generators: Generators, padding: Padding = "reflect"
+) -> Images:
+    """Images (n, h, w) grey or (n, h, w, 3) RGB uint8 as the camera under the panel records them.
     Raises ValueError for others, and where panels or generators do not fit n."""
-    check_pictures(pictures)
-    stacked = pictures if pictures.ndim == 4 else pictures[..., None]
+    check_pictures(images)
+    stacked = images if images.ndim == 4 else images[..., None]
     x = torch.from_numpy(stacked / np.float64(255)).permute(0, 3, 1, 2)
-    levels = (see(x, panels, generators, padding) * 255).round().to(torch.uint8)
-    return levels.permute(0, 2, 3, 1).contiguous().numpy().reshape(pictures.shape)
+    levels = (render_panel(x, panels, generators, padding) * 255).round().to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).contiguous().numpy().reshape(images.shape)
 
 
-def see(x: Tensor, panels: Panels, generators: Generators, padding: Padding = "reflect") -> Tensor:
-    """sRGB (n, c, h, w) in 0..1, c 1 or 3, as the camera sees it: the same shape and type, 0..1,
+def render_panel(
+    x: Tensor, panels: Panels, generators: Generators, padding: Padding = "reflect"
+) -> Tensor:
+    """sRGB (n, c, h, w) in 0..1, c 1 or 3, as the camera records it: the same shape and type, 0..1,
     not yet rounded to 8 bits."""
     return to_srgb(expose(x, panels, generators, padding).clamp(0, 1)).to(x.dtype)
 
@@ -119,10 +121,10 @@ def expose(
     finite, and where panels or generators do not fit n.
     """
     if x.ndim != 4 or x.shape[1] not in (1, 3):
-        raise ValueError(f"pictures: expected (n, 1 or 3, h, w), got {tuple(x.shape)}")
+        raise ValueError(f"images: expected (n, 1 or 3, h, w), got {tuple(x.shape)}")
     if not x.isfinite().all():
-        raise ValueError("pictures: expected values 0..1, got some that are not finite")
-    panel = _columns(panels, len(x), x.device)
+        raise ValueError("images: expected values 0..1, got some that are not finite")
+    panel = _stack_fields(panels, len(x), x.device)
     spacing, lens = panel["spacing_px"], panel["lens_px"]
     light = blur(to_linear(x.double()), panel["open_x"], panel["open_y"], spacing, lens, padding)
     panel = {name: values[:, None, None, None] for name, values in panel.items()}
@@ -132,16 +134,18 @@ def expose(
     if not noisy.any():
         return light * transmitted * gain
     expected = torch.where(noisy, light * transmitted * panel["white_e"], 0)
-    counted = torch.minimum(_counted(expected, panel["read_e"], generators), panel["well_e"])
+    counted = torch.minimum(
+        _sample_electrons(expected, panel["read_e"], generators), panel["well_e"]
+    )
     return torch.where(noisy, counted / panel["white_e"], light * transmitted) * gain
 
 
-def check_pictures(pictures: Pictures) -> None:
+def check_pictures(images: Images) -> None:
     """Raises ValueError for what is not (n, h, w) grey or (n, h, w, 3) RGB, uint8."""
-    shape, is_rgb = pictures.shape, pictures.ndim == 4 and pictures.shape[-1] == 3
-    if pictures.dtype != np.uint8 or not (pictures.ndim == 3 or is_rgb):
+    shape, is_rgb = images.shape, images.ndim == 4 and images.shape[-1] == 3
+    if images.dtype != np.uint8 or not (images.ndim == 3 or is_rgb):
         wanted = "(n, h, w) or (n, h, w, 3) uint8"
-        raise ValueError(f"pictures: expected {wanted}, got {shape} {pictures.dtype}")
+        raise ValueError(f"images: expected {wanted}, got {shape} {images.dtype}")
 
 
 def to_linear(x: Tensor) -> Tensor:
@@ -154,7 +158,7 @@ def to_srgb(light: Tensor) -> Tensor:
     return torch.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
-def _columns(panels: Panels, n: int, device: torch.device) -> dict[str, Tensor]:
+def _stack_fields(panels: Panels, n: int, device: torch.device) -> dict[str, Tensor]:
     """Each field of the panels, (n,) or (1,) float64."""
     rows = [panels] if isinstance(panels, Panel) else list(panels)
     if len(rows) not in (1, n):
@@ -167,7 +171,7 @@ def _columns(panels: Panels, n: int, device: torch.device) -> dict[str, Tensor]:
     }
 
 
-def _counted(expected: Tensor, read_e: Tensor, generators: Generators) -> Tensor:
+def _sample_electrons(expected: Tensor, read_e: Tensor, generators: Generators) -> Tensor:
     """Electrons (n, c, h, w), drawn on the CPU: every device sees the same."""
     rates = expected.cpu().numpy()
     parts = [rates]

@@ -1,4 +1,4 @@
-"""The conditions that faces are shown under, each with five severities, and the noise of each face.
+"""The simulated conditions, each with five severities, and the noise of each face.
 
     udc       udc_t and udc_p, a T-OLED and a P-OLED panel
     udc_c     both, the parts of udc_p alone, udc_dark udc_psf udc_noise, and udc_haze
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.udc.optics import blur
-from models.udc.panel import FACE_PX, Panel, Pictures, check_pictures, through
+from models.udc.panel import FACE_PX, Images, Panel, apply_panel, check_pictures
 
 CLEAN = "clean"
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -44,7 +44,7 @@ P_OLED = (
     Panel(0.48, 0.48, 0.029, 3.2, 4005),
 )
 BARE = Panel(1.0, 1.0, 1.0, 0.0, math.inf, lens_px=0.0)
-"""No display, no lens, no noise: what is seen is what is there."""
+"""No display, no lens, no noise."""
 PANELS: dict[str, tuple[Panel, ...]] = {
     "udc_t": T_OLED,
     "udc_p": P_OLED,
@@ -75,7 +75,7 @@ CELLS = {
 }
 """Each cell's condition, and where its numbers stand in that condition's five."""
 DISPLAYS = {"t-oled": "udc_t", "p-oled": "udc_p"}
-"""What people call the two panels."""
+"""The condition of each panel, by the name that users give."""
 
 
 def conditions(spec: str) -> tuple[str, ...]:
@@ -87,11 +87,11 @@ def conditions(spec: str) -> tuple[str, ...]:
     >>> conditions("udc_p/3,clean,udc_t")
     ('clean', 'udc_p/3', 'udc_t/1', 'udc_t/2', 'udc_t/3', 'udc_t/4', 'udc_t/5')
     """
-    chosen = [cell for name in spec.split(",") for cell in _cells(name.strip())]
+    chosen = [cell for name in spec.split(",") for cell in _expand(name.strip())]
     return tuple(sorted(dict.fromkeys(chosen), key=lambda cell: cell != CLEAN))
 
 
-def _cells(name: str) -> list[str]:
+def _expand(name: str) -> list[str]:
     if name == CLEAN:
         return [CLEAN]
     wanted = SUITES.get(name, (name,))
@@ -108,7 +108,7 @@ def complete(cells: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return {name: parts for name, parts in whole.items() if set(parts) <= there}
 
 
-def panel_of(cell: str) -> Panel:
+def find_panel(cell: str) -> Panel:
     """The panel of a cell "udc_p/3"; raises ValueError for one without, such as `clean`."""
     corruption, level = CELLS.get(cell, (CLEAN, 0))
     if corruption not in PANELS:
@@ -116,15 +116,15 @@ def panel_of(cell: str) -> Panel:
     return PANELS[corruption][level]
 
 
-def noise_of(dataset: str, face: int | np.integer | str, cell: str) -> Generator:
-    """The noise of one picture in one cell: the same on every machine, in any batch and order."""
+def noise_generator(dataset: str, face: int | np.integer | str, cell: str) -> Generator:
+    """The noise of one image in one cell: the same on every machine, in any batch and order."""
     key = hashlib.sha256(f"{dataset}|{face}|{cell}".encode()).digest()
     return Generator(Philox(key=int.from_bytes(key[:16], "little")))
 
 
 def degrade(
-    tiles: Pictures, ids: Sequence[int | str] | NDArray[np.int64], dataset: str, cell: str
-) -> Pictures:
+    tiles: Images, ids: Sequence[int | str] | NDArray[np.int64], dataset: str, cell: str
+) -> Images:
     """Aligned tiles (n, h, w) grey or (n, h, w, 3) RGB uint8 under a condition, the same shape.
 
     `ids` (n,) and the data set's name choose each tile's noise. Raises ValueError for other tiles,
@@ -140,23 +140,25 @@ def degrade(
     seen = np.empty_like(tiles)
     for start in range(0, len(tiles), CHUNK):
         part = slice(start, start + CHUNK)
-        noises = [noise_of(dataset, face, cell) for face in ids[part]]
-        seen[part] = _harmed(tiles[part], *CELLS[cell], noises)
+        noises = [noise_generator(dataset, face, cell) for face in ids[part]]
+        seen[part] = _apply_condition(tiles[part], *CELLS[cell], noises)
     return seen
 
 
-def _harmed(tiles: Pictures, corruption: str, level: int, noises: Sequence[Generator]) -> Pictures:
+def _apply_condition(
+    tiles: Images, corruption: str, level: int, noises: Sequence[Generator]
+) -> Images:
     scale = tiles.shape[1] / FACE_PX
     if corruption in PANELS:
-        return through(tiles, PANELS[corruption][level].at(scale), noises)
+        return apply_panel(tiles, PANELS[corruption][level].at(scale), noises)
     if corruption in BLURS:
-        return _blurred(tiles, BLURS[corruption][level] * scale)
+        return _blur_srgb(tiles, BLURS[corruption][level] * scale)
     sigma = NOISES[corruption][level] * scale
     drawn = np.stack([noise.standard_normal(tiles.shape[1:]) for noise in noises])
     return np.clip(np.rint(tiles + 255 * sigma * drawn), 0, 255).astype(np.uint8)
 
 
-def _blurred(tiles: Pictures, sigma_px: float) -> Pictures:
+def _blur_srgb(tiles: Images, sigma_px: float) -> Images:
     """A Gaussian over sRGB values, each channel for itself."""
     x = torch.from_numpy(np.moveaxis(tiles.reshape(*tiles.shape[:3], -1), 3, 1).copy())
     n, channels, height, width = x.shape

@@ -17,7 +17,7 @@ from pipeline.errors import ConfigError
 from pipeline.settings import DetectorSettings
 
 if TYPE_CHECKING:
-    from models.classifier import EmotionClassifier
+    from models.scores import EmotionClassifier
     from trainer.compare.evaluate import Predictions
     from trainer.data.faceset import FaceSet
 
@@ -88,13 +88,13 @@ def evaluate(
 
 
 def _cells(spec: str, through_video: bool) -> tuple[str, ...]:
-    from models.udc.suites import CLEAN, conditions, panel_of
+    from models.udc.suites import CLEAN, conditions, find_panel
 
     try:
         cells = conditions(spec)
         for cell in cells:
             if through_video and cell != CLEAN:
-                panel_of(cell)
+                find_panel(cell)
     except ValueError as error:
         raise ConfigError(str(error), "--conditions", f"give {KNOWN}") from error
     return cells

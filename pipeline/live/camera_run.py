@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from threading import Event as Flag
 from threading import Thread
 
-from models.detectors.base import Picture
+from models.detectors.base import Image
 from models.faces import Faces
 from pipeline.bus.outbox import EventsNotWritten, Outbox
 from pipeline.camera_states import (
@@ -149,7 +149,7 @@ class CameraRun:
                 self._stop.wait(ROOM_S)
                 outbox.append([])
 
-        def detect(image: Picture) -> Faces:
+        def detect(image: Image) -> Faces:
             with metrics.stage_seconds.labels("detect").time():
                 faces = look(image)
             self._analysed += 1

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.classifier import EmotionClassifier
 from models.crops import crop_faces
 from models.faces import Float32, iou
+from models.scores import EmotionClassifier
 from models.udc.suites import CLEAN
 from pipeline.media.display_simulation import Display
 from pipeline.media.video import VideoWriter

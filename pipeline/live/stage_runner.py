@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from models.detectors.base import Picture
+from models.detectors.base import Image
 from models.faces import Faces
 from pipeline.camera_states import ENDED, STOPPED, state_after_error
 from pipeline.clock import Clock, wall_clock
@@ -65,7 +65,7 @@ class RunSummary:
 
 def run_camera(
     source: Source,
-    detect: Callable[[Picture], Faces],
+    detect: Callable[[Image], Faces],
     classify: ClassifierClient,
     settings: Settings,
     sink: Sink,
@@ -126,7 +126,7 @@ class _Stages:
     def __init__(
         self,
         source: Source,
-        detect: Callable[[Picture], Faces],
+        detect: Callable[[Image], Faces],
         classify: ClassifierClient,
         settings: Settings,
         clock: Clock,

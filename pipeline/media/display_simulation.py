@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from models.udc.panel import FACE_PX, through
-from models.udc.suites import DISPLAYS, SEVERITIES, noise_of, panel_of
+from models.udc.panel import FACE_PX, apply_panel
+from models.udc.suites import DISPLAYS, SEVERITIES, find_panel, noise_generator
 from pipeline.errors import ConfigError
 from pipeline.frames import Frame
 
@@ -28,11 +28,13 @@ class Display:
     def __init__(self, cell: str, face_px: float, noise: str) -> None:
         self.name = f"{cell} at {face_px:g} px"
         self._cell, self._noise = cell, noise
-        self._panel = panel_of(cell).at(face_px / FACE_PX)
+        self._panel = find_panel(cell).at(face_px / FACE_PX)
 
     def __call__(self, picture: NDArray[np.uint8], key: int | str) -> NDArray[np.uint8]:
         """One picture (h, w) or (h, w, 3) uint8; `key` chooses its noise."""
-        return through(picture[None], self._panel, noise_of(self._noise, key, self._cell))[0]
+        return apply_panel(
+            picture[None], self._panel, noise_generator(self._noise, key, self._cell)
+        )[0]
 
     def frame(self, frame: Frame) -> Frame:
         """A frame of a clip, its noise by its index."""

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.classifier import EmotionClassifier
 from models.crops import Crops
 from models.emotions import EMOTIONS
 from models.loading import load_classifier
-from models.precision import bfloat16_lives
-from models.scores import EmotionScores
+from models.precision import bfloat16_is_supported
+from models.scores import EmotionClassifier, EmotionScores
 from pipeline.errors import ModelError
 from pipeline.frames import ClassifiedFaces, CroppedFaces, Route, ScoredBy
 from pipeline.settings import EmotionSettings
@@ -87,7 +86,7 @@ def check_device(settings: EmotionSettings) -> None:
         if (device.index or 0) >= torch.cuda.device_count():
             remedy = f"this machine has {torch.cuda.device_count()}: lower its number"
             raise ModelError("no such CUDA device", settings.device, remedy)
-    elif settings.dtype == "bfloat16" and not bfloat16_lives():
+    elif settings.dtype == "bfloat16" and not bfloat16_is_supported():
         where = "emotion.dtype"
         raise ModelError("bfloat16 ends the process on this processor", where, "set 'float32'")
 

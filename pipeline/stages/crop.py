@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.crops import crop_faces
-from models.fusion import IDENTITY, Float32, after, alignment, is_still, laid
-from models.light import to_light, to_srgb
+from models.fusion import IDENTITY, Float32, compose_warps, find_alignment, is_still, warp_crop
+from models.light import to_linear_light, to_srgb
 from models.quality import measure
 from pipeline.frames import CroppedFaces, Frame, TrackedFaces
 from pipeline.settings import CropSettings
@@ -32,8 +32,8 @@ class _Look:
 
     def lay(self, warp: Float32) -> None:
         """Onto a newer look, from where the one before it was."""
-        self.warp = after(self.warp, warp)
-        self.laid = laid(self.light, self.warp)
+        self.warp = compose_warps(self.warp, warp)
+        self.laid = warp_crop(self.light, self.warp)
 
 
 class Crop:
@@ -66,7 +66,7 @@ class Crop:
 
     def _gathered(self, number: int, pts_s: float, crop: NDArray[np.uint8]) -> deque[_Look]:
         """The looks that the newest one is gathered with, itself among them."""
-        light = to_light(crop)
+        light = to_linear_light(crop)
         kept = self._tracks.setdefault(number, deque(maxlen=self._settings.fuse_max))
         while kept and pts_s - kept[0].pts_s > self._settings.fuse_s:
             kept.popleft()
@@ -77,7 +77,7 @@ class Crop:
 
     def _lay(self, kept: deque[_Look], light: Float32, pts_s: float) -> bool:
         """Lay earlier looks upon the newest; False where they do not fit or the face changed."""
-        warp = alignment(self._mean(kept, pts_s), light)
+        warp = find_alignment(self._mean(kept, pts_s), light)
         if warp is None:
             return False
         for look in kept:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models.detectors.base import FaceDetector, Picture
-from models.detectors.conditioner import Conditioned
+from models.detectors.base import FaceDetector, Image
+from models.detectors.conditioner import ConditioningDetector
 from models.detectors.opening import open_detector
 from models.faces import Faces
 from pipeline.settings import DetectorSettings
@@ -25,11 +25,11 @@ class Detect:
     def for_camera(self, under_display: bool | None) -> Detect:
         """The stage for a camera by its own word: one that sits behind a display has every picture
         conditioned, of others the picture decides (see `models.detectors.conditioner`)."""
-        if under_display and isinstance(self._detector, Conditioned):
-            return Detect(self._detector.behind_display(), self._least_px)
+        if under_display and isinstance(self._detector, ConditioningDetector):
+            return Detect(self._detector.for_under_display(), self._least_px)
         return self
 
-    def __call__(self, image: Picture) -> Faces:
+    def __call__(self, image: Image) -> Faces:
         """Faces of an (h, w, 3) uint8 RGB picture, in its pixels, best score first."""
         faces = self._detector.detect(image)
         sides = faces.boxes[:, 2:] - faces.boxes[:, :2]
@@ -47,4 +47,4 @@ def open_detect(settings: DetectorSettings, folders: Sequence[Path] = ()) -> Det
         settings.threads,
         folders,
     )
-    return Detect(Conditioned(detector, settings.conditioning), settings.min_face_px)
+    return Detect(ConditioningDetector(detector, settings.conditioning), settings.min_face_px)

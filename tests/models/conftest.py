@@ -18,8 +18,8 @@ from models.weights import ModelCard
 @pytest.fixture(scope="session")
 def photograph() -> NDArray[np.uint8]:
     """(512, 512, 3) RGB: one woman, looking at us."""
-    picture: NDArray[np.uint8] = astronaut()
-    return picture
+    image: NDArray[np.uint8] = astronaut()
+    return image
 
 
 @pytest.fixture(scope="session")
@@ -34,8 +34,8 @@ def make_card() -> Callable[..., ModelCard]:
             "labels": EMOTIONS,
             "input_px": 48,
             "channels": 1,
-            "mean": 0.5,
-            "std": 0.25,
+            "mean": (0.5,) * changes.get("channels", 1),
+            "std": (0.25,) * changes.get("channels", 1),
             "crop": GEOMETRY,
             "data": "made",
             "data_terms": "none",

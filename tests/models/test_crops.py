@@ -1,4 +1,4 @@
-"""One geometry from picture to network: against slow counts, at every edge, and both ways in."""
+"""One geometry from image to network: against slow counts, at every edge, and both ways in."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from models.faces import Faces
 from models.model_input import LUMA, to_model_input
 from models.weights import ModelCard
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 MakeCard = Callable[..., ModelCard]
 
 
-def noise(*shape: int) -> Picture:
+def noise(*shape: int) -> Image:
     return np.random.default_rng(7).integers(0, 256, shape, dtype=np.uint8)
 
 
@@ -50,7 +50,7 @@ def average_by_hand(grey: NDArray[np.float64], smaller: int) -> NDArray[np.float
 @pytest.mark.parametrize("px", [30, 48, 56])
 def test_shrinking_averages_over_exact_areas(make_card: MakeCard, px: int) -> None:
     crops = noise(1, CROP_PX, CROP_PX, 3)
-    found = to_model_input(crops, make_card(input_px=px, mean=0.0, std=1.0))[0, 0].numpy()
+    found = to_model_input(crops, make_card(input_px=px, mean=(0.0,), std=(1.0,)))[0, 0].numpy()
     grey = (crops[0].astype(float) / 255) @ np.array(LUMA)
     np.testing.assert_allclose(found, average_by_hand(grey, px), atol=2e-6)
 
@@ -60,7 +60,7 @@ def test_shrinking_averages_over_exact_areas(make_card: MakeCard, px: int) -> No
 def test_shape_mean_and_normalisation(
     make_card: MakeCard, crops: Crops, px: int, channels: int
 ) -> None:
-    card = make_card(input_px=px, channels=channels, mean=0.4, std=0.2)
+    card = make_card(input_px=px, channels=channels, mean=(0.4,) * channels, std=(0.2,) * channels)
     x = to_model_input(crops, card)
     assert tuple(x.shape) == (5, channels, px, px)
     weights = np.array(LUMA if channels == 1 else [1 / 3] * 3)
@@ -72,7 +72,7 @@ def test_shape_mean_and_normalisation(
 def test_luma_weighs_red_green_and_blue(make_card: MakeCard, channel: int) -> None:
     crops = np.zeros((1, CROP_PX, CROP_PX, 3), np.uint8)
     crops[..., channel] = 255
-    x = to_model_input(crops, make_card(mean=0.0, std=1.0))
+    x = to_model_input(crops, make_card(mean=(0.0,), std=(1.0,)))
     np.testing.assert_allclose(x, LUMA[channel], rtol=1e-5)
 
 
@@ -106,7 +106,7 @@ def test_constant_tiles_stay_constant(level: int, shape: tuple[int, ...]) -> Non
 
 
 def test_a_large_tile_is_averaged_down() -> None:
-    """Without averaging, the noise of a large face would stay as strong as in the picture."""
+    """Without averaging, the noise of a large face would stay as strong as in the image."""
     tile = noise(224, 224, 3)
     blocks = tile.reshape(112, 2, 112, 2, 3).mean(axis=(1, 3))
     assert abs(crops_from_tiles(tile[None])[0] - blocks).max() <= 0.75
@@ -132,7 +132,7 @@ coordinates = st.integers(-80, 400).map(lambda quarter: quarter / 4)
 
 @st.composite
 def boxes(draw: st.DrawFn) -> tuple[float, float, float, float]:
-    """A box on a grid of quarter pixels, in, over the edge of, or outside the picture."""
+    """A box on a grid of quarter pixels, in, over the edge of, or outside the image."""
     x0, y0 = draw(coordinates), draw(coordinates)
     sides = st.integers(1, 240).map(lambda quarter: quarter / 4)
     return x0, y0, x0 + draw(sides), y0 + draw(sides)

@@ -18,7 +18,7 @@ from models.crops import Crops
 from models.errors import ModelError
 from models.export import TOLERANCE, export, write
 from models.loading import as_classifier, build_network
-from models.lrdif.classifier import noise_of
+from models.lrdif.classifier import draw_noise
 from models.lrdif.network import LRDif
 from models.model_input import to_model_input
 from models.serving import SoftmaxClassifier
@@ -73,7 +73,7 @@ def test_it_answers_as_the_classifier_does(
     inputs = {"x": x}
     if what in ("lrdif", "lrdif, noise inserted"):
         count = 4 if "inserted" in what else 1
-        drawn = [noise_of(int(face), 0, count, 12) for face in ids]
+        drawn = [draw_noise(int(face), 0, count, 12) for face in ids]
         inputs["noise"] = torch.from_numpy(np.stack(drawn))
     with torch.inference_mode():
         wanted = classifier.logits(x, ids).numpy()
@@ -106,15 +106,15 @@ def test_a_graph_that_answers_otherwise_is_not_left_there(
 ) -> None:
     """Its weights change between tracing and asking."""
     network = stirred(make_card())
-    sign = exporting._sign
+    write_card = exporting._write_card
 
     def disturb(path: Path, card: ModelCard) -> None:
-        sign(path, card)
+        write_card(path, card)
         with torch.no_grad():
             network.get_parameter("head.bias").add_(0.01)
 
-    monkeypatch.setattr(exporting, "_sign", disturb)
-    with pytest.raises(ModelError, match=r"the graph answers otherwise, by 0\.01: tiny"):
+    monkeypatch.setattr(exporting, "_write_card", disturb)
+    with pytest.raises(ModelError, match=r"the graph's logits differ by 0\.01: tiny"):
         write(network, make_card(), tmp_path / "w.onnx")
     assert list(tmp_path.iterdir()) == []
 

@@ -93,7 +93,7 @@ def test_left_top_width_height_comes_back(boxes: Float32) -> None:
     [
         ([0, 0, 200, 100], [0, 0, 1, 1]),
         ([50, 25, 100, 75], [0.25, 0.25, 0.5, 0.75]),
-        ([-10, -10, 300, 50], [0, 0, 1, 0.5]),  # reaches beyond the picture
+        ([-10, -10, 300, 50], [0, 0, 1, 0.5]),  # reaches beyond the image
     ],
 )
 def test_to_unit(box: list[float], expected: list[float]) -> None:

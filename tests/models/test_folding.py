@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.folding import folded
-from models.loading import as_classifier, build_network
+from models.loading import as_classifier, build_network, fold_batch_norm
 from models.weights import ModelCard
 from trainer.presets import preset
 
@@ -37,7 +36,7 @@ def seasoned(card: ModelCard) -> nn.Module:
 def test_it_answers_as_before(model: str, name: str, make_card: MakeCard) -> None:
     network: Any = seasoned(make_card(model=model, network=preset(model, name).network))
     card = make_card(model=model, network=preset(model, name).network)
-    ours = folded(copy.deepcopy(network))
+    ours = fold_batch_norm(copy.deepcopy(network))
     left = [module for module in ours.modules() if isinstance(module, nn.BatchNorm2d)]
     assert not left
     x, ids = torch.randn(5, 1, 48, 48), torch.arange(5).numpy()
@@ -49,5 +48,5 @@ def test_it_answers_as_before(model: str, name: str, make_card: MakeCard) -> Non
 
 def test_a_normalisation_elsewhere_stays() -> None:
     network = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4))
-    kinds = [type(module) for module in folded(network)]
+    kinds = [type(module) for module in fold_batch_norm(network)]
     assert kinds == [nn.BatchNorm2d, nn.Conv2d, nn.ReLU, nn.BatchNorm2d]

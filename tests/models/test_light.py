@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from models.light import to_light, to_srgb
+from models.light import to_linear_light, to_srgb
 from models.udc import panel
 
 
 def test_every_level_there_and_back() -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(1, 256, 1).repeat(3, axis=2)
-    light = to_light(levels)
+    light = to_linear_light(levels)
     wanted = panel.to_linear(torch.arange(256).double() / 255).numpy()
     assert light[0, :, 0] == pytest.approx(wanted, abs=1e-6)
     assert np.array_equal(to_srgb(light), levels)

@@ -16,7 +16,7 @@ from models.emotions import EMOTIONS
 from models.errors import ModelError
 from models.loading import build_network, find_weights, load_classifier, zoo_names
 from models.serving import SoftmaxClassifier
-from models.weights import ModelCard, as_stored, restore, save
+from models.weights import ModelCard, restore, save, to_stored
 
 MakeCard = Callable[..., ModelCard]
 MEBIBYTE = 2**20
@@ -35,7 +35,7 @@ def test_what_is_loaded_scores_as_what_was_saved(
     torch.manual_seed(0)
     network = build_network(card)
     save(tmp_path / "w", card, network.state_dict())
-    restore(network, as_stored(network.state_dict()), "")
+    restore(network, to_stored(network.state_dict()), "")
     loaded = load_classifier(str(tmp_path / "w"), flip=False)
     assert loaded.card == card
     assert loaded.mode == "resnet18"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -18,7 +20,7 @@ MakeCard = Callable[..., ModelCard]
 
 @pytest.mark.parametrize("px", [150, 224])
 def test_a_larger_input_is_enlarged_cubically(make_card: MakeCard, crops: Crops, px: int) -> None:
-    x = to_model_input(crops, make_card(input_px=px, channels=3, mean=0.0, std=1.0))
+    x = to_model_input(crops, make_card(input_px=px, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3))
     assert x.shape == (len(crops), 3, px, px)
     for ours, crop in zip(x, crops, strict=True):
         light = crop.astype(np.float32) / 255
@@ -28,10 +30,55 @@ def test_a_larger_input_is_enlarged_cubically(make_card: MakeCard, crops: Crops,
 
 @pytest.mark.parametrize("px", [28, 56])
 def test_a_smaller_input_averages_areas(make_card: MakeCard, crops: Crops, px: int) -> None:
-    x = to_model_input(crops, make_card(input_px=px, channels=3, mean=0.0, std=1.0))
+    x = to_model_input(crops, make_card(input_px=px, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3))
     for ours, crop in zip(x, crops, strict=True):
         expected = cv2.resize(crop.astype(np.float32) / 255, (px, px), interpolation=cv2.INTER_AREA)
         np.testing.assert_allclose(ours.permute(1, 2, 0), expected, atol=1e-5)
+
+
+def area_reference(row: list[float], target: int) -> list[float]:
+    """Means over [i, i + 1) * size / target of a row that is constant on each pixel."""
+    size, out = len(row), []
+    for i in range(target):
+        low, high = Fraction(i * size, target), Fraction((i + 1) * size, target)
+        shares = [max(min(high, k + 1) - max(low, k), Fraction(0)) for k in range(size)]
+        out.append(sum(float(s) * v for s, v in zip(shares, row, strict=True)) / float(high - low))
+    return out
+
+
+def cubic_reference(row: list[float], target: int) -> list[float]:
+    """Keys' kernel with a = -0.75 at the centres of the new pixels; the border is repeated."""
+
+    def kernel(x: float) -> float:
+        x, a = abs(x), -0.75
+        if x <= 1:
+            return (a + 2) * x**3 - (a + 3) * x**2 + 1
+        return a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a if x < 2 else 0.0
+
+    size, out = len(row), []
+    for i in range(target):
+        centre = (i + 0.5) * size / target - 0.5
+        taps = range(math.floor(centre) - 1, math.floor(centre) + 3)
+        out.append(sum(kernel(centre - k) * row[min(max(k, 0), size - 1)] for k in taps))
+    return out
+
+
+@pytest.mark.parametrize("px", [20, 48, 75, 96, 111, CROP_PX, 113, 128, 224, 300])
+def test_resampling_follows_its_formula(make_card: MakeCard, crops: Crops, px: int) -> None:
+    """Area averages down, Keys' cubic up, written out without OpenCV and torch."""
+    reference = area_reference if px <= CROP_PX else cubic_reference
+    light = crops[0, :, :, 1] / 255
+    rows = np.array([reference(list(row), px) for row in light])
+    expected = np.array([reference(list(column), px) for column in rows.T]).T
+    card = make_card(input_px=px, channels=3, mean=(0.0, 0.25, 0.0), std=(1.0, 0.5, 1.0))
+    found = to_model_input(crops[:1], card)[0, 1]
+    np.testing.assert_allclose(found, (expected - 0.25) / 0.5, atol=1e-4)
+
+
+def test_channels_are_normalised_each_by_its_own(make_card: MakeCard, crops: Crops) -> None:
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.5)
+    x = to_model_input(crops, make_card(input_px=CROP_PX, channels=3, mean=mean, std=std))
+    np.testing.assert_allclose(x.permute(0, 2, 3, 1), (crops / 255 - mean) / std, atol=1e-5)
 
 
 @pytest.mark.parametrize("px", [48, 96, CROP_PX, 150])
@@ -41,7 +88,8 @@ def test_tiles_go_the_same_way_in_training(make_card: MakeCard, px: int) -> None
         np.random.default_rng(4).integers(60, 190, (6, 6)).astype(np.float32), (48, 48)
     ).round()
     served = to_model_input(
-        crops_from_tiles(tile[None].astype(np.uint8)), make_card(input_px=px, mean=0.0, std=1.0)
+        crops_from_tiles(tile[None].astype(np.uint8)),
+        make_card(input_px=px, mean=(0.0,), std=(1.0,)),
     )
     matrix = tile_to_input(48, px)
     trained = matrix @ torch.from_numpy(tile / 255) @ matrix.T

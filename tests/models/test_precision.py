@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models import precision
-from models.precision import bfloat16_lives, faster_dtype
+from models.precision import bfloat16_is_supported, select_dtype
 
 
 @pytest.mark.parametrize(
@@ -31,21 +31,21 @@ def test_what_the_child_says(
     monkeypatch: pytest.MonkeyPatch, probe: str, dtype: torch.dtype | None
 ) -> None:
     monkeypatch.setattr(precision, "_PROBE", probe)
-    assert faster_dtype(1) == (dtype or torch.float32)
-    assert bfloat16_lives() == (dtype is not None)
+    assert select_dtype(1) == (dtype or torch.float32)
+    assert bfloat16_is_supported() == (dtype is not None)
 
 
 def test_the_child_gets_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "_PROBE", "import sys; print('bfloat' + sys.argv[1])")
-    assert faster_dtype(16) == torch.bfloat16
-    assert faster_dtype(2) == torch.float32
+    assert select_dtype(16) == torch.bfloat16
+    assert select_dtype(2) == torch.float32
 
 
 def test_a_child_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "_PROBE", "import time; time.sleep(600)")
     monkeypatch.setattr(precision, "PATIENCE_S", 0.5)
     started_s = time.monotonic()
-    assert faster_dtype(1) == torch.float32
+    assert select_dtype(1) == torch.float32
     assert time.monotonic() - started_s < 60
 
 

@@ -14,15 +14,26 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from models.card import RELEASE
 from models.errors import ModelError, UndercamError
-from models.loading import build_network
+from models.loading import ZOO, build_network
 from models.weights import CARD_KEY, ModelCard, State, read_card, read_state, restore, save
 from tests.disk import full_disk
 
 MakeCard = Callable[..., ModelCard]
+FIGURES = {"recall": 1.0, "precision": None, "support": 3}
+VERSION_1 = {
+    "name": "old", "model": "resnet18", "network": {"width": 4}, "labels": ["fear", "anger"],
+    "input_px": 48, "channels": 3, "mean": 0.5, "std": 0.25, "crop": "square-1.0",
+    "data": "made", "data_terms": "none", "recipe": {"mean": 0.5}, "temperature": 1.5,
+    "metrics": {"validation": {"accuracy": 0.75, "confusion": [[3, 1], [0, 0]]}},
+    "git": "abc1234", "version": 1,
+}  # fmt: skip
+"""A card as every release before version 2 wrote it."""
 
 
 def some_state() -> State:
@@ -55,6 +66,12 @@ def test_all_comes_back(tmp_path: Path, make_card: MakeCard) -> None:
         metrics={"public": {"accuracy": 0.5, "confusion": [[1, 2], [3, 4]]}},
         recipe={"stages": [{"resolution": [[0.0, 32]]}], "note": "Zürich"},
         git="abc1234",
+        channels=3,
+        mean=(0.4, 0.5, 0.6),
+        std=(0.2, 0.25, 0.3),
+        encoders={"dlib-face": "0123456789abcdef" * 4},
+        per_class={"fear": {"recall": 0.5, "precision": None, "support": 2}},
+        macro_f1=0.25,
     )
     state = some_state()
     path = tmp_path / "new" / "w.safetensors"
@@ -67,6 +84,81 @@ def test_all_comes_back(tmp_path: Path, make_card: MakeCard) -> None:
         assert torch.equal(found[name], state[name].half().float())
     assert torch.equal(found["steps"], state["steps"])
     assert [p.name for p in path.parent.iterdir()] == ["w.safetensors"]
+
+
+def write_text(path: Path, text: str) -> Path:
+    save_file({"x": torch.zeros(1)}, path, metadata={CARD_KEY: text})
+    return path
+
+
+def test_a_card_of_version_1_is_lifted(tmp_path: Path) -> None:
+    card = read_card(write_text(tmp_path / "w", json.dumps(VERSION_1)))
+    assert (card.version, card.mean, card.std) == (2, (0.5,) * 3, (0.25,) * 3)
+    assert (card.encoders, card.git, card.temperature) == ({}, "abc1234", 1.5)
+    assert card.recipe == {"mean": 0.5}
+    assert card.per_class == {
+        "fear": {"recall": 0.75, "precision": 1.0, "support": 4},
+        "anger": {"recall": None, "precision": 0.0, "support": 0},
+    }
+    assert card.macro_f1 == pytest.approx(6 / 7, abs=1e-5)  # 2 tp / (2 tp + fp + fn) of fear alone
+    written = json.loads(card.to_json())
+    assert (written["version"], written["release"]) == (2, RELEASE)
+    assert ModelCard.from_json(card.to_json()) == card
+
+
+@pytest.mark.parametrize("confusion", [None, [[1, 2]], [[1, 2], [3, -1]], [[1, 2], "34"], 7])
+def test_a_card_of_version_1_without_usable_counts(tmp_path: Path, confusion: object) -> None:
+    text = json.dumps(VERSION_1 | {"metrics": {"validation": {"confusion": confusion}}})
+    card = read_card(write_text(tmp_path / "w", text))
+    assert (card.per_class, card.macro_f1) == ({}, None)
+
+
+@pytest.mark.parametrize(
+    "path", ["/models/clip-vit", "C:\\models\\clip-vit", "clip-vit/", "clip-vit"]
+)
+def test_version_1_named_clip_by_its_folder(tmp_path: Path, path: str) -> None:
+    text = json.dumps(VERSION_1 | {"model": "lrdif", "network": {"clip": path}})
+    card = read_card(write_text(tmp_path / "w", text))
+    assert card.network == {"clip": "clip-vit"}
+    assert path not in card.to_json() or path == "clip-vit"
+
+
+@pytest.mark.parametrize(("channels", "spoilt"), [(3, [0.5] * 3), (3, None), (2, 0.5), ("3", 0.5)])
+def test_a_damaged_card_of_version_1(tmp_path: Path, channels: object, spoilt: object) -> None:
+    text = json.dumps(VERSION_1 | {"channels": channels, "mean": spoilt})
+    with pytest.raises(ModelError, match="unreadable card"):
+        read_card(write_text(tmp_path / "w", text))
+
+
+@pytest.mark.parametrize(
+    ("release", "reader"),
+    [("0.7.0", "0.7.0 or later"), ("1.2", "1.2 or later"), (None, "a later release"),
+     ("rm -rf\x1b[31m", "a later release"), (3, "a later release")],
+)  # fmt: skip
+def test_a_later_version_says_which_release_reads_it(
+    tmp_path: Path, release: object, reader: str
+) -> None:
+    path = write_text(tmp_path / "w", json.dumps({"version": 3, "release": release, "new": {}}))
+    with pytest.raises(ModelError) as refused:
+        read_card(path)
+    assert str(refused.value) == (
+        f"card of version 3, this release reads 1 to 2: {path}: read it with Undercam {reader}"
+    )
+
+
+@pytest.mark.parametrize("path", sorted(ZOO.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_the_shipped_cards_are_version_1_and_read(path: Path) -> None:
+    with safe_open(path, framework="pt") as file:
+        stored = json.loads(file.metadata()[CARD_KEY])
+    card = read_card(path)
+    assert stored["version"] == 1
+    assert (card.mean, card.std) == ((stored["mean"],), (stored["std"],))
+    (measured, *_) = [t for t in card.metrics.values() if "confusion" in t]
+    assert sum(row["support"] or 0 for row in card.per_class.values()) == measured["n"]
+    assert {name: row["recall"] for name, row in card.per_class.items()} == measured["recall"]
+    assert card.macro_f1 == measured["macro_f1"]
+    kept = {name: value for name, value in stored.items() if name not in ("mean", "std", "version")}
+    assert json.loads(card.to_json()) | kept == json.loads(card.to_json())
 
 
 def test_floats_take_two_bytes(tmp_path: Path, make_card: MakeCard) -> None:
@@ -136,7 +228,7 @@ def test_no_card(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"version": 2, "surprise": 1}, "version 2, this code reads 1"),
+        ({"version": 0}, "version 0, this release reads 1 to 2"),
         ({"version": None}, "version"),
         ({"x" * 5000: 1}, r"unexpected keyword argument 'x+\.\.\."),
         ({"surprise": 1}, "unexpected keyword argument 'surprise'"),
@@ -163,16 +255,36 @@ def test_no_card(tmp_path: Path) -> None:
         ({"input_px": 48.0}, "input_px 48.0"),
         ({"channels": 1.0}, "channels 1.0"),
         ({"mean": 10**400}, "more than 64 bits"),
-        ({"std": "1"}, "std '1'"),
-        ({"std": 1e-300}, "std"),
+        ({"mean": 0.5}, "mean: no list"),
+        ({"mean": []}, r"mean \(\)"),
+        ({"mean": [0.5, 0.5]}, r"mean \(0.5, 0.5\)"),
+        ({"std": [0.0]}, r"std \(0.0,\)"),
+        ({"release": 3}, "release: no text"),
+        ({"network": {"clip": "models/clip-vit"}}, "network"),
+        ({"network": {"clip": "a\\\\b"}}, "network"),
+        ({"encoders": {"clip": "ab"}}, "encoders"),
+        ({"encoders": {"clip": "A" * 64}}, "encoders"),
+        ({"encoders": {"a/clip": "a" * 64}}, "encoders"),
+        ({"encoders": {str(n): "a" * 64 for n in range(17)}}, "encoders"),
+        ({"encoders": []}, "encoders"),
+        ({"per_class": {"joy": FIGURES}}, "per_class"),
+        ({"per_class": {"fear": FIGURES | {"recall": 1.1}}}, "per_class"),
+        ({"per_class": {"fear": FIGURES | {"support": 1.5}}}, "per_class"),
+        ({"per_class": {"fear": FIGURES | {"support": 10**12}}}, "per_class"),
+        ({"per_class": {"fear": {"recall": 1.0}}}, "per_class"),
+        ({"per_class": {"fear": FIGURES | {"more": 1}}}, "per_class"),
+        ({"macro_f1": 2.0}, "macro_f1 2.0"),
+        ({"macro_f1": True}, "macro_f1 True"),
+        ({"std": "1"}, "std: no list"),
+        ({"std": [1e-300]}, "std"),
         ({"metrics": {"a": float("inf")}}, "the number inf"),
         ({"labels": ["fear"]}, r"labels \('fear',\)"),
         ({"labels": ["fear", "fear"]}, "labels"),
         ({"input_px": 0}, "input_px 0"),
         ({"input_px": "48"}, "input_px '48'"),
         ({"channels": 2}, "channels 2"),
-        ({"mean": float("nan")}, "the number nan"),
-        ({"std": 0.0}, "std 0.0"),
+        ({"mean": [float("nan")]}, "the number nan"),
+        ({"std": [True]}, r"std \(True,\)"),
         ({"temperature": 0.0}, "temperature 0.0"),
         ({"temperature": float("nan")}, "the number nan"),
     ],
@@ -234,11 +346,28 @@ def test_any_text_is_a_card_or_refused(text: str) -> None:
         ModelCard.from_json(text)
 
 
-@given(changes=st.dictionaries(st.sampled_from(FIELDS), JSON, min_size=1, max_size=3))
-def test_any_field_makes_a_card_or_is_refused(changes: dict[str, Any]) -> None:
-    right = {"name": "a", "model": "resnet18", "network": {"width": 4}, "labels": ["a", "b"]}
-    right |= {"input_px": 48, "channels": 1, "mean": 0.5, "std": 0.5, "crop": "c", "version": 1}
+@given(
+    changes=st.dictionaries(st.sampled_from(FIELDS), JSON, min_size=1, max_size=3),
+    version=st.sampled_from([1, 2]),
+)
+def test_any_field_makes_a_card_or_is_refused(changes: dict[str, Any], version: int) -> None:
+    right: dict[str, Any] = {
+        "name": "a",
+        "model": "resnet18",
+        "network": {"width": 4},
+        "labels": ["a", "b"],
+    }
+    right |= {
+        "input_px": 48,
+        "channels": 1,
+        "mean": 0.5,
+        "std": 0.5,
+        "crop": "c",
+        "version": version,
+    }
     right |= {"data": "", "data_terms": ""}
+    if version == 2:
+        right |= {"mean": [0.5], "std": [0.5]}
     try:
         card = ModelCard.from_json(json.dumps(right | changes))
     except (ValueError, TypeError, KeyError):

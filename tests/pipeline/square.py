@@ -40,7 +40,9 @@ class SquareDetector:
 class ShadeClassifier:
     """Happiness for a bright crop, sadness for a dim one, both with 0.9."""
 
-    card = ModelCard("shade", "shade", {}, EMOTIONS, 48, 1, 0.5, 0.25, "square-1.0", "made", "none")
+    card = ModelCard(
+        "shade", "shade", {}, EMOTIONS, 48, 1, (0.5,), (0.25,), "square-1.0", "made", "none"
+    )
     mode = "shade"
 
     def predict(

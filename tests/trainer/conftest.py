@@ -45,7 +45,7 @@ def tiny_card(make_recipe: Callable[..., Recipe]) -> ModelCard:
     recipe = make_recipe()
     return ModelCard(
         *("tiny", recipe.model, recipe.network, EMOTIONS, recipe.input_px, recipe.channels),
-        *(recipe.mean, recipe.std, GEOMETRY, "made", "none"),
+        *((recipe.mean,), (recipe.std,), GEOMETRY, "made", "none"),
     )
 
 

@@ -25,7 +25,8 @@ NEVER = PanelDraws(share=0.0)
 
 def card(px: int = 48, channels: int = 1) -> ModelCard:
     return ModelCard(
-        "made", "resnet18", {}, EMOTIONS, px, channels, 0.5, 0.25, GEOMETRY, "made", "none"
+        *("made", "resnet18", {}, EMOTIONS, px, channels, (0.5,) * channels, (0.25,) * channels),
+        *(GEOMETRY, "made", "none"),
     )
 
 

@@ -75,7 +75,7 @@ def toy_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("toy_family")
 def test_it_trains_serves_and_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "faster_dtype", lambda threads: torch.float32)
+    monkeypatch.setattr(run, "select_dtype", lambda threads: torch.float32)
     monkeypatch.setattr(run, "keep_freed_memory", lambda: None)
     recipe = preset("toy-net", "tiny")
     assert objective_class("toy-net", recipe.objective).__name__ == "SquaredError"

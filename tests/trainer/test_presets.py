@@ -28,7 +28,7 @@ def test_a_preset_builds_its_network_and_ends_at_full_size(model: str, name: str
     assert recipe.model == model
     card = ModelCard(
         *(name, recipe.model, recipe.network, EMOTIONS, recipe.input_px, recipe.channels),
-        *(recipe.mean, recipe.std, GEOMETRY, "", ""),
+        *((recipe.mean,) * recipe.channels, (recipe.std,) * recipe.channels, GEOMETRY, "", ""),
     )
     assert sum(1 for _ in build_network(card).parameters()) > 10
     for stage in recipe.stages:
@@ -43,7 +43,7 @@ def test_no_1x1_convolution_of_few_channels_is_trained(model: str, name: str) ->
     recipe = preset(model, name)
     card = ModelCard(
         *(name, recipe.model, recipe.network, EMOTIONS, recipe.input_px, recipe.channels),
-        *(recipe.mean, recipe.std, GEOMETRY, "", ""),
+        *((recipe.mean,) * recipe.channels, (recipe.std,) * recipe.channels, GEOMETRY, "", ""),
     )
     found = [part for part in build_network(card).modules() if isinstance(part, nn.Conv2d)]
     assert found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,15 @@ import torch
 
 from models.crops import GEOMETRY
 from models.emotions import EMOTIONS
-from models.encoders.dlib_face import DlibFaceTrunk, find_file, grey_stem, read_trunk
+from models.encoders.dlib_face import DlibFaceTrunk, find_file, read_trunk, to_grey_stem
+from models.errors import ModelError
 from models.loading import build_network
 from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 from trainer.loop import train
 from trainer.presets import preset
-from trainer.pretrained import load_encoder
+from trainer.pretrained import encoder_digests, load_encoder
 from trainer.recipes import Recipe
 
 DLIB = preset("face-resnet", "dlib-24")
@@ -27,7 +29,8 @@ DLIB = preset("face-resnet", "dlib-24")
 def card_of(recipe: Recipe) -> ModelCard:
     return ModelCard(
         *("made", recipe.model, recipe.network, EMOTIONS, recipe.input_px, recipe.channels),
-        *(recipe.mean, recipe.std, GEOMETRY, "made", "none"),
+        *((recipe.mean,) * recipe.channels, (recipe.std,) * recipe.channels),
+        *(GEOMETRY, "made", "none"),
     )
 
 
@@ -36,7 +39,7 @@ def test_the_trunk_holds_dlibs_weights() -> None:
     network = build_network(card)
     load_encoder(DLIB.encoder, network, card)
     expected = DlibFaceTrunk(1)
-    expected.load_state_dict(grey_stem(read_trunk(find_file())[0], card.mean, card.std))
+    expected.load_state_dict(to_grey_stem(read_trunk(find_file())[0], card.mean[0], card.std[0]))
     for name, value in expected.state_dict().items():
         assert torch.equal(network.get_submodule("trunk").state_dict()[name], value)
 
@@ -50,6 +53,25 @@ def test_what_does_not_fit_is_refused(name: str, model: str, channels: int) -> N
     card = card_of(recipe)
     with pytest.raises(DataError, match="no such encoder" if name == "no-such" else "no trunk"):
         load_encoder(name, build_network(card), card)
+
+
+def test_a_card_names_its_encoders_by_what_they_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dlib = hashlib.sha256(find_file().read_bytes()).hexdigest()
+    assert encoder_digests(DLIB) == {"dlib-face": dlib}
+    assert encoder_digests(replace(DLIB, encoder="")) == {}
+    for name, data in (("b.safetensors", b"second"), ("a.safetensors", b"first"), ("x", b"no")):
+        (tmp_path / "clip-vit").mkdir(exist_ok=True)
+        (tmp_path / "clip-vit" / name).write_bytes(data)
+    with_clip = Recipe("lrdif", {"clip": "clip-vit"}, ())
+    monkeypatch.delenv("UNDERCAM_ENCODERS", raising=False)
+    with pytest.raises(ModelError, match="no such encoder: clip-vit: set UNDERCAM_ENCODERS"):
+        encoder_digests(with_clip)
+    monkeypatch.setenv("UNDERCAM_ENCODERS", str(tmp_path))
+    assert encoder_digests(with_clip) == {"clip-vit": hashlib.sha256(b"firstsecond").hexdigest()}
+    with pytest.raises(DataError, match="no such encoder 'no-such'"):
+        encoder_digests(replace(DLIB, encoder="no-such"))
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.1])

@@ -43,7 +43,7 @@ def quickly() -> Generator[list[int]]:
     """The probe has a test of its own, and the allocator of the test process is left alone."""
     kept: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "faster_dtype", lambda threads: torch.float32)
+        patch.setattr(run, "select_dtype", lambda threads: torch.float32)
         patch.setattr(run, "keep_freed_memory", lambda: kept.append(1))
         yield kept
 

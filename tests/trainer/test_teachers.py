@@ -12,17 +12,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
-from models.loading import build_network, load_classifier
+from models.crops import crops_from_tiles
+from models.loading import build_network, load_classifier, load_network
 from models.weights import ModelCard, save
 from trainer import run
+from trainer.batches import AugmentedBatches
 from trainer.compare.evaluate import correctness, predict
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 from trainer.loop import train
 from trainer.objectives.base import Batch
 from trainer.presets import preset
-from trainer.recipes import Distil, Recipe, Stage
+from trainer.recipes import Augment, Distil, Recipe, Stage
 from trainer.run import toy_faces, train_weights
 from trainer.teachers import Teachers, distil, open_teachers
 
@@ -79,7 +82,7 @@ def made_teacher(tiny_card: ModelCard, tmp_path: Path) -> Path:
     ("changes", "said"),
     [
         ({"input_px": 48}, "a teacher with input_px 24, the student has 48: .*: give teachers"),
-        ({"mean": 0.4}, "a teacher with mean 0.5"),
+        ({"mean": (0.4,)}, r"a teacher with mean \(0.5,\)"),
         ({"labels": ("a", "b")}, "a teacher with labels"),
         ({"recipe": {"panel": {"share": 0.75}}}, "one learned behind displays, the other did not"),
     ],
@@ -90,6 +93,59 @@ def test_a_teacher_of_another_kind_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=said):
         open_teachers(distil([str(made_teacher)], 0.5), replace(tiny_card, **changes))
+
+
+@pytest.mark.parametrize("view", ["same", "clean"])
+def test_a_teacher_of_another_size_is_given_its_own_input(
+    tiny_card: ModelCard, make_faces: Callable[..., FaceSet], tmp_path: Path, view: str
+) -> None:
+    """A student of 48 pixels and a teacher of 96 in three channels, normalised in another way: the
+    targets are what serving the teacher's weights predicts of the same faces."""
+    wide = {"input_px": 96, "channels": 3, "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.25, 0.3)}
+    network = tiny_card.network | {"channels": 3}
+    card = replace(tiny_card, network=network, temperature=0.5, **wide)
+    torch.manual_seed(0)
+    path = tmp_path / "wide.safetensors"
+    save(path, card, build_network(card).state_dict())
+    faces = make_faces(12)
+    student = replace(tiny_card, input_px=48)
+    still = Augment(0, 0, 0, 0, 0, 0, (0, 0))
+    recipe = Recipe(student.model, student.network, (), augment=still, clean_twin=view == "clean")
+    rows = torch.tensor([7, 0, 11, 3])
+    batch = AugmentedBatches(faces, student, recipe)(rows, 32, torch.Generator().manual_seed(4))
+    taught = open_teachers(distil([str(path)], 1.0, view), student, faces=faces)(batch)
+    tiles = faces.tiles[rows.numpy()]
+    served = load_classifier(str(path)).predict(crops_from_tiles(tiles)).probabilities
+    # Both average over the mirror image, so the batch's own mirroring changes nothing.
+    torch.testing.assert_close(taught.targets, torch.from_numpy(served), atol=2e-4, rtol=0)
+    assert np.ptp(served, axis=0).max() > 1e-3  # faces differ, so a mixed-up row would be seen
+    small = functional.interpolate(batch.x, size=(96, 96), mode="bilinear").expand(-1, 3, -1, -1)
+    with torch.no_grad():
+        enlarged = torch.softmax(build_loaded(path)(small).float() / 0.5, dim=1)
+    assert (enlarged - taught.targets).abs().max() > 1e-3
+
+
+def test_a_teacher_of_the_same_input_judges_the_students_image(
+    tiny_card: ModelCard, made_teacher: Path, make_faces: Callable[..., FaceSet]
+) -> None:
+    """With the faces at hand too: contrast and the erased square are its to see."""
+    batch = replace(batch_of(24), targets=torch.full((2, 8), 1 / 8))
+    how = distil([str(made_teacher)], 1.0)
+    with_faces = open_teachers(how, tiny_card, faces=make_faces())(batch)
+    assert torch.equal(with_faces.targets, open_teachers(how, tiny_card)(batch).targets)
+
+
+def test_a_teacher_of_another_size_sees_no_simulated_display(
+    tiny_card: ModelCard, made_teacher: Path, make_faces: Callable[..., FaceSet]
+) -> None:
+    student = replace(tiny_card, input_px=48, recipe={"panel": {"share": 0.75}})
+    with pytest.raises(DataError, match="another input.*: give --teacher-view clean"):
+        open_teachers(distil([str(made_teacher)], 0.5), student, faces=make_faces())
+    open_teachers(distil([str(made_teacher)], 0.5, "clean"), student, faces=make_faces())
+
+
+def build_loaded(path: Path) -> torch.nn.Module:
+    return load_network(str(path))[0]
 
 
 def test_a_teacher_that_changed_is_refused(made_teacher: Path, tiny_card: ModelCard) -> None:
@@ -110,7 +166,7 @@ def test_a_student_learns_from_teachers_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own labels are drawn at random; all of its targets come from a teacher that knows."""
-    monkeypatch.setattr(run, "faster_dtype", lambda threads: torch.float32)
+    monkeypatch.setattr(run, "select_dtype", lambda threads: torch.float32)
     monkeypatch.setattr(run, "keep_freed_memory", lambda: None)
     smoke = preset("resnet18", "smoke")
     smoke = replace(smoke, stages=(Stage("fit", epochs=5, batch=32),))

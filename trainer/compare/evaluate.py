@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.classifier import EmotionClassifier
 from models.crops import crops_from_tiles
+from models.scores import EmotionClassifier
 from models.udc.suites import degrade
 from trainer.compare import metrics
 from trainer.data.faceset import FaceSet

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.crops import resized
+from models.crops import resize_to_crop
 from models.emotions import (
     AFFECTNET_LABELS,
     BASIC_SEVEN,
@@ -45,7 +45,7 @@ def read_folder(layout: str, root: Path, split: str) -> FaceSet:
     if not found:
         raise DataError(f"no {split} pictures", str(root), f"is this the layout of {layout}?")
     classes = EMOTIONS if any(label == EMOTIONS[7] for _, label in found) else BASIC_SEVEN
-    tiles = np.stack([resized(read_picture(path)) for path, _ in found])
+    tiles = np.stack([resize_to_crop(read_picture(path)) for path, _ in found])
     labels = np.array([classes.index(label) for _, label in found], np.int64)
     return FaceSet.of_labels(f"folder:{layout}:{root.name}", classes, tiles, labels)
 

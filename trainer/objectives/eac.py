@@ -30,8 +30,8 @@ class EACObjective(SoftmaxObjective):
     def loss(self, stage: str, batch: Batch) -> Tensor:
         """Cross-entropy and attention loss of a batch."""
         network = self.network
-        seen, mirrored = network.maps(batch.x), network.maps(batch.x.flip(3))
-        fit = functional.cross_entropy(network.answers(seen).float(), batch.targets)
+        seen, mirrored = network.feature_maps(batch.x), network.feature_maps(batch.x.flip(3))
+        fit = functional.cross_entropy(network.logits(seen).float(), batch.targets)
         weight = network.head.weight
         return fit + self.consistency * attention_loss(
             attention(seen, weight), attention(mirrored, weight)

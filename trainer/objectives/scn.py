@@ -46,9 +46,9 @@ class SCN(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Faces -> logits times the face's weight (n, K), and the weights (n,)."""
-        maps = self.network.maps(x)
+        maps = self.network.feature_maps(x)
         weights = torch.sigmoid(self.weigh(maps.mean(dim=(2, 3))).float())
-        return weights * self.network.answers(maps).float(), weights[:, 0]
+        return weights * self.network.logits(maps).float(), weights[:, 0]
 
 
 class SCNObjective(SoftmaxObjective):

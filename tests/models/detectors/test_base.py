@@ -1,11 +1,11 @@
-"""Looking at a scaled picture, once or twice, with a detector that follows a script."""
+"""Looking at a scaled image, once or twice, with a detector that follows a script."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from models.detectors.base import Picture, look, padded, scaled
+from models.detectors.base import Image, detect_at_scales, pad_to_multiple, scale_image
 from models.faces import Faces
 
 BOX = np.array([[10, 20, 30, 60]], np.float32)
@@ -18,20 +18,20 @@ class Scripted:
         self.sides = sides
         self.shown: list[tuple[int, ...]] = []
 
-    def __call__(self, image: Picture) -> Faces:
+    def __call__(self, image: Image) -> Faces:
         self.shown.append(image.shape)
         if max(image.shape) not in self.sides:
             return Faces.none()
         return Faces(BOX, np.ones(1, np.float32), np.full((1, 5, 2), 25, np.float32))
 
 
-def blank(height: int, width: int) -> Picture:
+def blank(height: int, width: int) -> Image:
     return np.zeros((height, width, 3), np.uint8)
 
 
 def test_a_face_found_at_once_is_in_the_pictures_pixels() -> None:
     detect = Scripted(100)
-    faces = look(blank(200, 400), 100, 300, detect)
+    faces = detect_at_scales(blank(200, 400), 100, 300, detect)
     assert detect.shown == [(50, 100, 3)]
     assert np.array_equal(faces.boxes, BOX * 4)
     assert (faces.landmarks == 100).all()
@@ -39,27 +39,27 @@ def test_a_face_found_at_once_is_in_the_pictures_pixels() -> None:
 
 def test_the_second_look_finds_what_the_first_misses() -> None:
     detect = Scripted(200)
-    faces = look(blank(400, 200), 100, 200, detect)
+    faces = detect_at_scales(blank(400, 200), 100, 200, detect)
     assert detect.shown == [(100, 50, 3), (200, 100, 3)]
     assert np.array_equal(faces.boxes, BOX * 2)
 
 
 def test_no_second_look_where_none_is_asked_for() -> None:
     detect = Scripted(200)
-    assert len(look(blank(400, 200), 100, 0, detect)) == 0
+    assert len(detect_at_scales(blank(400, 200), 100, 0, detect)) == 0
     assert detect.shown == [(100, 50, 3)]
 
 
 def test_nobody_there_is_nobody_twice() -> None:
     detect = Scripted()
-    assert len(look(blank(30, 40), 100, 200, detect)) == 0
+    assert len(detect_at_scales(blank(30, 40), 100, 200, detect)) == 0
     assert len(detect.shown) == 2
 
 
 @pytest.mark.parametrize("height", [1, 2, 99, 480, 1000])
 @pytest.mark.parametrize("width", [1, 3, 640, 999])
 def test_scaled_to_the_longer_side(height: int, width: int) -> None:
-    small, scale = scaled(blank(height, width), 320)
+    small, scale = scale_image(blank(height, width), 320)
     assert max(small.shape) == 320
     assert scale * max(height, width) == pytest.approx(320)
     assert abs(small.shape[0] - height * scale) <= 1
@@ -72,7 +72,7 @@ def test_scaled_to_the_longer_side(height: int, width: int) -> None:
 )
 def test_padded_below_and_to_the_right(height: int, width: int, rows: int, columns: int) -> None:
     image = np.full((height, width, 3), 200, np.uint8)
-    out = padded(image, 32)
+    out = pad_to_multiple(image, 32)
     assert out.shape == (rows, columns, 3)
     assert (out[:height, :width] == 200).all()
     assert not out[height:].any()

@@ -13,8 +13,8 @@ from insightface.data import get_image
 from numpy.typing import NDArray
 
 from models.detectors import centerface
-from models.detectors.base import Picture
-from models.detectors.centerface import STRIDE, CenterFace, bundled, decode
+from models.detectors.base import Image
+from models.detectors.centerface import STRIDE, CenterFace, decode, find_bundled
 from models.errors import ModelError
 from models.faces import LANDMARKS, Faces, Float32, iou
 
@@ -27,14 +27,14 @@ def detector() -> CenterFace:
     return CenterFace(threads=1)
 
 
-def test_one_photograph_one_face(detector: CenterFace, photograph: Picture) -> None:
+def test_one_photograph_one_face(detector: CenterFace, photograph: Image) -> None:
     faces = detector.detect(photograph)
     assert len(faces) == 1
     assert iou(faces.boxes, FACE)[0, 0] > 0.8
     assert 0.5 < faces.scores[0] <= 1
 
 
-def test_landmarks_stand_in_their_order(detector: CenterFace, photograph: Picture) -> None:
+def test_landmarks_stand_in_their_order(detector: CenterFace, photograph: Image) -> None:
     at = dict(zip(LANDMARKS, detector.detect(photograph).landmarks[0], strict=True))
     assert at["right_eye"][0] + 30 < at["left_eye"][0]
     assert at["right_mouth"][0] + 20 < at["left_mouth"][0]
@@ -56,9 +56,7 @@ def test_nobody_in_noise(detector: CenterFace) -> None:
 
 
 @pytest.mark.parametrize("width", [92, 920])
-def test_a_face_that_fills_the_picture(
-    detector: CenterFace, photograph: Picture, width: int
-) -> None:
+def test_a_face_that_fills_the_picture(detector: CenterFace, photograph: Image, width: int) -> None:
     x0, y0, x1, y1 = FACE[0].astype(int)
     close = cv2.resize(photograph[y0:y1, x0:x1], (width, round(width * 122 / 93)))
     faces = detector.detect(close.astype(np.uint8))
@@ -81,8 +79,8 @@ def test_a_face_that_fills_the_picture(
 )
 def test_any_size_of_picture(
     detector: CenterFace,
-    photograph: Picture,
-    change: Callable[[Picture], Picture],
+    photograph: Image,
+    change: Callable[[Image], Image],
     scale: float,
     dx: int,
 ) -> None:
@@ -105,10 +103,10 @@ def test_six_faces_best_score_first(detector: CenterFace) -> None:
     assert overlaps.max() < 0.1
 
 
-def test_a_second_look_is_larger(photograph: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_look_is_larger(photograph: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[int] = []
 
-    def blind(self: CenterFace, small: Picture) -> Faces:
+    def blind(self: CenterFace, small: Image) -> Faces:
         shown.append(max(small.shape))
         return Faces.none()
 
@@ -170,8 +168,8 @@ def test_no_heat_no_faces() -> None:
 
 
 def test_the_network_is_in_the_package() -> None:
-    assert bundled().name == "centerface.onnx"
-    assert bundled().is_file()
+    assert find_bundled().name == "centerface.onnx"
+    assert find_bundled().is_file()
 
 
 def test_no_package_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,14 +185,14 @@ def test_no_package_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("share", [0, 1e-5, 0.5])
 def test_a_damaged_network(tmp_path: Path, share: float) -> None:
-    content = bundled().read_bytes()
+    content = find_bundled().read_bytes()
     path = tmp_path / "face.onnx"
     path.write_bytes(content[: round(len(content) * share)])
     with pytest.raises(ModelError, match=r"network.*face\.onnx: give centerface\.onnx"):
         CenterFace(path)
 
 
-def test_colours_are_not_swapped(detector: CenterFace, photograph: Picture) -> None:
+def test_colours_are_not_swapped(detector: CenterFace, photograph: Image) -> None:
     """Red first: the network is as sure as it can be of the photograph as it is."""
     swapped: NDArray[np.uint8] = np.ascontiguousarray(photograph[:, :, ::-1])
     assert detector.detect(photograph).scores[0] > detector.detect(swapped).scores[0]

@@ -1,4 +1,4 @@
-"""Good pictures pass untouched; bad ones are smoothed and stretched, and faces come back."""
+"""Clear images pass unchanged; in degraded ones, smoothed and stretched, faces are found."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import pytest
 import skimage.data
 from numpy.typing import NDArray
 
-from models.detectors.conditioner import Conditioned, conditioned, measure
+from models.detectors.conditioner import ConditioningDetector, condition_image, measure
 from models.detectors.opening import open_detector
 from models.faces import Faces, iou
-from models.udc.panel import through
-from models.udc.suites import panel_of
+from models.udc.panel import apply_panel
+from models.udc.suites import find_panel
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 
 class Remembers:
@@ -22,33 +22,33 @@ class Remembers:
     name = "remembers"
 
     def __init__(self) -> None:
-        self.shown: list[Picture] = []
+        self.shown: list[Image] = []
 
-    def detect(self, image: Picture) -> Faces:
+    def detect(self, image: Image) -> Faces:
         self.shown.append(image)
         return Faces.none()
 
 
 @pytest.fixture(scope="module")
-def clean() -> Picture:
+def clean() -> Image:
     return skimage.data.astronaut()
 
 
 @pytest.fixture(scope="module")
-def dim(clean: Picture) -> Picture:
-    return through(clean[None], panel_of("udc_dark/5").at(2.5), np.random.default_rng(0))[0]
+def dim(clean: Image) -> Image:
+    return apply_panel(clean[None], find_panel("udc_dark/5").at(2.5), np.random.default_rng(0))[0]
 
 
 @pytest.mark.parametrize(("when", "touched"), [("auto", (False, True)), ("always", (True, True)),
                                                ("never", (False, False))])  # fmt: skip
 def test_when_a_picture_is_conditioned(
-    clean: Picture, dim: Picture, when: str, touched: tuple[bool, bool]
+    clean: Image, dim: Image, when: str, touched: tuple[bool, bool]
 ) -> None:
     detector = Remembers()
-    both = Conditioned(detector, when)
+    both = ConditioningDetector(detector, when)
     assert both.name == "remembers"
-    for picture in (clean, dim):
-        both.detect(picture)
+    for image in (clean, dim):
+        both.detect(image)
     changed = [
         not np.array_equal(seen, was)
         for seen, was in zip(detector.shown, (clean, dim), strict=True)
@@ -57,40 +57,40 @@ def test_when_a_picture_is_conditioned(
 
 
 class KnowsNoise(Remembers):
-    """One that looks at noisy pictures in its own way."""
+    """One that looks at noisy images in its own way."""
 
     def __init__(self) -> None:
         super().__init__()
         self.noise: list[float] = []
 
-    def detect_in_noise(self, image: Picture, noise: float) -> Faces:
+    def detect_in_noise(self, image: Image, noise: float) -> Faces:
         self.noise.append(noise)
         return super().detect(image)
 
 
 @pytest.mark.parametrize(("when", "asked"), [("auto", 1), ("always", 1), ("never", 0)])
-def test_who_knows_noise_is_left_to_it(clean: Picture, when: str, asked: int) -> None:
+def test_who_knows_noise_is_left_to_it(clean: Image, when: str, asked: int) -> None:
     noise = np.random.default_rng(1).normal(0, 20, clean.shape)
     noisy = np.clip(clean + noise, 0, 255).astype(np.uint8)
     detector = KnowsNoise()
-    Conditioned(detector, when).detect(noisy)
-    Conditioned(detector, when).detect(clean)
+    ConditioningDetector(detector, when).detect(noisy)
+    ConditioningDetector(detector, when).detect(clean)
     assert len(detector.shown) == 2
     assert np.array_equal(detector.shown[0], noisy)
     assert detector.noise == pytest.approx([measure(noisy).noise] * asked)
 
 
 @pytest.mark.parametrize("sigma", [3.0, 8.0, 20.0])
-def test_noise_is_measured(clean: Picture, sigma: float) -> None:
+def test_noise_is_measured(clean: Image, sigma: float) -> None:
     noise = np.random.default_rng(1).normal(0, sigma, clean.shape[:2])[..., None]
     found = measure(np.clip(clean + noise, 0, 255).astype(np.uint8)).noise
     assert found == pytest.approx(sigma, rel=0.25)
 
 
-def test_a_dull_picture_spans_all_levels_again(clean: Picture) -> None:
+def test_a_dull_picture_spans_all_levels_again(clean: Image) -> None:
     dull = (100 + clean / 255 * 40 * np.array([1.0, 0.8, 0.6])).astype(np.uint8)
     assert measure(dull).span < 45
-    again = conditioned(dull, 0.0)
+    again = condition_image(dull, 0.0)
     for channel in range(3):
         low, high = np.percentile(again[..., channel], (2, 98))
         assert low < 30
@@ -99,19 +99,19 @@ def test_a_dull_picture_spans_all_levels_again(clean: Picture) -> None:
 
 def test_a_picture_of_one_colour_stays_finite() -> None:
     flat = np.full((60, 80, 3), 7, np.uint8)
-    assert conditioned(flat, 0.0).shape == flat.shape
+    assert condition_image(flat, 0.0).shape == flat.shape
     assert measure(flat).span == 0
-    assert measure(np.zeros((3, 2, 3), np.uint8)).is_bad
+    assert measure(np.zeros((3, 2, 3), np.uint8)).is_degraded
 
 
 @pytest.mark.parametrize("cell", ["udc_t/5", "udc_p/5", "udc_dark/5"])
-def test_a_face_behind_the_worst_display_is_found_again(clean: Picture, cell: str) -> None:
+def test_a_face_behind_the_worst_display_is_found_again(clean: Image, cell: str) -> None:
     detector = open_detector("centerface", threads=1)
     box = detector.detect(clean).boxes[:1]
-    seen = through(clean[None], panel_of(cell).at(127 / 48), np.random.default_rng(0))[0]
-    assert (iou(box, Conditioned(detector).detect(seen).boxes) >= 0.5).any()
+    seen = apply_panel(clean[None], find_panel(cell).at(127 / 48), np.random.default_rng(0))[0]
+    assert (iou(box, ConditioningDetector(detector).detect(seen).boxes) >= 0.5).any()
 
 
 def test_no_such_time() -> None:
     with pytest.raises(ValueError, match="condition 'often': give one of auto, always, never"):
-        Conditioned(Remembers(), "often")
+        ConditioningDetector(Remembers(), "often")

@@ -10,8 +10,8 @@ import pytest
 import requests
 from insightface.utils import storage
 
-from models.detectors.base import FaceDetector, Picture
-from models.detectors.centerface import bundled
+from models.detectors.base import FaceDetector, Image
+from models.detectors.centerface import find_bundled
 from models.detectors.opening import open_detector
 from models.errors import ModelError
 from models.faces import LANDMARKS, iou
@@ -31,7 +31,7 @@ def test_centerface_needs_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_others_agree_with_centerface(opened: Open, photograph: Picture, name: str) -> None:
+def test_the_others_agree_with_centerface(opened: Open, photograph: Image, name: str) -> None:
     wanted = open_detector("centerface", threads=1).detect(photograph)
     faces = opened(name).detect(photograph)
     assert opened(name).name == name
@@ -45,7 +45,7 @@ def test_the_others_agree_with_centerface(opened: Open, photograph: Picture, nam
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_colours_are_not_swapped(opened: Open, photograph: Picture, name: str) -> None:
+def test_colours_are_not_swapped(opened: Open, photograph: Image, name: str) -> None:
     right, swapped = (opened(name).detect(photograph[:, :, ::step].copy()) for step in (1, -1))
     assert right.scores[0] > swapped.scores[0]
 
@@ -59,7 +59,7 @@ def test_nobody_on_a_blank_picture(opened: Open, name: str, shape: tuple[int, ..
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_face_that_fills_the_picture(opened: Open, photograph: Picture, name: str) -> None:
+def test_a_face_that_fills_the_picture(opened: Open, photograph: Image, name: str) -> None:
     close = np.ascontiguousarray(photograph[60:182, 179:272])
     faces = opened(name).detect(close)
     assert len(faces) == 1
@@ -67,7 +67,7 @@ def test_a_face_that_fills_the_picture(opened: Open, photograph: Picture, name: 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_portrait_and_landscape_give_one_box(opened: Open, photograph: Picture, name: str) -> None:
+def test_portrait_and_landscape_give_one_box(opened: Open, photograph: Image, name: str) -> None:
     whole = opened(name).detect(photograph)
     tall = opened(name).detect(np.ascontiguousarray(photograph[:, 100:351]))
     wide = opened(name).detect(np.ascontiguousarray(photograph[:300]))
@@ -104,7 +104,7 @@ def test_a_file_that_is_no_network(tmp_path: Path, name: str, content: bytes) ->
 @pytest.mark.parametrize("name", ["centerface", *NAMES])
 def test_the_network_of_another_detector(data: Path, name: str) -> None:
     paths = {
-        "centerface": bundled(),
+        "centerface": find_bundled(),
         "scrfd": data / "models/insightface/models/scrfd_500m/scrfd_500m_kps.onnx",
         "yunet": data / "models/yunet/yunet_n_640_640.onnx",
     }

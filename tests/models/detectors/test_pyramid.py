@@ -1,4 +1,4 @@
-"""Several small looks at a noisy picture: their sizes, and what they agree on, face by face."""
+"""Several small looks at a noisy image: their sizes, and what they agree on, face by face."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import skimage.data
 from numpy.typing import NDArray
 
 from models.detectors.centerface import CenterFace
-from models.detectors.pyramid import agreed, find_in_noise, sizes
+from models.detectors.pyramid import detect_multi_scale, fuse_detections, sizes
 from models.faces import Faces, iou
-from models.udc.panel import through
-from models.udc.suites import panel_of
+from models.udc.panel import apply_panel
+from models.udc.suites import find_panel
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 WOMAN = [179.0, 60.0, 272.0, 182.0]
 
 
@@ -26,7 +26,7 @@ def faces(*rows: tuple[list[float], float]) -> Faces:
 
 
 def test_boxes_are_averaged_by_their_scores() -> None:
-    one = agreed([faces(([0, 0, 10, 10], 0.3)), faces(([2, 0, 12, 10], 0.1)), faces()])
+    one = fuse_detections([faces(([0, 0, 10, 10], 0.3)), faces(([2, 0, 12, 10], 0.1)), faces()])
     assert one.boxes[0] == pytest.approx([0.5, 0, 10.5, 10])
     assert one.landmarks[0] == pytest.approx(np.tile([5.5, 5.0], (5, 1)))
     assert one.scores[0] == pytest.approx(0.4 / 3)
@@ -34,25 +34,25 @@ def test_boxes_are_averaged_by_their_scores() -> None:
 
 def test_two_people_stay_two_best_first() -> None:
     left, right = [0.0, 0, 10, 10], [20.0, 0, 30, 10]
-    both = agreed([faces((left, 0.1), (right, 0.2)), faces((right, 0.2), (left, 0.05))])
+    both = fuse_detections([faces((left, 0.1), (right, 0.2)), faces((right, 0.2), (left, 0.05))])
     assert both.boxes == pytest.approx(np.float32([right, left]))
     assert both.scores == pytest.approx([0.2, 0.075])
 
 
 def test_a_look_counts_once_for_a_face() -> None:
-    twice = agreed([faces(([0, 0, 10, 10], 0.3), ([1, 0, 11, 10], 0.2))])
+    twice = fuse_detections([faces(([0, 0, 10, 10], 0.3), ([1, 0, 11, 10], 0.2))])
     assert len(twice) == 1
     assert twice.boxes[0].tolist() == [0, 0, 10, 10]
     assert twice.scores[0] == pytest.approx(0.3)
 
 
 def test_the_surest_are_no_surer_than_one() -> None:
-    assert agreed([faces(([0, 0, 9, 9], 0.9))] * 3, 2.0).scores.tolist() == [1.0]
+    assert fuse_detections([faces(([0, 0, 9, 9], 0.9))] * 3, 2.0).scores.tolist() == [1.0]
 
 
 def test_boxes_without_area_and_nobody() -> None:
-    assert len(agreed([faces(([5, 5, 5, 5], 0.2), ([5, 5, 5, 5], 0.1)), faces()])) == 2
-    assert len(agreed([faces(), faces()])) == 0
+    assert len(fuse_detections([faces(([5, 5, 5, 5], 0.2), ([5, 5, 5, 5], 0.1)), faces()])) == 2
+    assert len(fuse_detections([faces(), faces()])) == 0
 
 
 @pytest.mark.parametrize("noise", [2.6, 10.0, 46.0, 90.0])
@@ -67,15 +67,15 @@ def test_more_noise_smaller_pictures(longer: int, noise: float) -> None:
 def test_every_look_is_told_in_the_pictures_own_pixels() -> None:
     shown: list[tuple[int, int]] = []
 
-    def look(small: Picture) -> Faces:
+    def look(small: Image) -> Faces:
         shown.append(small.shape[:2])
         height, width = small.shape[:2]
         return faces(([width / 4, height / 4, width / 2, height / 2], 0.4))
 
-    found = find_in_noise(look, np.zeros((240, 320, 3), np.uint8), 40.0, 448)
+    found = detect_multi_scale(look, np.zeros((240, 320, 3), np.uint8), 40.0, 448)
     assert len(shown) == len(set(shown)) > 3
     shown.clear()
-    find_in_noise(look, np.zeros((240, 320, 3), np.uint8), 4.0, 448)
+    detect_multi_scale(look, np.zeros((240, 320, 3), np.uint8), 4.0, 448)
     assert len(shown) == 2
     assert found.boxes[0] == pytest.approx([80, 60, 160, 120], abs=1)
 
@@ -83,8 +83,8 @@ def test_every_look_is_told_in_the_pictures_own_pixels() -> None:
 @pytest.mark.parametrize("cell", ["udc_t/5", "udc_p/5"])
 def test_a_face_behind_the_worst_display(cell: str) -> None:
     detector = CenterFace(threads=1)
-    picture = skimage.data.astronaut()
-    seen = through(picture[None], panel_of(cell).at(127 / 48), np.random.default_rng(0))[0]
+    image = skimage.data.astronaut()
+    seen = apply_panel(image[None], find_panel(cell).at(127 / 48), np.random.default_rng(0))[0]
     wanted = np.array([WOMAN], np.float32)
 
     def sure(found: Faces) -> float:

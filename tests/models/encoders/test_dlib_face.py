@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from models.detectors.opening import open_detector
 from models.encoders import dlib_face
-from models.encoders.dlib_face import DlibFaceTrunk, grey_stem, read_trunk, rgb_to_input
+from models.encoders.dlib_face import DlibFaceTrunk, read_trunk, rgb_to_input, to_grey_stem
 from models.errors import ModelError
 
 CHIP = np.float32([[0.31, 0.36], [0.69, 0.36], [0.5, 0.54], [0.34, 0.71], [0.66, 0.71]])
@@ -106,7 +106,7 @@ def test_one_channel_answers_as_three_equal_ones(
     state, _ = read_trunk(made[0])
     three, one = DlibFaceTrunk(3).double(), DlibFaceTrunk(1).double()
     three.load_state_dict(state)
-    one.load_state_dict(grey_stem(state, mean, std))
+    one.load_state_dict(to_grey_stem(state, mean, std))
     grey = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 1), np.uint8)
     expected = three(rgb_to_input(np.repeat(grey, 3, axis=3)).double())
     x = (torch.from_numpy(grey).permute(0, 3, 1, 2).double() / 255 - mean) / std

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.lrdif.attention import attention
+from models.lrdif.landmark_image import attention
 
 
 def drawn(*shape: int) -> Tensor:

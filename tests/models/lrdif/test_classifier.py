@@ -15,11 +15,11 @@ from torch import Tensor
 from models.crops import Crops
 from models.errors import ModelError
 from models.loading import as_classifier, build_network, load_classifier, load_network
-from models.lrdif.classifier import LRDifClassifier, noise_of
+from models.lrdif.classifier import LRDifClassifier, draw_noise
 from models.lrdif.network import LRDif
 from models.model_input import to_model_input
 from models.scores import mutual_information, normalised_entropy
-from models.weights import CARD_KEY, ModelCard, as_stored, save
+from models.weights import CARD_KEY, ModelCard, save, to_stored
 
 MakeCard = Callable[..., ModelCard]
 MakeNetwork = Callable[..., LRDif]
@@ -79,11 +79,11 @@ def test_starts_are_bitwise_those_of_the_id(make_classifier: Make) -> None:
     together = asked._noise(IDS, 0)[0]
     for row, face in enumerate(IDS):
         assert torch.equal(asked._noise(np.array([face]), 0)[0][0], together[row])
-        assert np.array_equal(noise_of(int(face), 0, 1, 12)[0], together[row].numpy())
+        assert np.array_equal(draw_noise(int(face), 0, 1, 12)[0], together[row].numpy())
 
 
 def test_starts_are_standard_normal_and_every_face_has_its_own() -> None:
-    drawn = np.stack([noise_of(face, draw, 4, 128) for face in range(40) for draw in range(2)])
+    drawn = np.stack([draw_noise(face, draw, 4, 128) for face in range(40) for draw in range(2)])
     flat = drawn.reshape(80, -1)
     assert abs(flat.mean()) < 4 / flat.size**0.5
     assert abs(flat.var() - 1) < 4 * (2 / flat.size) ** 0.5
@@ -92,7 +92,7 @@ def test_starts_are_standard_normal_and_every_face_has_its_own() -> None:
 
 
 def test_more_noise_does_not_move_the_start() -> None:
-    assert np.array_equal(noise_of(5, 0, 4, 12)[0], noise_of(5, 0, 1, 12)[0])
+    assert np.array_equal(draw_noise(5, 0, 4, 12)[0], draw_noise(5, 0, 1, 12)[0])
 
 
 def test_faces_without_ids_have_id_nought(make_classifier: Make, crops: Crops) -> None:
@@ -104,7 +104,7 @@ def test_faces_without_ids_have_id_nought(make_classifier: Make, crops: Crops) -
 def test_draws_are_averaged_as_probabilities(make_classifier: Make, crops: Crops) -> None:
     asked, one = make_classifier(draws=3, flip=False), make_classifier(flip=False)
     x = to_model_input(crops, asked.card)
-    starts = [np.stack([noise_of(int(i), draw, 1, 12)[0] for i in IDS]) for draw in range(3)]
+    starts = [np.stack([draw_noise(int(i), draw, 1, 12)[0] for i in IDS]) for draw in range(3)]
     with torch.inference_mode():
         logits = [asked._network(x, torch.from_numpy(start)) for start in starts]
     each = torch.softmax(torch.stack(logits), dim=2).numpy()
@@ -162,7 +162,7 @@ def test_inserted_noise_is_drawn_by_id(make_classifier: Make, crops: Crops) -> N
     asked = make_classifier({"insert_noise": True}, flip=False)
     x = to_model_input(crops, asked.card)
     start, *noises = (
-        torch.from_numpy(np.stack([noise_of(int(face), 0, 4, 12)[step] for face in IDS]))
+        torch.from_numpy(np.stack([draw_noise(int(face), 0, 4, 12)[step] for face in IDS]))
         for step in range(4)
     )
     with torch.inference_mode():
@@ -214,7 +214,7 @@ def test_what_is_loaded_scores_as_what_was_saved(
     network = make_network()
     network.load_state_dict({
         name: value.float() if value.is_floating_point() else value
-        for name, value in as_stored(network.state_dict()).items()
+        for name, value in to_stored(network.state_dict()).items()
     })  # fmt: skip
     wanted = LRDifClassifier(network, small_card()).predict(crops, IDS).probabilities
     np.testing.assert_allclose(loaded.predict(crops, IDS).probabilities, wanted, atol=1e-6)
@@ -237,7 +237,7 @@ def test_an_id_belongs_to_one_crop(make_classifier: Make, crops: Crops) -> None:
 
 def written(path: Path, card: ModelCard, state: dict[str, Tensor]) -> str:
     """As `save` would, but for its checks."""
-    save_file(as_stored(state), path, metadata={CARD_KEY: card.to_json()})
+    save_file(to_stored(state), path, metadata={CARD_KEY: card.to_json()})
     return str(path)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ FEATURES, START, END = 24, "<|startoftext|>", "<|endoftext|>"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a CLIP for pictures of 32 pixels that spells every word."""
+    """The folder of a CLIP for images of 32 pixels that spells every word."""
     path = tmp_path_factory.mktemp("clip")
     letters = "abcdefghijklmnopqrstuvwxyz"
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), START, END]
@@ -59,19 +61,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def encoders_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNDERCAM_ENCODERS", f"/no/such/folder:{folder.parent}")
+
+
 def faces(n: int = 3, channels: int = 1, px: int = 16) -> Tensor:
     return torch.randn(n, channels, px, px, generator=torch.Generator().manual_seed(1))
 
 
 def test_faces_are_encoded_as_clip_would(folder: Path) -> None:
-    """Against transformers' own preparation of an 8-bit picture of CLIP's size."""
+    """Against transformers' own preparation of an 8-bit image of CLIP's size."""
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    x = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
-    found = ClipEncoders(str(folder)).image(x)
+    images = rng.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    x = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
+    found = ClipEncoders(folder.name).image(x)
     model = transformers.CLIPModel.from_pretrained(folder).eval()
     mean, std = (np.array(value, np.float32) for value in (clip.CLIP_MEAN, clip.CLIP_STD))
-    prepared = torch.from_numpy((pictures.astype(np.float32) / 255 - mean) / std)
+    prepared = torch.from_numpy((images.astype(np.float32) / 255 - mean) / std)
     with torch.no_grad():
         vision = model.vision_model(pixel_values=prepared.permute(0, 3, 1, 2))
         wanted = model.visual_projection(vision.pooler_output)
@@ -87,29 +94,28 @@ def test_mean_and_std_are_those_of_clip() -> None:
 
 
 def test_grey_faces_of_any_size(folder: Path) -> None:
-    encoders = ClipEncoders(str(folder))
+    encoders = ClipEncoders(folder.name)
     grey = faces(px=48)
     assert encoders.image(grey).shape == (3, FEATURES)
     torch.testing.assert_close(encoders.image(grey), encoders.image(grey.expand(-1, 3, -1, -1)))
 
 
 def test_enlarging_makes_nothing_darker_than_black(folder: Path) -> None:
-    """Cubic enlarging overshoots at hard edges; an 8-bit picture could not."""
+    """Cubic enlarging overshoots at hard edges; an 8-bit image could not."""
     stripes = torch.arange(16).div(2, rounding_mode="floor").remainder(2).float()
     black_and_white = stripes.expand(1, 1, 16, 16)
     enlarged = functional.interpolate(black_and_white, (32, 32), mode="bicubic", antialias=True)
     assert enlarged.min() < -0.01
-    encoders = ClipEncoders(str(folder))
+    encoders = ClipEncoders(folder.name)
     found, wanted = (
-        encoders.image((picture - 0.5) / 0.25)
-        for picture in (black_and_white, enlarged.clamp(0, 1))
+        encoders.image((image - 0.5) / 0.25) for image in (black_and_white, enlarged.clamp(0, 1))
     )
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
 
 
 def test_labels_are_encoded_by_their_prompts(folder: Path) -> None:
     labels = ("fear", "happiness")
-    encoders = ClipEncoders(str(folder), labels)
+    encoders = ClipEncoders(folder.name, labels)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.CLIPModel.from_pretrained(folder).eval()
     each = []
@@ -123,15 +129,15 @@ def test_labels_are_encoded_by_their_prompts(folder: Path) -> None:
     votes = torch.tensor([[0.25, 0.75]])
     torch.testing.assert_close(encoders.label(votes), votes @ table, atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match="encoders made without labels"):
-        ClipEncoders(str(folder)).label(votes)
+        ClipEncoders(folder.name).label(votes)
 
 
 def test_clip_takes_the_place_of_both_encoders(folder: Path, small: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    settings = small | {"clip": str(folder)}
+    settings = small | {"clip": folder.name}
     x, shares = faces(), torch.eye(8)[:3]
     first, second = LRDifWithLabel(EMOTIONS, **settings), LRDif(8, **settings)
-    own = ClipEncoders(str(folder), EMOTIONS)
+    own = ClipEncoders(folder.name, EMOTIONS)
     torch.testing.assert_close(first.encoder(x), own.image(x))
     torch.testing.assert_close(first.label(shares), own.label(shares))
     torch.testing.assert_close(second.encoder(x), own.image(x))
@@ -140,7 +146,7 @@ def test_clip_takes_the_place_of_both_encoders(folder: Path, small: dict[str, An
 
 def test_clip_stays_out_of_the_state_and_never_moves(folder: Path, small: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    network = LRDif(8, **(small | {"clip": str(folder)}))
+    network = LRDif(8, **(small | {"clip": folder.name}))
     parts = {name.partition(".")[0] for name in network.state_dict()}
     assert parts == {"restorer", "former"}
     assert {name.partition(".")[0] for name, _ in network.named_parameters()} == parts
@@ -155,19 +161,31 @@ def test_clip_stays_out_of_the_state_and_never_moves(folder: Path, small: dict[s
 def test_weights_name_their_clip(
     folder: Path, tmp_path: Path, small_card: MakeCard, crops: Crops
 ) -> None:
-    card, path = small_card(clip=str(folder)), tmp_path / "w.safetensors"
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    card = replace(small_card(clip=folder.name), encoders={folder.name: digest})
+    path = tmp_path / "w.safetensors"
     torch.manual_seed(0)
     save(path, card, build_network(card).state_dict())
     assert not any(name.startswith(("encoder", "clip")) for name in read_state(path))
     loaded = load_classifier(str(path))
-    assert loaded.card.network["clip"] == str(folder)
+    assert loaded.card.encoders == {loaded.card.network["clip"]: digest}
+    assert str(folder.parent) not in loaded.card.to_json()
     assert loaded.predict(crops, np.arange(5)).probabilities.shape == (5, 8)
+
+
+def test_another_clip_of_the_same_name_is_refused(
+    folder: Path, tmp_path: Path, small_card: MakeCard
+) -> None:
+    card = replace(small_card(clip=folder.name), encoders={folder.name: "0" * 64})
+    save(tmp_path / "w", card, build_network(card).state_dict())
+    with pytest.raises(ModelError, match=f"another encoder.*: fetch {folder.name} again"):
+        load_classifier(str(tmp_path / "w"))
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda folder: None, "no such CLIP: .*nowhere: give a folder with a CLIPModel"),
+        (lambda folder: None, "no such encoder: nowhere: set UNDERCAM_ENCODERS"),
         (lambda folder: folder.mkdir(), "unreadable CLIP"),
         (lambda folder: _copy(folder, ".json", ".txt"), "unreadable CLIP"),
         (lambda folder: _copy(folder, ".json", ".txt", ".bin"), "unreadable CLIP"),
@@ -175,12 +193,18 @@ def test_weights_name_their_clip(
     ids=["missing", "empty", "no weights", "pickle"],
 )
 def test_a_clip_that_cannot_be_opened(
-    folder: Path, tmp_path: Path, small_card: MakeCard, spoil: Callable[[Path], None], said: str
+    folder: Path,
+    tmp_path: Path,
+    small_card: MakeCard,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Path], None],
+    said: str,
 ) -> None:
+    monkeypatch.setenv("UNDERCAM_ENCODERS", str(tmp_path))
     _copy.source = folder  # type: ignore[attr-defined]
     spoil(tmp_path / "nowhere")
     with pytest.raises(ModelError, match=said):
-        build_network(small_card(clip=str(tmp_path / "nowhere")))
+        build_network(small_card(clip="nowhere"))
 
 
 def _copy(folder: Path, *suffixes: str) -> None:
@@ -203,12 +227,14 @@ def test_without_transformers(
 
     monkeypatch.setattr(clip, "import_module", missing)
     with pytest.raises(ModelError, match=r"no transformers: .*: pip install 'undercam\[clip\]'"):
-        build_network(small_card(clip=str(folder)))
+        build_network(small_card(clip=folder.name))
 
 
 def test_an_input_that_clip_would_misread(folder: Path, small_card: MakeCard) -> None:
-    card = small_card(clip=str(folder))
+    card = small_card(clip=folder.name)
     network: Any = build_network(card)
-    other = ModelCard(**(card.__dict__ | {"mean": 0.0, "std": 1.0}))
-    with pytest.raises(ModelError, match=r"CLIP behind an input of mean 0.0 and std 1.0: tiny"):
+    other = ModelCard(**(card.__dict__ | {"mean": (0.0,), "std": (1.0,)}))
+    with pytest.raises(
+        ModelError, match=r"CLIP behind an input of mean \(0.0,\) and std \(1.0,\): tiny"
+    ):
         LRDifClassifier(network, other)

@@ -85,7 +85,7 @@ def flops(network: nn.Module, side: int, channels: int = 16) -> int:
 
 def test_cost_is_linear_in_the_number_of_pixels() -> None:
     network = DMNet(16, 2, PRIOR)
-    of_z = 2 * 2 * PRIOR * 16  # W1 Z and W2 Z are computed once a picture
+    of_z = 2 * 2 * PRIOR * 16  # W1 Z and W2 Z are computed once an image
     assert (flops(network, 48) - of_z) / (flops(network, 24) - of_z) == 4.0
 
 

@@ -72,7 +72,7 @@ def test_a_window_does_not_see_the_others() -> None:
     block, x, queries = attention(), randn(1, 6, 6, 8), randn(1, 9, 8, seed=1)
     other = x.clone()
     other[:, 3:, :3] += 1
-    before, after = (to_windows(block(picture, queries), 3)[0] for picture in (x, other))
+    before, after = (to_windows(block(image, queries), 3)[0] for image in (x, other))
     assert torch.equal(before[[0, 1, 3]], after[[0, 1, 3]])
     assert (before[2] - after[2]).abs().max() > 1e-3
 
@@ -118,7 +118,7 @@ def test_the_landmark_network_stays_as_it_is() -> None:
 
 
 def test_landmarks_ask_the_picture() -> None:
-    """Another landmark network, another answer, of the same picture."""
+    """Another landmark network, another answer, of the same image."""
     torch.manual_seed(0)
     network, x = DILNetwork(1, 16, (8, 16, 32), (1, 1, 1)).eval(), randn(2, 1, 16, 16)
     with torch.no_grad():

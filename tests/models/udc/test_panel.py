@@ -12,7 +12,7 @@ import torch
 from numpy.random import Generator, default_rng
 from torch import Tensor
 
-from models.udc.panel import Panel, expose, see, through, to_linear, to_srgb
+from models.udc.panel import Panel, apply_panel, expose, render_panel, to_linear, to_srgb
 
 WHITES_E = {273: 24.0, 654: 28.0, 1608: 32.0, 4005: 36.0, 10024: 40.0}
 """Electrons of white, and the signal-to-noise ratio in dB that they give."""
@@ -36,14 +36,14 @@ def test_srgb_and_linear_are_inverse() -> None:
 
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_nothing_in_the_way_changes_nothing(channels: tuple[int, ...]) -> None:
-    pictures = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, *(1 for _ in channels))
-    pictures = np.broadcast_to(pictures, (1, 16, 16, *channels))
+    images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, *(1 for _ in channels))
+    images = np.broadcast_to(images, (1, 16, 16, *channels))
     nothing = Panel(1, 1, 1, 3.2, math.inf, lens_px=0)
-    assert np.array_equal(through(pictures, nothing, ()), pictures)
+    assert np.array_equal(apply_panel(images, nothing, ()), images)
     # L large but finite: the read noise alone is left, a millionth of white.
     much = dataclasses.replace(nothing, white_e=1e12, well_e=math.inf)
-    seen = through(pictures, much, default_rng(0)).astype(int)
-    assert np.abs(seen - pictures).max() <= 1
+    seen = apply_panel(images, much, default_rng(0)).astype(int)
+    assert np.abs(seen - images).max() <= 1
 
 
 @pytest.mark.parametrize("auto_exposure", [0.0, 0.4, 1.0])
@@ -92,8 +92,8 @@ def test_a_full_well_holds_no_more() -> None:
 def test_nominal_panel_lifts_black_and_dims_white() -> None:
     nominal = Panel(0.48, 0.48, 0.029, 3.2, 4005)
     for level, mean in ((0, 0.0167), (255, 0.959)):
-        pictures = np.full((40, 48, 48), level, np.uint8)
-        seen = torch.from_numpy(through(pictures, nominal, default_rng(3))).double() / 255
+        images = np.full((40, 48, 48), level, np.uint8)
+        seen = torch.from_numpy(apply_panel(images, nominal, default_rng(3))).double() / 255
         assert float(to_linear(seen).mean()) == pytest.approx(mean, abs=0.001)
 
 
@@ -108,13 +108,13 @@ def generators(ids: Any) -> list[Generator]:
 
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_a_picture_is_the_same_in_any_batch_and_order(channels: tuple[int, ...]) -> None:
-    panel, pictures = Panel(0.48, 0.48, 0.05, 2.5, 4005), tiles(7, channels)
-    seen = through(pictures, panel, generators(range(7)))
+    panel, images = Panel(0.48, 0.48, 0.05, 2.5, 4005), tiles(7, channels)
+    seen = apply_panel(images, panel, generators(range(7)))
     order = [5, 0, 3, 6, 1, 2, 4]
-    mixed = through(pictures[order], [panel] * 7, generators(order))
+    mixed = apply_panel(images[order], [panel] * 7, generators(order))
     assert np.array_equal(mixed, seen[order])
     for row in range(7):
-        alone = through(pictures[[row]], panel, generators([row]))
+        alone = apply_panel(images[[row]], panel, generators([row]))
         assert np.array_equal(alone[0], seen[row])
 
 
@@ -124,19 +124,19 @@ def test_each_picture_has_its_own_panel_and_some_no_noise() -> None:
         Panel(0.7, 1, 0.7, 1.0, math.inf),
         Panel(1, 1, 0.1, 0, 273, haze=0.2, auto_exposure=0.5),
     ]
-    pictures = tiles(3)
-    seen = through(pictures, panels, generators(range(3)))
+    images = tiles(3)
+    seen = apply_panel(images, panels, generators(range(3)))
     for row, panel in enumerate(panels):
-        alone = through(pictures[[row]], panel, generators([row]))
+        alone = apply_panel(images[[row]], panel, generators([row]))
         assert np.array_equal(alone[0], seen[row])
 
 
 def test_one_generator_draws_for_a_whole_batch() -> None:
     panel, x = Panel(0.48, 0.48, 0.05, 2.5, 4005), torch.full((4, 1, 24, 24), 0.5)
-    seen = see(x, panel, default_rng(4))
+    seen = render_panel(x, panel, default_rng(4))
     assert seen.dtype == torch.float32
     assert seen.shape == x.shape
-    assert torch.equal(seen, see(x, panel, default_rng(4)))
+    assert torch.equal(seen, render_panel(x, panel, default_rng(4)))
     assert not torch.equal(seen[0], seen[1])
     assert float(seen.min()) >= 0
     assert float(seen.max()) <= 1
@@ -188,19 +188,19 @@ def test_numbers_out_of_range(change: dict[str, float]) -> None:
 def test_panels_and_generators_for_another_batch() -> None:
     panel = Panel(0.5, 0.5, 0.5, 1, 1000)
     with pytest.raises(ValueError, match="panels: expected 1 or 3, got 2"):
-        through(tiles(3), [panel, panel], default_rng(0))
+        apply_panel(tiles(3), [panel, panel], default_rng(0))
     with pytest.raises(ValueError, match="generators: expected 1 or 3, got 2"):
-        through(tiles(3), panel, generators([1, 2]))
+        apply_panel(tiles(3), panel, generators([1, 2]))
 
 
 @pytest.mark.parametrize(
-    "pictures",
+    "images",
     [tiles(2).astype(np.float32), tiles(2)[0], tiles(2, (4,)), tiles(2, (1,)), np.zeros(3, "u1")],
-    ids=["floats", "one picture", "RGBA", "a grey channel", "a row"],
+    ids=["floats", "one image", "RGBA", "a grey channel", "a row"],
 )
-def test_what_is_no_batch_of_pictures(pictures: Any) -> None:
-    with pytest.raises(ValueError, match=r"pictures: expected \(n, h, w\) or \(n, h, w, 3\) uint8"):
-        through(pictures, Panel(0.5, 0.5, 0.5, 1, 1000), default_rng(0))
+def test_what_is_no_batch_of_pictures(images: Any) -> None:
+    with pytest.raises(ValueError, match=r"images: expected \(n, h, w\) or \(n, h, w, 3\) uint8"):
+        apply_panel(images, Panel(0.5, 0.5, 0.5, 1, 1000), default_rng(0))
 
 
 @pytest.mark.parametrize("white_e", [1000.0, math.inf])
@@ -208,19 +208,19 @@ def test_values_that_are_no_light(white_e: float) -> None:
     x = torch.rand(2, 1, 48, 48)
     x[1, 0, 5, 5] = math.nan
     with pytest.raises(ValueError, match="some that are not finite"):
-        see(x, Panel(0.5, 0.5, 0.5, 1, white_e), default_rng(0))
+        render_panel(x, Panel(0.5, 0.5, 0.5, 1, white_e), default_rng(0))
     with pytest.raises(ValueError, match=r"expected \(n, 1 or 3, h, w\), got \(2, 48, 48\)"):
-        see(x[:, 0], Panel(0.5, 0.5, 0.5, 1, white_e), default_rng(0))
+        render_panel(x[:, 0], Panel(0.5, 0.5, 0.5, 1, white_e), default_rng(0))
 
 
 @pytest.mark.needs("gpu")
 def test_every_device_sees_the_same_picture() -> None:
     panel = Panel(0.48, 0.48, 0.05, 2.5, 4005)
     x = torch.from_numpy(tiles(8)[:, None]).double() / 255
-    there = see(x.cuda(), panel, generators(range(8))).cpu()
-    here = see(x, panel, generators(range(8)))
+    there = render_panel(x.cuda(), panel, generators(range(8))).cpu()
+    here = render_panel(x, panel, generators(range(8)))
     assert torch.equal((there * 255).round(), (here * 255).round())
 
 
 def test_no_pictures() -> None:
-    assert through(tiles(0), Panel(0.5, 0.5, 0.5, 1, 1000), []).shape == (0, 48, 48)
+    assert apply_panel(tiles(0), Panel(0.5, 0.5, 0.5, 1, 1000), []).shape == (0, 48, 48)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.udc.panel import through
+from models.udc.panel import apply_panel
 from models.udc.suites import (
     BARE,
     CELLS,
@@ -21,8 +21,8 @@ from models.udc.suites import (
     complete,
     conditions,
     degrade,
-    noise_of,
-    panel_of,
+    find_panel,
+    noise_generator,
 )
 
 
@@ -95,18 +95,18 @@ def test_every_severity_is_the_one_agreed_on() -> None:
     ("cell", "signal_to_noise"), [("udc_t/4", 24.8), ("udc_t/5", 20.4), ("udc_p/5", 19.8)]
 )
 def test_nominal_panels(cell: str, signal_to_noise: float) -> None:
-    panel = panel_of(cell)
+    panel = find_panel(cell)
     electrons = panel.white_e * panel.transmission
     noise = math.sqrt(electrons + panel.read_e**2)
     assert 20 * math.log10(electrons / noise) == pytest.approx(signal_to_noise, abs=0.05)
 
 
 def test_panels_of_names() -> None:
-    assert panel_of(f"{DISPLAYS['p-oled']}/5").transmission == 0.029
-    assert panel_of(f"{DISPLAYS['t-oled']}/4").open_y == 1
+    assert find_panel(f"{DISPLAYS['p-oled']}/5").transmission == 0.029
+    assert find_panel(f"{DISPLAYS['t-oled']}/4").open_y == 1
     for cell in ("clean", "gauss_blur_x1/1", "udc_p/6"):
         with pytest.raises(ValueError, match="no panel in"):
-            panel_of(cell)
+            find_panel(cell)
 
 
 def test_parts_of_a_panel() -> None:
@@ -165,13 +165,13 @@ def test_more_tiles_than_fit_in_one_go(
 
 def test_clean_is_clean(ramps: NDArray[np.uint8]) -> None:
     assert np.array_equal(degrade(ramps, range(9), "made", "clean"), ramps)
-    assert np.array_equal(through(ramps, BARE, ()), ramps)
+    assert np.array_equal(apply_panel(ramps, BARE, ()), ramps)
     assert degrade(ramps[:0], [], "made", "udc_p/1").shape == (0, 48, 48)
 
 
 def test_noise_of_two_faces_and_of_two_cells_has_nothing_in_common() -> None:
     draws = [
-        noise_of(*key).standard_normal(65_536)
+        noise_generator(*key).standard_normal(65_536)
         for key in (
             ("a", 1, "udc_p/3"),
             ("a", 2, "udc_p/3"),
@@ -184,7 +184,7 @@ def test_noise_of_two_faces_and_of_two_cells_has_nothing_in_common() -> None:
 
 
 def test_noise_is_the_same_on_every_machine() -> None:
-    drawn = noise_of("ferplus:public", 17, "udc_p/3").integers(1 << 32, size=2)
+    drawn = noise_generator("ferplus:public", 17, "udc_p/3").integers(1 << 32, size=2)
     assert drawn.tolist() == [3087781779, 3630911983]
 
 
@@ -201,7 +201,7 @@ def test_a_larger_tile_is_harmed_alike(ramps: NDArray[np.uint8]) -> None:
 @pytest.mark.parametrize("cell", ["clean", *(f"{name}/1" for name in CORRUPTIONS)])
 def test_tiles_that_are_no_pictures(ramps: NDArray[np.uint8], cell: str) -> None:
     broken = np.full(ramps.shape, np.nan, np.float32)
-    with pytest.raises(ValueError, match="pictures: expected"):
+    with pytest.raises(ValueError, match="images: expected"):
         degrade(broken, range(9), "made", cell)  # type: ignore[arg-type]
 
 

@@ -18,7 +18,7 @@ from pipeline.errors import RecordRefused
 from pipeline.messages import EncodedRecord, Message, read_message
 from pipeline.records import DeadLetter, FaceObserved
 from pipeline.store.engine import open_store
-from pipeline.store.ingest import store_mail
+from pipeline.store.refusals import store_messages
 from pipeline.store.replay import replay_newer
 from pipeline.store.schema import camera_status, dead_letters, gaps, observations, tracks
 from pipeline.store.writer import StoreWriter
@@ -53,7 +53,7 @@ def rows_of(engine: Engine) -> dict[str, list[dict[str, Any]]]:
 
 def stored(folder: Path, name: str, messages: list[Any]) -> dict[str, list[dict[str, Any]]]:
     engine = open_store(f"sqlite:///{folder}/{name}.db")
-    store_mail(StoreWriter(engine), messages)
+    store_messages(StoreWriter(engine), messages)
     found = rows_of(engine)
     engine.dispose()
     return found
@@ -137,7 +137,7 @@ def test_what_an_old_store_cannot_read_is_stored_after_its_upgrade(
     writer = StoreWriter(engine)
     with (
         release_before(),
-        Relay(tmp_path / "outbox", lambda messages: store_mail(writer, messages)) as relay,
+        Relay(tmp_path / "outbox", lambda messages: store_messages(writer, messages)) as relay,
     ):
         while relay.step():
             pass
@@ -171,7 +171,7 @@ def test_a_crash_in_the_middle_of_a_replay_loses_and_doubles_nothing(
     writer = StoreWriter(engine)
     events = [make.look(n) for n in range(5)]
     with release_before():
-        store_mail(writer, [EncodedRecord.of(event) for event in events])
+        store_messages(writer, [EncodedRecord.of(event) for event in events])
     with monkeypatch.context() as patch:
         patch.setattr(StoreWriter, "delete_dead_letters", crash)
         with pytest.raises(Crash):
@@ -187,7 +187,7 @@ def test_what_the_database_refuses_in_a_replay_stays_a_dead_letter(
     engine = open_store(f"sqlite:///{tmp_path}/store.db")
     writer = StoreWriter(engine)
     with release_before():
-        store_mail(writer, [EncodedRecord.of(make.look(n)) for n in range(3)])
+        store_messages(writer, [EncodedRecord.of(make.look(n)) for n in range(3)])
     write = StoreWriter.write
 
     def refuse(self: StoreWriter, events: Any) -> Any:

@@ -31,7 +31,7 @@ def weights(folder: Path, name: str, seed: int) -> Path:
     torch.manual_seed(seed)
     network = {"width": 4, "stem_stride": 2}
     card = ModelCard(
-        *(name, "resnet18", network, EMOTIONS, 48, 1, 0.5, 0.25, GEOMETRY, "made", "none")
+        *(name, "resnet18", network, EMOTIONS, 48, 1, (0.5,), (0.25,), GEOMETRY, "made", "none")
     )
     path = folder / f"{name}.safetensors"
     save(path, card, build_network(card).state_dict())

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from models.udc.panel import through
-from models.udc.suites import noise_of, panel_of
+from models.udc.panel import apply_panel
+from models.udc.suites import find_panel, noise_generator
 from pipeline.cli.app import run
 from pipeline.media.video import VideoWriter
 from pipeline.stages.source.file import VideoSource
@@ -47,8 +47,8 @@ def test_a_picture(capsys: pytest.CaptureFixture[str], picture: Path, tmp_path: 
     out = tmp_path / "seen.png"
     told = udc(capsys, picture, out, *PANEL, "--face-px", 48)
     assert told == {"out": str(out), "frames": 1, "display": "udc_p/3 at 48 px"}
-    noise = noise_of("frame", 0, "udc_p/3")
-    expected = through(read_picture(picture)[None], panel_of("udc_p/3"), noise)[0]
+    noise = noise_generator("frame", 0, "udc_p/3")
+    expected = apply_panel(read_picture(picture)[None], find_panel("udc_p/3"), noise)[0]
     assert np.array_equal(read_picture(out), expected)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.udc.panel import through
-from models.udc.suites import noise_of, panel_of
+from models.udc.panel import apply_panel
+from models.udc.suites import find_panel, noise_generator
 from pipeline.errors import ConfigError
 from pipeline.frames import Frame, FrameHeader
 from pipeline.media.display_simulation import Display, cell_of, open_display
@@ -30,8 +30,8 @@ def test_a_frame_hangs_on_its_index_alone() -> None:
 def test_a_larger_face_is_a_finer_scale() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     seen = Display("udc_t/4", 96, "made")(picture, "5.1")
-    noise = noise_of("made", "5.1", "udc_t/4")
-    assert np.array_equal(seen, through(picture[None], panel_of("udc_t/4").at(2), noise)[0])
+    noise = noise_generator("made", "5.1", "udc_t/4")
+    assert np.array_equal(seen, apply_panel(picture[None], find_panel("udc_t/4").at(2), noise)[0])
 
 
 def test_names() -> None:

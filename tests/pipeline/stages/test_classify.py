@@ -33,7 +33,9 @@ class Brightness:
     mode = "brightness"
 
     def __init__(self, labels: tuple[str, ...] = EMOTIONS) -> None:
-        self.card = ModelCard("b", "b", {}, labels, 48, 1, 0.5, 0.25, "square-1.0", "made", "none")
+        self.card = ModelCard(
+            "b", "b", {}, labels, 48, 1, (0.5,), (0.25,), "square-1.0", "made", "none"
+        )
         self.ids: list[int] = []
 
     def predict(
@@ -92,7 +94,7 @@ def two_weights(tmp_path: Path) -> EmotionSettings:
         torch.manual_seed(number)
         network = {"width": 8, "stem_stride": 2}
         card = ModelCard(
-            *(name, "resnet18", network, EMOTIONS, 48, 1, 0.5, 0.25, GEOMETRY, "made", "none")
+            *(name, "resnet18", network, EMOTIONS, 48, 1, (0.5,), (0.25,), GEOMETRY, "made", "none")
         )
         save(tmp_path / f"{name}.safetensors", card, build_network(card).state_dict())
     good, bad = (str(tmp_path / f"{name}.safetensors") for name in ("good", "bad"))
@@ -149,7 +151,7 @@ def test_other_weights_must_serve_too() -> None:
 def test_draws_are_asked_of_a_model_that_draws(tmp_path: Path) -> None:
     network = {"prior": 12, "input_px": 16, "widths": [8, 16, 32], "width": 16}
     card = ModelCard(
-        *("small", "lrdif", network, EMOTIONS, 16, 1, 0.5, 0.25, GEOMETRY, "made", "none")
+        *("small", "lrdif", network, EMOTIONS, 16, 1, (0.5,), (0.25,), GEOMETRY, "made", "none")
     )
     path = tmp_path / "small.safetensors"
     save(path, card, build_network(card).state_dict())
@@ -158,8 +160,8 @@ def test_draws_are_asked_of_a_model_that_draws(tmp_path: Path) -> None:
 
 
 def test_bfloat16_is_refused_where_it_is_deadly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classify_stage, "bfloat16_lives", lambda: False)
+    monkeypatch.setattr(classify_stage, "bfloat16_is_supported", lambda: False)
     with pytest.raises(ModelError, match=r"bfloat16 ends the process .*: emotion\.dtype: set"):
         open_classify(EmotionSettings(dtype="bfloat16"))
-    monkeypatch.setattr(classify_stage, "bfloat16_lives", lambda: True)
+    monkeypatch.setattr(classify_stage, "bfloat16_is_supported", lambda: True)
     assert open_classify(EmotionSettings(dtype="bfloat16")).mode == "resnet18-flip-bf16"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.crops import crop_faces
 from models.faces import Faces
-from models.light import to_light
+from models.light import to_linear_light
 from pipeline.frames import CroppedFaces, Frame, FrameHeader, TrackedFaces
 from pipeline.settings import CropSettings
 from pipeline.stages.crop import Crop
@@ -77,7 +77,9 @@ def test_the_newest_look_counts_most(scene: NDArray[np.uint8]) -> None:
     first, alone = show(crop, noisy(scene, 1), 0.0), show(Crop(CropSettings()), noisy(dimmed, 2), 0)
     both = show(crop, noisy(dimmed, 2), 0.2)
     assert both.looks.tolist() == [2]
-    older, newer, mean = (float(to_light(one.crops[0]).mean()) for one in (first, alone, both))
+    older, newer, mean = (
+        float(to_linear_light(one.crops[0]).mean()) for one in (first, alone, both)
+    )
     assert (mean - newer) / (older - newer) == pytest.approx(1 / (1 + math.e), abs=0.02)
 
 

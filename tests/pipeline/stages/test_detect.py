@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.detectors.conditioner import Conditioned
+from models.detectors.conditioner import ConditioningDetector
 from models.faces import Faces
 from pipeline.stages.detect import Detect
 
@@ -32,7 +32,7 @@ def test_a_camera_behind_a_display_has_every_picture_conditioned(
     """A clear picture of full contrast passes otherwise; `never` in the settings is never."""
     clear = np.tile(np.linspace(0, 255, 256).astype(np.uint8)[None, :, None], (96, 1, 3))
     detector = Remembers()
-    detect = Detect(Conditioned(detector, condition), 16).for_camera(under_display)
+    detect = Detect(ConditioningDetector(detector, condition), 16).for_camera(under_display)
     assert detect.name == "remembers"
     assert len(detect(clear)) == 0
     is_changed = not np.array_equal(detector.shown[0], clear)

@@ -49,7 +49,7 @@ def make_lrdif() -> Callable[..., Made]:
         )
         recipe = Recipe(model, settings, staged, input_px=px, objective=objective or {})
         return recipe, ModelCard(
-            *("tiny", model, settings, EMOTIONS, px, 1, 0.5, 0.25, GEOMETRY, "made", "none")
+            *("tiny", model, settings, EMOTIONS, px, 1, (0.5,), (0.25,), GEOMETRY, "made", "none")
         )
 
     return make

@@ -27,7 +27,7 @@ def objective(make_recipe: Callable[..., Recipe], tiny_card: ModelCard) -> EACOb
 def test_attention_is_the_answer_before_it_is_averaged(objective: EACObjective) -> None:
     """Mean over places, plus the bias: the logits."""
     network, x = objective.network, torch.randn(3, 1, 24, 24)
-    maps = network.maps(x)
+    maps = network.feature_maps(x)
     seen = attention(maps, network.head.weight)
     assert seen.shape == (3, 8, *maps.shape[2:])
     torch.testing.assert_close(seen.mean(dim=(2, 3)) + network.head.bias, network(x))
@@ -49,7 +49,7 @@ def test_attention_that_is_symmetric_costs_nothing() -> None:
 def test_the_loss_is_the_sum_of_its_two_parts(objective: EACObjective, batch: Batch) -> None:
     network = objective.network
     seen, mirrored = (
-        attention(network.maps(x), network.head.weight) for x in (batch.x, batch.x.flip(3))
+        attention(network.feature_maps(x), network.head.weight) for x in (batch.x, batch.x.flip(3))
     )
     fit = functional.cross_entropy(network(batch.x), batch.targets)
     wanted = fit + 5 * functional.mse_loss(seen, mirrored.flip(3))
@@ -58,7 +58,7 @@ def test_the_loss_is_the_sum_of_its_two_parts(objective: EACObjective, batch: Ba
 
 def test_attention_does_not_move_the_head(objective: EACObjective) -> None:
     network = objective.network
-    maps = network.maps(torch.randn(4, 1, 48, 48))
+    maps = network.feature_maps(torch.randn(4, 1, 48, 48))
     weight = network.head.weight
     loss = attention_loss(attention(maps, weight), attention(maps, weight))
     assert loss > 0

@@ -70,5 +70,5 @@ def test_what_serves_holds_no_encoder(made: Made) -> None:
 
 def test_an_input_that_clip_would_misread_is_refused_before_training(made: Made) -> None:
     recipe, card = made
-    with pytest.raises(ModelError, match="CLIP behind an input of mean 0.4"):
-        objective_for(recipe, replace(card, mean=0.4))
+    with pytest.raises(ModelError, match=r"CLIP behind an input of mean \(0.4,\)"):
+        objective_for(recipe, replace(card, mean=(0.4,)))

@@ -125,7 +125,7 @@ def test_what_serves_holds_nothing_that_saw_a_label(
     make_lrdif: MakeLRDif, make_faces: MakeFaces, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, keep_made_points: Keep,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(run, "faster_dtype", lambda threads: torch.float32)
+    monkeypatch.setattr(run, "select_dtype", lambda threads: torch.float32)
     monkeypatch.setattr(run, "keep_freed_memory", lambda: None)
     monkeypatch.setattr(landmarks, "annotate", keep_made_points)
     recipe, card = make_lrdif()

@@ -64,7 +64,7 @@ def test_a_stopped_run_goes_on_bitwise(
 def test_toy_faces_are_learnt_and_the_weights_serve(
     rival: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "faster_dtype", lambda threads: torch.float32)
+    monkeypatch.setattr(run, "select_dtype", lambda threads: torch.float32)
     monkeypatch.setattr(run, "keep_freed_memory", lambda: None)
     smoke, full = preset("resnet18", "smoke"), preset("resnet18", f"{rival}-40")
     stage = Stage("fit", epochs=5, batch=32)

@@ -63,7 +63,7 @@ def test_who_is_relabelled() -> None:
 
 def test_the_loss_by_hand(objective: SCNObjective, batch: Batch) -> None:
     curing = objective.network
-    pooled = curing.network.maps(batch.x).mean(dim=(2, 3))
+    pooled = curing.network.feature_maps(batch.x).mean(dim=(2, 3))
     weights = torch.sigmoid(curing.weigh(pooled))[:, 0]
     fit = functional.cross_entropy(weights[:, None] * curing.network(batch.x), batch.targets)
     ordered = weights.detach().sort(descending=True).values
