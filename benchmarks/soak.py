@@ -55,15 +55,15 @@ def watched(url: str, reconnects: int) -> tuple[list[tuple[float, int, int]], in
     from pipeline.stages.source.live import LiveSource
 
     used: list[tuple[float, int, int]] = []
-    with LiveSource(url, "door", "e1", HASTY, analyse_fps=0) as source:
+    with LiveSource(url, "door", "e1", HASTY) as source:
         for seen in source:
-            if not isinstance(seen, ConnectionState) and source.reconnects > len(used):
+            if not isinstance(seen, ConnectionState) and source.counts().reconnects > len(used):
                 used.append(usage())
                 if sys.stderr.isatty():
                     print(f"\r{len(used)}/{reconnects}", end="", file=sys.stderr)
             if len(used) >= reconnects:
                 break
-        return used, source.decoded
+        return used, source.counts().decoded
 
 
 def figures(used: list[tuple[float, int, int]]) -> dict[str, Any]:

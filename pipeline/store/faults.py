@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from pipeline.errors import ConfigError, RecordRefused, ServiceError
-from pipeline.redact import redacted
+from pipeline.redact import redact
 
 _SQLITE = {
     "SQLITE_BUSY": ("database is locked", "stop the other writer or raise store.busy_timeout_s"),
@@ -96,7 +96,7 @@ def _said(error: DBAPIError) -> str:
     lines = str(error.orig).strip().splitlines()
     # One line for each address of a host; below one may stand a hint.
     reasons = [line for line in lines if _WHERE.match(line)] or lines[:1]
-    return redacted(_WHERE.sub("", reasons[-1]))
+    return redact(_WHERE.sub("", reasons[-1]))
 
 
 def _lies_in_values(error: DBAPIError) -> bool:

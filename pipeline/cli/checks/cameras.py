@@ -1,62 +1,60 @@
-"""Every camera, opened for a moment."""
+"""Opens every camera until its first frame."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from typing import Any
 
 from pipeline.cli.checks.base import FAR_S, Check, Finding, warning
 from pipeline.config import Settings, resolve
 from pipeline.errors import InputError, UndercamError
 from pipeline.settings import CameraSettings
 
-ROSTER_S = 3.0
-"""To wait for the cameras that `undercam cameras` has added."""
-OPEN_MOST_S, READ_MOST_S = 8.0, 4.0
-"""What source.open_timeout_s and source.read_timeout_s may be here."""
+REGISTRY_S = 3.0
+"""How long to wait for the cameras that `undercam cameras add` put into the database."""
+MAX_OPEN_S, MAX_READ_S = 8.0, 4.0
+"""Upper limits of source.open_timeout_s and source.read_timeout_s for this check, seconds."""
 
 
 def checks_of_cameras(settings: Settings) -> dict[str, Check]:
-    """One for each camera of the settings, and of the database where it answers."""
-    cameras = {**_added(settings), **settings.cameras}
+    """One check for each camera of the settings, and of the database where it answers."""
+    cameras = {**_registered_cameras(settings), **settings.cameras}
     if not cameras:
         return {"cameras": Check(lambda: warning("none", "`undercam cameras add NAME ADDRESS`"))}
     return {
-        f"camera {name}": Check(_Look(name, camera, settings), FAR_S)
+        f"camera {name}": Check(_CameraCheck(name, camera, settings), FAR_S)
         for name, camera in sorted(cameras.items())
     }
 
 
-class _Look:
+class _CameraCheck:
     def __init__(self, name: str, camera: CameraSettings, settings: Settings) -> None:
         self._name, self._camera, self._settings = name, camera, settings
 
     def __call__(self) -> str | Finding:
         if not self._camera.enabled:
-            return "disabled: it is not read"
+            return "disabled: not read"
         from pipeline.frames import ConnectionState
         from pipeline.live.leases import Lease
         from pipeline.stages.source.opening import open_source
 
         if self._camera.url.startswith("listen:"):
-            return self._listens()
+            return self._check_listening()
         lease = Lease(self._name, 0, self._camera)
-        opened = open_source(lease.camera, lease.run, lease.settings, _hasty(self._settings))
-        source: Any = opened.source
+        where = f"camera {self._name}"
+        source = open_source(lease.camera, lease.run, lease.settings, _impatient(self._settings))
         with closing(source):
-            for one in source:
-                if not isinstance(one, ConnectionState):
-                    return f"a picture of {one.header.width}x{one.header.height}"
-                if one.state in ("offline", "refused"):
-                    what, _, remedy = one.reason.partition(": ")
-                    where = f"camera {self._name}"
-                    raise InputError(what, where, remedy or "see to the camera and its address")
-        raise InputError("no picture in it", f"camera {self._name}", "give another file or stream")
+            for item in source:
+                if not isinstance(item, ConnectionState):
+                    return f"a frame of {item.header.width}x{item.header.height}"
+                if item.state in ("offline", "refused"):
+                    what, _, remedy = item.reason.partition(": ")
+                    raise InputError(what, where, remedy or "check the camera and its address")
+        raise InputError("no frame in it", where, "give another file or stream")
 
-    def _listens(self) -> str | Finding:
-        """It calls us: whether we could listen, as it will come only while we do."""
+    def _check_listening(self) -> str | Finding:
+        """For a camera that pushes to us, only while we listen: whether we could listen."""
         import socket
         from urllib.parse import urlsplit
 
@@ -66,25 +64,25 @@ class _Look:
             socket.create_server(where).close()
         except (OSError, ValueError, OverflowError) as error:
             found = f"cannot listen for it ({getattr(error, 'strerror', None) or error})"
-            remedy = "`undercam run` may listen already; else give it another port"
+            remedy = "`undercam run` may listen there already; else give it another port"
             return warning(found, remedy)
-        return f"waits for it to call {where[0]}:{where[1]}"
+        return f"the camera is expected to push to {where[0]}:{where[1]}"
 
 
-def _hasty(settings: Settings) -> Settings:
-    """The same, but a camera that does not answer is given up soon."""
+def _impatient(settings: Settings) -> Settings:
+    """The same settings with short time-outs, and every frame analysed."""
     source = settings.source
     update = {
-        "open_timeout_s": min(source.open_timeout_s, OPEN_MOST_S),
-        "read_timeout_s": min(source.read_timeout_s, READ_MOST_S),
+        "open_timeout_s": min(source.open_timeout_s, MAX_OPEN_S),
+        "read_timeout_s": min(source.read_timeout_s, MAX_READ_S),
         "max_age_s": max(source.max_age_s, 60.0),
         "analyse_fps": 0.0,
     }
     return settings.model_copy(update={"source": source.model_copy(update=update)})
 
 
-def _added(settings: Settings) -> Mapping[str, CameraSettings]:
-    """The cameras of the database; none where it is not there, or does not answer soon."""
+def _registered_cameras(settings: Settings) -> Mapping[str, CameraSettings]:
+    """The cameras of the database; none where it is missing or does not answer soon."""
     found: dict[str, CameraSettings] = {}
 
     def read() -> None:
@@ -92,7 +90,7 @@ def _added(settings: Settings) -> Mapping[str, CameraSettings]:
         from pipeline.store.registry import roster
 
         with suppress(UndercamError, OSError):
-            patience_s = min(settings.store.busy_timeout_s, ROSTER_S)
+            patience_s = min(settings.store.busy_timeout_s, REGISTRY_S)
             engine = open_store(resolve(settings.store.url), patience_s, read_only=True)
             try:
                 found.update(roster(engine))
@@ -101,5 +99,5 @@ def _added(settings: Settings) -> Mapping[str, CameraSettings]:
 
     thread = threading.Thread(target=read, name="cameras of the database", daemon=True)
     thread.start()
-    thread.join(ROSTER_S)
+    thread.join(REGISTRY_S)
     return dict(found)

@@ -15,9 +15,9 @@ from io import BufferedReader
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from pipeline.camera_url import SCHEME, kind_of, url_fault, webcam_device
+from pipeline.camera_url import SCHEME, find_live_url_fault, kind_of, webcam_device
 from pipeline.errors import InputError
-from pipeline.redact import redacted
+from pipeline.redact import redact
 
 __all__ = [
     "check_webcam",
@@ -36,8 +36,8 @@ CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
 def live_address(url: str) -> SplitResult:
     """The parts of a live camera's address; raises InputError for any other, and for one whose
     user or password holds characters that end it too early."""
-    if fault := url_fault(url):
-        raise InputError(fault[0], redacted(url), fault[1])
+    if fault := find_live_url_fault(url):
+        raise InputError(fault[0], redact(url), fault[1])
     return urlsplit(url)
 
 
@@ -95,7 +95,7 @@ def local_path(url: str) -> Path:
     if scheme[1].lower() != "file":
         raise InputError(
             f"cannot read from {scheme[1]}://",
-            redacted(url),
+            redact(url),
             "give the path of a file, webcam:N or /dev/videoN",
         )
     return Path(unquote(url[scheme.end() :]))
@@ -106,7 +106,7 @@ def open_local(url: str) -> BufferedReader:
 
     Raises InputError, never waits: pipes and devices are refused before they are opened.
     """
-    path, where = local_path(url), redacted(url)
+    path, where = local_path(url), redact(url)
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from models.emotions import EMOTIONS
 from pipeline.config import Settings
 from pipeline.frames import Frame, FrameHeader
-from pipeline.live import film
-from pipeline.live.stage_runner import run_camera
+from pipeline.live.stage_runner import run_stages
+from pipeline.media import annotated_video as film
 from pipeline.media.annotate import annotate
 from pipeline.media.annotated_video import FADE_S, HOLD_S, AnnotatedVideo
 from pipeline.records import Event, FaceObserved
@@ -67,7 +67,7 @@ def shown(
     with AnnotatedVideo(folder / "film.mp4", FPS) as written:
         for index, frame in enumerate(frames(pictures)):
             events = [Make.look(frame=index)] if index in found else []
-            written.show(frame, events, index in analysed)
+            written.write(frame, events, index in analysed)
 
 
 def opacities(drawn: Drawn) -> list[float]:
@@ -124,8 +124,8 @@ def test_steady_motion_and_a_slow_change_of_light_are_no_cut(tmp_path: Path, dra
 def test_the_end_of_its_track_ends_a_mark(tmp_path: Path, drawn: Drawn) -> None:
     first, second = frames([scene(100, face=220)] * 2)
     with AnnotatedVideo(tmp_path / "film.mp4", FPS) as written:
-        written.show(first, [Make.look(), Make.look(track=2)], True)
-        written.show(second, [Make.track(phase="update"), Make.track(track=2, phase="end")], True)
+        written.write(first, [Make.look(), Make.look(track=2)], True)
+        written.write(second, [Make.track(phase="update"), Make.track(track=2, phase="end")], True)
     assert [set(frame) for frame in drawn] == [{1, 2}, {1}]
 
 
@@ -135,16 +135,16 @@ def test_label_and_bars_are_those_of_the_record(
 ) -> None:
     """The square turns bright at 1.5 s, which the smoothed label follows late."""
     looks: dict[int, FaceObserved] = {}
-    settings = Settings.model_validate({"source": {"analyse_fps": fps}})
+    settings = Settings()
 
     def sink(events: Sequence[Event]) -> None:
         looks.update({e.frame: e for e in events if isinstance(e, FaceObserved)})
 
     with (
-        VideoSource(square_clip, "door", "e1") as source,
+        VideoSource(square_clip, "door", "e1", analyse_fps=fps) as source,
         AnnotatedVideo(tmp_path / "film.mp4", source.fps) as written,
     ):
-        run_camera(source, detect, classify, settings, sink, seen=written.show)
+        run_stages(source, detect, classify, settings, sink, on_frame=written.write)
     assert any(look.label != look.smoothed.label for look in looks.values())
     for index, look in looks.items():
         assert drawn[index] == {1: (look.label, 1.0, look.label)}

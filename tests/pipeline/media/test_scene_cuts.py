@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.media.scene_cuts import SceneCuts
+from pipeline.media.annotated_video import SceneCuts
 
 BOX = np.array([10, 10, 30, 30], np.float32)
 

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError, UndercamError
-from pipeline.media.still import STILLS, StillWriter, open_writer
-from pipeline.media.video import VideoWriter
+from pipeline.media.video import IMAGE_SUFFIXES, ImageWriter, VideoWriter, open_writer
 
 PICTURE = np.full((30, 40, 3), (200, 60, 20), np.uint8)
 
 
-@pytest.mark.parametrize("ending", STILLS)
+@pytest.mark.parametrize("ending", IMAGE_SUFFIXES)
 def test_one_picture(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a{ending}"
     with open_writer(path, 40, 30, 25) as writer:
@@ -25,15 +24,17 @@ def test_one_picture(tmp_path: Path, ending: str) -> None:
 
 def test_a_second_picture_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    with StillWriter(path) as writer:
+    with ImageWriter(path) as writer:
         writer.write(PICTURE)
-        with pytest.raises(ConfigError, match=r"a clip, not a picture: .*a\.png: end its name in"):
+        with pytest.raises(
+            ConfigError, match=r"the input is a clip, not an image: .*a\.png: end its name in"
+        ):
             writer.write(PICTURE)
 
 
 def test_nothing_is_left_of_a_block_that_failed(tmp_path: Path) -> None:
     def fail() -> None:
-        with StillWriter(tmp_path / "a.png") as writer:
+        with ImageWriter(tmp_path / "a.png") as writer:
             writer.write(PICTURE)
             raise RuntimeError
 
@@ -44,7 +45,7 @@ def test_nothing_is_left_of_a_block_that_failed(tmp_path: Path) -> None:
 
 def test_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    writer = StillWriter(tmp_path / "file" / "a.png")
+    writer = ImageWriter(tmp_path / "file" / "a.png")
     writer.write(PICTURE)
     with pytest.raises(UndercamError, match="cannot write"):
         writer.__exit__(None, None, None)

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from pipeline.stages.source.camera_clock import HOLD_S, CameraClock
-from pipeline.stages.source.live_time import LiveTime
-from pipeline.stages.source.time_line import PROBATION_S
+from pipeline.stages.source.timing import HOLD_S, PROBATION_S, CameraClock, LiveTime
 
 NOW_MS = 1_800_000_000_000
 FPS = 25
@@ -26,7 +24,7 @@ class OnFrame:
     captured_ms: list[int]
     received_ms: list[int]
     clocks: list[str]
-    believed: list[bool]
+    is_stamp_used: list[bool]
 
     def error_ms(self, latency_ms: float = 40) -> float:
         """By how much the time of capture is off at most, where the camera's clock counts."""
@@ -52,7 +50,7 @@ def play(
         received_ms = NOW_MS + round(arrived_s * 1000)
         camera_ms = NOW_MS + (taken_s + stamp_off_s(n) + report_off_s(n)) * 1000
         seen.pts_s.append(live_time.of(n / fps + stamp_off_s(n), arrived_s))
-        seen.believed.append(live_time.believed)
+        seen.is_stamp_used.append(live_time.is_stamp_used)
         captured_ms, name = clock.captured(camera_ms, received_ms, arrived_s)
         seen.captured_ms.append(captured_ms)
         seen.received_ms.append(received_ms)
@@ -80,7 +78,7 @@ def test_the_first_stamp_is_off() -> None:
     since = round((PROBATION_S + 1) * FPS)
     assert set(seen.clocks[since:]) == {"rtcp"}
     assert seen.pts_s[-1] == pytest.approx(40, abs=0.2)
-    assert seen.believed[-1]
+    assert seen.is_stamp_used[-1]
 
 
 @pytest.mark.parametrize("length_s", [0.2, 1, 5, 9])
@@ -98,7 +96,7 @@ def test_a_recorders_clock_is_set() -> None:
     for off_s in (-7200, 4, 7200, 1e6):
         seen = play(60, lambda n, off_s=off_s: off_s if n > 500 else 0, lambda n: 0)
         assert seen.pts_s[-1] == pytest.approx(60, abs=0.1)
-        assert seen.believed[-1]
+        assert seen.is_stamp_used[-1]
         # The reports speak of stamps: here they were not set with them, and are wrong for good.
         assert seen.clocks[400] == "rtcp"
         assert seen.clocks[-1] == "arrival"
@@ -139,7 +137,7 @@ def test_stamps_that_tell_no_time(rate: float) -> None:
     late = slice(-60 * FPS, None)
     assert seen.pts_s[-1] - seen.pts_s[-60 * FPS] == pytest.approx(60, abs=0.1)
     assert set(seen.clocks[late]) == {"arrival"}
-    assert not any(seen.believed[late])
+    assert not any(seen.is_stamp_used[late])
 
 
 @pytest.mark.parametrize("fps", [0.2, 1, 5, 25, 60])
@@ -152,7 +150,7 @@ def test_a_network_that_stands_still_is_no_fault_of_the_clock(fps: float, stall_
         return 0.04 + max(stall_s - since_s, 0)
 
     seen = play(120, late_s=late_s, fps=fps)
-    assert all(seen.believed)
+    assert all(seen.is_stamp_used)
     assert set(seen.clocks) == {"rtcp"}
     np.testing.assert_allclose(seen.pts_s, np.arange(len(seen.pts_s)) / fps, atol=1e-6)
 
@@ -160,7 +158,7 @@ def test_a_network_that_stands_still_is_no_fault_of_the_clock(fps: float, stall_
 @pytest.mark.parametrize("ppm", [-200, 200])
 def test_clocks_that_run_at_slightly_different_rates(ppm: float) -> None:
     seen = play(3600, lambda n: ppm * 1e-6 * n / FPS)
-    assert all(seen.believed)
+    assert all(seen.is_stamp_used)
     assert set(seen.clocks) == {"rtcp"}
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.stages.source.media_time import AHEAD_S, BACK_S, LEAST_STEP_S, MediaTime
+from pipeline.stages.source.timing import AHEAD_S, BACK_S, MIN_STEP_S, MediaTime
 
 STAMPS = st.lists(st.none() | st.floats(-1e6, 1e6), max_size=40)
 
@@ -42,14 +42,14 @@ def test_rising_stamps_are_kept(steps_ms: list[int], origin_s: float) -> None:
         ([None, None, None], [0.0, 0.5, 1.0]),  # a raw stream: by the rate
         ([None, 8.0, 8.25], [0.0, 0.5, 0.75]),  # the first one missing, as cameras do
         ([3.0, 3.5, None, 4.25], [0.0, 0.5, 1.0, 1.25]),
-        ([0.0, 0.4, 0.4, 0.9], [0.0, 0.4, 0.4 + LEAST_STEP_S, 0.9]),  # one stamp twice
-        ([0.0, 0.4, 0.2, 0.9], [0.0, 0.4, 0.4 + LEAST_STEP_S, 0.9]),  # a little back
+        ([0.0, 0.4, 0.4, 0.9], [0.0, 0.4, 0.4 + MIN_STEP_S, 0.9]),  # one stamp twice
+        ([0.0, 0.4, 0.2, 0.9], [0.0, 0.4, 0.4 + MIN_STEP_S, 0.9]),  # a little back
         ([60.0, 62.0, 0.0, 0.25], [0.0, 2.0, 2.5, 2.75]),  # joined: a new time line
         ([0.0, 30.0, 31.0], [0.0, 30.0, 31.0]),  # nothing for long: a still camera
         ([0.0, AHEAD_S, AHEAD_S + 1], [0.0, AHEAD_S, AHEAD_S + 1]),  # a gap at the bound stays
         ([0.0, AHEAD_S + 1, AHEAD_S + 2], [0.0, 0.5, 1.5]),  # joined: the second was later
         ([9.0, 95443.0, 9.5, 10.0], [0.0, 0.5, 1.0, 1.5]),  # one stamp hours off
-        ([9.0, 9.0 - BACK_S, 9.5], [0.0, LEAST_STEP_S, 0.5]),  # back at the bound: held
+        ([9.0, 9.0 - BACK_S, 9.5], [0.0, MIN_STEP_S, 0.5]),  # back at the bound: held
         ([95443.5, 0.0, 0.5], [0.0, 0.5, 1.0]),  # the 33 bits of MPEG ran over
     ],
 )

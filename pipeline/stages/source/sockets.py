@@ -1,4 +1,4 @@
-"""Hangs up on a camera from another thread, which FFmpeg knows no way to do."""
+"""The sockets that FFmpeg opens to one camera: shut down, and measured, from another thread."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import stat
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Event, Thread
 
 Endpoint = tuple[str, int]
 """Numeric address and port."""
@@ -15,13 +16,14 @@ _BYTES_RECEIVED = 128
 """Where Linux's `struct tcp_info` holds them, a 64-bit number."""
 
 
-class Line:
+class CameraSockets:
     """The sockets that FFmpeg opens to one camera: those of this process that were not there before
     and belong to `endpoints`, the camera's, or to `port`, our own, at which a camera calls.
 
-    A socket that is shut down ends every read at once, and stays FFmpeg's to close. Where two lines
-    to one endpoint open at the same moment, each may take the other's socket for its own: cutting
-    one then makes the other connect again.
+    FFmpeg has no way to be interrupted from another thread. A socket that is shut down ends every
+    read at once, and stays FFmpeg's to close. Where two connections to one endpoint open at the
+    same moment, each may take the other's socket for its own: shutting one down then makes the
+    other connect again.
     """
 
     def __init__(self, endpoints: frozenset[Endpoint] = frozenset(), port: int = 0) -> None:
@@ -29,22 +31,22 @@ class Line:
         self._others = set(_sockets().values())
         self._own: dict[int, int] | None = None
 
-    def opened(self) -> None:
-        """No socket that comes from now on belongs to the line."""
+    def freeze(self) -> None:
+        """The connection is open: no socket that is opened from now on belongs to it."""
         self._own = self._new_sockets()
 
-    def cut(self) -> None:
-        """Hang up; may be called at any time, and again."""
+    def shut_down(self) -> None:
+        """End every read; may be called at any time, and again."""
         self._with_own(lambda own: own.shutdown(socket.SHUT_RDWR))
 
-    def received(self) -> int:
-        """Bytes that came over it so far."""
+    def received_bytes(self) -> int:
+        """Bytes that came over them so far."""
         total = 0
 
         def add(own: socket.socket) -> None:
             nonlocal total
-            told = own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED + 8)
-            total += int.from_bytes(told[_BYTES_RECEIVED:], sys.byteorder)
+            info = own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED + 8)
+            total += int.from_bytes(info[_BYTES_RECEIVED:], sys.byteorder)
 
         self._with_own(add)
         return total
@@ -85,3 +87,42 @@ def _sockets() -> dict[int, int]:
             if stat.S_ISSOCK(status.st_mode):
                 found[int(name)] = status.st_ino
     return found
+
+
+MAX_BYTES = 32 << 20
+"""The largest frames of cameras have a few megabytes; an SDP has a few thousand bytes."""
+CHECK_S = 0.05
+
+
+class ByteLimit:
+    """Shuts a connection down, from a thread of its own, that received `max_bytes` without one
+    packet: FFmpeg would keep all of them in memory. `is_exceeded`: it has done so."""
+
+    def __init__(self, sockets: CameraSockets, max_bytes: int = MAX_BYTES) -> None:
+        self.is_exceeded = False
+        self._sockets, self._max_bytes = sockets, max_bytes
+        self._has_packet = True
+        self._ended = Event()
+        self._thread = Thread(target=self._watch, name="byte limit", daemon=True)
+        self._thread.start()
+
+    def reset(self) -> None:
+        """A packet came: count from zero."""
+        self._has_packet = True
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        at_packet = 0
+        while not self._ended.wait(CHECK_S):
+            received = self._sockets.received_bytes()
+            # Fewer than before: FFmpeg connected anew, as it does after a redirect.
+            if self._has_packet or received < at_packet:
+                self._has_packet, at_packet = False, received
+            elif received - at_packet > self._max_bytes:
+                self.is_exceeded = True
+                self._sockets.shut_down()
+                return
