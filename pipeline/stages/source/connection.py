@@ -102,11 +102,12 @@ class Connection(Closing):
             try:
                 self._stream = _video_stream(self._container)
                 self._decoder = LiveDecoder(self._stream, self._on_shed, self._settings.frame_limit)
-            except (ConnectionLost, FrameTooLarge) as error:
+            except ConnectionLost:
                 self._container.close()
-                raise (
-                    error if isinstance(error, ConnectionLost) else refuse_frame_size(str(error))
-                ) from None
+                raise
+            except FrameTooLarge as error:
+                self._container.close()
+                raise refuse_frame_size(str(error)) from None
         except BaseException:
             self._byte_limit.stop()
             raise
@@ -141,11 +142,9 @@ class Connection(Closing):
                 yield self._received(frame, camera_ms)
             if self._now() > decoded_by_s:
                 raise ConnectionLost("refused", NOT_DECODED)
-        raise (
-            ConnectionLost("refused", NO_FRAME_IN_DATA)
-            if self._byte_limit.is_exceeded
-            else ConnectionLost("offline", CONNECTION_CLOSED)
-        )
+        if self._byte_limit.is_exceeded:
+            raise ConnectionLost("refused", NO_FRAME_IN_DATA)
+        raise ConnectionLost("offline", CONNECTION_CLOSED)
 
     def _decoded(self, packet: Packet[Any]) -> Iterator[tuple[VideoFrame, float | None]]:
         try:

@@ -93,9 +93,9 @@ class VideoSource(Closing, Source):
                 raise self._too_large(error) from error
             self._resources = stack.pop_all()
         only_order = container.format.name in ONLY_DECODE_ORDER
-        # With B frames, AVI's own rate and count are those of twice as many, half of them empty.
-        told = None if only_order else stream.average_rate
-        self.fps = float(told or stream.guessed_rate or DEFAULT_FPS)
+        # With B frames, an AVI doubles rate and count: half of its packets are empty.
+        rate = None if only_order else stream.average_rate
+        self.fps = float(rate or stream.guessed_rate or DEFAULT_FPS)
         is_jpeg = container.format.name in IMAGE_FORMATS and stream.codec_context.name == "mjpeg"
         self._duration, self._damage = DurationCheck(container, stream), Damage(is_jpeg)
         self.duration_s = None if self.is_live else self._duration.duration_s
@@ -159,9 +159,9 @@ class VideoSource(Closing, Source):
             except FrameTooLarge as error:
                 raise self._too_large(error) from error
             except av.FFmpegError:
-                self._damage.failed()
+                self._damage.add_undecodable()
                 continue
-            self._damage.decoded(packet, frames)
+            self._damage.add_decoded(packet, frames)
             for frame in frames:
                 self._duration.add(frame)
                 yield frame

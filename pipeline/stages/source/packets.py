@@ -74,13 +74,13 @@ def _stamp_s(packet: Packet[Any], otherwise_s: float) -> float:
 
 
 MISSING_S, MISSING_SHARE = 1.0, 0.05
-"""A file whose frames end earlier than it declares, by more than both, is damaged: seconds, and
-a share of its duration."""
+"""A file whose frames end earlier than it declares, by more than both, is damaged: seconds, and a
+share of its duration."""
 MEASURED = {"mpegts", "mpeg"}
 """Formats that declare no duration: FFmpeg takes the last stamp in the file for it."""
 JOIN_PACKETS = 2
-"""A packet that is marked as damaged so shortly before a key frame may be whole: it is the last
-before two recordings were joined, where the numbers of transport packets do not go on."""
+"""A packet that FFmpeg marks as corrupt so shortly before a key frame is taken for whole: it is the
+last before two recordings were joined, where the counters of transport packets jump."""
 JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
@@ -97,31 +97,30 @@ class Damage:
 
     def __str__(self) -> str:
         """One line, "" as long as nothing was wrong."""
-        # A frame decoded as corrupt is mostly one whose packet was marked as corrupt: count it
-        # once.
+        # A corrupt frame mostly comes from a packet that was marked as corrupt: count it once.
         count = self._failed + max(self._marked, self._corrupt)
         packets = f"damaged packets: {count}" if count else ""
         return ", ".join(filter(None, (packets, self.ended_early)))
 
-    def failed(self) -> None:
-        """A packet could not be decoded."""
+    def add_undecodable(self) -> None:
+        """Count a packet that could not be decoded."""
         self._failed += 1
 
-    def decoded(self, packet: Packet[VideoStream], frames: list[VideoFrame]) -> None:
-        """A packet was decoded."""
+    def add_decoded(self, packet: Packet[VideoStream], frames: list[VideoFrame]) -> None:
+        """Count what was damaged in a packet that was decoded into `frames`."""
         self._since_mark += 1
         if packet.is_keyframe and self._since_mark <= JOIN_PACKETS:
             self._marked, self._since_mark = self._marked - 1, JOIN_PACKETS + 1
         if packet.is_corrupt:
             self._marked += 1
-            # Where every packet is a key frame, one after the mark means nothing.
+            # Where every packet is a key frame, the next one is no sign of a join.
             self._since_mark = JOIN_PACKETS + 1 if packet.is_keyframe else 0
         self._corrupt += sum(frame.is_corrupt for frame in frames)
         if self._is_jpeg and packet.size and is_truncated_jpeg(bytes(packet)):
             self.ended_early = "the file ends before the image does"
 
     def check_end(self, whole_s: float | None, read_s: float) -> None:
-        """The file is over: `read_s` seconds of `whole_s`, where that is known."""
+        """Note at the end of the file that `read_s` seconds were read of `whole_s`, if known."""
         if whole_s is not None and whole_s - read_s > max(MISSING_S, MISSING_SHARE * whole_s):
             self.ended_early = f"ends at {read_s:.1f} s of {whole_s:.1f} s"
 
@@ -155,15 +154,16 @@ class DurationCheck:
             self._end_s = max(self._end_s, end_s)
 
     def compare(self, others_end_s: float) -> tuple[float | None, float]:
-        """Seconds of video that the file declares, None where it does not, and that were
-        read. The other streams, that end at `others_end_s`, count where the file tells only
-        how long all of it is.
+        """Seconds of video as declared, None where the file does not say, and as read.
+
+        The other streams, which end at `others_end_s`, count where the file declares only its total
+        duration.
         """
         if self._first_s is None or self.duration_s is None or not self._is_declared:
             return None, 0.0
         end_s = self._end_s if self._is_own else max(self._end_s, others_end_s)
-        # The duration of some formats counts from the first stamp, of others, as fragmented mp4,
-        # from zero: with late stamps the end lies here at the earliest.
+        # Some formats count the duration from the first stamp, others, such as fragmented mp4, from
+        # zero: this is the earliest end that both allow.
         whole_end_s = self.duration_s + min(self._first_s, 0.0)
         return whole_end_s - self._first_s, end_s - self._first_s
 

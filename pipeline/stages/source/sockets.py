@@ -18,7 +18,7 @@ _BYTES_RECEIVED = 128
 
 class CameraSockets:
     """The sockets that FFmpeg opens to one camera: those of this process that were not there before
-    and belong to `endpoints`, the camera's, or to `port`, our own, at which a camera calls.
+    and belong to `endpoints`, the camera's, or to `port`, our own, to which a camera pushes.
 
     FFmpeg has no way to be interrupted from another thread. A socket that is shut down ends every
     read at once, and stays FFmpeg's to close. Where two connections to one endpoint open at the
