@@ -47,8 +47,8 @@ class Said:
 
 def play(clip: str, weights: str, fps: float, fuse_s: float, panel: str, severity: int) -> Said:
     """What is said of every look at every face of the clip."""
-    from pipeline.live.stage_runner import run_camera
-    from pipeline.media.display_simulation import open_display
+    from pipeline.live.stage_runner import run_stages
+    from pipeline.media.display_simulation import open_simulation
     from pipeline.stages.classify import open_classify
     from pipeline.stages.detect import open_detect
     from pipeline.stages.source.file import VideoSource
@@ -61,11 +61,11 @@ def play(clip: str, weights: str, fps: float, fuse_s: float, panel: str, severit
     def sink(records: Sequence[Event]) -> None:
         looks.extend(record for record in records if isinstance(record, FaceObserved))
 
-    display = open_display(panel, severity) if panel else None
-    with VideoSource(clip, "moving", "e0") as source:
+    display = open_simulation(panel, severity) if panel else None
+    with VideoSource(clip, "moving", "e0", analyse_fps=fps) as source:
         detect, classify = open_detect(settings.detector), open_classify(settings.emotion)
-        see = display.frame if display else None
-        run_camera(source, detect, classify, settings, sink, display=see)
+        transform = display.apply if display else None
+        run_stages(source, detect, classify, settings, sink, transform=transform)
     return Said(
         np.array([look.frame for look in looks], np.int64),
         np.array([look.box for look in looks], np.float32).reshape(-1, 4),

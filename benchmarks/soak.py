@@ -55,15 +55,15 @@ def measure_usage(url: str, reconnects: int) -> tuple[list[tuple[float, int, int
     from pipeline.stages.source.live import LiveSource
 
     used: list[tuple[float, int, int]] = []
-    with LiveSource(url, "door", "e1", FAST_RETRIES, analyse_fps=0) as source:
-        for item in source:
-            if not isinstance(item, ConnectionState) and source.reconnects > len(used):
+    with LiveSource(url, "door", "e1", FAST_RETRIES) as source:
+        for seen in source:
+            if not isinstance(seen, ConnectionState) and source.counts().reconnects > len(used):
                 used.append(read_usage())
                 if sys.stderr.isatty():
                     print(f"\r{len(used)}/{reconnects}", end="", file=sys.stderr)
             if len(used) >= reconnects:
                 break
-        return used, source.decoded
+        return used, source.counts().decoded
 
 
 def summarise(used: list[tuple[float, int, int]]) -> dict[str, Any]:

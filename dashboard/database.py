@@ -11,7 +11,7 @@ import streamlit as st
 from pipeline.clock import wall_clock
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import UndercamError
-from pipeline.redact import redacted
+from pipeline.redact import redact
 from pipeline.store.engine import open_store
 
 P = ParamSpec("P")
@@ -49,7 +49,7 @@ def query(
 
 def describe_database() -> str:
     """The URL of the database without its password. Raises UndercamError."""
-    return redacted(resolve(settings().store.url))
+    return redact(resolve(settings().store.url))
 
 
 @st.cache_data(show_spinner=False, max_entries=200)

@@ -21,7 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from pipeline.camera_names import name_remedy
+from pipeline.camera_names import suggest_camera_name
 from pipeline.errors import ConfigError
 from pipeline.fields import bounds_of
 from pipeline.observation_settings import OBSERVATION_SECTIONS, encode_changes
@@ -151,7 +151,9 @@ def _explained(error: ValidationError, where: str) -> ConfigError:
         remedy = f"did you mean {near[0]!r}?" if near else "remove it; see undercam.example.toml"
         return ConfigError(f"unknown key {key!r}", where, remedy)
     if first["loc"][0] == "cameras" and first["loc"][-1] == "[key]":
-        return ConfigError(f"bad value for {key!r}", where, name_remedy(str(first["loc"][1])))
+        return ConfigError(
+            f"bad value for {key!r}", where, suggest_camera_name(str(first["loc"][1]))
+        )
     bounds = bounds_of(_schema_of(first["loc"]))
     said = str(first["msg"])
     return ConfigError(

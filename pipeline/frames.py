@@ -70,12 +70,14 @@ class Frame:
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of a source's frames, at one moment: all `decoded`, those that were not due to be
-    analysed, and those given up, by cause. The rest was given to whoever asked."""
+    """What became of a source's frames, at one moment: all `decoded`, those `skipped` by the frame
+    rate setting, and those `shed`, by cause. The others were yielded. `reconnects`: connections
+    made after the first."""
 
     decoded: int
-    undue: int
+    skipped: int
     shed: Mapping[str, int]
+    reconnects: int = 0
 
     @property
     def received(self) -> int:

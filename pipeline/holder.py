@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from pipeline.redact import redacted
+from pipeline.redact import redact
 
 MOST_CHARACTERS = 300
 """Of the words."""
@@ -31,5 +31,5 @@ class Holder:
         name = Path(sys.argv[0]).name
         command = shlex.join(["undercam" if name == "__main__.py" else name, *sys.argv[1:]])
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-        who = f"pid {os.getpid()} on {socket.gethostname()}, since {since}, `{redacted(command)}`"
+        who = f"pid {os.getpid()} on {socket.gethostname()}, since {since}, `{redact(command)}`"
         return cls(uuid4().hex, who[:MOST_CHARACTERS])

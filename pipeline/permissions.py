@@ -1,4 +1,4 @@
-"""Folders and files that only their owner may read: where faces were, and when, lies in them."""
+"""Folders and files for the owner only: they record where faces were seen, and when."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ FOLDER, FILE = 0o700, 0o600
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing, mode 0700 whatever the umask.
+    """Create a folder and its missing parents, mode 0700 whatever the umask.
 
-    One that exists keeps its mode. Raises OSError.
+    An existing folder keeps its mode. Raises OSError.
     """
     missing, above = [], path.absolute()
     while not above.exists():
         missing.append(above)
         above = above.parent
     for folder in reversed(missing):
-        with suppress(FileExistsError):  # another process was quicker
+        with suppress(FileExistsError):  # another process created it first
             folder.mkdir(FOLDER)
             _set_mode(folder, FOLDER)
     if not path.is_dir():
@@ -31,23 +31,23 @@ def make_folder(path: Path) -> None:
 
 
 def make_file(path: Path) -> None:
-    """Make an empty file, mode 0600 whatever the umask; one that exists stays as it is.
+    """Create an empty file, mode 0600 whatever the umask; an existing file is left unchanged.
 
     Raises OSError.
     """
     try:
-        # It is never open in here: closing a handle of a SQLite file would drop SQLite's locks.
+        # mknod, not open: closing any handle of a SQLite file drops this process's locks on it.
         os.mknod(path, stat.S_IFREG | FILE)
     except FileExistsError:
         return
-    except PermissionError:  # no mknod for this user on this system
+    except PermissionError:  # this system denies mknod to users
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, FILE))
     _set_mode(path, FILE)
 
 
 @dataclass(frozen=True)
 class Exposed:
-    """A folder or file that others than its owner may use; `is_own`: it belongs to this user."""
+    """A folder or file that not only its owner may access; `is_own`: it belongs to this user."""
 
     path: Path
     mode: int
@@ -59,7 +59,7 @@ class Exposed:
         return FOLDER if self.path.is_dir() else FILE
 
     def tighten(self) -> bool:
-        """Take everybody else's rights; False where that is not ours to do."""
+        """Remove the rights of everybody else; False where this user cannot."""
         if not self.is_own:
             return False
         try:
@@ -70,7 +70,7 @@ class Exposed:
 
 
 def find_exposed(paths: Iterable[Path], rights: int = 0o077) -> list[Exposed]:
-    """Those of the paths that exist and grant group or others any of these rights."""
+    """Those of the paths that exist and grant the group or others any of these rights."""
     found = []
     for path in paths:
         with suppress(OSError):
@@ -82,5 +82,5 @@ def find_exposed(paths: Iterable[Path], rights: int = 0o077) -> list[Exposed]:
 
 
 def _set_mode(path: Path, mode: int) -> None:
-    with suppress(PermissionError):  # a file system that knows no modes
+    with suppress(PermissionError):  # a file system without modes
         path.chmod(mode)

@@ -1,4 +1,4 @@
-"""`undercam analyze`: one clip, every stage, in this process."""
+"""`undercam analyze`: one clip or camera through all stages, in this process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typer import Argument, Option
 from pipeline.camera_names import check_camera_name
 from pipeline.cli.output import OUT, data_folders, drop_unset, print_json, progress_bar, warn
 from pipeline.config import Settings, load
-from pipeline.redact import redacted
+from pipeline.redact import redact
 
 if TYPE_CHECKING:
     from pipeline.frames import Frame
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 SAMPLE = "sample"
 UnderDisplay = Annotated[
     bool | None,
-    Option("--under-display/--clear", help="What it was filmed through; else by its noise."),
+    Option(
+        "--under-display/--clear",
+        help="Whether the camera sits under a display. Default: decided by the noise of the image.",
+    ),
 ]
 
 
@@ -31,31 +34,38 @@ def analyze(
     clip: Annotated[
         str,
         Argument(
-            help="A video or picture file; `sample`, the built-in clip; or, for --seconds, a live "
-            "address or webcam:N. One with a password: env:NAME or file:PATH."
+            help="A video or image file; `sample`, the built-in clip; or, with --seconds, a live "
+            "address or webcam:N. For an address with a password: env:NAME or file:PATH."
         ),
     ],
-    events: Annotated[Path | None, Option(help="Write every record, one JSON a line.")] = None,
+    events: Annotated[
+        Path | None, Option(help="Write every record to this file, one JSON object a line.")
+    ] = None,
     annotate: Annotated[
-        Path | None, Option(help="Write the clip, or the picture, with boxes and labels.")
+        Path | None,
+        Option(help="Write the clip, or the image, with boxes and labels to this file."),
     ] = None,
     config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
     detector: Annotated[str, Option(help="centerface, scrfd or yunet.")] = "",
-    detector_model: Annotated[str, Option(help="Path of the detector's network.")] = "",
+    detector_model: Annotated[str, Option(help="Path of the detector's network file.")] = "",
     weights: Annotated[str, Option(help="A name in the zoo, or a .safetensors file.")] = "",
-    fps: Annotated[float | None, Option(help="Frames analysed a second; 0: all.")] = None,
-    panel: Annotated[str, Option(help="Look through a display: t-oled or p-oled.")] = "",
-    severity: Annotated[int, Option(help="Of the panel.", min=1, max=5)] = 3,
+    fps: Annotated[
+        float | None, Option(help="Frames to analyse per second of video; 0: all.")
+    ] = None,
+    panel: Annotated[
+        str, Option(help="Simulate a display in front of the camera: t-oled or p-oled.")
+    ] = "",
+    severity: Annotated[int, Option(help="Severity of the simulated panel.", min=1, max=5)] = 3,
     under_display: UnderDisplay = None,
     seconds: Annotated[
-        float | None, Option(help="How long a live address is read, from its first frame.", min=0.1)
+        float | None, Option(help="How long to read a live address, from its first frame.", min=0.1)
     ] = None,
     camera: Annotated[
-        str, Option(help="Name in the records. Default: the file's, or the host's.")
+        str, Option(help="Camera name in the records. Default: from the file or host name.")
     ] = "",
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Find, track and name the faces of a clip.
+    """Detect, track and classify the faces of a clip.
 
     The same clip with the same settings gives the same records, but for the wall-clock fields
     `classified_ms` and `published_ms`.
@@ -68,17 +78,17 @@ def analyze(
     if camera:
         check_camera_name(camera)
     settings = load(config, **drop_unset(overrides))
-    result = _analysed(
+    result = _run_analysis(
         *(clip, settings, events, annotate, panel, severity, under_display, seconds, camera),
         as_json,
     )
     if as_json:
         print_json(result)
     else:
-        _show(result)
+        _print_summary(result)
 
 
-def _analysed(
+def _run_analysis(
     clip: str,
     settings: Settings,
     events: Path | None,
@@ -91,49 +101,49 @@ def _analysed(
     as_json: bool,
 ) -> dict[str, Any]:
     from pipeline.cli.inputs import open_input
-    from pipeline.cli.jsonl import Lines
-    from pipeline.live.stage_runner import run_camera
+    from pipeline.cli.jsonl import JsonLinesWriter
+    from pipeline.live.stage_runner import run_stages
     from pipeline.media.annotated_video import AnnotatedVideo
-    from pipeline.media.display_simulation import open_display
-    from pipeline.media.still import check_still
+    from pipeline.media.display_simulation import open_simulation
+    from pipeline.media.video import check_image_output
     from pipeline.stages.classify import open_classify
     from pipeline.stages.detect import open_detect
 
     with ExitStack() as stack:
-        display = open_display(panel, severity) if panel else None
-        looks = settings.observation_settings(under_display) + (display.name if display else "")
-        opened = open_input(_clip(clip), camera, settings, seconds, looks, stack)
-        source = opened.source
-        check_still(annotate, opened.packets)
+        display = open_simulation(panel, severity) if panel else None
+        run_settings = settings.observation_settings(under_display) + (
+            display.name if display else ""
+        )
+        source, should_stop = open_input(
+            _sample_or(clip), camera, settings, seconds, run_settings, stack
+        )
+        check_image_output(annotate, source.short_clip_frames)
         detect = open_detect(settings.detector, data_folders()).for_camera(under_display)
         classify = open_classify(settings.emotion)
-        lines = stack.enter_context(Lines(events)) if events else None
-        film = stack.enter_context(AnnotatedVideo(annotate, opened.fps)) if annotate else None
+        sink = stack.enter_context(JsonLinesWriter(events)) if events else _discard
+        video = stack.enter_context(AnnotatedVideo(annotate, source.fps)) if annotate else None
         bar = stack.enter_context(progress_bar(as_json))
-        task = bar.add_task(source.camera, total=opened.frame_count)
+        task = bar.add_task(source.camera, total=source.frame_count)
 
-        def seen(frame: Frame, records: Sequence[Event], analysed: bool) -> None:
+        def on_frame(frame: Frame, records: Sequence[Event], analysed: bool) -> None:
             bar.advance(task)
-            if film:
-                film.show(frame, records, analysed)
+            if video:
+                video.write(frame, records, analysed)
 
-        see = display.frame if display else None
-        summary = run_camera(
-            *(source, detect, classify, settings, lines or _nowhere),
-            pace=opened.pace,
+        summary = run_stages(
+            *(source, detect, classify, settings, sink),
             under_display=under_display,
-            display=see,
-            stop=opened.stop,
-            seen=seen,
+            transform=display.apply if display else None,
+            should_stop=should_stop,
+            on_frame=on_frame,
         )
-    damage = opened.damage()
-    if damage:
-        warn("damaged clip", redacted(clip), damage)
-    return {**as_dict(summary, detect.name, source.camera, source.run), "damage": damage}
+    if source.damage:
+        warn("damaged clip", redact(clip), source.damage)
+    return {**as_dict(summary, detect.name, source.camera, source.run), "damage": source.damage}
 
 
-def _nowhere(records: Sequence[Event]) -> None:
-    """Nobody asked for them."""
+def _discard(records: Sequence[Event]) -> None:
+    """A sink for records that nobody wants."""
 
 
 def as_dict(summary: RunSummary, detector: str, camera: str, run: str) -> dict[str, Any]:
@@ -158,7 +168,9 @@ def as_dict(summary: RunSummary, detector: str, camera: str, run: str) -> dict[s
     }
 
 
-def _clip(name: str) -> str:
+def _sample_or(name: str) -> str:
+    """The path of the built-in clip, made when it is missing, for `sample`; else the name
+    itself."""
     if name != SAMPLE:
         return name
     path = Path("state") / "sample.mp4"
@@ -172,14 +184,14 @@ def _clip(name: str) -> str:
     return str(path)
 
 
-def _show(result: dict[str, Any]) -> None:
+def _print_summary(result: dict[str, Any]) -> None:
     OUT.print(
         f"{result['camera']}: {result['frames']} frames, {result['analysed']} analysed, "
         f"detector {result['detector']}, tracks: {len(result['tracks'])}"
     )
     if not result["tracks"]:
         return
-    table = Table("track", "from", "to", "looks", "mostly", "then")
+    table = Table("track", "from", "to", "observations", "most likely", "second")
     for track in result["tracks"]:
         first, second = sorted(track["mean"].items(), key=lambda item: -item[1])[:2]
         table.add_row(

@@ -19,7 +19,7 @@ from pipeline.cli.output import OUT, print_json
 from pipeline.clock import wall_clock
 from pipeline.config import load, resolve
 from pipeline.errors import ConfigError
-from pipeline.redact import may_hold_credential, redacted
+from pipeline.redact import may_hold_credential, redact
 from pipeline.references import check_reference, is_reference
 from pipeline.settings import CameraSettings
 
@@ -184,7 +184,7 @@ def _check_reference(url: str, config: Path | None) -> None:
 
 def _redact_url(url: str) -> str:
     """An address of the cameras table; other programs may have written credentials into it."""
-    return redacted(url) if may_hold_credential(url) else url
+    return redact(url) if may_hold_credential(url) else url
 
 
 def _describe_changes(before: CameraSettings, after: CameraSettings) -> Iterator[str]:

@@ -18,7 +18,7 @@ from pipeline.clock import wall_clock
 from pipeline.config import Settings, load, resolve
 from pipeline.permissions import FILE, make_folder
 from pipeline.records import Event, FaceObserved
-from pipeline.redact import redacted
+from pipeline.redact import redact
 
 if TYPE_CHECKING:
     from pipeline.live.stage_runner import RunSummary
@@ -74,7 +74,7 @@ def demo(
         print_json(
             {
                 "dashboard": server.url,
-                "database": redacted(url.removeprefix("sqlite:///")),
+                "database": redact(url.removeprefix("sqlite:///")),
                 "tracks": player.tracks,
                 "observations": player.observations,
                 "shed": player.shed,
@@ -100,21 +100,22 @@ class _Player:
 
     def play(self, seconds: float) -> None:
         """Play for so many seconds, or for ever if 0; each time round is a run of its own."""
-        from pipeline.live.stage_runner import run_camera
+        from pipeline.live.stage_runner import run_stages
         from pipeline.stages.source.file import VideoSource
 
         end_s = time.monotonic() + seconds if seconds else float("inf")
         try:
             while time.monotonic() < end_s:
                 run = f"e{wall_clock()}"
-                with VideoSource(self._clip, CAMERA, run, realtime=True) as source:
-                    summary = run_camera(
+                fps = self._settings.source.analyse_fps
+                with VideoSource(self._clip, CAMERA, run, realtime=True, analyse_fps=fps) as source:
+                    summary = run_stages(
                         source,
                         self._detect,
                         self._classify,
                         self._settings,
                         self._take,
-                        stop=lambda: time.monotonic() >= end_s,
+                        should_stop=lambda: time.monotonic() >= end_s,
                     )
                 self._count(summary)
         finally:

@@ -147,13 +147,13 @@ def _filmed(
     detector: DetectorSettings,
     progress: Callable[[int, int], None],
 ) -> Predictions:
-    from pipeline.live.end_to_end import through_video
+    from pipeline.live.end_to_end import evaluate_end_to_end
     from pipeline.stages.detect import open_detect
     from trainer.compare.evaluate import Predictions, among, columns_for
 
     columns = columns_for(classifier.card.labels, faces)
     detect = open_detect(detector, data_folders())
-    scores, found = through_video(
+    scores, found = evaluate_end_to_end(
         classifier, detect, faces.tiles, faces.ids, progress, faces.name, cell
     )
     return Predictions(among(scores, columns), found)

@@ -1,4 +1,4 @@
-"""`undercam udc`: a picture, a clip or a whole data set, as a camera under a display sees it."""
+"""`undercam udc`: an image, a clip or a data set as an under-display camera records it."""
 
 from __future__ import annotations
 
@@ -13,40 +13,41 @@ from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipeline.frames import Frame
-    from pipeline.media.display_simulation import Display
+    from pipeline.media.display_simulation import DisplaySimulation
 
 
 def udc(
     source: Annotated[
         str,
-        Argument(help="A picture, a clip, or labelled faces: folder:LAYOUT:DIR, ferplus:all, csv:"),
+        Argument(help="An image, a clip, or labelled faces: folder:LAYOUT:DIR, ferplus:all, csv:."),
     ],
-    out: Annotated[Path, Argument(help="A new picture, clip or folder.")],
+    out: Annotated[Path, Argument(help="The image, clip or folder to write; it must not exist.")],
     panel: Annotated[
-        str, Option(help="t-oled or p-oled. Of a data set, each picture's own is drawn.")
+        str, Option(help="t-oled or p-oled. Default for a data set: one for each image, by its id.")
     ] = "",
     severity: Annotated[
-        int | None, Option(help="Of a data set, each picture's own is drawn.", min=1, max=5)
+        int | None,
+        Option(help="Default for a data set: one for each image, by its id.", min=1, max=5),
     ] = None,
     face_px: Annotated[
         float,
-        Option(help="Height of the faces in a picture or clip, pixels.", min=8, max=8192),
+        Option(help="Height of the faces in the image or clip, pixels.", min=8, max=8192),
     ] = 192,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show what a camera under a display would have seen: simulated optics and sensor noise.
+    """Simulate an under-display camera: the optics of the display and the noise of the sensor.
 
-    A data set becomes class folders and a manifest; the same input gives the same pictures.
+    A data set is written as class folders and a manifest; the same input gives the same images.
     """
-    from pipeline.media.display_simulation import open_display
+    from pipeline.media.display_simulation import open_simulation
     from trainer.udc_sets import KINDS
 
     if out.exists():
-        raise ConfigError("it is there already", str(out), "give a new name, or remove it")
+        raise ConfigError("the output exists already", str(out), "give a new name, or remove it")
     if source.partition(":")[0] in KINDS:
-        result = _data_set(source, out, panel, severity, as_json)
+        result = _simulate_data_set(source, out, panel, severity, as_json)
     elif panel and severity is not None:
-        result = _pictures(source, out, open_display(panel, severity, face_px), as_json)
+        result = _simulate_clip(source, out, open_simulation(panel, severity, face_px), as_json)
     else:
         raise ConfigError("no panel or no severity", "undercam udc", "give --panel and --severity")
     if as_json:
@@ -55,7 +56,7 @@ def udc(
         OUT.print(as_text(result))
 
 
-def _data_set(
+def _simulate_data_set(
     source: str, out: Path, panel: str, severity: int | None, quiet: bool
 ) -> dict[str, Any]:
     from models.udc.suites import DISPLAYS, SEVERITIES
@@ -73,25 +74,26 @@ def _data_set(
     return {"out": str(out), **written}
 
 
-def _pictures(source: str, out: Path, display: Display, quiet: bool) -> dict[str, Any]:
-    from pipeline.media.still import check_still
+def _simulate_clip(
+    source: str, out: Path, display: DisplaySimulation, quiet: bool
+) -> dict[str, Any]:
+    from pipeline.media.video import check_image_output
     from pipeline.stages.source.file import VideoSource
 
     with VideoSource(source, "udc", "e0") as clip, progress_bar(quiet) as bar:
-        check_still(out, clip.packets)
-        seen = bar.track(map(display.frame, clip), total=clip.frame_count, description=out.name)
-        count = _write(out, iter(seen), clip.fps)
+        check_image_output(out, clip.short_clip_frames)
+        frames = bar.track(map(display.apply, clip), total=clip.frame_count, description=out.name)
+        count = _write(out, iter(frames), clip.fps)
     if clip.damage:
         warn("damaged clip", source, clip.damage)
     return {"out": str(out), "frames": count, "display": display.name}
 
 
 def _write(out: Path, frames: Iterator[Frame], fps: float) -> int:
-    from pipeline.media.fit import Fit
-    from pipeline.media.still import open_writer
+    from pipeline.media.video import FrameFit, open_writer
 
     first = next(frames)
-    fit = Fit(first.header.width, first.header.height)
+    fit = FrameFit(first.header.width, first.header.height)
     with open_writer(out, fit.width, fit.height, fps) as writer:
         writer.write(first.image, first.header.pts_s)
         count = 1

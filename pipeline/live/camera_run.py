@@ -29,12 +29,13 @@ from pipeline.config import Settings
 from pipeline.errors import UndercamError
 from pipeline.frames import Frame
 from pipeline.live.leases import Lease, Report
-from pipeline.live.stage_runner import ClassifierClient, run_camera
+from pipeline.live.stage_runner import ClassifierClient, run_stages
 from pipeline.metrics import CameraMetrics, Tally
 from pipeline.records import CameraStatus, Event, FaceObserved
-from pipeline.redact import redacted
+from pipeline.redact import redact
 from pipeline.stages.detect import Detect
-from pipeline.stages.source.opening import Opened, open_source
+from pipeline.stages.source.base import Source
+from pipeline.stages.source.opening import open_source
 from pipeline.stages.status import StatusMonitor
 
 ROOM_S = 0.1
@@ -109,26 +110,25 @@ class CameraRun:
         except UndercamError as error:
             self._fail(state_after_error(error), str(error))
         except Exception as error:  # noqa: BLE001 - a camera that ends in silence looks as if it ran
-            said = redacted(f"{type(error).__name__}: {error}")
+            said = redact(f"{type(error).__name__}: {error}")
             self._fail(FAILED, f"nobody foresaw this: {said}")
 
     def _play(self) -> None:
         _ = self._ask.model  # a live camera is not called before somebody can say what it shows
         lease = self.lease
-        opened = open_source(
+        source = open_source(
             lease.camera, lease.run, lease.settings, self._settings, self._parts.clock
         )
-        source = opened.source
-        with closing(source), self._outbox_of(source.run, opened.is_live) as outbox:
-            self._run(opened, outbox)
-        self._count(opened, [])  # what waited when it was closed
+        with closing(source), self._outbox_of(source.run, source.is_live) as outbox:
+            self._run(source, outbox)
+        self._count(source, [])  # what waited when it was closed
         if self._is_over():
             self._now(STOPPED, "")
         else:
             self._now(ENDED, source.ending)
 
-    def _run(self, opened: Opened, outbox: Outbox) -> None:
-        source, clock, metrics = opened.source, self._parts.clock, self._parts.metrics
+    def _run(self, source: Source, outbox: Outbox) -> None:
+        clock, metrics = self._parts.clock, self._parts.metrics
         under_display = self.lease.settings.under_display
         look = self._parts.detect.for_camera(under_display)
         watch = StatusMonitor(
@@ -143,9 +143,9 @@ class CameraRun:
 
         def sink(events: Sequence[Event]) -> None:
             outbox.append(events)
-            self._count(opened, events)
+            self._count(source, events)
             self._trouble, self._waiting = outbox.fault, outbox.waiting
-            while not opened.is_live and not outbox.has_room and not self._is_over():
+            while not source.is_live and not outbox.has_room and not self._is_over():
                 self._stop.wait(ROOM_S)
                 outbox.append([])
 
@@ -157,22 +157,21 @@ class CameraRun:
 
         def seen(frame: Frame, events: Sequence[Event], analysed: bool) -> None:
             late_s = max(clock() - frame.header.captured_ms, 0) / 1000
-            metrics.lag.labels(source.camera).set(late_s if opened.is_live else 0)
+            metrics.lag.labels(source.camera).set(late_s if source.is_live else 0)
 
         if self.lease.quarantined:
             sink([watch.tell(QUARANTINED, "its process died twice; it has one of its own now")])
-        run_camera(
+        run_stages(
             source,
             detect,
             self._ask,
             self._settings,
             sink,
-            pace=opened.pace,
-            watch=watch,
+            monitor=watch,
             under_display=under_display,
             clock=clock,
-            seen=seen,
-            stop=self._is_over,
+            on_frame=seen,
+            should_stop=self._is_over,
         )
 
     def _is_over(self) -> bool:
@@ -206,7 +205,7 @@ class CameraRun:
         if state not in VIDEO_STATES:
             metrics.lag.labels(camera).set(0)
 
-    def _count(self, opened: Opened, events: Sequence[Event]) -> None:
+    def _count(self, source: Source, events: Sequence[Event]) -> None:
         for event in events:
             if isinstance(event, CameraStatus):
                 self._has_told = True
@@ -214,15 +213,15 @@ class CameraRun:
                 # How it ended is said when it has let go of everything.
                 if state not in (*FINAL_STATES, FAILED):
                     self._now(state, reason, event.since_ms)
-        source, metrics, camera = opened.source, self._parts.metrics, self.lease.camera
+        metrics, camera = self._parts.metrics, self.lease.camera
         looks = sum(isinstance(event, FaceObserved) for event in events)
         metrics.observations.labels(camera).inc(looks)
-        counts = opened.counts()
+        counts = source.counts()
         self._tally.bring(metrics.received.labels(camera), counts.received)
         self._tally.bring(metrics.decoded.labels(camera), counts.decoded)
         self._tally.bring(metrics.analysed.labels(camera), self._analysed)
-        self._tally.bring(metrics.skipped.labels(camera), counts.undue)
-        self._tally.bring(metrics.reconnects.labels(camera), source.reconnects)
+        self._tally.bring(metrics.skipped.labels(camera), counts.skipped)
+        self._tally.bring(metrics.reconnects.labels(camera), counts.reconnects)
         for cause, frames in counts.shed.items():
             self._tally.bring(metrics.shed.labels(camera, cause), frames)
 

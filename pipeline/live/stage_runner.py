@@ -1,6 +1,6 @@
-"""One camera in this process: every stage in turn, from the source to the sink.
+"""All stages of one camera in this process, from the source to the sink.
 
-All that ever plays a camera goes through here: `analyze`, the tests, and each camera worker.
+Whatever reads a camera runs this loop: `analyze`, the tests, and each camera worker.
 """
 
 from __future__ import annotations
@@ -21,41 +21,40 @@ from pipeline.records import Event
 from pipeline.settings import TrackerSettings
 from pipeline.stages.crop import Crop
 from pipeline.stages.events import EventBuilder, TrackSummary
-from pipeline.stages.frame_sampler import FrameSampler
 from pipeline.stages.route import Router
 from pipeline.stages.source.base import Source
-from pipeline.stages.source.file import VideoSource
 from pipeline.stages.status import StatusMonitor
 from pipeline.stages.track import Tracker
 
 
 class ClassifierClient(Protocol):
-    """Says what cropped faces show, here or elsewhere; its names stand in the events."""
+    """Classifies cropped faces, in this process or elsewhere."""
 
     @property
     def model(self) -> str:
-        """Name of the weights."""
+        """Name of the weights, as it stands in the events."""
         ...
 
     @property
     def mode(self) -> str:
-        """How they are asked."""
+        """How the weights are used, as it stands in the events."""
         ...
 
     def __call__(self, cropped: CroppedFaces) -> ClassifiedFaces:
-        """Looks at the cropped faces of a frame, in their order; there may be none."""
+        """Classify the cropped faces of one frame, in their order; there may be none."""
         ...
 
 
 Sink = Callable[[Sequence[Event]], None]
 """Takes the records of a frame, in order, before the next frame is read."""
 OnFrame = Callable[[Frame, Sequence[Event], bool], None]
-"""Told of every decoded frame, its records, and whether it was analysed: else it shows no face."""
+"""Called for every decoded frame with its records, and whether it was analysed; a frame that was
+not has no faces."""
 
 
 @dataclass
 class RunSummary:
-    """What came of a run. `shed` counts frames given up, by cause: of a file, none."""
+    """The outcome of a run. `shed` counts shed frames by cause; a file sheds none."""
 
     frames: int = 0
     analysed: int = 0
@@ -63,60 +62,58 @@ class RunSummary:
     tracks: list[TrackSummary] = field(default_factory=list)
 
 
-def run_camera(
+def run_stages(
     source: Source,
     detect: Callable[[Image], Faces],
     classify: ClassifierClient,
     settings: Settings,
     sink: Sink,
     *,
-    pace: FrameSampler | None = None,
-    watch: StatusMonitor | None = None,
+    monitor: StatusMonitor | None = None,
     under_display: bool | None = None,
     clock: Clock = wall_clock,
-    display: Callable[[Frame], Frame] | None = None,
-    seen: OnFrame = lambda frame, events, analysed: None,
-    stop: Callable[[], bool] = lambda: False,
+    transform: Callable[[Frame], Frame] | None = None,
+    on_frame: OnFrame = lambda frame, events, analysed: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> RunSummary:
-    """Play a source through all stages until it ends or `stop()` says so.
+    """Pass the frames of a source through all stages until it ends or `should_stop()`.
 
-    `pace` picks the frames that are analysed, by default as the settings say; `watch` tells the
-    camera's states. `under_display` is the camera's own word (see `pipeline.stages.route`).
-    `display` stands before the camera and changes what it sees (see
-    `pipeline.media.display_simulation`).
-    Raises StageFailed when a stage raises what it should not; what was written before stays, and
-    tracks and camera are told to have ended.
+    `monitor` makes the camera's status records. `under_display`: whether the camera is declared to
+    sit behind a display, None where nobody declared it (see `pipeline.stages.route`). `transform`
+    changes each frame before the stages see it (see `pipeline.media.display_simulation`).
+    Raises StageFailed when a stage raises an unexpected error. Whatever ends the run, what was
+    written before stays, and the tracks and the camera get their closing records.
     """
-    watch = watch or StatusMonitor(source.camera, source.run, clock)
-    pace = pace or FrameSampler(settings.source.analyse_fps)
+    monitor = monitor or StatusMonitor(source.camera, source.run, clock)
     stages = _Stages(source, detect, classify, settings, clock, under_display)
     summary, state, ending = RunSummary(), "", ""
     try:
         for frame in source:
+            shed = source.counts().shed
             if isinstance(frame, ConnectionState):
-                sink(watch.silence(frame, source.shed))
+                sink(monitor.silence(frame, shed))
             else:
-                frame = display(frame) if display else frame
-                is_due = pace.is_due(frame.header.pts_s)
-                events = stages(frame) if is_due else []
-                events += watch.frame(frame.header, is_due, source.shed)
+                frame = transform(frame) if transform else frame
+                analysed = source.sampler.is_due(frame.header.pts_s)
+                events = stages(frame) if analysed else []
+                events += monitor.frame(frame.header, analysed, shed)
                 sink(events)
-                seen(frame, events, is_due)
+                on_frame(frame, events, analysed)
                 summary.frames += 1
-                summary.analysed += is_due
-            if stop():
+                summary.analysed += analysed
+            if should_stop():
                 state = STOPPED
                 break
     except Exception as error:
         what = (
             str(error) if isinstance(error, UndercamError) else f"{type(error).__name__}: {error}"
         )
-        sink([*stages.finish(), *watch.end(what, state_after_error(error))])
+        sink([*stages.finish(), *monitor.end(what, state_after_error(error))])
         raise
     if not state:
         state, ending = (STOPPED, "") if source.ending == STOPPED else (ENDED, source.ending)
-    sink([*stages.finish(), *watch.end(ending, state)])
-    summary.tracks, summary.shed = stages.observe.ended, dict(source.shed)
+    sink([*stages.finish(), *monitor.end(ending, state)])
+    summary.tracks, summary.shed = stages.build_events.ended, dict(source.counts().shed)
     return summary
 
 
@@ -133,31 +130,34 @@ class _Stages:
         under_display: bool | None,
     ) -> None:
         self._detect, self._classify = detect, classify
-        self._tracker, self._crop = Tracker(_tracker_of(source, settings)), Crop(settings.crop)
-        self._choose = Router(settings.emotion, under_display)
-        self.observe = EventBuilder(
+        self._tracker = Tracker(_tracker_settings(source, settings))
+        self._crop = Crop(settings.crop)
+        self._route = Router(settings.emotion, under_display)
+        self.build_events = EventBuilder(
             source.camera, source.run, classify.model, classify.mode, settings.smoother, clock
         )
 
     def __call__(self, frame: Frame) -> list[Event]:
-        with _blamed(frame):
+        with _named_errors(frame):
             tracked = self._tracker.update(frame.header, self._detect(frame.image))
-            return self.observe(self._classify(self._choose(self._crop(frame, tracked))))
+            routed = self._route(self._crop(frame, tracked))
+            return self.build_events(self._classify(routed))
 
     def finish(self) -> list[Event]:
-        return self.observe.finish(self._tracker.finish())
+        return self.build_events.finish(self._tracker.finish())
 
 
-def _tracker_of(source: Source, settings: Settings) -> TrackerSettings:
-    """In a picture or a clip of a second there is no time to wait until a face is sure to be one:
-    it is a track from its first look on."""
-    if isinstance(source, VideoSource) and source.packets is not None:
+def _tracker_settings(source: Source, settings: Settings) -> TrackerSettings:
+    """An image, or a clip of a second at most, leaves no time to confirm a face: there a track
+    begins with its first observation."""
+    if source.short_clip_frames is not None:
         return settings.tracker.model_copy(update={"confirm_s": 0.0})
     return settings.tracker
 
 
 @contextmanager
-def _blamed(frame: Frame) -> Iterator[None]:
+def _named_errors(frame: Frame) -> Iterator[None]:
+    """Name the camera and the frame at which a stage failed."""
     try:
         yield
     except UndercamError:

@@ -1,4 +1,4 @@
-"""A display in front of the camera, simulated: between the source and detection."""
+"""Simulates a display in front of the camera, between the source and the detector."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pipeline.errors import ConfigError
 from pipeline.frames import Frame
 
 FRAME_FACE_PX = 192
-"""Height of the faces, in a frame, at which a panel harms them as it harms a tile."""
+"""Height of a face in a frame, pixels, at which a panel degrades it as much as an aligned tile."""
 
 
-class Display:
-    """Pictures as the camera under a display sees them.
+class DisplaySimulation:
+    """Turns images into those of an under-display camera.
 
-    `cell` is a panel of `models.udc.suites`, `face_px` the height of a face in the pictures, and
-    `noise` names their noise: with the same key the same picture looks the same again. Raises
+    `cell` is a panel of `models.udc.suites`, `face_px` the height of a face in the images, and
+    `noise` seeds the sensor noise: the same image with the same key gives the same result. Raises
     ValueError for a cell without a panel.
     """
 
@@ -30,23 +30,23 @@ class Display:
         self._cell, self._noise = cell, noise
         self._panel = find_panel(cell).at(face_px / FACE_PX)
 
-    def __call__(self, picture: NDArray[np.uint8], key: int | str) -> NDArray[np.uint8]:
-        """One picture (h, w) or (h, w, 3) uint8; `key` chooses its noise."""
-        return apply_panel(
-            picture[None], self._panel, noise_generator(self._noise, key, self._cell)
-        )[0]
+    def __call__(self, image: NDArray[np.uint8], key: int | str) -> NDArray[np.uint8]:
+        """Degrade one image, (h, w) or (h, w, 3) uint8; `key` seeds its noise."""
+        return apply_panel(image[None], self._panel, noise_generator(self._noise, key, self._cell))[
+            0
+        ]
 
-    def frame(self, frame: Frame) -> Frame:
-        """A frame of a clip, its noise by its index."""
+    def apply(self, frame: Frame) -> Frame:
+        """Degrade a frame of a clip; its index seeds the noise."""
         return replace(frame, image=self(frame.image, frame.header.index))
 
 
-def open_display(panel: str, severity: int, face_px: float = FRAME_FACE_PX) -> Display:
-    """The display that a person names, before a clip; raises ConfigError for one that there is
-    not."""
+def open_simulation(panel: str, severity: int, face_px: float = FRAME_FACE_PX) -> DisplaySimulation:
+    """The simulation by the names that people give; raises ConfigError for an unknown panel or
+    severity."""
     if not 0 < face_px < math.inf:
-        raise ConfigError("no such height of a face", f"{face_px:g}", "give pixels, such as 192")
-    return Display(cell_of(panel, severity), face_px, "frame")
+        raise ConfigError("not a face height", f"{face_px:g}", "give pixels, such as 192")
+    return DisplaySimulation(cell_of(panel, severity), face_px, "frame")
 
 
 def cell_of(panel: str, severity: int) -> str:

@@ -1,8 +1,9 @@
-"""The built-in sample: real faces, drifting over a quiet wall, so that a first run needs no camera.
+"""The built-in sample clip: real faces moving over a plain wall, so that a first run needs no
+camera.
 
-The photographs lie inside two packages that are installed anyway; the clip is made when it is
-wanted. Twenty seconds of script repeat: people come and go, one walks past in front of another, and
-for a while nobody is there.
+The photographs lie inside two packages that are installed anyway; the clip is made on demand. A
+script of twenty seconds repeats: people come and go, one passes in front of another, and for a
+while nobody is there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.media.video import VideoWriter
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 GROUP = ("insightface", "data/images/t1.jpg")
 ASTRONAUT = ("skimage", "data/astronaut.png")
@@ -34,8 +35,8 @@ class Person:
 
     `photograph`: package and path in it; `centre`, `side`: the square cut from it, pixels; `size`:
     side of the card, as a share of the clip's height; `path`: (second, x, y) in shares of the
-    clip's width and height. Between two points it glides; before the first and after the last
-    it is away.
+    clip's width and height. It moves smoothly between two points, and is absent before the
+    first and after the last.
     """
 
     photograph: tuple[str, str]
@@ -109,12 +110,12 @@ def write_sample(
     Raises InputError where the photographs are missing, and what VideoWriter raises.
     """
     with VideoWriter(path, *size, fps) as video:
-        for picture in sample_pictures(seconds, fps, size):
-            video.write(picture)
+        for frame in generate_frames(seconds, fps, size):
+            video.write(frame)
 
 
-def sample_pictures(seconds: float, fps: float, size: tuple[int, int]) -> Iterator[Picture]:
-    """The pictures of the sample, (height, width, 3) uint8 RGB.
+def generate_frames(seconds: float, fps: float, size: tuple[int, int]) -> Iterator[Image]:
+    """The frames of the sample, (height, width, 3) uint8 RGB.
 
     Raises InputError where the photographs are missing.
     """
@@ -122,14 +123,14 @@ def sample_pictures(seconds: float, fps: float, size: tuple[int, int]) -> Iterat
     cards = [_card(person, size[1]) for person in PEOPLE]
     for index in range(round(seconds * fps)):
         now_s = index / fps % SCRIPT_S
-        picture = wall.copy()
+        frame = wall.copy()
         for number, (person, card) in enumerate(zip(PEOPLE, cards, strict=True)):
             if person.path[0][0] < now_s < person.path[-1][0]:
-                _lay(picture, card, _placement(person, number, now_s, size))
-        yield picture
+                _paste(frame, card, _placement(person, number, now_s, size))
+        yield frame
 
 
-def _photograph(package: str, inside: str) -> Picture:
+def _photograph(package: str, inside: str) -> Image:
     # find_spec does not import the package: insightface alone would take seconds.
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec else None
@@ -140,7 +141,7 @@ def _photograph(package: str, inside: str) -> Picture:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
-def _wall(width: int, height: int) -> Picture:
+def _wall(width: int, height: int) -> Image:
     """A plain wall, lit from the upper left."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     light = np.exp(-((x / width - 0.35) ** 2 + (y / height - 0.3) ** 2) / 0.9)[..., None]
@@ -149,7 +150,7 @@ def _wall(width: int, height: int) -> Picture:
     return (dark + (bright - dark) * light + grain).astype(np.uint8)
 
 
-def _card(person: Person, height: int) -> Picture:
+def _card(person: Person, height: int) -> Image:
     """The portrait on a rounded card with its shadow, (s, s, 4) uint8, colour times opacity."""
     half = person.side // 2
     x, y = person.centre
@@ -194,18 +195,18 @@ def _glide(path: tuple[tuple[float, float, float], ...], now_s: float) -> tuple[
     return x0 + (x1 - x0) * eased, y0 + (y1 - y0) * eased
 
 
-def _lay(picture: Picture, card: Picture, placement: tuple[float, float, float, float]) -> None:
-    """Blend a card into the picture where it is placed, in place."""
+def _paste(frame: Image, card: Image, placement: tuple[float, float, float, float]) -> None:
+    """Blend a card into a frame, in place."""
     x, y, scale, tilt = placement
     centre = (len(card) - 1) / 2
     half = math.ceil(len(card) * scale * 0.55)
     left, top = max(round(x) - half, 0), max(round(y) - half, 0)
-    window = picture[top : max(round(y) + half, 0), left : max(round(x) + half, 0)]
+    window = frame[top : max(round(y) + half, 0), left : max(round(x) + half, 0)]
     if window.size == 0:
         return
     turn = cv2.getRotationMatrix2D((centre, centre), tilt, scale)
     turn[:, 2] += x - left - centre, y - top - centre
-    laid = cv2.warpAffine(card, turn, (window.shape[1], window.shape[0]))
-    through = cv2.cvtColor(255 - laid[..., 3], cv2.COLOR_GRAY2RGB)
-    behind = cv2.multiply(window, through, scale=1 / 255)
-    window[:] = cv2.add(cv2.cvtColor(laid, cv2.COLOR_RGBA2RGB), behind)
+    warped = cv2.warpAffine(card, turn, (window.shape[1], window.shape[0]))
+    transparency = cv2.cvtColor(255 - warped[..., 3], cv2.COLOR_GRAY2RGB)
+    behind = cv2.multiply(window, transparency, scale=1 / 255)
+    window[:] = cv2.add(cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), behind)

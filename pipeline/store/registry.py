@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine, select, update
 
-from pipeline.camera_url import written_fault
+from pipeline.camera_url import find_address_fault
 from pipeline.clock import Clock, wall_clock
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.redact import may_hold_credential
@@ -143,7 +143,7 @@ def check_address(camera: str, settings: CameraSettings) -> None:
     """Raise ConfigError when an address holds, or may hold, a user, a password, a token or a key
     (see `may_hold_credential`), or cannot be parsed, as with an unknown scheme."""
     where = f"cameras.{camera}.url"
-    fault = written_fault(settings.url)
+    fault = find_address_fault(settings.url)
     if may_hold_credential(settings.url):
         name = f"{camera.upper().replace('-', '_')}_URL"
         remedy = f"put the address into the environment as {name} and write url = 'env:{name}'"

@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from pipeline.errors import ConfigError, RecordRefused, ServiceError, UndercamError
-from pipeline.redact import redacted
+from pipeline.redact import redact
 
 _SQLITE = {
     "SQLITE_BUSY": ("database is locked", "stop the other writer or raise store.busy_timeout_s"),
@@ -104,7 +104,7 @@ def _driver_message(error: DBAPIError) -> str:
     lines = str(error.orig).strip().splitlines()
     # libpq writes one line for each address of a host, and hints below some of them.
     reasons = [line for line in lines if _WHERE.match(line)] or lines[:1]
-    return redacted(_WHERE.sub("", reasons[-1]))
+    return redact(_WHERE.sub("", reasons[-1]))
 
 
 def _is_in_values(error: DBAPIError) -> bool:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.camera_url import scheme_remedy, url_fault, written_fault
+from pipeline.camera_url import find_address_fault, find_live_url_fault, suggest_scheme
 
 ODD = "#/?@[]\\ "
 
@@ -25,7 +25,7 @@ ODD = "#/?@[]\\ "
     ],
 )
 def test_an_unknown_scheme_and_the_nearest(name: str, near: str | None) -> None:
-    remedy = scheme_remedy(name)
+    remedy = suggest_scheme(name)
     assert (f"did you mean {near}://?" in remedy) == bool(near)
     assert ("did you mean" in remedy) == bool(near)
     assert "rtsp(s)://" in remedy
@@ -46,24 +46,24 @@ def test_an_unknown_scheme_and_the_nearest(name: str, near: str | None) -> None:
     ],
 )
 def test_what_can_be_read(url: str) -> None:
-    assert url_fault(url) is None
-    assert written_fault(url) is None
+    assert find_live_url_fault(url) is None
+    assert find_address_fault(url) is None
 
 
 @pytest.mark.parametrize(
     ("url", "what"),
     [
-        ("clip.mp4", "no address of a live camera"),
-        ("/etc/passwd", "no address of a live camera"),
-        ("file:///etc/passwd", "no address of a live camera"),
-        ("webcam:0", "no address of a live camera"),
-        ("concat:rtsp://host/live", "no address of a live camera"),
-        ("rtps://host/live", "no address of a live camera"),
-        ("rtsp://", "no usable address"),
-        ("rtsp:///live", "no usable address"),
-        ("rtsp://host:0/live", "no usable address"),
-        ("rtsp://host:99999/live", "no usable address"),
-        ("rtsp://[::1/live", "no usable address"),
+        ("clip.mp4", "not the address of a live camera"),
+        ("/etc/passwd", "not the address of a live camera"),
+        ("file:///etc/passwd", "not the address of a live camera"),
+        ("webcam:0", "not the address of a live camera"),
+        ("concat:rtsp://host/live", "not the address of a live camera"),
+        ("rtps://host/live", "not the address of a live camera"),
+        ("rtsp://", "not a usable address"),
+        ("rtsp:///live", "not a usable address"),
+        ("rtsp://host:0/live", "not a usable address"),
+        ("rtsp://host:99999/live", "not a usable address"),
+        ("rtsp://[::1/live", "not a usable address"),
         ("rtsp://host/my live", "spaces"),
         ("rtsp://host/live\n", "spaces"),
         ("rtsp://ann@home.example:pw@host/live", "percent-encoded"),
@@ -73,7 +73,7 @@ def test_what_can_be_read(url: str) -> None:
     ],
 )
 def test_what_cannot(url: str, what: str) -> None:
-    fault = url_fault(url)
+    fault = find_live_url_fault(url)
     assert fault is not None
     assert what in fault[0]
 
@@ -86,7 +86,7 @@ def test_what_cannot(url: str, what: str) -> None:
 def test_a_password_with_an_odd_character_is_said_to_need_encoding(
     user: str, password: str, host: str
 ) -> None:
-    fault = url_fault(f"rtsp://{user}:{password}@{host}/live")
+    fault = find_live_url_fault(f"rtsp://{user}:{password}@{host}/live")
     if any(sign in password for sign in ODD):
         assert fault
         assert "percent-encoded" in fault[0]
@@ -106,7 +106,7 @@ def test_a_password_with_an_odd_character_is_said_to_need_encoding(
     ],
 )
 def test_a_slip_in_what_was_written(url: str, remedy: str) -> None:
-    fault = written_fault(url)
+    fault = find_address_fault(url)
     assert fault is not None
     assert remedy in fault[1]
 
@@ -116,4 +116,4 @@ def test_a_slip_in_what_was_written(url: str, remedy: str) -> None:
     [" my clip.mp4", "clip.mp4", "file:///a%20b.mp4", "webcam:0", "env:DOOR_URL", "rtsp/clip.mp4"],
 )
 def test_files_webcams_and_references_are_not_looked_into(url: str) -> None:
-    assert written_fault(url) is None
+    assert find_address_fault(url) is None

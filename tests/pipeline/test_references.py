@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.camera_url import url_fault
+from pipeline.camera_url import find_live_url_fault
 from pipeline.errors import ConfigError
-from pipeline.references import resolve, resolve_camera
+from pipeline.references import resolve, resolve_camera_url
 from pipeline.settings import SourceSettings
 
 SETTINGS = SourceSettings()
@@ -31,7 +31,7 @@ def settings(folder: Path) -> SourceSettings:
 
 def refusal(reference: str, settings: SourceSettings, written: frozenset[str] = frozenset()) -> str:
     with pytest.raises(ConfigError) as refused:
-        resolve_camera(reference, settings, written)
+        resolve_camera_url(reference, settings, written)
     return str(refused.value)
 
 
@@ -42,10 +42,10 @@ def test_a_camera_gets_what_it_may_refer_to(
     (folder / "..data").mkdir()
     (folder / "..data" / "door").write_text(f"{LIVE}\n")
     (folder / "door").symlink_to("..data/door")  # as Kubernetes does
-    assert resolve_camera("env:DOOR_URL", settings) == LIVE
-    assert resolve_camera(f"file:{folder}/door", settings) == LIVE
+    assert resolve_camera_url("env:DOOR_URL", settings) == LIVE
+    assert resolve_camera_url(f"file:{folder}/door", settings) == LIVE
     for plain in ("rtsp://host/live", "clip.mp4", "file:///clips/a.mp4", "webcam:0", "environment"):
-        assert resolve_camera(plain, settings) == plain
+        assert resolve_camera_url(plain, settings) == plain
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_variable_that_is_not_allowed(name: str, monkeypatch: pytest.MonkeyPat
     if name.isidentifier():
         monkeypatch.setenv(name, LIVE)
     told = refusal(f"env:{name}", SETTINGS)
-    assert "no camera may refer to" in told
+    assert "cameras may not refer to" in told
     assert "source.secret_variables" in told
 
 
@@ -65,9 +65,9 @@ def test_a_reference_of_the_configuration_file_may_be_any(
     monkeypatch.setenv("DOOR", LIVE)
     (tmp_path / "door").write_text(LIVE)
     written = {"env:DOOR", f"file:{tmp_path}/door"}
-    assert {resolve_camera(reference, SETTINGS, written) for reference in written} == {LIVE}
+    assert {resolve_camera_url(reference, SETTINGS, written) for reference in written} == {LIVE}
     allowed = SETTINGS.model_copy(update={"secret_variables": ("CAMERA_*", "DOOR")})
-    assert resolve_camera("env:DOOR", allowed) == LIVE
+    assert resolve_camera_url("env:DOOR", allowed) == LIVE
 
 
 def test_a_file_outside_the_folder(tmp_path: Path, folder: Path, settings: SourceSettings) -> None:
@@ -92,8 +92,8 @@ def test_a_file_outside_the_folder(tmp_path: Path, folder: Path, settings: Sourc
         "a\0b",
     ]
     for path in outside:
-        assert "no camera may refer to" in refusal(f"file:{path}", settings), path
-    assert "no camera may refer to" in refusal(
+        assert "cameras may not refer to" in refusal(f"file:{path}", settings), path
+    assert "cameras may not refer to" in refusal(
         f"file:{folder}/x", SourceSettings(secrets_folder="")
     )
     # Whether a file is there is told of the folder alone.
@@ -128,12 +128,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @given(CONTENT)
 def test_nothing_of_what_a_reference_holds_is_told(shared: Path, content: str) -> None:
-    content = f"q7z{content}q7z" if url_fault(content) else content
+    content = f"q7z{content}q7z" if find_live_url_fault(content) else content
     settings = SourceSettings(secrets_folder=str(shared))
     (shared / "door").write_bytes(content.encode("utf-8", "surrogatepass"))
     reference = f"file:{shared}/door"
-    if url_fault(content.strip()) is None:
-        assert resolve_camera(reference, settings) == content.strip()
+    if find_live_url_fault(content.strip()) is None:
+        assert resolve_camera_url(reference, settings) == content.strip()
         return
     told = refusal(reference, settings)
     assert told.startswith(("the reference holds", "secret not readable"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.errors import UndercamError
-from pipeline.redact import redacted
+from pipeline.redact import redact
 
 LOCAL_TIMEOUT_S, REMOTE_TIMEOUT_S = 60.0, 15.0
 """For what this machine computes, and for services and cameras, which may never answer."""
@@ -67,7 +67,7 @@ def run_checks(checks: Mapping[str, Check]) -> dict[str, Finding]:
 
 def one_line(text: str) -> str:
     """Text without line breaks and credentials."""
-    return redacted(" ".join(text.split()))
+    return redact(" ".join(text.split()))
 
 
 def _run_check(check: Check) -> Finding:

@@ -1,1 +1,1 @@
-"""Where pictures come from: files, webcams, and cameras on the network."""
+"""Where frames come from: files, webcams, and cameras on the network."""

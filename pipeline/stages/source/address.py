@@ -1,6 +1,6 @@
-"""Which local file or device an address means, and why it may not be read.
+"""Opens and checks the local file or device of an address.
 
-What an address means by its text alone stands in `pipeline.camera_url`.
+`pipeline.camera_url` parses addresses by their text alone.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from io import BufferedReader
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from pipeline.camera_url import SCHEME, kind_of, url_fault, webcam_device
+from pipeline.camera_url import SCHEME, find_live_url_fault, kind_of, webcam_device
 from pipeline.errors import InputError
-from pipeline.redact import redacted
+from pipeline.redact import redact
 
 __all__ = [
     "check_webcam",
@@ -30,26 +30,26 @@ __all__ = [
 ]
 
 CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
-"""Files that Docker and Podman leave in a container."""
+"""Files that Docker and Podman create in every container."""
 
 
 def live_address(url: str) -> SplitResult:
     """The parts of a live camera's address; raises InputError for any other, and for one whose
-    user or password holds characters that end it too early."""
-    if fault := url_fault(url):
-        raise InputError(fault[0], redacted(url), fault[1])
+    user or password has characters that must be percent-encoded."""
+    if fault := find_live_url_fault(url):
+        raise InputError(fault[0], redact(url), fault[1])
     return urlsplit(url)
 
 
 def check_webcam(device: str) -> None:
-    """Raise InputError, with the remedy, for a device that is missing, or that we may not use."""
+    """Raise InputError, with the remedy, for a device that is missing or not permitted."""
     try:
         os.close(os.open(device, os.O_RDWR | os.O_NONBLOCK))
     except OSError as error:
-        raise _no_webcam(device, error) from error
+        raise _explain_webcam_error(device, error) from error
 
 
-def _no_webcam(device: str, error: OSError) -> InputError:
+def _explain_webcam_error(device: str, error: OSError) -> InputError:
     if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
         if is_container():
             remedy = f"start the container with --device {device}"
@@ -57,7 +57,7 @@ def _no_webcam(device: str, error: OSError) -> InputError:
         there = ", ".join(sorted(map(str, Path(device).parent.glob("video*")))) or "none"
         return InputError("no such webcam", device, f"plug it in; there is: {there}")
     if error.errno == errno.EPERM and is_container():
-        remedy = f"start it with --device {device}, which also lets it in"
+        remedy = f"start the container with --device {device}, which also permits it"
         return InputError("the container may not use the webcam", device, remedy)
     if isinstance(error, PermissionError):
         group = _group_of(device)
@@ -76,7 +76,7 @@ def is_container(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def _group_of(device: str) -> str:
-    """The group that a device belongs to; `video`, as everywhere, where that is no help."""
+    """The group that a device belongs to; `video`, the usual one, where it is root's or unknown."""
     try:
         group = grp.getgrgid(os.stat(device).st_gid).gr_name
     except (OSError, KeyError):
@@ -85,7 +85,7 @@ def _group_of(device: str) -> str:
 
 
 def local_path(url: str) -> Path:
-    """The path that a plain path or a `file://` address means.
+    """The path of a plain path or a `file://` address.
 
     Raises InputError for every other scheme.
     """
@@ -95,7 +95,7 @@ def local_path(url: str) -> Path:
     if scheme[1].lower() != "file":
         raise InputError(
             f"cannot read from {scheme[1]}://",
-            redacted(url),
+            redact(url),
             "give the path of a file, webcam:N or /dev/videoN",
         )
     return Path(unquote(url[scheme.end() :]))
@@ -104,9 +104,9 @@ def local_path(url: str) -> Path:
 def open_local(url: str) -> BufferedReader:
     """A regular, non-empty file, open for reading.
 
-    Raises InputError, never waits: pipes and devices are refused before they are opened.
+    Raises InputError. It never blocks: pipes and devices are refused before they are opened.
     """
-    path, where = local_path(url), redacted(url)
+    path, where = local_path(url), redact(url)
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

@@ -1,4 +1,4 @@
-"""The first stage: pictures out of a file or a webcam, whatever FFmpeg can decode.
+"""The first stage: frames out of a file or a webcam, whatever FFmpeg can decode.
 
 FFmpeg gets a file that is already open, and no protocol: a playlist cannot make it read another
 file or reach the network.
@@ -21,47 +21,48 @@ from models.frame_size import DEFAULT_LIMIT, FrameLimit
 from pipeline.clock import Clock, wall_clock
 from pipeline.closing import Closing
 from pipeline.errors import InputError
-from pipeline.frames import Frame, FrameHeader
-from pipeline.redact import redacted
+from pipeline.frames import Counts, Frame, FrameHeader
+from pipeline.redact import redact
+from pipeline.stages.frame_sampler import FrameSampler
 from pipeline.stages.source.address import check_webcam, open_local, webcam_device
-from pipeline.stages.source.damage import Damage, Span
-from pipeline.stages.source.frame_decoder import FrameDecoder, FrameTooLarge, decoder_options
-from pipeline.stages.source.media_time import DecodeOrder, MediaTime
-from pipeline.stages.source.packets import PacketReader
-from pipeline.stages.source.picture import ToRgb
+from pipeline.stages.source.base import DEFAULT_FPS, Source
+from pipeline.stages.source.decoding import FrameDecoder, FrameTooLarge, ToRgb, decoder_options
+from pipeline.stages.source.packets import Damage, DurationCheck, PacketReader
+from pipeline.stages.source.timing import DecodeOrder, MediaTime
 
-DEFAULT_FPS = 25.0
-"""Assumed where a file does not tell its rate."""
+IMAGE_FORMATS = {"jpeg_pipe", "image2"}
+"""FFmpeg's names of a JPEG file: the second is its guess where the end is missing."""
 ONLY_DECODE_ORDER = {"avi"}
 """Formats that store no time of showing: what FFmpeg makes of it is wrong with B frames."""
 
-NOT_DECODED, CONVERT = "not one picture could be decoded", "copy it again, or convert it to H.264"
+NOT_DECODED, CONVERT_REMEDY = (
+    "not one frame could be decoded",
+    "copy it again, or convert it to H.264",
+)
 
 
-class VideoSource(Closing):
+class VideoSource(Closing, Source):
     """The decoded frames of one file or webcam, in order. Iterate it once, close it afterwards.
 
-    By the file's own word: `fps`, pictures in a second on average; `duration_s`, seconds, and
+    As the file declares: `fps`, frames a second on average; `duration_s`, seconds, and
     `frame_count`, about, both None where nobody knows, as of a webcam.
 
     `url` is a path, `file://...`, `webcam:N` or `/dev/videoN`. Of a file, `captured_ms` is
     `origin_ms` plus the media time, so every reading gives the same frames to the millisecond. With
     `realtime` it plays at its own pace instead, and `captured_ms` is the wall time at which a frame
-    is due. A webcam's frame is stamped when it arrives.
+    is due. A webcam's frame is stamped when it arrives. `analyse_fps`: what `sampler` picks.
 
-    Pictures are turned and mirrored as the file asks, and their pixels are square; media time
+    Frames are rotated and mirrored as the file asks, and their pixels are square; media time
     starts at 0 and rises strictly (see MediaTime). Packets that cannot be decoded are left out and
     a truncated file ends where it ends; `damage` then says so.
 
-    `packets`: how many pictures a short clip has, one that lasts packets.SHORT_S at most; None for
-    a longer one, and where it is not read as a file: a webcam, `realtime`.
+    `short_clip_frames`: how many frames a clip has that lasts packets.SHORT_CLIP_S at most; None
+    for a longer one, and where it is not read as a file: a webcam, `realtime`.
 
     Raises InputError: at once for what cannot be opened or holds no video, at the end if not one
-    picture could be decoded, in between if a webcam is lost, and for a picture larger than `limit`,
+    frame could be decoded, in between if a webcam is lost, and for a frame larger than `limit`,
     before it is decoded.
     """
-
-    reconnects = 0
 
     def __init__(
         self,
@@ -73,14 +74,16 @@ class VideoSource(Closing):
         origin_ms: int = 0,
         realtime: bool = False,
         limit: FrameLimit = DEFAULT_LIMIT,
+        analyse_fps: float = 0.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.camera, self.run = camera, run
         self._clock, self._sleep = clock, sleep
         self._origin_ms = origin_ms
         self._realtime = realtime
-        self._live = webcam_device(str(url)) is not None
-        self._where = redacted(str(url))
+        self.is_live = webcam_device(str(url)) is not None
+        self.sampler = FrameSampler(analyse_fps)
+        self._where = redact(str(url))
         with ExitStack() as stack:
             container = _open(str(url), stack, limit)
             stream = _video_stream(container, self._where)
@@ -90,17 +93,18 @@ class VideoSource(Closing):
                 raise self._too_large(error) from error
             self._resources = stack.pop_all()
         only_order = container.format.name in ONLY_DECODE_ORDER
-        # With B frames, AVI's own rate and count are those of twice as many, half of them empty.
-        told = None if only_order else stream.average_rate
-        self.fps = float(told or stream.guessed_rate or DEFAULT_FPS)
-        self._span, self._damage = Span(container, stream), Damage()
-        self.duration_s = None if self._live else self._span.duration_s
+        # With B frames, an AVI doubles rate and count: half of its packets are empty.
+        rate = None if only_order else stream.average_rate
+        self.fps = float(rate or stream.guessed_rate or DEFAULT_FPS)
+        is_jpeg = container.format.name in IMAGE_FORMATS and stream.codec_context.name == "mjpeg"
+        self._duration, self._damage = DurationCheck(container, stream), Damage(is_jpeg)
+        self.duration_s = None if self.is_live else self._duration.duration_s
         self.frame_count = (0 if only_order else stream.frames) or (
             None if self.duration_s is None else round(self.duration_s * self.fps)
         )
         self._reader = PacketReader(container, stream)
-        as_file = not (self._live or realtime)
-        self.packets = self._reader.look_ahead(1 / self.fps) if as_file else None
+        as_file = not (self.is_live or realtime)
+        self.short_clip_frames = self._reader.count_if_short(1 / self.fps) if as_file else None
         self._to_rgb = ToRgb()
         self._stamp: Callable[[VideoFrame], float | None] = (
             DecodeOrder(1 / self.fps).of if only_order else _shown_at
@@ -110,13 +114,12 @@ class VideoSource(Closing):
         self._end_s = 0.0
 
     def close(self) -> None:
-        """Give the file or the device back. May be called twice."""
+        """Close the file or the device. May be called twice."""
         self._resources.close()
 
-    @property
-    def decoded(self) -> int:
-        """Frames decoded so far."""
-        return self._index
+    def counts(self) -> Counts:
+        """Frames decoded so far, and those that `sampler` skipped; none is shed."""
+        return Counts(self._index, self.sampler.skipped, {})
 
     @property
     def ending(self) -> str:
@@ -124,21 +127,16 @@ class VideoSource(Closing):
         return self.damage or "end of file"
 
     @property
-    def shed(self) -> dict[str, int]:
-        """Frames given up, by cause: of a file, none."""
-        return {}
-
-    @property
     def damage(self) -> str:
-        """What was wrong with the file as far as it was read; "" as long as nothing was."""
+        """What was damaged in the file as far as it was read; "" as long as nothing was."""
         return str(self._damage)
 
     def __iter__(self) -> Iterator[Frame]:
-        for picture in self._pictures():
-            pts_s = self._media_time.of(self._stamp(picture))
-            self._end_s = pts_s + _length_s(picture)
+        for frame in self._frames():
+            pts_s = self._media_time.of(self._stamp(frame))
+            self._end_s = pts_s + _length_s(frame)
             captured_ms, received_ms = self._times(pts_s)
-            image = self._to_rgb(picture)
+            image = self._to_rgb(frame)
             header = FrameHeader(
                 camera=self.camera,
                 run=self.run,
@@ -146,7 +144,7 @@ class VideoSource(Closing):
                 pts_s=pts_s,
                 captured_ms=captured_ms,
                 received_ms=received_ms,
-                clock="arrival" if self._live or self._realtime else "media",
+                clock="arrival" if self.is_live or self._realtime else "media",
                 width=image.shape[1],
                 height=image.shape[0],
             )
@@ -154,31 +152,31 @@ class VideoSource(Closing):
             yield Frame(header, image)
         self._check_end()
 
-    def _pictures(self) -> Iterator[VideoFrame]:
+    def _frames(self) -> Iterator[VideoFrame]:
         for packet in self._reader:
             try:
-                pictures = self._decoder.decode(packet)
+                frames = self._decoder.decode(packet)
             except FrameTooLarge as error:
                 raise self._too_large(error) from error
             except av.FFmpegError:
-                self._damage.failed()
+                self._damage.add_undecodable()
                 continue
-            self._damage.decoded(packet, pictures)
-            for picture in pictures:
-                self._span.saw(picture)
-                yield picture
+            self._damage.add_decoded(packet, frames)
+            for frame in frames:
+                self._duration.add(frame)
+                yield frame
 
     def _check_end(self) -> None:
         error = self._reader.error
-        if self._live:
+        if self.is_live:
             raise InputError("webcam lost", self._where, "plug it in again") from error
         if self._index == 0:
-            raise InputError(NOT_DECODED, self._where, CONVERT)
+            raise InputError(NOT_DECODED, self._where, CONVERT_REMEDY)
         if error is not None:
             reason = f"reading stopped at {self._end_s:.1f} s ({error.strerror})"
             self._damage.ended_early = reason
         else:
-            self._damage.check_end(*self._span.read_of(self._reader.others_end_s))
+            self._damage.check_end(*self._duration.compare(self._reader.others_end_s))
 
     def _too_large(self, error: FrameTooLarge) -> InputError:
         remedy = "scale it down, or raise source.max_side_px and source.max_megapixels"
@@ -187,7 +185,7 @@ class VideoSource(Closing):
     def _times(self, pts_s: float) -> tuple[int, int]:
         """Captured and received, UTC milliseconds; waits for a frame that is not due yet."""
         media_ms = round(pts_s * 1000)
-        if self._live:
+        if self.is_live:
             now_ms = self._clock()
             return now_ms, now_ms
         if not self._realtime:
@@ -201,7 +199,7 @@ class VideoSource(Closing):
 
 
 def _open(url: str, resources: ExitStack, limit: FrameLimit) -> InputContainer:
-    device, where = webcam_device(url), redacted(url)
+    device, where = webcam_device(url), redact(url)
     try:
         if device is not None:
             check_webcam(device)
@@ -217,7 +215,7 @@ def _open(url: str, resources: ExitStack, limit: FrameLimit) -> InputContainer:
         )
     except av.FFmpegError as error:
         if device is not None:
-            remedy = "give the device that takes pictures, close other programs that use it"
+            remedy = "give the device that takes frames, close other programs that use it"
             raise InputError(f"not a webcam, or busy ({error.strerror})", where, remedy) from error
         raise InputError(
             "not a video, or one without its index", where, "give a whole mp4, mov, mkv, avi or gif"
@@ -229,14 +227,14 @@ def _video_stream(container: InputContainer, where: str) -> VideoStream:
     if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
         raise InputError("no video in it", where, "give a file with a video track")
     if stream.codec_context is None:
-        raise InputError(NOT_DECODED, where, CONVERT)
+        raise InputError(NOT_DECODED, where, CONVERT_REMEDY)
     stream.thread_count = 1
     return stream
 
 
-def _shown_at(picture: VideoFrame) -> float | None:
-    return picture.time
+def _shown_at(frame: VideoFrame) -> float | None:
+    return frame.time
 
 
-def _length_s(picture: VideoFrame) -> float:
-    return float(picture.duration * picture.time_base) if picture.time_base else 0.0
+def _length_s(frame: VideoFrame) -> float:
+    return float(frame.duration * frame.time_base) if frame.time_base else 0.0

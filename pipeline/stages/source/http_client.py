@@ -1,4 +1,4 @@
-"""Asks a camera for one thing by HTTP, again and again over one connection."""
+"""A minimal HTTP client: GETs one address again and again over one connection."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from urllib.request import (
 
 from pipeline.closing import Closing
 from pipeline.settings import SourceSettings
-from pipeline.stages.source.trust import tls_context
+from pipeline.stages.source.tls import tls_context
 
-MOST_HOPS = 5
+MAX_REDIRECTS = 5
 SMALL_BYTES = 1 << 16
-"""What is read of an answer that is not wanted, so that the connection can go on."""
+"""Read of a response that is not wanted, so that the connection can be kept."""
 
 
-class LeadsElsewhere(Exception):
-    """A redirect to what is no HTTP, or in the open what was asked for in secret, or a circle."""
+class RedirectRefused(Exception):
+    """A redirect to something other than HTTP, from https to http, or in a circle."""
 
 
 class HttpClient(Closing):
-    """GETs an address with its user and password, by the scheme that the camera asks for, Basic or
-    Digest, and follows redirects; neither password nor user goes to another host."""
+    """GETs an address with its user and password, by Basic or Digest as the camera asks, and
+    follows redirects; user and password are never sent to another host."""
 
     def __init__(self, address: SplitResult, settings: SourceSettings) -> None:
         self._address, self._settings = address, settings
@@ -40,40 +40,41 @@ class HttpClient(Closing):
         passwords = HTTPPasswordMgrWithDefaultRealm()
         self._user = unquote(address.username or "")
         self._password = unquote(address.password or "")
-        passwords.add_password(None, _bare(address), self._user, self._password)
+        passwords.add_password(None, _without_login(address), self._user, self._password)
         self._digest = HTTPDigestAuthHandler(passwords)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         connection, self._connection = self._connection, None
         if connection:
             connection.close()
 
-    def hang_up(self) -> None:
+    def abort(self) -> None:
         """End what another thread waits for in here."""
-        line = self._connection and self._connection.sock
-        if line:
+        connected = self._connection and self._connection.sock
+        if connected:
             with suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)
+                connected.shutdown(socket.SHUT_RDWR)
 
     def get(self, headers: dict[str, str]) -> http.client.HTTPResponse:
-        """The answer, its body not yet read.
+        """The response, its body not yet read.
 
-        Raises LeadsElsewhere, OSError, or http.client.HTTPException for what is no HTTP.
+        Raises RedirectRefused, OSError, or http.client.HTTPException for a response that is
+        not HTTP.
         """
         address, may_login = self._address, True
-        for _ in range(MOST_HOPS):
-            answer = self._ask(address, headers | self._login(address))
-            if answer.status == 401 and may_login and self._takes(answer):
+        for _ in range(MAX_REDIRECTS):
+            response = self._request(address, headers | self._login(address))
+            if response.status == 401 and may_login and self._can_log_in(response):
                 may_login = False
-            elif answer.status in (301, 302, 303, 307, 308) and answer.headers["Location"]:
-                address = self._next(address, answer.headers["Location"])
+            elif response.status in (301, 302, 303, 307, 308) and response.headers["Location"]:
+                address = self._follow_redirect(address, response.headers["Location"])
             else:
-                return answer
-            self._pass_over(answer)
-        raise LeadsElsewhere
+                return response
+            self._discard(response)
+        raise RedirectRefused
 
-    def _ask(self, address: SplitResult, headers: dict[str, str]) -> http.client.HTTPResponse:
+    def _request(self, address: SplitResult, headers: dict[str, str]) -> http.client.HTTPResponse:
         place = address.scheme, address.netloc.rpartition("@")[2]
         is_kept = self._connection is not None and self._place == place
         if not is_kept:
@@ -81,18 +82,18 @@ class HttpClient(Closing):
             self._place = place
         for is_last in (not is_kept, True):
             if self._connection is None:
-                self._connection = self._call(address)
+                self._connection = self._connect(address)
             try:
                 self._connection.request("GET", _target(address), headers=headers)
                 return self._connection.getresponse()
             except (ConnectionError, http.client.BadStatusLine):
-                # A kept connection may have been closed in between; a new one is one that failed.
+                # A kept connection may have been closed in between; a new one has really failed.
                 self.close()
                 if is_last:
                     raise
         raise AssertionError("unreachable")
 
-    def _call(self, address: SplitResult) -> http.client.HTTPConnection:
+    def _connect(self, address: SplitResult) -> http.client.HTTPConnection:
         open_timeout_s, read_timeout_s = (
             self._settings.open_timeout_s,
             self._settings.read_timeout_s,
@@ -114,11 +115,11 @@ class HttpClient(Closing):
         connection.sock.settimeout(read_timeout_s)
         return connection
 
-    def _takes(self, answer: http.client.HTTPResponse) -> bool:
-        """Whether there is something to answer a challenge with, that has not just failed."""
-        challenges = answer.headers.get_all("WWW-Authenticate", [])
+    def _can_log_in(self, response: http.client.HTTPResponse) -> bool:
+        """Whether there is a challenge that we can answer, and a user to answer it with."""
+        challenges = response.headers.get_all("WWW-Authenticate", [])
         known = [c for c in challenges if c.lower().startswith(("digest ", "basic"))]
-        # Digest first: it does not tell the password.
+        # Digest first: it does not reveal the password.
         self._challenge = min(known, key=lambda c: c.lower().startswith("basic"), default="")
         return bool(self._user and self._challenge)
 
@@ -126,25 +127,25 @@ class HttpClient(Closing):
         if not self._challenge or _place(address) != _place(self._address):
             return {}
         if self._challenge.lower().startswith("basic"):
-            told = base64.b64encode(f"{self._user}:{self._password}".encode()).decode()
-            return {"Authorization": f"Basic {told}"}
+            encoded = base64.b64encode(f"{self._user}:{self._password}".encode()).decode()
+            return {"Authorization": f"Basic {encoded}"}
         fields = parse_keqv_list(list(filter(None, parse_http_list(self._challenge[7:]))))
         with suppress(ValueError, KeyError):
-            request = Request(_bare(address))
+            request = Request(_without_login(address))
             if digest := self._digest.get_authorization(request, fields):
                 return {"Authorization": f"Digest {digest}"}
         return {}
 
-    def _next(self, address: SplitResult, location: str) -> SplitResult:
-        there = urlsplit(urljoin(address.geturl(), location))
+    def _follow_redirect(self, address: SplitResult, location: str) -> SplitResult:
+        target = urlsplit(urljoin(address.geturl(), location))
         schemes = ("https",) if address.scheme == "https" else ("http", "https")
-        if there.scheme not in schemes or not there.hostname:
-            raise LeadsElsewhere
-        return there
+        if target.scheme not in schemes or not target.hostname:
+            raise RedirectRefused
+        return target
 
-    def _pass_over(self, answer: http.client.HTTPResponse) -> None:
-        answer.read(SMALL_BYTES)
-        if not answer.isclosed():
+    def _discard(self, response: http.client.HTTPResponse) -> None:
+        response.read(SMALL_BYTES)
+        if not response.isclosed():
             self.close()
 
 
@@ -152,8 +153,8 @@ def _place(address: SplitResult) -> tuple[str, str | None, int | None]:
     return address.scheme, address.hostname, address.port
 
 
-def _bare(address: SplitResult) -> str:
-    """Without user and password."""
+def _without_login(address: SplitResult) -> str:
+    """The address without user and password."""
     return address._replace(netloc=address.netloc.rpartition("@")[2], fragment="").geturl()
 
 

@@ -1,17 +1,18 @@
-"""Which source an address gets: a file to its end, a file for ever, a webcam, or a stream."""
+"""From a camera's address to its source. The only module that knows every kind of source.
+
+A new kind of source is a class in a file of its own and one entry in `OPENERS`; a new scheme of
+addresses is also named in `pipeline.camera_url`, which checks addresses before anything is opened.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from pipeline.clock import Clock, wall_clock
 from pipeline.config import Settings
-from pipeline.frames import Counts
-from pipeline.references import resolve_camera
-from pipeline.settings import CameraSettings
-from pipeline.stages.frame_sampler import FrameSampler
+from pipeline.references import resolve_camera_url
+from pipeline.settings import CameraSettings, SourceSettings
 from pipeline.stages.source.address import kind_of, run_id
 from pipeline.stages.source.base import Source
 from pipeline.stages.source.file import VideoSource
@@ -19,61 +20,98 @@ from pipeline.stages.source.live import LiveSource
 from pipeline.stages.source.looped import LoopedFile
 
 
-class CameraSource(Source, Protocol):
-    """A source that counts, and can be closed."""
-
-    @property
-    def reconnects(self) -> int:
-        """Connections made after the first."""
-        ...
-
-    def close(self) -> None:
-        """Give back what it holds."""
-        ...
-
-
 @dataclass(frozen=True)
-class Opened:
-    """A camera's source; the pace at which its frames are analysed, where the source does not pick
-    them itself, and what became of all; whether it is live: then frames and events may be shed, and
-    counted; of a file none are."""
+class SourceRequest:
+    """What to open for one run of one camera.
 
-    source: CameraSource
-    pace: FrameSampler
-    counts: Callable[[], Counts]
-    is_live: bool
+    `url`: the address, references already resolved. `run`: id of the run, but a file that is read
+    to its end has one of its own, computed from its bytes and `run_settings`. `loops`: play a file
+    in real time, again and again, as a camera.
+    """
+
+    url: str
+    camera: str
+    run: str
+    settings: SourceSettings
+    run_settings: str = ""
+    loops: bool = False
+    clock: Clock = wall_clock
+
+
+def open_url(request: SourceRequest) -> Source:
+    """Open the source of an address.
+
+    A stream connects by itself, whenever it can. Raises InputError for an unknown scheme, and for
+    a file or a webcam that cannot be read.
+    """
+    kind = kind_of(request.url)
+    return OPENERS["loop" if kind == "file" and request.loops else kind](request)
 
 
 def open_source(
     camera: str, run: str, own: CameraSettings, settings: Settings, clock: Clock = wall_clock
-) -> Opened:
-    """The source of a camera for one run; `own` are the camera's settings, `settings` those in
-    force for it. A file to its end has a run of its own: of its bytes and settings.
+) -> Source:
+    """Open the source of a configured camera for one run: `own` are the camera's settings,
+    `settings` those in force for it.
 
-    A stream connects by itself, whenever it can. Raises InputError for a file or a webcam that
-    cannot be read, ConfigError for a reference that leads to no live camera's address, or that a
-    camera may not use.
+    Raises what `open_url` raises, and ConfigError for a reference that holds no address of a live
+    camera, or that a camera may not use.
     """
-    written = {camera.url for camera in settings.cameras.values()}
-    url = resolve_camera(own.url, settings.source, written)
-    fps = settings.source.analyse_fps
-    pace, limit = FrameSampler(fps), settings.source.frame_limit
-
-    match kind_of(url), own.play:
-        case "file", "once":
-            run = run_id(url, settings.observation_settings(own.under_display))
-            video = VideoSource(url, camera, run, clock=clock, limit=limit)
-            return _opened(video, pace, is_live=False)
-        case "file", _:
-            looped = LoopedFile(url, camera, run, fps, clock=clock, limit=limit)
-            return Opened(looped, FrameSampler(0), looped.counts, is_live=True)
-        case "webcam", _:
-            video = VideoSource(url, camera, run, clock=clock, limit=limit)
-            return _opened(video, pace, is_live=True)
-        case _:
-            live = LiveSource(url, camera, run, settings.source, fps, clock=clock)
-            return Opened(live, FrameSampler(0), live.counts, is_live=True)
+    configured = {camera.url for camera in settings.cameras.values()}
+    return open_url(
+        SourceRequest(
+            url=resolve_camera_url(own.url, settings.source, configured),
+            camera=camera,
+            run=run,
+            settings=settings.source,
+            run_settings=settings.observation_settings(own.under_display),
+            loops=own.play != "once",
+            clock=clock,
+        )
+    )
 
 
-def _opened(video: VideoSource, pace: FrameSampler, is_live: bool) -> Opened:
-    return Opened(video, pace, lambda: Counts(video.decoded, pace.undue, {}), is_live)
+def _open_file(request: SourceRequest) -> Source:
+    return _open_video(request, run_id(request.url, request.run_settings))
+
+
+def _open_webcam(request: SourceRequest) -> Source:
+    return _open_video(request, request.run)
+
+
+def _open_video(request: SourceRequest, run: str) -> Source:
+    return VideoSource(
+        request.url,
+        request.camera,
+        run,
+        clock=request.clock,
+        limit=request.settings.frame_limit,
+        analyse_fps=request.settings.analyse_fps,
+    )
+
+
+def _open_loop(request: SourceRequest) -> Source:
+    return LoopedFile(
+        request.url,
+        request.camera,
+        request.run,
+        request.settings.analyse_fps,
+        clock=request.clock,
+        limit=request.settings.frame_limit,
+    )
+
+
+def _open_live(request: SourceRequest) -> Source:
+    return LiveSource(
+        request.url, request.camera, request.run, request.settings, clock=request.clock
+    )
+
+
+OPENERS: dict[str, Callable[[SourceRequest], Source]] = {
+    "file": _open_file,
+    "loop": _open_loop,
+    "webcam": _open_webcam,
+    "stream": _open_live,
+    "listen": _open_live,
+}
+"""By the kind of address, as `pipeline.camera_url.kind_of` tells it, or "loop"."""

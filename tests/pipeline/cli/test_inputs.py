@@ -70,6 +70,19 @@ def test_a_picture_is_annotated_as_a_picture(
         assert abs(after.astype(int) - before).mean() > 2
 
 
+def test_a_jpeg_that_is_cut_is_read_with_a_warning(
+    capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path
+) -> None:
+    clip = tmp_path / "cut.jpg"
+    whole = (data / "cases" / "cover.jpg").read_bytes()
+    clip.write_bytes(whole[: len(whole) * 9 // 10])
+    assert run(["analyze", str(clip), "--json"]) == 0
+    printed = capsys.readouterr()
+    reason = "the file ends before the image does"
+    assert printed.err == f"undercam: damaged clip: {clip}: {reason}\n"
+    assert json.loads(printed.out)["damage"] == reason
+
+
 def test_a_clip_is_not_annotated_as_a_picture(
     capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path
 ) -> None:
@@ -78,7 +91,7 @@ def test_a_clip_is_not_annotated_as_a_picture(
     assert run(command) == USAGE
     said = capsys.readouterr().err
     assert said.splitlines() == [
-        f"undercam: a clip, not a picture: {out}: end its name in .mp4, .mov or .mkv"
+        f"undercam: the input is a clip, not an image: {out}: end its name in .mp4, .mov or .mkv"
     ]
     assert not out.exists()
 

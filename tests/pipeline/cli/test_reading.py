@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from pipeline.cli.app import run
-from pipeline.cli.inputs import Until, default_name
+from pipeline.cli.inputs import ReadLimit, default_name
 from pipeline.errors import InputError
-from pipeline.frames import ConnectionState
+from pipeline.frames import ConnectionState, Counts
 from tests.pipeline.stages.source.cameras import http_camera, mjpeg, pushing, replies
 
 Answer = Callable[[Any], None]
@@ -21,7 +21,11 @@ Answer = Callable[[Any], None]
 
 @dataclass
 class Source:
+    connection_state: ConnectionState
     decoded: int = 0
+
+    def counts(self) -> Counts:
+        return Counts(self.decoded, 0, {})
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -52,7 +56,7 @@ def test_a_live_address_is_read_for_so_long(
     ("answer", "reason"),
     [
         (replies(401), "wrong user or password"),
-        (replies(404), "nothing at this path"),
+        (replies(404), "no stream at this path"),
         (replies(200, b"<html>s3cret</html>"), "not a video"),
     ],
 )
@@ -65,7 +69,7 @@ def test_a_camera_that_refuses_ends_it_with_the_reason(
         assert run(["analyze", where, "--seconds", "60", "--json", "--events", str(events)]) == 3
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.startswith(f"undercam: no picture from the camera: {url}/***?***: ")
+    assert printed.err.startswith(f"undercam: no frame from the camera: {url}/***?***: ")
     assert reason in printed.err
     assert printed.err.count("\n") == 1
     told = lines(events)
@@ -80,7 +84,7 @@ def test_a_camera_that_cannot_be_reached(
     monkeypatch.setenv("DOOR_URL", f"rtsp://ann:hunter2@127.0.0.1:{free_port}/live")
     assert run(["analyze", "env:DOOR_URL", "--seconds", "60"]) == 3
     error = capsys.readouterr().err
-    assert "no picture from the camera: env:DOOR_URL: nobody listens there" in error
+    assert "no frame from the camera: env:DOOR_URL: connection refused" in error
     assert "127.0.0.1" not in error
 
 
@@ -90,7 +94,7 @@ def test_one_that_is_waited_for(
     url = f"listen://127.0.0.1:{free_port}/door"
     monkeypatch.setenv("UNDERCAM_SOURCE__OPEN_TIMEOUT_S", "0.5")
     assert run(["analyze", url, "--seconds", "0.5"]) == 3
-    assert "no camera has called yet" in capsys.readouterr().err
+    assert "no camera has connected yet" in capsys.readouterr().err
     monkeypatch.setenv("UNDERCAM_SOURCE__OPEN_TIMEOUT_S", "60")
     with pushing(f"rtsp://127.0.0.1:{free_port}/door"):
         assert run(["analyze", url, "--seconds", "1", "--json"]) == 0
@@ -117,12 +121,12 @@ def test_a_webcam_that_is_not_there(
 
 
 def test_when_to_stop() -> None:
-    now_s, source, link = [0.0], Source(), [ConnectionState("connecting", 0)]
-    until = Until(source, "door", 2.0, lambda: link[0], now=lambda: now_s[0])
+    now_s, source = [0.0], Source(ConnectionState("connecting", 0))
+    until = ReadLimit(source, "door", 2.0, now=lambda: now_s[0])
     assert not until()
     now_s[0], source.decoded = 100.0, 1
     assert not until()
-    link[0] = ConnectionState("offline", 0, "the camera hung up")  # it comes back, or not
+    source.connection_state = ConnectionState("offline", 0, "network down")  # it comes back, or not
     now_s[0] += 1.9
     assert not until()
     now_s[0] += 0.2
@@ -131,13 +135,13 @@ def test_when_to_stop() -> None:
 
 @pytest.mark.parametrize("state", ["offline", "refused"])
 def test_when_to_give_up(state: Any) -> None:
-    now_s, link = [0.0], [ConnectionState("connecting", 0)]
-    called = Until(Source(), "door", 2.0, lambda: link[0], now=lambda: now_s[0])
-    waited = Until(Source(), "door", 2.0, lambda: link[0], patience_s=2.0, now=lambda: now_s[0])
+    now_s, source = [0.0], Source(ConnectionState("connecting", 0))
+    called = ReadLimit(source, "door", 2.0, now=lambda: now_s[0])
+    waited = ReadLimit(source, "door", 2.0, patience_s=2.0, now=lambda: now_s[0])
     assert not called()
     assert not waited()
-    link[0] = ConnectionState(state, 0, "for a reason")
-    with pytest.raises(InputError, match="no picture from the camera: door: for a reason"):
+    source.connection_state = ConnectionState(state, 0, "for a reason")
+    with pytest.raises(InputError, match="no frame from the camera: door: for a reason"):
         called()
     assert not waited()
     now_s[0] = 2.0

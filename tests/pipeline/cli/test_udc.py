@@ -91,8 +91,8 @@ def test_nothing_is_overwritten(
     capsys: pytest.CaptureFixture[str], picture: Path, tmp_path: Path
 ) -> None:
     before = picture.read_bytes()
-    fails(capsys, USAGE, "it is there already", picture, picture, *PANEL)
-    fails(capsys, USAGE, "it is there already", f"folder:plain:{tmp_path}", tmp_path)
+    fails(capsys, USAGE, "the output exists already", picture, picture, *PANEL)
+    fails(capsys, USAGE, "the output exists already", f"folder:plain:{tmp_path}", tmp_path)
     assert picture.read_bytes() == before
 
 
@@ -103,7 +103,7 @@ def test_what_cannot_be(
     fails(capsys, USAGE, "give --panel and --severity", picture, out, "--panel", "p-oled")
     fails(capsys, USAGE, "no such panel", picture, out, "--panel", "lcd", "--severity", "1")
     fails(capsys, USAGE, "--severity", picture, out, "--panel", "p-oled", "--severity", "6")
-    fails(capsys, USAGE, "a clip, not a picture", clip, out, *PANEL)
+    fails(capsys, USAGE, "the input is a clip, not an image", clip, out, *PANEL)
     fails(capsys, USAGE, "unknown kind of video", picture, tmp_path / "out.tiff", *PANEL)
     fails(capsys, INPUT, "no such file", tmp_path / "none.png", out, *PANEL)
     fails(capsys, USAGE, "no such layout", f"folder:lfw:{tmp_path}", tmp_path / "set")

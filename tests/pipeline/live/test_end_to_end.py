@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from models.faces import Faces
-from pipeline.live.end_to_end import FACE_PX, GREY, render, through_video
+from pipeline.live.end_to_end import FACE_PX, GREY, evaluate_end_to_end, render
 from pipeline.stages.detect import Detect
 from tests.pipeline.square import ShadeClassifier, SquareDetector
 
@@ -44,7 +44,7 @@ def test_every_face_is_found_and_named_in_its_own_order() -> None:
     shades = [230, 140, 230, 140, 140, 230]
     tiles = np.stack([tile(shade) for shade in shades])
     seen: list[tuple[int, int]] = []
-    scores, found = through_video(
+    scores, found = evaluate_end_to_end(
         ShadeClassifier(),
         Detect(WhiteDetector(), 16),
         tiles,
@@ -62,7 +62,7 @@ def test_a_face_that_is_not_found_or_found_elsewhere_has_no_scores() -> None:
             corner = np.array([[0, 0, 40, 40]], np.float32)
             return Faces(corner, np.array([0.9], np.float32), np.zeros((1, 5, 2), np.float32))
 
-    scores, found = through_video(
+    scores, found = evaluate_end_to_end(
         ShadeClassifier(), Detect(Elsewhere(), 16), tile(230)[None], np.array([5])
     )
     assert not found.any()
@@ -95,7 +95,7 @@ class Notes(WhiteDetector):
 def shown(cell: str, ids: list[int]) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
     detector, tiles = Notes(), np.stack([tile(200)] * len(ids))
     camera = Detect(detector, 16)
-    through_video(ShadeClassifier(), camera, tiles, np.array(ids), dataset="made", cell=cell)
+    evaluate_end_to_end(ShadeClassifier(), camera, tiles, np.array(ids), dataset="made", cell=cell)
     return [image.astype(float) for image in detector.seen]
 
 

@@ -12,7 +12,7 @@ from models.faces import Faces
 from pipeline.config import Settings
 from pipeline.errors import InputError, StageFailed
 from pipeline.frames import Frame
-from pipeline.live.stage_runner import RunSummary, run_camera
+from pipeline.live.stage_runner import RunSummary, run_stages
 from pipeline.records import CameraStatus, Event, FaceObserved, TrackUpdated
 from pipeline.stages.classify import Classify
 from pipeline.stages.detect import Detect
@@ -25,10 +25,10 @@ def play(
     clip: Path, detect: Detect, classify: Classify, analyse_fps: float = 0.0
 ) -> tuple[RunSummary, list[Event]]:
     events: list[Event] = []
-    settings = Settings.model_validate({"source": {"analyse_fps": analyse_fps}})
+    settings = Settings()
     clock = count(1_000_000)
-    with VideoSource(clip, "door", RUN) as source:
-        summary = run_camera(
+    with VideoSource(clip, "door", RUN, analyse_fps=analyse_fps) as source:
+        summary = run_stages(
             source, detect, classify, settings, events.extend, clock=lambda: next(clock)
         )
     return summary, events
@@ -95,8 +95,8 @@ def test_a_display_stands_before_everything_else(
         seen.append(int(frame.image.max()))
 
     with VideoSource(square_clip, "door", RUN) as source:
-        summary = run_camera(
-            source, detect, classify, Settings(), lambda events: None, display=dark, seen=note
+        summary = run_stages(
+            source, detect, classify, Settings(), lambda events: None, transform=dark, on_frame=note
         )
     assert (summary.frames, summary.tracks) == (80, [])
     assert max(seen) < 64
@@ -139,7 +139,7 @@ def test_an_error_with_a_remedy_passes_as_it_is(
         raise InputError("disk full", "events.jsonl", "make room")
 
     with VideoSource(square_clip, "door", RUN) as source, pytest.raises(InputError, match="disk"):
-        run_camera(source, detect, classify, Settings(), full)
+        run_stages(source, detect, classify, Settings(), full)
 
 
 def test_stop_ends_the_run_and_its_tracks(
@@ -148,8 +148,8 @@ def test_stop_ends_the_run_and_its_tracks(
     events: list[Event] = []
     answers = iter([False] * 19 + [True])
     with VideoSource(square_clip, "door", RUN) as source:
-        summary = run_camera(
-            source, detect, classify, Settings(), events.extend, stop=lambda: next(answers)
+        summary = run_stages(
+            source, detect, classify, Settings(), events.extend, should_stop=lambda: next(answers)
         )
     assert summary.frames == 20
     ends = [event for event in events if isinstance(event, TrackUpdated) and event.phase == "end"]

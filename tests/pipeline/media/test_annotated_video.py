@@ -1,5 +1,3 @@
-"""An annotated clip shows what the records say of each frame, and no face that is not there."""
-
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -8,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.emotions import EMOTIONS
 from pipeline.config import Settings
 from pipeline.frames import Frame, FrameHeader
-from pipeline.live import film
-from pipeline.live.stage_runner import run_camera
+from pipeline.live.stage_runner import run_stages
+from pipeline.media import annotated_video as film
 from pipeline.media.annotate import annotate
-from pipeline.media.annotated_video import FADE_S, HOLD_S, AnnotatedVideo
+from pipeline.media.annotated_video import FADE_S, HOLD_S, AnnotatedVideo, SceneCuts
 from pipeline.records import Event, FaceObserved
 from pipeline.stages.classify import Classify
 from pipeline.stages.detect import Detect
@@ -67,7 +67,7 @@ def shown(
     with AnnotatedVideo(folder / "film.mp4", FPS) as written:
         for index, frame in enumerate(frames(pictures)):
             events = [Make.look(frame=index)] if index in found else []
-            written.show(frame, events, index in analysed)
+            written.write(frame, events, index in analysed)
 
 
 def opacities(drawn: Drawn) -> list[float]:
@@ -124,8 +124,8 @@ def test_steady_motion_and_a_slow_change_of_light_are_no_cut(tmp_path: Path, dra
 def test_the_end_of_its_track_ends_a_mark(tmp_path: Path, drawn: Drawn) -> None:
     first, second = frames([scene(100, face=220)] * 2)
     with AnnotatedVideo(tmp_path / "film.mp4", FPS) as written:
-        written.show(first, [Make.look(), Make.look(track=2)], True)
-        written.show(second, [Make.track(phase="update"), Make.track(track=2, phase="end")], True)
+        written.write(first, [Make.look(), Make.look(track=2)], True)
+        written.write(second, [Make.track(phase="update"), Make.track(track=2, phase="end")], True)
     assert [set(frame) for frame in drawn] == [{1, 2}, {1}]
 
 
@@ -135,19 +135,82 @@ def test_label_and_bars_are_those_of_the_record(
 ) -> None:
     """The square turns bright at 1.5 s, which the smoothed label follows late."""
     looks: dict[int, FaceObserved] = {}
-    settings = Settings.model_validate({"source": {"analyse_fps": fps}})
+    settings = Settings()
 
     def sink(events: Sequence[Event]) -> None:
         looks.update({e.frame: e for e in events if isinstance(e, FaceObserved)})
 
     with (
-        VideoSource(square_clip, "door", "e1") as source,
+        VideoSource(square_clip, "door", "e1", analyse_fps=fps) as source,
         AnnotatedVideo(tmp_path / "film.mp4", source.fps) as written,
     ):
-        run_camera(source, detect, classify, settings, sink, seen=written.show)
+        run_stages(source, detect, classify, settings, sink, on_frame=written.write)
     assert any(look.label != look.smoothed.label for look in looks.values())
     for index, look in looks.items():
         assert drawn[index] == {1: (look.label, 1.0, look.label)}
     # It goes at 3 s, frame 60, and its mark with it.
     assert all(not frame for frame in drawn[60:])
     assert drawn[59] if fps == 0 else drawn[57]
+
+
+BOX = np.array([10, 10, 30, 30], np.float32)
+
+
+def flat(shade: int, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), shade, np.uint8)
+
+
+def test_the_first_frame_is_no_cut() -> None:
+    cuts = SceneCuts()
+    assert not cuts.has_changed(BOX)
+    cuts.update(flat(9))
+    assert not cuts.is_cut
+    assert not cuts.has_changed(BOX)
+
+
+def test_another_scene_is_one_for_one_frame() -> None:
+    cuts, told = SceneCuts(), []
+    for shade in (50, 52, 54, 120, 120, 50):
+        cuts.update(flat(shade))
+        told.append(cuts.is_cut)
+    assert told == [False, False, False, True, False, True]
+
+
+def test_steady_change_is_none_after_its_first_frame() -> None:
+    cuts, told = SceneCuts(), []
+    for shade in range(0, 200, 12):
+        cuts.update(flat(shade))
+        told.append(cuts.is_cut)
+    assert not any(told[2:])
+
+
+def test_another_size_is_one() -> None:
+    cuts = SceneCuts()
+    cuts.update(flat(50))
+    cuts.update(flat(50, 40))
+    assert cuts.is_cut
+
+
+def test_one_box_may_change_alone() -> None:
+    cuts, after = SceneCuts(), flat(50)
+    after[10:20, 10:20] = 255
+    cuts.update(flat(50))
+    cuts.update(after)
+    assert cuts.has_changed(BOX)
+    assert not cuts.has_changed(BOX + 32)
+
+
+@given(st.lists(st.floats(-1e5, 1e5, width=32), min_size=4, max_size=4))
+def test_any_box(box: list[float]) -> None:
+    cuts = SceneCuts()
+    cuts.update(flat(50))
+    cuts.update(flat(50))
+    assert not cuts.has_changed(np.array(box, np.float32))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 999), (2000, 3)])
+def test_any_size(size: tuple[int, int]) -> None:
+    cuts = SceneCuts()
+    for shade in (0, 255):
+        cuts.update(flat(shade, *size))
+    assert cuts.is_cut

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.detectors.centerface import CenterFace
 from pipeline.errors import InputError
 from pipeline.media import sample_clip as sample_module
-from pipeline.media.sample_clip import PEOPLE, SCRIPT_S, sample_pictures, write_sample
+from pipeline.media.sample_clip import PEOPLE, SCRIPT_S, generate_frames, write_sample
 from pipeline.stages.source.file import VideoSource
 
 Picture = NDArray[np.uint8]
@@ -21,7 +21,7 @@ SIZE = (1280, 720)
 @pytest.fixture(scope="module")
 def half_seconds() -> list[Picture]:
     """The whole script, two pictures a second."""
-    return list(sample_pictures(SCRIPT_S, 2, SIZE))
+    return list(generate_frames(SCRIPT_S, 2, SIZE))
 
 
 def test_faces_come_and_go(half_seconds: list[Picture]) -> None:
@@ -54,14 +54,14 @@ def test_no_face_is_cut_by_the_photographs_edge() -> None:
 
 def test_moves_smoothly() -> None:
     before: Picture | None = None
-    for picture in islice(sample_pictures(10, 25, (320, 180)), 60, 160):
+    for picture in islice(generate_frames(10, 25, (320, 180)), 60, 160):
         if before is not None:
             assert np.abs(picture.astype(int) - before).mean() < 9
         before = picture
 
 
 def test_script_repeats() -> None:
-    pictures = list(sample_pictures(2 * SCRIPT_S, 0.5, (160, 90)))
+    pictures = list(generate_frames(2 * SCRIPT_S, 0.5, (160, 90)))
     assert len(pictures) == 20
     assert all(map(np.array_equal, pictures[:10], pictures[10:]))
 
@@ -73,14 +73,14 @@ def test_clip(tmp_path: Path) -> None:
     with VideoSource(tmp_path / "a.mp4", "sample", "0123456789ab") as source:
         frames = list(source)
         assert (len(frames), source.fps, source.damage) == (20, 10, "")
-    drawn = list(sample_pictures(2, 10, (320, 180)))
+    drawn = list(generate_frames(2, 10, (320, 180)))
     assert np.abs(frames[-1].image.astype(int) - drawn[-1]).mean() < 3
 
 
 def test_heavy_packages_stay_unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("insightface", "skimage"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    next(sample_pictures(1, 1, (160, 90)))
+    next(generate_frames(1, 1, (160, 90)))
     assert not {"insightface", "skimage"} & set(sys.modules)
 
 

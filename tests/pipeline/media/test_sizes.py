@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import Settings
 from pipeline.frames import Frame
-from pipeline.live.stage_runner import RunSummary, run_camera
+from pipeline.live.stage_runner import RunSummary, run_stages
 from pipeline.media.annotated_video import AnnotatedVideo
 from pipeline.media.video import VideoWriter
 from pipeline.records import Event, FaceObserved, TrackUpdated
@@ -65,7 +65,7 @@ def play(
 ) -> tuple[RunSummary, list[Event]]:
     events: list[Event] = []
     with VideoSource(clip, "door", RUN) as source:
-        summary = run_camera(source, detect, classify, SETTINGS, events.extend, seen=seen)
+        summary = run_stages(source, detect, classify, SETTINGS, events.extend, on_frame=seen)
     return summary, events
 
 
@@ -82,14 +82,14 @@ def test_a_size_that_changes_is_fitted_into_the_first(
     out, drawn = tmp_path / "out.mp4", []
 
     class Seeing(AnnotatedVideo):
-        def show(self, frame: Frame, events: Sequence[Event], *rest: bool) -> None:
+        def write(self, frame: Frame, events: Sequence[Event], *rest: bool) -> None:
             assert self._fit or not drawn
-            super().show(frame, events, *rest)
+            super().write(frame, events, *rest)
             assert self._fit
             drawn.append((self._fit.frame(frame).image, self._fit.events(events, frame)))
 
     with Seeing(out, 25) as film:
-        play(path, detect, classify, film.show)
+        play(path, detect, classify, film.write)
     with VideoSource(out, "a", "e0") as source:
         assert {frame.image.shape for frame in source} == {(240, 320, 3)}
     image, events = drawn[50]
@@ -169,7 +169,7 @@ def test_a_longer_clip_and_a_live_camera_wait_as_ever(
     events: list[Event] = []
     with LoopedFile(clip_of(tmp_path / "d.mp4", 10), "door", "e1", 0) as source:
         stop = lambda: any(isinstance(event, FaceObserved) for event in events)  # noqa: E731
-        run_camera(source, detect, classify, Settings(), events.extend, stop=stop)
+        run_stages(source, detect, classify, Settings(), events.extend, should_stop=stop)
     look = next(event for event in events if isinstance(event, FaceObserved))
     assert look.pts_ms >= 150
 
@@ -180,7 +180,7 @@ def test_a_picture_is_annotated_as_a_picture(
 ) -> None:
     out = tmp_path / f"out.{ending}"
     with AnnotatedVideo(out, 25) as film:
-        play(clip_of(tmp_path / "c.mp4", 1), detect, classify, film.show)
+        play(clip_of(tmp_path / "c.mp4", 1), detect, classify, film.write)
     with VideoSource(out, "a", "e0") as source:
         (frame,) = source
     assert frame.image.shape == (240, 320, 3)

@@ -20,7 +20,7 @@ def test_frames_are_due_at_the_asked_rate(source_fps: float, wanted_fps: float, 
     times = [index / source_fps for index in range(round(10 * source_fps))]
     found = sum(pace.is_due(pts_s) for pts_s in times)
     assert found == pytest.approx(due, abs=1)
-    assert pace.undue == len(times) - found
+    assert pace.skipped == len(times) - found
 
 
 def test_after_a_pause_the_rate_is_not_made_up_for() -> None:

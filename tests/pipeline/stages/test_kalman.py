@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.stages.kalman import (
-    FADE_S,
-    JITTER,
-    UNREST,
+    ACCELERATION_NOISE,
+    DECAY_S,
+    MEASUREMENT_NOISE,
     BoxMotion,
     sides,
     to_boxes,
@@ -57,8 +57,8 @@ def test_a_steady_walk_is_foreseen() -> None:
 def test_a_face_that_is_not_seen_comes_to_rest() -> None:
     motion = BoxMotion(to_measures(BOX)[0])
     motion.velocity = np.array([100.0, 0.0, 0.0, 0.0])
-    motion.predict(20 * FADE_S)
-    assert motion.place[0] == pytest.approx(140 + 100 * FADE_S)
+    motion.predict(20 * DECAY_S)
+    assert motion.place[0] == pytest.approx(140 + 100 * DECAY_S)
     assert motion.velocity == pytest.approx(np.zeros(4), abs=1e-6)
 
 
@@ -97,9 +97,9 @@ def test_spread_is_the_true_error_of_a_face_that_moves_as_modelled() -> None:
     for _ in range(1500):
         for _ in range(substeps):
             place = place + velocity * small_s
-            push = rng.normal(size=4) * UNREST * side * np.sqrt(small_s) * [1, 1, 0, 0]
-            velocity = velocity * np.exp(-small_s / FADE_S) + push
-        seen = place + rng.normal(size=4) * JITTER * [side, side, 0, 0]
+            push = rng.normal(size=4) * ACCELERATION_NOISE * side * np.sqrt(small_s) * [1, 1, 0, 0]
+            velocity = velocity * np.exp(-small_s / DECAY_S) + push
+        seen = place + rng.normal(size=4) * MEASUREMENT_NOISE * [side, side, 0, 0]
         motion.predict(step_s)
         errors.append((seen - motion.place)[:2] / side / motion.spread())
         motion.correct(seen)

@@ -62,7 +62,7 @@ def test_a_run_without_a_frame_says_nothing() -> None:
 def test_a_silent_camera_is_told_at_once_then_seldom_until_it_is_back() -> None:
     now_ms = [1000]
     watch = StatusMonitor("door", "e1", lambda: now_ms[0])
-    lost = ConnectionState("offline", 900, "no picture for 3 s")
+    lost = ConnectionState("offline", 900, "no frame for 3 s")
     (first,) = watch.silence(ConnectionState("connecting", 500))
     assert (first.state, first.reason, first.since_ms) == ("offline", "connecting", 500)
     assert watch.silence(ConnectionState("connecting", 500)) == []

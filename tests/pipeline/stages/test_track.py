@@ -13,14 +13,14 @@ from tests.pipeline.stages.worlds import (
     HEIGHT,
     SETTINGS,
     WIDTH,
-    Look,
+    Detections,
     Person,
     all_ids,
     box_of,
     calm,
     faces_of,
     header,
-    looks_at,
+    simulate,
     swaying,
     times,
     track,
@@ -31,19 +31,19 @@ from tests.pipeline.stages.worlds import (
 FACE = box_of(100, 100, 60)
 
 
-def seen(*looks: tuple[float, list[np.ndarray]], score: float = 0.8) -> list[Look]:
-    return [Look(t, faces_of(boxes, [score] * len(boxes)), []) for t, boxes in looks]
+def seen(*frames: tuple[float, list[np.ndarray]], score: float = 0.8) -> list[Detections]:
+    return [Detections(t, faces_of(boxes, [score] * len(boxes)), []) for t, boxes in frames]
 
 
-def ids(looks: list[Look], settings: TrackerSettings = SETTINGS) -> list[list[int]]:
-    return [tracked.track_ids.tolist() for tracked in track(looks, settings)]
+def ids(frames: list[Detections], settings: TrackerSettings = SETTINGS) -> list[list[int]]:
+    return [tracked.track_ids.tolist() for tracked in track(frames, settings)]
 
 
-def there(*times_s: float) -> list[Look]:
+def there(*times_s: float) -> list[Detections]:
     return seen(*((t, [FACE]) for t in times_s))
 
 
-def empty(*times_s: float) -> list[Look]:
+def empty(*times_s: float) -> list[Detections]:
     return seen(*((t, []) for t in times_s))
 
 
@@ -51,9 +51,9 @@ def empty(*times_s: float) -> list[Look]:
     ("fps", "first"), [(1, 1), (2, 1), (5, 1), (10, 2), (20, 3), (30, 5), (60, 9)]
 )
 def test_a_face_has_an_id_once_it_was_seen_for_long_enough(fps: int, first: int) -> None:
-    """At `confirm_s` 0.15, and at low rates from the second look on."""
-    looks = there(*(i / fps for i in range(12)))
-    assert ids(looks) == [[]] * first + [[1]] * (12 - first)
+    """At `confirm_s` 0.15, and at low rates from the second frame on."""
+    frames = there(*(i / fps for i in range(12)))
+    assert ids(frames) == [[]] * first + [[1]] * (12 - first)
 
 
 def test_without_a_birth_time_the_first_look_has_an_id() -> None:
@@ -61,21 +61,21 @@ def test_without_a_birth_time_the_first_look_has_an_id() -> None:
 
 
 def test_a_box_that_only_flashes_is_never_told_of() -> None:
-    looks = there(0.0, 0.1) + empty(*np.arange(0.2, 3, 0.1).tolist())
-    told = track(looks)
+    frames = there(0.0, 0.1) + empty(*np.arange(0.2, 3, 0.1).tolist())
+    told = track(frames)
     assert all(len(tracked.faces) == 0 and tracked.ended == () for tracked in told)
 
 
 def test_flashes_do_not_add_up_to_a_track() -> None:
-    looks = [look for i in range(10) for look in there(i / 2) + empty(i / 2 + 0.1, i / 2 + 0.2)]
-    assert ids(looks) == [[]] * 30
+    frames = [frame for i in range(10) for frame in there(i / 2) + empty(i / 2 + 0.1, i / 2 + 0.2)]
+    assert ids(frames) == [[]] * 30
 
 
 @pytest.mark.parametrize("fps", [2, 5, 10, 30])
 def test_a_track_ends_after_lost_s(fps: int) -> None:
     times_s = np.arange(0, 4, 1 / fps)
-    looks = [look for t in times_s for look in (there(t) if t <= 2 else empty(t))]
-    ends = [look.pts_s for look, told in zip(looks, track(looks), strict=True) if told.ended]
+    frames = [frame for t in times_s for frame in (there(t) if t <= 2 else empty(t))]
+    ends = [frame.pts_s for frame, told in zip(frames, track(frames), strict=True) if told.ended]
     last = max(t for t in times_s if t <= 2)
     assert ends == [times_s[times_s > last + SETTINGS.lost_s + 1e-6][0]]
     assert ends[0] - last <= SETTINGS.lost_s + 1 / fps + 1e-6
@@ -85,14 +85,14 @@ def test_a_track_ends_after_lost_s(fps: int) -> None:
 def test_a_face_that_comes_back_in_time_keeps_its_id(away_s: float, same: bool) -> None:
     gone = empty(*np.arange(1.1, 1 + away_s - 0.05, 0.1).tolist())
     back = there(*(1 + away_s + i / 10 for i in range(5)))
-    looks = there(*(i / 10 for i in range(11))) + gone + back
-    assert ids(looks)[-1] == ([1] if same else [2])
+    frames = there(*(i / 10 for i in range(11))) + gone + back
+    assert ids(frames)[-1] == ([1] if same else [2])
 
 
 def test_once_a_second_is_enough() -> None:
-    looks = there(0, 1, 2, 3) + empty(4) + there(5, 6)
-    assert ids(looks) == [[], [1], [1], [1], [], [], [2]]
-    assert [told.ended for told in track(looks)] == [(), (), (), (), (1,), (), ()]
+    frames = there(0, 1, 2, 3) + empty(4) + there(5, 6)
+    assert ids(frames) == [[], [1], [1], [1], [], [], [2]]
+    assert [told.ended for told in track(frames)] == [(), (), (), (), (1,), (), ()]
 
 
 def test_finish_names_what_is_still_open() -> None:
@@ -111,11 +111,11 @@ def test_weak_boxes_go_on_with_a_face_but_begin_none() -> None:
 
 def test_boxes_are_the_detector_s() -> None:
     rng = np.random.default_rng(0)
-    looks = looks_at(calm(rng), times(10, 3, rng), rng)
-    for look, told in zip(looks, track(looks), strict=True):
+    frames = simulate(calm(rng), times(10, 3, rng), rng)
+    for frame, told in zip(frames, track(frames), strict=True):
         given_in = {
             (bytes(box), score.item())
-            for box, score in zip(look.faces.boxes, look.faces.scores, strict=True)
+            for box, score in zip(frame.faces.boxes, frame.faces.scores, strict=True)
         }
         given_out = zip(told.faces.boxes, told.faces.scores, strict=True)
         assert {(bytes(box), score.item()) for box, score in given_out} <= given_in
@@ -162,7 +162,7 @@ def test_each_face_has_the_nearest_track_when_all_are_moved_on() -> None:
 
 
 @st.composite
-def any_looks(draw: st.DrawFn) -> list[Look]:
+def any_frames(draw: st.DrawFn) -> list[Detections]:
     """Some seconds of people who come and go."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     rate = draw(st.sampled_from([1, 5, 10, 25, "variable"]))
@@ -172,17 +172,17 @@ def any_looks(draw: st.DrawFn) -> list[Look]:
         path = swaying(x, y, side, rng.uniform(0, 1.5), rng.uniform(0, 1))
         enters_s = float(rng.integers(0, 3))
         people.append(Person(path, enters_s, enters_s + rng.uniform(0, 5)))
-    return looks_at(people, times(rate, 4, rng), rng, missed=0.2)
+    return simulate(people, times(rate, 4, rng), rng, missed=0.2)
 
 
 @settings(max_examples=40)
-@given(looks=any_looks())
-def test_ids_are_unique_and_end_once(looks: list[Look]) -> None:
+@given(frames=any_frames())
+def test_ids_are_unique_and_end_once(frames: list[Detections]) -> None:
     tracker = Tracker(SETTINGS)
     born: list[int] = []
     over: list[int] = []
-    for i, look in enumerate(looks):
-        told = tracker.update(header(i, look.pts_s), look.faces)
+    for i, frame in enumerate(frames):
+        told = tracker.update(header(i, frame.pts_s), frame.faces)
         now = told.track_ids.tolist()
         assert now == sorted(set(now))
         over += told.ended
@@ -193,43 +193,48 @@ def test_ids_are_unique_and_end_once(looks: list[Look]) -> None:
     assert sorted(over) == born
 
 
-def changed(looks: list[Look], scale: float = 1.0, shift_s: float = 0.0) -> list[Look]:
-    return [Look(look.pts_s + shift_s, look.faces.moved(scale), look.people) for look in looks]
+def changed(frames: list[Detections], scale: float = 1.0, shift_s: float = 0.0) -> list[Detections]:
+    return [
+        Detections(frame.pts_s + shift_s, frame.faces.moved(scale), frame.people)
+        for frame in frames
+    ]
 
 
 @settings(max_examples=40)
-@given(looks=any_looks(), shift_s=st.floats(-1e5, 1e5))
-def test_only_time_between_frames_counts(looks: list[Look], shift_s: float) -> None:
-    assert all_ids(changed(looks, shift_s=shift_s)) == all_ids(looks)
+@given(frames=any_frames(), shift_s=st.floats(-1e5, 1e5))
+def test_only_time_between_frames_counts(frames: list[Detections], shift_s: float) -> None:
+    assert all_ids(changed(frames, shift_s=shift_s)) == all_ids(frames)
 
 
 @settings(max_examples=40)
-@given(looks=any_looks(), scale=st.sampled_from([0.25, 0.5, 2.0, 16.0]))
-def test_only_distances_beside_sizes_count(looks: list[Look], scale: float) -> None:
-    assert all_ids(changed(looks, scale=scale)) == all_ids(looks)
+@given(frames=any_frames(), scale=st.sampled_from([0.25, 0.5, 2.0, 16.0]))
+def test_only_distances_beside_sizes_count(frames: list[Detections], scale: float) -> None:
+    assert all_ids(changed(frames, scale=scale)) == all_ids(frames)
 
 
 @settings(max_examples=40)
-@given(looks=any_looks(), width=st.integers(1, 8000), height=st.integers(1, 8000))
-def test_the_size_of_the_frame_does_not_count(looks: list[Look], width: int, height: int) -> None:
+@given(frames=any_frames(), width=st.integers(1, 8000), height=st.integers(1, 8000))
+def test_the_size_of_the_frame_does_not_count(
+    frames: list[Detections], width: int, height: int
+) -> None:
     tracker = Tracker(SETTINGS)
     told = [
-        tracker.update(header(i, look.pts_s, width, height), look.faces)
-        for i, look in enumerate(looks)
+        tracker.update(header(i, frame.pts_s, width, height), frame.faces)
+        for i, frame in enumerate(frames)
     ]
-    assert [t.track_ids.tolist() for t in told] == ids(looks)
+    assert [t.track_ids.tolist() for t in told] == ids(frames)
 
 
 @settings(max_examples=40)
-@given(looks=any_looks(), seed=st.integers(0, 99))
-def test_the_order_of_the_faces_does_not_count(looks: list[Look], seed: int) -> None:
+@given(frames=any_frames(), seed=st.integers(0, 99))
+def test_the_order_of_the_faces_does_not_count(frames: list[Detections], seed: int) -> None:
     rng = np.random.default_rng(seed)
     shuffled = []
-    for look in looks:
-        order = rng.permutation(len(look.people))
-        people = [look.people[i] for i in order]
-        shuffled.append(Look(look.pts_s, look.faces[order], people))
-    assert all_ids(shuffled) == all_ids(looks)
+    for frame in frames:
+        order = rng.permutation(len(frame.people))
+        people = [frame.people[i] for i in order]
+        shuffled.append(Detections(frame.pts_s, frame.faces[order], people))
+    assert all_ids(shuffled) == all_ids(frames)
 
 
 def test_frames_without_faces_are_fine() -> None:

@@ -14,7 +14,15 @@ from pipeline.settings import DetectorSettings
 from pipeline.stages.detect import open_detect
 from pipeline.stages.source.file import VideoSource
 from pipeline.stages.track import Tracker
-from tests.pipeline.stages.worlds import SECONDS, SETTINGS, WORLDS, Look, all_ids, looks_at, times
+from tests.pipeline.stages.worlds import (
+    SECONDS,
+    SETTINGS,
+    WORLDS,
+    Detections,
+    all_ids,
+    simulate,
+    times,
+)
 
 
 @dataclass
@@ -27,21 +35,21 @@ class Score:
     named: float
 
 
-def score(looks: list[Look]) -> Score:
+def score(frames: list[Detections]) -> Score:
     last_id: dict[int, int] = {}
     last_s: dict[int, float] = {}
     owners: dict[int, set[int]] = {}
     broken = named = boxes = 0
-    for look, ids in zip(looks, all_ids(looks), strict=True):
-        for person in look.people:
-            if look.pts_s - last_s.get(person, look.pts_s) > SETTINGS.lost_s + 1e-6:
+    for frame, ids in zip(frames, all_ids(frames), strict=True):
+        for person in frame.people:
+            if frame.pts_s - last_s.get(person, frame.pts_s) > SETTINGS.lost_s + 1e-6:
                 last_id.pop(person, None)
-            last_s[person] = look.pts_s
+            last_s[person] = frame.pts_s
         for person, id in ids.items():
             broken += last_id.get(person, id) != id
             last_id[person] = id
             owners.setdefault(id, set()).add(person)
-        boxes += len(look.people)
+        boxes += len(frame.people)
         named += len(ids)
     return Score(broken, sum(len(people) > 1 for people in owners.values()), named / boxes)
 
@@ -64,14 +72,14 @@ def test_faces_keep_their_ids(
     scores = {}
     for world in WORLDS:
         rng = np.random.default_rng(0)
-        scores[world.__name__] = score(looks_at(world(rng), times(rate, SECONDS, rng), rng, missed))
+        scores[world.__name__] = score(simulate(world(rng), times(rate, SECONDS, rng), rng, missed))
     assert sum(s.broken for s in scores.values()) <= broken, scores
     assert sum(s.mixed for s in scores.values()) <= mixed, scores
     assert np.mean([s.named for s in scores.values()]) >= named, scores
 
 
 def watched(clip: str, every: int) -> tuple[list[TrackedFaces], tuple[int, ...]]:
-    """What the tracker makes of every so manieth frame of a clip, and the ids open at its end."""
+    """What the tracker makes of every n-th frame of a clip, and the ids open at its end."""
     tracker, detect = Tracker(SETTINGS), open_detect(DetectorSettings(threads=1))
     path = Path(os.environ["UNDERCAM_DATA"]) / "media" / clip
     with VideoSource(path, "cam", "e1") as source:

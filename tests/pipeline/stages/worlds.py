@@ -35,7 +35,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Look:
+class Detections:
     """What the detector says about one frame, and which person each box is."""
 
     pts_s: float
@@ -57,16 +57,16 @@ def faces_of(boxes: list[np.ndarray], scores: list[float]) -> Faces:
     )
 
 
-def looks_at(
+def simulate(
     people: list[Person],
     times_s: np.ndarray,
     rng: np.random.Generator,
     missed: float = 0.15,
     jitter: float = 0.03,
-) -> list[Look]:
+) -> list[Detections]:
     """Boxes with noise on every edge (share of the side), some missed, some weak, in any order.
     Of two faces that overlap, the later in the list is the nearer."""
-    looks = []
+    frames = []
     for at_s in times_s:
         seen: dict[int, np.ndarray] = {}
         there = [i for i, person in enumerate(people) if person.shows(at_s)]
@@ -77,8 +77,8 @@ def looks_at(
                 seen[i] = box + rng.normal(size=4) * jitter * (box[3] - box[1]) / 1.16
         order = rng.permutation(list(seen)).astype(int).tolist()
         scores = [rng.uniform(0.3, 0.4) if rng.random() < 0.1 else 0.8 for _ in order]
-        looks.append(Look(float(at_s), faces_of([seen[i] for i in order], scores), order))
-    return looks
+        frames.append(Detections(float(at_s), faces_of([seen[i] for i in order], scores), order))
+    return frames
 
 
 def still(x: float, y: float, side: float) -> Path:
@@ -133,20 +133,20 @@ def header(index: int, pts_s: float, width: int = WIDTH, height: int = HEIGHT) -
     return FrameHeader("cam", "e1", index, pts_s, 0, 0, "media", width, height)
 
 
-def track(looks: list[Look], settings: TrackerSettings = SETTINGS) -> list[TrackedFaces]:
+def track(frames: list[Detections], settings: TrackerSettings = SETTINGS) -> list[TrackedFaces]:
     tracker = Tracker(settings)
-    return [tracker.update(header(i, look.pts_s), look.faces) for i, look in enumerate(looks)]
+    return [tracker.update(header(i, frame.pts_s), frame.faces) for i, frame in enumerate(frames)]
 
 
-def ids_of(look: Look, tracked: TrackedFaces) -> dict[int, int]:
+def ids_of(frame: Detections, tracked: TrackedFaces) -> dict[int, int]:
     """Person -> id, of the faces that have one."""
     ids = dict(zip(map(bytes, tracked.faces.boxes), tracked.track_ids.tolist(), strict=True))
-    people = zip(look.people, map(bytes, look.faces.boxes), strict=True)
+    people = zip(frame.people, map(bytes, frame.faces.boxes), strict=True)
     return {person: ids[box] for person, box in people if box in ids}
 
 
-def all_ids(looks: list[Look]) -> list[dict[int, int]]:
-    return [ids_of(look, tracked) for look, tracked in zip(looks, track(looks), strict=True)]
+def all_ids(frames: list[Detections]) -> list[dict[int, int]]:
+    return [ids_of(frame, tracked) for frame, tracked in zip(frames, track(frames), strict=True)]
 
 
 SECONDS = 12.0

@@ -133,7 +133,7 @@ class Viewer:
         seen: list[ConnectionState] = []
 
         def found() -> bool:
-            seen.append(self.source.link)
+            seen.append(self.source.connection_state)
             return seen[-1].state == state and reason in seen[-1].reason
 
         try:
@@ -145,7 +145,8 @@ class Viewer:
 def watch(url: str, settings: SourceSettings = QUICK, fps: float = 0.0, **given: Any) -> Viewer:
     """Someone who looks at a camera."""
     pause_s = given.pop("pause_s", 0.0)
-    return Viewer(LiveSource(url, "door", "e1", settings, fps, **given), pause_s)
+    settings = settings.model_copy(update={"analyse_fps": fps})
+    return Viewer(LiveSource(url, "door", "e1", settings, **given), pause_s)
 
 
 Answer = Callable[[BaseHTTPRequestHandler], None]

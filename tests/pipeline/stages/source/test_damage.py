@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
@@ -128,3 +129,18 @@ def test_a_case_that_is_cut(data: Path, tmp_path: Path) -> None:
         whole = (data / "cases" / name).read_bytes()
         (tmp_path / name).write_bytes(whole[: len(whole) // 3])
         assert damage_of(tmp_path / name) != "", name
+
+
+def test_a_jpeg_that_is_cut(tmp_path: Path) -> None:
+    """With a whole thumbnail before the image, as EXIF has it."""
+    encoded = cv2.imencode(".jpg", next(noisy()))[1].tobytes()
+    thumbnail = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    segment = b"\xff\xe2" + (2 + len(thumbnail)).to_bytes(2, "big") + thumbnail
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded[:2] + segment + encoded[2:])
+    assert damage_of(path) == ""
+    with path.open("ab") as file:
+        file.write(b"some programs append data of their own")
+    assert damage_of(path) == ""
+    path.write_bytes((encoded[:2] + segment + encoded[2:])[: -len(encoded) // 2])
+    assert damage_of(path) == "the file ends before the image does"

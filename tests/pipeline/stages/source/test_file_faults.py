@@ -130,7 +130,7 @@ def test_a_cover_is_no_video(tmp_path: Path) -> None:
 def test_unknown_codec(encode: Encode) -> None:
     path = encode("c.mp4")
     path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
-    assert refusal(path) == "not one picture could be decoded"
+    assert refusal(path) == "not one frame could be decoded"
 
 
 PLAYLISTS = {

@@ -22,8 +22,8 @@ from models.frame_size import DEFAULT_LIMIT, FrameLimit
 from pipeline.errors import InputError
 from pipeline.frames import Frame
 from pipeline.settings import SourceSettings
+from pipeline.stages.source.decoding import MAX_STRETCH, FrameDecoder
 from pipeline.stages.source.file import VideoSource
-from pipeline.stages.source.frame_decoder import MOST_STRETCH, FrameDecoder
 from tests.pipeline.stages.source.cameras import QUICK, http_camera, mjpeg, replies, watch
 
 Picture = NDArray[np.uint8]
@@ -201,7 +201,7 @@ def test_the_ratio_is_that_of_the_stored_frame(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ratio", [Fraction(100), Fraction(1, 1000), Fraction(101, 100)])
 def test_absurd_ratios_are_ignored(encode: Encode, tmp_path: Path, ratio: Fraction) -> None:
-    assert not 1 / MOST_STRETCH <= ratio <= MOST_STRETCH or abs(ratio - 1) < 0.02
+    assert not 1 / MAX_STRETCH <= ratio <= MAX_STRETCH or abs(ratio - 1) < 0.02
     path = tmp_path / "c.ts"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)

@@ -56,7 +56,7 @@ def test_nobody_else_is(url: str, certificate: Path, tmp_path: Path) -> None:
     elsewhere = url.replace("127.0.0.1", "localhost")
     with watch(elsewhere, settings(ca_file=str(certificate))) as viewer:
         viewer.finds("refused", "certificate is not trusted (Hostname mismatch")
-        assert "localhost" not in viewer.source.link.reason
+        assert "localhost" not in viewer.source.connection_state.reason
         assert viewer.frames == []
     with watch(url, settings(ca_file=str(tmp_path / "none.pem"))) as viewer:
         viewer.finds("refused", "certificate cannot be read (No such file or directory): correct")
@@ -71,4 +71,4 @@ def test_unless_it_is_said_that_anybody_will_do(url: str) -> None:
 def test_a_camera_without_tls(scheme: str) -> None:
     camera = http_camera(partial(mjpeg, pictures=200, fps=25))
     with camera as url, watch(url.replace("http:", scheme)) as viewer:
-        viewer.finds("refused", "it speaks no TLS")
+        viewer.finds("refused", "it does not speak TLS")

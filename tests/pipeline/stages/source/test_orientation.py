@@ -17,9 +17,9 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.stages.source.decoding import ToRgb
 from pipeline.stages.source.file import VideoSource
 from pipeline.stages.source.live import LiveSource
-from pipeline.stages.source.picture import ToRgb
 from tests.pipeline.stages.source.cameras import QUICK, http_camera, mjpeg
 
 Picture = NDArray[np.uint8]
@@ -117,7 +117,7 @@ def test_exif_turns_live_pictures(orientation: int) -> None:
     camera = partial(mjpeg, pictures=100, fps=20, jpeg=stored(orientation))
     with (
         http_camera(camera) as url,
-        LiveSource(f"{url}/video", "door", "e1", QUICK, 0) as source,
+        LiveSource(f"{url}/video", "door", "e1", QUICK) as source,
     ):
         check_upright(next(seen for seen in source if hasattr(seen, "image")).image)
 

@@ -1,17 +1,92 @@
-"""Cameras that lie about time: what media time and time of capture become, on made sequences."""
+"""Media time and capture time, whatever the time stamps say."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.stages.source.camera_clock import HOLD_S, CameraClock
-from pipeline.stages.source.live_time import LiveTime
-from pipeline.stages.source.time_line import PROBATION_S
+from pipeline.stages.source.timing import (
+    AHEAD_S,
+    BACK_S,
+    HOLD_S,
+    MIN_STEP_S,
+    PROBATION_S,
+    CameraClock,
+    LiveTime,
+    MediaTime,
+)
+
+STAMPS = st.lists(st.none() | st.floats(-1e6, 1e6), max_size=40)
+
+
+@given(STAMPS, st.sampled_from([1 / 25, 1 / 240, 2.0]))
+def test_starts_at_zero_and_always_rises(stamps: list[float | None], period_s: float) -> None:
+    clock = MediaTime(period_s)
+    times = [clock.of(stamp) for stamp in stamps]
+    assert times[:1] in ([], [0.0])
+    assert all(after > before for before, after in pairwise(times))
+
+
+@given(STAMPS, st.sampled_from([1 / 25, 1 / 240, 2.0]))
+def test_no_step_is_longer_than_the_bound(stamps: list[float | None], period_s: float) -> None:
+    clock = MediaTime(period_s)
+    times = [clock.of(stamp) for stamp in stamps]
+    assert all(after - before <= AHEAD_S + 1e-6 for before, after in pairwise(times))
+
+
+@given(st.lists(st.integers(1, 10_000), min_size=1, max_size=40), st.floats(-1e5, 1e5))
+def test_rising_stamps_are_kept(steps_ms: list[int], origin_s: float) -> None:
+    clock, elapsed_s = MediaTime(1 / 25), 0.0
+    clock.of(origin_s)
+    for step_ms in steps_ms:
+        elapsed_s += step_ms / 1000
+        assert clock.of(origin_s + elapsed_s) == pytest.approx(elapsed_s, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("stamps", "expected"),
+    [
+        ([], []),
+        ([None, None, None], [0.0, 0.5, 1.0]),  # a raw stream: by the rate
+        ([None, 8.0, 8.25], [0.0, 0.5, 0.75]),  # the first one missing, as cameras do
+        ([3.0, 3.5, None, 4.25], [0.0, 0.5, 1.0, 1.25]),
+        ([0.0, 0.4, 0.4, 0.9], [0.0, 0.4, 0.4 + MIN_STEP_S, 0.9]),  # one stamp twice
+        ([0.0, 0.4, 0.2, 0.9], [0.0, 0.4, 0.4 + MIN_STEP_S, 0.9]),  # a little back
+        ([60.0, 62.0, 0.0, 0.25], [0.0, 2.0, 2.5, 2.75]),  # joined: a new time line
+        ([0.0, 30.0, 31.0], [0.0, 30.0, 31.0]),  # nothing for long: a still camera
+        ([0.0, AHEAD_S, AHEAD_S + 1], [0.0, AHEAD_S, AHEAD_S + 1]),  # a gap at the bound stays
+        ([0.0, AHEAD_S + 1, AHEAD_S + 2], [0.0, 0.5, 1.5]),  # joined: the second was later
+        ([9.0, 95443.0, 9.5, 10.0], [0.0, 0.5, 1.0, 1.5]),  # one stamp hours off
+        ([9.0, 9.0 - BACK_S, 9.5], [0.0, MIN_STEP_S, 0.5]),  # back at the bound: held
+        ([95443.5, 0.0, 0.5], [0.0, 0.5, 1.0]),  # the 33 bits of MPEG ran over
+    ],
+)
+def test_table(stamps: list[float | None], expected: list[float]) -> None:
+    clock = MediaTime(period_s=0.5)
+    assert [clock.of(stamp) for stamp in stamps] == pytest.approx(expected)
+
+
+def test_a_time_lapse_is_no_leap() -> None:
+    """Its frames are minutes apart, by its own rate."""
+    clock = MediaTime(period_s=120.0)
+    assert [clock.of(stamp) for stamp in (0, 120, 360, 480)] == [0, 120, 360, 480]
+
+
+def test_a_splice_begins_a_new_time_line_after_the_gap() -> None:
+    times = MediaTime(period_s=0.04)
+    assert [times.of(7.0), times.of(7.04)] == [0.0, pytest.approx(0.04)]
+    times.splice(3.0)
+    assert [times.of(900.0), times.of(900.5)] == [pytest.approx(3.04), pytest.approx(3.54)]
+    times.splice(-1.0)
+    assert times.of(0.0) == pytest.approx(3.58)
+
 
 NOW_MS = 1_800_000_000_000
 FPS = 25
@@ -26,7 +101,7 @@ class OnFrame:
     captured_ms: list[int]
     received_ms: list[int]
     clocks: list[str]
-    believed: list[bool]
+    is_stamp_used: list[bool]
 
     def error_ms(self, latency_ms: float = 40) -> float:
         """By how much the time of capture is off at most, where the camera's clock counts."""
@@ -52,7 +127,7 @@ def play(
         received_ms = NOW_MS + round(arrived_s * 1000)
         camera_ms = NOW_MS + (taken_s + stamp_off_s(n) + report_off_s(n)) * 1000
         seen.pts_s.append(live_time.of(n / fps + stamp_off_s(n), arrived_s))
-        seen.believed.append(live_time.believed)
+        seen.is_stamp_used.append(live_time.is_stamp_used)
         captured_ms, name = clock.captured(camera_ms, received_ms, arrived_s)
         seen.captured_ms.append(captured_ms)
         seen.received_ms.append(received_ms)
@@ -80,7 +155,7 @@ def test_the_first_stamp_is_off() -> None:
     since = round((PROBATION_S + 1) * FPS)
     assert set(seen.clocks[since:]) == {"rtcp"}
     assert seen.pts_s[-1] == pytest.approx(40, abs=0.2)
-    assert seen.believed[-1]
+    assert seen.is_stamp_used[-1]
 
 
 @pytest.mark.parametrize("length_s", [0.2, 1, 5, 9])
@@ -98,7 +173,7 @@ def test_a_recorders_clock_is_set() -> None:
     for off_s in (-7200, 4, 7200, 1e6):
         seen = play(60, lambda n, off_s=off_s: off_s if n > 500 else 0, lambda n: 0)
         assert seen.pts_s[-1] == pytest.approx(60, abs=0.1)
-        assert seen.believed[-1]
+        assert seen.is_stamp_used[-1]
         # The reports speak of stamps: here they were not set with them, and are wrong for good.
         assert seen.clocks[400] == "rtcp"
         assert seen.clocks[-1] == "arrival"
@@ -139,7 +214,7 @@ def test_stamps_that_tell_no_time(rate: float) -> None:
     late = slice(-60 * FPS, None)
     assert seen.pts_s[-1] - seen.pts_s[-60 * FPS] == pytest.approx(60, abs=0.1)
     assert set(seen.clocks[late]) == {"arrival"}
-    assert not any(seen.believed[late])
+    assert not any(seen.is_stamp_used[late])
 
 
 @pytest.mark.parametrize("fps", [0.2, 1, 5, 25, 60])
@@ -152,7 +227,7 @@ def test_a_network_that_stands_still_is_no_fault_of_the_clock(fps: float, stall_
         return 0.04 + max(stall_s - since_s, 0)
 
     seen = play(120, late_s=late_s, fps=fps)
-    assert all(seen.believed)
+    assert all(seen.is_stamp_used)
     assert set(seen.clocks) == {"rtcp"}
     np.testing.assert_allclose(seen.pts_s, np.arange(len(seen.pts_s)) / fps, atol=1e-6)
 
@@ -160,7 +235,7 @@ def test_a_network_that_stands_still_is_no_fault_of_the_clock(fps: float, stall_
 @pytest.mark.parametrize("ppm", [-200, 200])
 def test_clocks_that_run_at_slightly_different_rates(ppm: float) -> None:
     seen = play(3600, lambda n: ppm * 1e-6 * n / FPS)
-    assert all(seen.believed)
+    assert all(seen.is_stamp_used)
     assert set(seen.clocks) == {"rtcp"}
 
 
