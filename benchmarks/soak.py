@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.kept import keep
+from benchmarks.results import save_result
 from pipeline.settings import SourceSettings
 
 SERVER = Path(__file__).parents[1] / "tests" / "pipeline" / "stages" / "source" / "rtsp_server.py"
@@ -106,7 +106,7 @@ def main() -> int:
                 used, decoded = watched(url, given.reconnects)
             finally:
                 server.kill()
-    result = keep("soak", {"picture": [WIDTH, HEIGHT], "decoded": decoded, **figures(used)})
+    result = save_result("soak", {"picture": [WIDTH, HEIGHT], "decoded": decoded, **figures(used)})
     if given.json:
         print(json.dumps(result))
     else:

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.kept import keep
+from benchmarks.results import save_result
 
 ROOT = Path(__file__).parents[1]
 SERVER = ROOT / "tests" / "pipeline" / "stages" / "source" / "rtsp_server.py"
@@ -167,7 +167,7 @@ def main() -> None:
         finally:
             server.kill()
         found = figures(folder / "state" / "undercam.db", seen["counters"], seen["paces"])
-    kept = keep("streams", vars(given) | found | {"ended": seen["result"]})
+    kept = save_result("streams", vars(given) | found | {"ended": seen["result"]})
     if given.json:
         sys.stdout.write(json.dumps(kept) + "\n")
         return

@@ -25,8 +25,8 @@ COMMANDS = {
     "doctor": "Try every part that the settings name, and say what is wrong with it and how to "
     "mend it.",
     "evaluate": "Measure weights on labelled faces: accuracy, F1, recall, calibration, coverage.",
-    "table": "Compare all models: accuracy on clean faces and behind simulated displays.",
-    "figures": "Draw the comparison from kept predictions, and what networks make of faces.",
+    "table": "Compare all models: accuracy on clean faces and under simulated displays.",
+    "figures": "Draw the comparison from saved predictions, and networks' features of faces.",
     "train": "Train a model, calibrate it on the validation cut, and write its weights with their "
     "card.",
     "export": "Write weights as ONNX: `x` (and `noise`, of a model that draws) in, `logits` out.",
