@@ -1,4 +1,4 @@
-"""Published methods: toy faces are learnt, a stopped run resumes bitwise, weights load and serve."""
+"""Published methods: toy faces are learnt, stopped runs resume bitwise, weights load and serve."""
 
 from __future__ import annotations
 
