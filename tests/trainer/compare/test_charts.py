@@ -82,7 +82,7 @@ def test_a_confusion_is_that_of_the_table(keep: Callable[..., Path]) -> None:
     assert len(written) == np.count_nonzero(counts)
     for (column, row), text in written.items():
         assert text == f"{100 * counts[row, column] / counts[row].sum():.0f}"
-    assert f"{table['accuracy']:.1%} right" in axes.get_title()
+    assert f"accuracy {table['accuracy']:.1%}" in axes.get_title()
     assert [text.get_text().split()[0] for text in axes.get_yticklabels()] == list(
         one.faces.classes
     )
