@@ -31,7 +31,7 @@ def test_every_name_is_whole_on_a_narrow_terminal(
     assert run(["table", "--folder", str(KEPT)]) == 0
     shown = capsys.readouterr().out
     assert "resnet18-w36-udc, flip TTA" in shown
-    assert "seed 1, 40 count_epochs, displays" in shown
+    assert "seed 1, 40 epochs, displays" in shown
     assert "…" not in shown
     assert "RAF-DB: not run: data set not available" in shown
 
