@@ -3,7 +3,7 @@
 import os
 import sys
 
-# Ours come first, whatever the current folder calls its own; then it is taken off the path.
+# This project's packages take precedence over modules of the same name in the current folder.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from pipeline.import_path import exclude_current_folder

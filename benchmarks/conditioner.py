@@ -1,8 +1,8 @@
-"""Faces found through a display, with and without conditioning: python -m benchmarks.conditioner
+"""Face detection under displays, with and without conditioning: python -m benchmarks.conditioner
 
-Pictures: the photographs inside installed packages and single frames of the clips under
-$UNDERCAM_DATA/media. A face is one that at least two of three detectors find in the clean picture;
-recall counts those with a box of IoU >= 0.3, a false box is one beside every face.
+Images: the photographs inside installed packages and single frames of the clips under
+$UNDERCAM_DATA/media. The true faces are those that at least two of three detectors find in the
+clean image; a face is found by a box of IoU >= 0.3, a false box is one that overlaps no face.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.kept import data_folder, keep
+from benchmarks.results import data_folder, save_result
 
 if TYPE_CHECKING:
     from models.detectors.base import FaceDetector
     from models.faces import Faces
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 LEAST_IOU = 0.3
 FRAMES = {
     "pyfeat_WolfgangLanger_Pexels.mp4": (1.0, 7.0, 13.0, 18.0),
@@ -33,11 +33,11 @@ FRAMES = {
     "pyfeat_no_face.mp4": (1.0, 3.0),
 }
 CELLS = ["clean"] + [f"{k}/{n}" for k in ("udc_t", "udc_p", "udc_dark") for n in range(1, 6)]
-WAYS = ("never", "auto", "always")
+CONDITIONING = ("never", "auto", "always")
 
 
-def pictures() -> Iterator[tuple[str, Picture]]:
-    """Name and (h, w, 3) uint8 RGB of every picture."""
+def load_images() -> Iterator[tuple[str, Image]]:
+    """Name and (h, w, 3) uint8 RGB of every image."""
     import skimage.data
     from insightface.data import get_image
 
@@ -46,10 +46,10 @@ def pictures() -> Iterator[tuple[str, Picture]]:
     folder = data_folder() / "media"
     for name, times in FRAMES.items():
         for at_s in times:
-            yield f"{name}@{at_s}", frame_at(folder / name, at_s)
+            yield f"{name}@{at_s}", read_frame(folder / name, at_s)
 
 
-def frame_at(path: Path, at_s: float) -> Picture:
+def read_frame(path: Path, at_s: float) -> Image:
     """The first frame of a clip at or after a media time."""
     import av
 
@@ -60,7 +60,7 @@ def frame_at(path: Path, at_s: float) -> Picture:
     raise SystemExit(f"conditioner: {path} ends before {at_s} s")
 
 
-def detectors(models: Path) -> dict[str, FaceDetector]:
+def open_detectors(models: Path) -> dict[str, FaceDetector]:
     """Every detector, at its default settings, on one thread."""
     from models.detectors.opening import open_detector
 
@@ -71,7 +71,7 @@ def detectors(models: Path) -> dict[str, FaceDetector]:
     }
 
 
-def agreed(found: list[Faces]) -> NDArray[np.float32]:
+def find_true_faces(found: list[Faces]) -> NDArray[np.float32]:
     """Boxes (n, 4) of the faces that at least two of the detectors found."""
     from models.faces import iou
 
@@ -79,63 +79,65 @@ def agreed(found: list[Faces]) -> NDArray[np.float32]:
     for number, faces in enumerate(found):
         others = found[:number] + found[number + 1 :]
         for box in faces.boxes:
-            seen = any((iou(box[None], other.boxes) >= LEAST_IOU).any() for other in others)
-            known = kept and (iou(box[None], np.stack(kept)) >= LEAST_IOU).any()
-            if seen and not known:
+            is_confirmed = any((iou(box[None], other.boxes) >= LEAST_IOU).any() for other in others)
+            is_known = kept and (iou(box[None], np.stack(kept)) >= LEAST_IOU).any()
+            if is_confirmed and not is_known:
                 kept.append(box)
     return np.stack(kept) if kept else np.zeros((0, 4), np.float32)
 
 
-def seen_through(picture: Picture, truth: NDArray[np.float32], cell: str, number: int) -> Picture:
-    """The picture behind the display of a cell, drawn for the middle size of its faces."""
+def simulate_display(image: Image, truth: NDArray[np.float32], cell: str, number: int) -> Image:
+    """The image under the display of a cell, scaled to the median size of its faces."""
     from models.udc.panel import FACE_PX, apply_panel
     from models.udc.suites import find_panel
 
     if cell == "clean":
-        return picture
+        return image
     face_px = float(np.median(truth[:, 3] - truth[:, 1])) if len(truth) else 120.0
     panel = find_panel(cell).at(face_px / FACE_PX)
-    return apply_panel(picture[None], panel, np.random.default_rng(number))[0]
+    return apply_panel(image[None], panel, np.random.default_rng(number))[0]
 
 
-def measured(models: Path) -> dict[str, Any]:
-    """{"detector, way": {cell: [found, false]}}, and how many faces there are."""
+def measure(models: Path) -> dict[str, Any]:
+    """{"detector, conditioning": {cell: [found, false]}}, and the number of faces."""
     from models.detectors.conditioner import ConditioningDetector
     from models.faces import iou
 
-    every = detectors(models)
+    every = open_detectors(models)
     table: dict[str, dict[str, list[int]]] = {}
     total = 0
-    for number, (_, picture) in enumerate(pictures()):
-        truth = agreed([detector.detect(picture) for detector in every.values()])
+    for number, (_, image) in enumerate(load_images()):
+        truth = find_true_faces([detector.detect(image) for detector in every.values()])
         total += len(truth)
         for cell in CELLS:
-            frame = seen_through(picture, truth, cell, number)
+            frame = simulate_display(image, truth, cell, number)
             for name, detector in every.items():
-                for way in WAYS:
-                    boxes = ConditioningDetector(detector, way).detect(frame).boxes
+                for conditioning in CONDITIONING:
+                    boxes = ConditioningDetector(detector, conditioning).detect(frame).boxes
                     overlap = iou(truth, boxes) >= LEAST_IOU
-                    counts = table.setdefault(f"{name}, {way}", {}).setdefault(cell, [0, 0])
+                    counts = table.setdefault(f"{name}, {conditioning}", {}).setdefault(
+                        cell, [0, 0]
+                    )
                     counts[0] += int(overlap.any(axis=1).sum())
                     counts[1] += int((~overlap.any(axis=0)).sum())
     return {"faces": total, "found_and_false": table}
 
 
 def main() -> None:
-    """Measure, print a table, and write it as JSON beside the other results."""
+    """Measure, print a table, and save the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=Path, help="default: $UNDERCAM_DATA/models")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     given = parser.parse_args()
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    result = keep("conditioner", measured(given.models or data_folder() / "models"))
+    result = save_result("conditioner", measure(given.models or data_folder() / "models"))
     if given.json:
         print(json.dumps(result))
         return
     print(f"{result['faces']} faces; found (false boxes)")
     print(f"{'':22}" + "".join(f"{cell.removeprefix('udc_'):>9}" for cell in CELLS))
-    for way, row in result["found_and_false"].items():
-        print(f"{way:22}" + "".join(f"{f'{row[c][0]} ({row[c][1]})':>9}" for c in CELLS))
+    for setting, row in result["found_and_false"].items():
+        print(f"{setting:22}" + "".join(f"{f'{row[c][0]} ({row[c][1]})':>9}" for c in CELLS))
 
 
 if __name__ == "__main__":

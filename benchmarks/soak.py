@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.kept import keep
+from benchmarks.results import save_result
 from pipeline.settings import SourceSettings
 
 SERVER = Path(__file__).parents[1] / "tests" / "pipeline" / "stages" / "source" / "rtsp_server.py"
@@ -108,7 +108,7 @@ def main() -> int:
                 used, decoded = measure_usage(url, options.reconnects)
             finally:
                 server.kill()
-    result = keep("soak", {"frame": [WIDTH, HEIGHT], "decoded": decoded, **summarise(used)})
+    result = save_result("soak", {"frame": [WIDTH, HEIGHT], "decoded": decoded, **summarise(used)})
     if options.json:
         print(json.dumps(result))
     else:

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.kept import keep
+from benchmarks.results import save_result
 
 ROOT = Path(__file__).parents[1]
 SERVER = ROOT / "tests" / "pipeline" / "stages" / "source" / "rtsp_server.py"
@@ -170,7 +170,7 @@ def main() -> None:
         finally:
             server.kill()
         found = summarise(folder / "state" / "undercam.db", measured["counters"], measured["rates"])
-    result = keep("streams", vars(options) | found | {"ended": measured["result"]})
+    result = save_result("streams", vars(options) | found | {"ended": measured["result"]})
     if options.json:
         sys.stdout.write(json.dumps(result) + "\n")
         return

@@ -1,4 +1,4 @@
-"""How a network is shown faces in training: changed at random, some of them through a display."""
+"""Training batches: augmented faces, a part of them under simulated displays."""
 
 from __future__ import annotations
 
@@ -8,59 +8,61 @@ from torch.nn import functional
 
 from models.model_input import normalise, tile_to_input
 from models.weights import ModelCard
-from trainer.augment import draw_warps, repainted, warped
+from trainer.augment import jitter_and_erase, sample_warps, warp_images
 from trainer.data.faceset import FaceSet
-from trainer.inputs import as_images, model_inputs, through_displays
+from trainer.inputs import build_inputs, simulate_displays, to_images
 from trainer.objectives.base import Batch
 from trainer.recipes import Recipe
 from trainer.samples import SampleTable
 
 
 class AugmentedBatches:
-    """Batches of changed faces. Where the recipe has a display, faces are warped as tiles, seen
-    through it, and only then become inputs: as a camera would have it.
+    """Batches of augmented faces.
 
-    Targets are those of `samples` at that moment. Where the recipe asks for the clean twin, a batch
-    holds each face under the same warp without the display: the draws of the rest stay the same.
+    Where the recipe has displays, faces are warped as tiles, degraded, and only then resampled to
+    inputs: the order in which a camera would do it. Targets are those of `samples` at that moment.
+    Where the recipe asks for the clean twin, a batch also holds each face under the same warp
+    without the display; it takes no random numbers, so the rest of the batch is unchanged.
     """
 
     def __init__(
         self, faces: FaceSet, card: ModelCard, recipe: Recipe, samples: SampleTable | None = None
     ) -> None:
-        self._how, self._panel, self._card = recipe.augment, recipe.panel, card
+        self._augment, self._panel, self._card = recipe.augment, recipe.panel, card
         self._has_twin = recipe.clean_twin
         self.samples = samples or SampleTable.of(faces)
         if self._panel is None:
-            self._inputs = model_inputs(faces, card)
+            self._inputs = build_inputs(faces, card)
             return
-        self._inputs = as_images(faces, card.channels)
+        self._inputs = to_images(faces, card.channels)
         self._resample = tile_to_input(self._inputs.shape[-1], card.input_px)
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __call__(self, rows: Tensor, size: int, draws: torch.Generator) -> Batch:
-        """The faces of `rows` (n,) changed by `draws`, then shrunk to `size` pixels."""
-        warps = draw_warps(len(rows), self._how, draws)
-        x = clean = warped(self._inputs[rows], warps)
+    def __call__(self, rows: Tensor, size: int, generator: torch.Generator) -> Batch:
+        """The faces of `rows` (n,), augmented by `generator`, then resized to `size` pixels."""
+        warps = sample_warps(len(rows), self._augment, generator)
+        x = clean = warp_images(self._inputs[rows], warps)
         if self._panel is not None:
-            x = self._to_input(through_displays(x, self._panel, draws))
-        x = _laid_out(_shrunk(repainted(x, self._how, draws), size))
+            x = self._to_input(simulate_displays(x, self._panel, generator))
+        x = _to_channels_last(_resize(jitter_and_erase(x, self._augment, generator), size))
         twin = None
         if self._has_twin:
+            # Rounded to 8 bits like the degraded image: the twin differs by the display alone.
             twin = clean if self._panel is None else self._to_input((clean * 255).round() / 255)
-            twin = _laid_out(_shrunk(twin, size))
+            twin = _to_channels_last(_resize(twin, size))
         return Batch(x, self.samples.targets[rows], warps, rows, twin)
 
     def _to_input(self, images: Tensor) -> Tensor:
         return normalise(self._resample @ images @ self._resample.T, self._card)
 
 
-def _laid_out(x: Tensor) -> Tensor:
+def _to_channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _shrunk(x: Tensor, size: int) -> Tensor:
+def _resize(x: Tensor, size: int) -> Tensor:
     if x.shape[-1] == size:
         return x
     return functional.interpolate(x, size=(size, size), mode="bilinear", antialias=True)

@@ -1,4 +1,4 @@
-"""A run's state on disk: safetensors for the numbers, JSON for the place. Atomic, never pickle."""
+"""A run's state on disk: safetensors for the tensors, JSON for the progress. Atomic, no pickle."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from models.atomic_files import writing
-from trainer.ema import MovingAverage
 from trainer.errors import DataError
+from trainer.optimisation import MovingAverage
 from trainer.samples import SampleTable
+
+PROGRESS_KEY = "place"
+"""Of the progress in a file's metadata."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a run stands: epochs and steps done, what each epoch measured, and the version of its
-    table of samples, 0 where it has none."""
+class TrainingProgress:
+    """Epochs and steps done, the metrics of each epoch, and the version of the sample table, 0
+    where there is none."""
 
     stage: str
     epochs_done: int
@@ -37,24 +40,27 @@ def save(
     average: MovingAverage,
     optimizer: torch.optim.Optimizer,
     samples: SampleTable,
-    place: Place,
+    progress: TrainingProgress,
 ) -> None:
-    """Write everything that `load` needs to go on bitwise; a crash leaves the old file."""
+    """Write everything that `load` needs to continue bitwise; a crash leaves the old file."""
     tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"average/{name}": value for name, value in average.state.items()}
     tensors |= {f"samples/{name}": value for name, value in samples.state().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
     tensors = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+    # One file, renamed into place when it is complete: tensors of one epoch can never be read with
+    # the progress of another. Random states are not in it, since every epoch seeds its own.
     with writing(path) as unfinished:
-        unfinished.write_bytes(to_bytes(tensors, metadata={"place": json.dumps(place.__dict__)}))
+        metadata = {PROGRESS_KEY: json.dumps(progress.__dict__)}
+        unfinished.write_bytes(to_bytes(tensors, metadata=metadata))
 
 
-def read_place(path: Path) -> Place:
-    """Where the run of a checkpoint stands; raises DataError for anything but a checkpoint."""
+def read_progress(path: Path) -> TrainingProgress:
+    """The progress of a checkpoint; raises DataError for a file that is not one."""
     try:
         with safe_open(path, framework="pt") as file:
-            return Place(**json.loads((file.metadata() or {})["place"]))
+            return TrainingProgress(**json.loads((file.metadata() or {})[PROGRESS_KEY]))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             "damaged checkpoint", str(path), "delete it to train from the start"
@@ -67,40 +73,43 @@ def load(
     average: MovingAverage,
     optimizer: torch.optim.Optimizer,
     samples: SampleTable,
-) -> Place:
-    """Put a checkpoint's numbers into place and say where the run stands.
+) -> TrainingProgress:
+    """Load a checkpoint's tensors into these objects; returns the run's progress.
 
-    Raises DataError for one that does not fit: of another network, or of other faces.
+    Raises DataError for a checkpoint of another network or of other faces.
     """
-    place = read_place(path)
+    progress = read_progress(path)
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     try:
-        network.load_state_dict(_under(tensors, "network"))
+        network.load_state_dict(_select(tensors, "network"))
     except RuntimeError as error:
         what = "a checkpoint of another network, or of an earlier release"
         raise DataError(what, str(path), "train from the start in another directory") from error
-    samples.load(_under(tensors, "samples"), place.samples_version, str(path))
-    average.load(_under(tensors, "average"))
+    samples.load(_select(tensors, "samples"), progress.samples_version, str(path))
+    average.load(_select(tensors, "average"))
     groups = optimizer.state_dict()["param_groups"]
     parameters = [value for group in optimizer.param_groups for value in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
-    for name, value in _under(tensors, "optimizer").items():
+    for name, value in _select(tensors, "optimizer").items():
         index, key = name.split("/")
-        state.setdefault(int(index), {})[key] = _laid_out_as(parameters[int(index)], value)
+        state.setdefault(int(index), {})[key] = _match_strides(parameters[int(index)], value)
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return place
+    return progress
 
 
-def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
-    """The value with its parameter's strides: a fused optimiser walks both in memory order, and
-    would pair a channels-last parameter with another one's moments."""
+def _match_strides(parameter: Tensor, value: Tensor) -> Tensor:
+    """The value with its parameter's strides.
+
+    A fused optimiser walks both in memory order, and would pair a channels-last parameter with
+    the moments of another one.
+    """
     if value.shape != parameter.shape:
         return value
     return torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _select(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {
         name.removeprefix(prefix + "/"): value
         for name, value in tensors.items()

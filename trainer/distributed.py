@@ -1,8 +1,8 @@
 """Processes that train one network together: each takes its share of every batch.
 
-The shares are even and gradients are averaged, so that with a loss that does not mix faces two
-workers of 32 take the step of one of 64. BatchNorm in training measures each worker's own share;
-the running statistics kept are the first worker's.
+The shares are even and gradients are averaged, so with a loss that does not compare the faces of a
+batch two workers of 32 take the step of one of 64. BatchNorm in training uses the statistics of
+each worker's own share; the running statistics that are saved are the first worker's.
 """
 
 from __future__ import annotations
@@ -29,21 +29,24 @@ class DistributedContext:
 
     @property
     def is_first(self) -> bool:
-        """Whether this worker writes, measures and reports."""
+        """Whether this worker validates, writes and reports."""
         return self.rank == 0
 
     def share(self, batch: Batch) -> Batch:
         """Every `size`-th face of a batch, on this worker's device."""
-        mine = slice(self.rank, None, self.size)
+        rows = slice(self.rank, None, self.size)
         parts = (getattr(batch, field.name) for field in dataclasses.fields(Batch))
         return Batch(
-            *(None if part is None else part[mine].to(self.device) for part in parts)  # type: ignore[arg-type]
+            *(None if part is None else part[rows].to(self.device) for part in parts)  # type: ignore[arg-type]
         )
 
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Give every worker the mean of their gradients."""
+        """Replace the gradients of each worker by their mean over all workers."""
         if self.size == 1:
             return
+        # One flat message: a network has some hundred small gradients, and each all-reduce costs a
+        # round trip. The mean of the shares' mean losses is the batch's mean loss only because the
+        # shares are equal (`loop._check_batches`).
         gradients = [value.grad for value in parameters if value.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         distributed.all_reduce(flat)
@@ -61,16 +64,16 @@ class DistributedContext:
         return float(number) / self.size
 
     def wait(self) -> None:
-        """Until all workers are here: what the first wrote can then be read."""
+        """Wait until all workers are here: they can then read what the first one wrote."""
         if self.size > 1:
             distributed.barrier()
 
 
-ALONE = DistributedContext()
+SINGLE_PROCESS = DistributedContext()
 
 
-def device_for(gpu: bool) -> str:
-    """The device to train on; raises DataError where a GPU is wanted and none is seen."""
+def choose_device(gpu: bool) -> str:
+    """The device to train on; raises OptionError where a GPU is asked for and none is available."""
     if gpu and not torch.cuda.is_available():
         raise OptionError("no GPU", "--gpu", "leave it out, or install a torch built for your GPU")
     return "cuda" if gpu else "cpu"

@@ -1,4 +1,4 @@
-"""What goes wrong with training data."""
+"""Errors of training data and options."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from models.errors import UndercamError
 
 
 class DataError(UndercamError):
-    """A data set that is missing, misnamed or not in the layout that was asked for."""
+    """A data set that is missing, unknown or in another layout."""
 
     exit_code = 3
 
 
 class OptionError(DataError):
-    """An option whose value is none of those there are, or does not go with the others."""
+    """An option whose value is unknown, or does not go with the others."""
 
     exit_code = 2

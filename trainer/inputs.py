@@ -1,4 +1,4 @@
-"""Faces as a network's input, as they are or seen through displays that are drawn at random."""
+"""Faces as network inputs, clean or under random simulated displays."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from models.model_input import normalise, tile_to_input, to_model_input
 from models.udc.panel import FACE_PX, Panel, render_panel
 from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
-from trainer.recipes import PanelDraws
+from trainer.recipes import RandomPanel
 
 CHUNK = 512
 
 
-def model_inputs(faces: FaceSet, card: ModelCard) -> Tensor:
-    """All faces through the one door to a network's input: (n, c, px, px) float32."""
+def build_inputs(faces: FaceSet, card: ModelCard) -> Tensor:
+    """All faces as network inputs, resampled as in serving: (n, c, px, px) float32."""
     chunks = [
         to_model_input(crops_from_tiles(faces.tiles[start : start + CHUNK]), card)
         for start in range(0, len(faces), CHUNK)
@@ -29,49 +29,54 @@ def model_inputs(faces: FaceSet, card: ModelCard) -> Tensor:
     return torch.cat(chunks)
 
 
-def inputs_behind(faces: FaceSet, card: ModelCard, how: PanelDraws, seed: int = 0) -> Tensor:
-    """All faces, each behind a display drawn as in training: (n, c, px, px) float32, always the
-    same for a seed."""
-    images = as_images(faces, card.channels)
+def build_udc_inputs(faces: FaceSet, card: ModelCard, panel: RandomPanel, seed: int = 0) -> Tensor:
+    """All faces, each under a random display as in training: (n, c, px, px) float32.
+
+    Always the same for a seed.
+    """
+    images = to_images(faces, card.channels)
     resample = tile_to_input(images.shape[-1], card.input_px)
-    draws = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    every_face = replace(panel, share=1.0)
     chunks = []
     for start in range(0, len(images), CHUNK):
-        seen = through_displays(images[start : start + CHUNK], replace(how, share=1.0), draws)
-        chunks.append(resample @ seen @ resample.T)
+        degraded = simulate_displays(images[start : start + CHUNK], every_face, generator)
+        chunks.append(resample @ degraded @ resample.T)
     return normalise(torch.cat(chunks), card)
 
 
-def draw_panel(how: PanelDraws, rng: np.random.Generator) -> Panel:
-    """A display with bars or with holes, as often the one as the other."""
+def sample_panel(ranges: RandomPanel, rng: np.random.Generator) -> Panel:
+    """A random display, with bars or with holes, each with probability 0.5."""
 
     def log_uniform(low: float, high: float) -> float:
         return math.exp(rng.uniform(math.log(low), math.log(high)))
 
-    open_x = rng.uniform(*how.open)
+    open_x = rng.uniform(*ranges.open)
     return Panel(
         open_x=open_x,
         open_y=open_x if rng.random() < 0.5 else 1.0,
-        transmission=log_uniform(*how.transmission),
-        spacing_px=rng.uniform(*how.spacing_px),
-        white_e=log_uniform(*how.white_e),
+        transmission=log_uniform(*ranges.transmission),
+        spacing_px=rng.uniform(*ranges.spacing_px),
+        white_e=log_uniform(*ranges.white_e),
     )
 
 
-def through_displays(x: Tensor, how: PanelDraws, draws: torch.Generator) -> Tensor:
-    """Pictures (n, c, h, w) 0..1, some of them through a display, all rounded to 8 bits."""
-    seed = int(torch.randint(2**62, (1,), generator=draws))
+def simulate_displays(x: Tensor, ranges: RandomPanel, generator: torch.Generator) -> Tensor:
+    """Images (n, c, h, w) 0..1, a share of them under random displays, all rounded to 8 bits."""
+    # One number of the generator seeds numpy's: the panels and their noise take as many numbers as
+    # they need without moving the generator that the other augmentations read from.
+    seed = int(torch.randint(2**62, (1,), generator=generator))
     rng = np.random.Generator(np.random.Philox(key=seed))
-    seen = torch.from_numpy(rng.random(len(x)) < how.share)
+    is_degraded = torch.from_numpy(rng.random(len(x)) < ranges.share)
     x = x.clone()
-    if seen.any():
+    if is_degraded.any():
         scale = x.shape[-1] / FACE_PX
-        panels = [draw_panel(how, rng).at(scale) for _ in range(int(seen.sum()))]
-        x[seen] = render_panel(x[seen], panels, rng)
+        panels = [sample_panel(ranges, rng).at(scale) for _ in range(int(is_degraded.sum()))]
+        x[is_degraded] = render_panel(x[is_degraded], panels, rng)
     return (x * 255).round() / 255
 
 
-def as_images(faces: FaceSet, channels: int) -> Tensor:
+def to_images(faces: FaceSet, channels: int) -> Tensor:
     """Tiles as (n, channels, h, w) float32 in 0..1."""
     tiles = faces.tiles
     if channels == 1 and tiles.ndim == 4:

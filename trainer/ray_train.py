@@ -1,4 +1,4 @@
-"""The same training on several workers, which Ray starts: the only file here that knows Ray."""
+"""Training on several workers with Ray Train: the only file of the trainer that imports Ray."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from trainer.loop import Report
 from trainer.recipes import Recipe
 from trainer.run import load_faces, train_weights
 
-LONGEST_BYTES = 20
-"""Of a socket's 107, the rest is taken by what Ray puts below the folder."""
+MAX_FOLDER_BYTES = 20
+"""A socket's path has 107 bytes; Ray needs the rest for the names below the folder."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker is told."""
+    """The arguments of one training, sent to every worker."""
 
     name: str
     recipe: Recipe
@@ -41,17 +41,17 @@ class Job:
 def train_on_workers(
     job: Job, workers: int, gpu: bool = False, report: Report = lambda line: None
 ) -> ModelCard:
-    """Train `job` on so many workers, each with a GPU or with its share of this machine's cores.
+    """Train `job` on several workers, each with a GPU or with its share of this machine's cores.
 
-    Starts Ray here unless RAY_ADDRESS names a cluster. `job.out` and `job.run_dir` must be on
-    storage that all workers reach; a worker that dies is started again, and all go on from the
-    checkpoint. Raises DataError where no worker can be had or the training fails.
+    Starts a local Ray unless RAY_ADDRESS names a cluster. `job.out` and `job.run_dir` must be on
+    storage that all workers reach; a worker that dies is restarted, and all resume from the
+    checkpoint. Raises DataError where there is no room for the workers or the training fails.
     """
     folder = Path(job.run_dir).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     job = replace(job, out=str(Path(job.out).absolute()), run_dir=str(folder))
-    with _running() as ray:
-        _check_room(ray.cluster_resources(), workers, gpu)
+    with _start_ray() as ray:
+        _check_resources(ray.cluster_resources(), workers, gpu)
         _fit(job, workers, gpu, report)
     return read_card(job.out)
 
@@ -61,12 +61,12 @@ def _fit(job: Job, workers: int, gpu: bool, report: Report) -> None:
     from ray.train.torch import TorchTrainer
     from ray.util.queue import Queue
 
-    told = Queue()
-    listener = Thread(target=lambda: _pass_on(told, report))
+    reports = Queue()
+    listener = Thread(target=lambda: _forward(reports, report))
     listener.start()
     trainer = TorchTrainer(
-        _work,
-        train_loop_config={"job": job, "gpu": gpu, "told": told},
+        _run_worker,
+        train_loop_config={"job": job, "gpu": gpu, "reports": reports},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
         run_config=RunConfig(
             name="ray", storage_path=job.run_dir, failure_config=FailureConfig(max_failures=2)
@@ -76,23 +76,23 @@ def _fit(job: Job, workers: int, gpu: bool, report: Report) -> None:
         trainer.fit()
     except TrainingFailedError as error:
         why = str(error).strip().splitlines()[-1]
-        raise DataError(f"training failed ({why})", job.name, "give the command again") from error
+        raise DataError(f"training failed ({why})", job.name, "run the command again") from error
     finally:
-        told.put(None)
+        reports.put(None)
         listener.join()
 
 
-def _pass_on(told: Any, report: Report) -> None:
-    for line in iter(told.get, None):
+def _forward(reports: Any, report: Report) -> None:
+    for line in iter(reports.get, None):
         report(line)
 
 
 @contextmanager
-def _running() -> Iterator[Any]:
-    """Ray, the cluster's or one of our own; let go of in the end.
+def _start_ray() -> Iterator[Any]:
+    """Connect to the cluster's Ray, or start a local one; shut down at the end.
 
-    Whoever may talk to a Ray runs code in it, so ours asks for a token that is known to its own
-    processes alone, and lives in a folder that only this user may enter.
+    Whoever reaches a Ray runs code in it, so the local one requires a token that only its own
+    processes know, and uses a folder that only this user may enter.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet = {"logging_level": "error", "log_to_driver": False}
@@ -107,9 +107,11 @@ def _running() -> Iterator[Any]:
         if "RAY_ADDRESS" in os.environ:
             ray.init(**quiet)
         else:
-            raylet.Config.initialize("")  # somebody may have imported Ray before it was said
+            raylet.Config.initialize("")  # Ray may have been imported before the token was set
             folder = stack.enter_context(
-                TemporaryDirectory(prefix="undercam-", dir=_short(), ignore_cleanup_errors=True)
+                TemporaryDirectory(
+                    prefix="undercam-", dir=_short_temp_folder(), ignore_cleanup_errors=True
+                )
             )
             ray.init(
                 "local",
@@ -122,28 +124,28 @@ def _running() -> Iterator[Any]:
         yield ray
 
 
-def _short() -> str:
+def _short_temp_folder() -> str:
     """A folder for temporary files whose path leaves room for the names of Ray's sockets."""
     folder = gettempdir()
-    return folder if len(os.fsencode(folder)) <= LONGEST_BYTES else "/tmp"
+    return folder if len(os.fsencode(folder)) <= MAX_FOLDER_BYTES else "/tmp"
 
 
-def _check_room(resources: Mapping[str, float], workers: int, gpu: bool) -> None:
-    """Ray would wait for ever for what is not there."""
+def _check_resources(resources: Mapping[str, float], workers: int, gpu: bool) -> None:
+    """Refuse what Ray would otherwise wait for without end."""
     kind = "GPU" if gpu else "CPU"
-    there = int(resources.get(kind, 0))
-    if there < workers:
-        raise OptionError(f"{there} {kind}s for {workers} workers", "Ray", "give fewer workers")
+    available = int(resources.get(kind, 0))
+    if available < workers:
+        raise OptionError(f"{available} {kind}s for {workers} workers", "Ray", "give fewer workers")
 
 
-def _work(config: dict[str, Any]) -> None:
-    """One worker's whole life."""
+def _run_worker(config: dict[str, Any]) -> None:
+    """One worker: read the faces and train."""
     from ray import train
 
     job: Job = config["job"]
-    context = train.get_context()
+    ray_context = train.get_context()
     device = "cuda" if config["gpu"] else "cpu"
-    team = DistributedContext(context.get_world_rank(), context.get_world_size(), device)
+    context = DistributedContext(ray_context.get_world_rank(), ray_context.get_world_size(), device)
     faces, dropped = load_faces(job.data, job.protocol, job.recipe)
     train_weights(
         job.name,
@@ -153,7 +155,7 @@ def _work(config: dict[str, Any]) -> None:
         Path(job.out),
         Path(job.run_dir),
         job.threads,
-        config["told"].put if team.is_first else lambda line: None,
+        config["reports"].put if context.is_first else lambda line: None,
         dropped,
-        team,
+        context,
     )

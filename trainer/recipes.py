@@ -1,28 +1,29 @@
-"""Recipes: everything a run does, as values."""
+"""Recipes: everything that a training run does, as values."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+import json
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from trainer.errors import OptionError
 
-SINCE_DEFAULT = {"since_default": True}
-"""Metadata of a field that changes nothing as long as it stands at its default."""
-
-
+OMIT_DEFAULT = {"omit_default": True}
+"""Metadata of a field that is left out of a run's hash while it has its default. Every field that
+is added to a recipe has it: runs from before the field existed can then be resumed."""
 VIEWS = ("same", "clean")
-"""What teachers may judge."""
+"""Which image of a face the teachers classify."""
 SCHEDULES = ("one-cycle", "constant")
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Random changes of a face in training, each drawn evenly from its range.
+    """Random changes of a face in training, each sampled uniformly from its range.
 
     rotation in degrees, shift and scale as shares of the side, contrast as a share, brightness in
     units of the normalised input; a square of `erase_px` pixels (least and most, at full
-    resolution) is blanked with probability `erase_p`. Half of the faces are mirrored.
+    resolution) is erased with probability `erase_p`. Half of the faces are flipped.
     """
 
     rotation: float = 15.0
@@ -35,11 +36,11 @@ class Augment:
 
 
 @dataclass(frozen=True)
-class PanelDraws:
-    """Displays drawn for a `share` of the faces (see `models.udc.panel`).
+class RandomPanel:
+    """Simulated displays with random parameters, over a `share` of the faces (`models.udc.panel`).
 
-    `open` share of an axis, `spacing_px` for a face of 48 pixels: drawn evenly; `transmission` and
-    `white_e`, electrons of white: evenly in their logarithm.
+    `open` share of an axis, `spacing_px` for a face of 48 pixels: uniform; `transmission` and
+    `white_e`, electrons of white: uniform in their logarithm.
     """
 
     share: float = 0.75
@@ -50,25 +51,24 @@ class PanelDraws:
 
 
 @dataclass(frozen=True)
-class Distil:
-    """Trained networks that a `share` of what is learnt comes from, the rest from votes: weights by
-    name or path, and the sha256 of each (see `trainer.teachers`). `view`: the image that they
-    judge, the `same` as the student's or its `clean` twin."""
+class Distillation:
+    """Learning from other networks: `weight` of the targets is the teachers' mean prediction, the
+    rest the votes. Teachers by name or path, with the sha256 of each (see `trainer.distillation`);
+    `view`: they classify the `same` image as the student, or its `clean` twin."""
 
     teachers: tuple[str, ...]
     sha256: tuple[str, ...]
-    share: float = 0.5
-    view: str = field(default="same", metadata=SINCE_DEFAULT)
+    weight: float = 0.5
+    view: str = field(default="same", metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
         if self.view not in VIEWS:
             raise OptionError(f"view {self.view!r}", "--teacher-view", f"give {' or '.join(VIEWS)}")
-        if not self.teachers or not 0 < self.share <= 1:
-            raise OptionError(
-                f"share {self.share:g} of {len(self.teachers)} teachers",
-                "--teachers",
-                "give one or more, and a share above 0, at most 1",
-            )
+        if not self.teachers:
+            raise OptionError("no teachers", "--teacher", "give one or more weights")
+        if not 0 < self.weight <= 1:
+            what = f"a weight of {self.weight:g}"
+            raise OptionError(what, "--distill-weight", "give a share above 0, at most 1")
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ class Stage:
     """One optimisation, its weights averaged over steps (EMA).
 
     `optimizer` is `adamw` or `adam`, its learning rate under a `schedule`: `one-cycle`, or
-    `constant`. `balance` draws faces with replacement, each class by its count to the power of
+    `constant`. `balance` samples faces with replacement, each class by its count to the power of
     minus that (0: every face once an epoch). `clip_norm`, where not 0, bounds the gradient's norm.
-    `resolution` lists (share of the epochs done, pixels): faces are shrunk while shapes are coarse.
-    `lr_scale` lists (module of the network, factor): what was trained before learns more slowly.
+    `resolution` lists (share of the epochs done, pixels): inputs are smaller in the first epochs.
+    `lr_scale` lists (module of the network, factor): pretrained modules learn more slowly.
     """
 
     name: str
@@ -90,10 +90,10 @@ class Stage:
     ema: float = 0.998
     resolution: tuple[tuple[float, int], ...] = ((0.0, 48),)
     optimizer: str = "adamw"
-    lr_scale: tuple[tuple[str, float], ...] = field(default=(), metadata=SINCE_DEFAULT)
-    schedule: str = field(default="one-cycle", metadata=SINCE_DEFAULT)
-    balance: float = field(default=0.0, metadata=SINCE_DEFAULT)
-    clip_norm: float = field(default=0.0, metadata=SINCE_DEFAULT)
+    lr_scale: tuple[tuple[str, float], ...] = field(default=(), metadata=OMIT_DEFAULT)
+    schedule: str = field(default="one-cycle", metadata=OMIT_DEFAULT)
+    balance: float = field(default=0.0, metadata=OMIT_DEFAULT)
+    clip_norm: float = field(default=0.0, metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -105,15 +105,14 @@ class Stage:
 class Recipe:
     """A network, its input and the stages that train it.
 
-    `panel`: faces are also seen through simulated displays: another condition, never compared with
-    weights that saw none. `objective`: the settings of the model's own objective, or, with a
-    `name`, of another one in `trainer.objectives`. `with_dropped`:
-    learn from the votes on faces without a majority too, where the data is FER+. `distil`: learn
-    from other networks too. `encoder`: the pretrained network that a part of this one starts from
-    (see `trainer.pretrained`). `clean_twin`: batches hold each face without its display too.
+    `panel`: some faces are trained on under simulated displays, which is another condition: such
+    weights are never compared with weights trained on clean faces alone. `objective`: the settings
+    of the model's own objective, or, with a `name`, of another one in `trainer.objectives`.
+    `with_dropped`: train on the votes of faces without a majority too, where the data is FER+.
+    `encoder`: the pretrained network that a part of this one starts from (`trainer.pretrained`).
+    `clean_twin`: batches hold each face without its display too.
 
-    A run goes on only with the recipe that it was begun with: a field that is added to a recipe
-    says `since_default`, so that runs from before it was there still go on (see `trainer.loop`).
+    A run is resumed only with the recipe that it was started with.
     """
 
     model: str
@@ -125,8 +124,29 @@ class Recipe:
     std: float = 0.25
     with_dropped: bool = False
     augment: Augment = field(default_factory=Augment)
-    panel: PanelDraws | None = None
+    panel: RandomPanel | None = None
     objective: dict[str, Any] = field(default_factory=dict)
-    distil: Distil | None = field(default=None, metadata=SINCE_DEFAULT)
-    encoder: str = field(default="", metadata=SINCE_DEFAULT)
-    clean_twin: bool = field(default=False, metadata=SINCE_DEFAULT)
+    distillation: Distillation | None = field(default=None, metadata=OMIT_DEFAULT)
+    encoder: str = field(default="", metadata=OMIT_DEFAULT)
+    clean_twin: bool = field(default=False, metadata=OMIT_DEFAULT)
+
+
+def hash_run(recipe: Recipe, seed: int) -> str:
+    """What a checkpoint is known by: hex sha256 of all that a run depends on except its faces."""
+    text = json.dumps([_to_json(recipe), seed], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_to_json(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _to_json(each) for name, each in value.items()}
+    if not is_dataclass(value):
+        return value
+    values = ((one, getattr(value, one.name)) for one in fields(value))
+    return {
+        one.name: _to_json(each)
+        for one, each in values
+        if not (one.metadata.get("omit_default") and each == one.default)
+    }

@@ -11,7 +11,7 @@ from torch import Tensor
 from models.crops import crops_from_tiles
 from models.model_input import to_model_input
 from models.weights import ModelCard
-from trainer.augment import warped
+from trainer.augment import warp_images
 from trainer.data.faceset import FaceSet
 from trainer.objectives.base import Batch
 
@@ -31,4 +31,4 @@ def teacher_input(faces: FaceSet, batch: Batch, card: ModelCard) -> Tensor:
     """
     rows = batch.rows.cpu().numpy()
     x = to_model_input(crops_from_tiles(faces.tiles[rows]), card)
-    return warped(x, batch.warps.cpu()).to(batch.x.device)
+    return warp_images(x, batch.warps.cpu()).to(batch.x.device)

@@ -1,11 +1,11 @@
-"""UDC data sets: every picture of a labelled set as a camera under a display sees it.
+"""UDC data sets: every image of a labelled set as an under-display camera would take it.
 
     OUT/[train|test/]CLASS/NAME.png    `folder:plain:OUT` reads them back
-    OUT/manifest.csv                   id, split, label, panel, severity, file of each picture
+    OUT/manifest.csv                   id, split, label, panel, severity, file of each image
 
-A picture's panel and severity are drawn by its id, and so is its noise: the set comes out the same
-on every machine. A picture holds one face as high as itself. KDEF's splits share no person; the
-manifest's `random_split` is one of the same size that pays no heed to persons.
+An image's panel, severity and noise are sampled by its id: the set is the same on every machine. An
+image holds one face as high as itself. KDEF's splits share no person; the manifest's `random_split`
+is one of the same size that ignores persons.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ from numpy.typing import NDArray
 
 from models.atomic_files import unwritable
 from models.udc.suites import DISPLAYS, degrade, noise_generator
-from trainer.data.folders import drawn, listed
-from trainer.data.pictures import read_picture, write_picture
+from trainer.data.folders import draw_ids, list_images
+from trainer.data.images import read_image, write_image
 from trainer.data.readers import open_faces
 from trainer.errors import DataError
 
 KINDS = ("folder", "ferplus", "sheet", "csv", "npz")
-"""What the address of a data set begins with; see `trainer.data.readers`."""
+"""What the address of a data set begins with; render_panel `trainer.data.readers`."""
 MANIFEST = "manifest.csv"
 PANEL_NAMES = {corruption: name for name, corruption in DISPLAYS.items()}
 
 
 @dataclass(frozen=True)
 class Original:
-    """A picture as it was: a file, or a tile (h, w[, 3]) uint8. `split` is "" where none is told;
-    `noise` names the data set in the noise's key."""
+    """An image without display: a file, or a tile (h, w[, 3]) uint8. `split` is "" where the data
+    set has none; `noise` names the data set in the seed of the noise."""
 
     noise: str
     id: str
     split: str
     label: str
-    picture: Path | NDArray[np.uint8]
+    image: Path | NDArray[np.uint8]
 
     def pixels(self) -> NDArray[np.uint8]:
-        """(h, w) grey or (h, w, 3) RGB uint8; raises DataError for a file that is no picture."""
-        return read_picture(self.picture) if isinstance(self.picture, Path) else self.picture
+        """(h, w) grey or (h, w, 3) RGB uint8; raises DataError for a file that is not an image."""
+        return read_image(self.image) if isinstance(self.image, Path) else self.image
 
 
-def originals(address: str) -> list[Original]:
-    """Every picture at an address of labelled faces, of both splits where the layout holds both.
+def list_originals(address: str) -> list[Original]:
+    """Every image at an address of labelled faces, of both splits where the layout has both.
 
     `ferplus:all` is Training and PublicTest. Raises DataError where there are none.
     """
@@ -66,7 +66,7 @@ def originals(address: str) -> list[Original]:
         splits = ("train", "test") if kind == "csv" else ("",)
         found = [tile for split in splits for tile in _tiles(address, split)]
     if not found:
-        raise DataError("no pictures", address, "is this the layout of the data set?")
+        raise DataError("no images", address, "is this the layout of the data set?")
     return found
 
 
@@ -76,19 +76,19 @@ def write_set(
     cells: Sequence[str],
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict[str, Any]:
-    """Write the set into a new folder, each picture under one of `cells`; all of it or nothing.
+    """Write the set into a new folder, each image under one of `cells`; all of it or nothing.
 
-    Returns the number of pictures, by split and by cell. Raises DataError, and UndercamError where
+    Returns the number of images, by split and by cell. Raises DataError, and UndercamError where
     nothing can be written.
     """
-    found = originals(address)
+    found = list_originals(address)
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.part")
     rows: list[dict[str, str]] = []
     try:
         unfinished.mkdir(parents=True)
-        names = _names(found)
+        names = _file_names(found)
         for original, name in zip(found, names, strict=True):
-            rows.append(_harmed(original, name, unfinished, cells))
+            rows.append(_write_degraded(original, name, unfinished, cells))
             progress(len(rows), len(found))
         if address.startswith("folder:kdef:"):
             _split_at_random(rows)
@@ -106,12 +106,12 @@ def write_set(
 
 
 def _in_folders(layout: str, root: Path) -> list[Original]:
-    train, test = (listed(layout, root, split) for split in ("train", "test"))
+    train, test = (list_images(layout, root, split) for split in ("train", "test"))
     splits = {"": train} if train == test else {"train": train, "test": test}
     return [
         Original(f"folder:{layout}", path.relative_to(root).as_posix(), split, label, path)
-        for split, pictures in splits.items()
-        for path, label in pictures
+        for split, images in splits.items()
+        for path, label in images
     ]
 
 
@@ -123,8 +123,8 @@ def _tiles(address: str, split: str) -> list[Original]:
     ]
 
 
-def _names(found: Sequence[Original]) -> list[str]:
-    """A file name for each picture: the last part of its id, or all of it where that is taken."""
+def _file_names(found: Sequence[Original]) -> list[str]:
+    """A file name for each image: the last part of its id, or all of it where that is taken."""
     places = [(one.split, one.label, Path(one.id).stem) for one in found]
     taken = Counter(places)
     return [
@@ -133,13 +133,15 @@ def _names(found: Sequence[Original]) -> list[str]:
     ]
 
 
-def _harmed(original: Original, name: str, out: Path, cells: Sequence[str]) -> dict[str, str]:
-    """Write one picture; its row of the manifest."""
+def _write_degraded(
+    original: Original, name: str, out: Path, cells: Sequence[str]
+) -> dict[str, str]:
+    """Write one image; returns its row of the manifest."""
     cell = cells[int(noise_generator(original.noise, original.id, "panel").integers(len(cells)))]
-    seen = degrade(original.pixels()[None], [original.id], original.noise, cell)[0]
+    degraded = degrade(original.pixels()[None], [original.id], original.noise, cell)[0]
     file = Path(original.split, original.label, f"{name}.png")
     (out / file).parent.mkdir(parents=True, exist_ok=True)
-    write_picture(out / file, seen)
+    write_image(out / file, degraded)
     corruption, _, severity = cell.partition("/")
     return {
         "id": original.id,
@@ -152,8 +154,8 @@ def _harmed(original: Original, name: str, out: Path, cells: Sequence[str]) -> d
 
 
 def _split_at_random(rows: list[dict[str, str]]) -> None:
-    """Add `random_split`: as many tested pictures as the other split has, drawn by their ids."""
-    tested = drawn((row["id"] for row in rows), sum(row["split"] == "test" for row in rows))
+    """Add `random_split`: as many test images as the other split has, sampled by their ids."""
+    tested = draw_ids((row["id"] for row in rows), sum(row["split"] == "test" for row in rows))
     for row in rows:
         row["random_split"] = "test" if row["id"] in tested else "train"
 

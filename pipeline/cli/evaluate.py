@@ -1,4 +1,4 @@
-"""`undercam evaluate`: how good weights are, on whose faces, under which rules."""
+"""`undercam evaluate`: metrics of weights on labelled faces."""
 
 from __future__ import annotations
 
@@ -31,69 +31,70 @@ def evaluate(
     weights: Annotated[str, Option(help="A name in the zoo, or a .safetensors file.")],
     data: Annotated[
         str,
-        Option(
-            help="Faces: ferplus:public, sheet:PICTURE,LABELS.npz, npz:, csv:, folder:LAYOUT:DIR"
-        ),
+        Option(help="Faces: ferplus:public, sheet:IMAGE,LABELS.npz, npz:, csv:, folder:LAYOUT:DIR"),
     ] = "ferplus:public",
-    condition: Annotated[str, Option("--conditions", help=f"{KNOWN}; comma between.")] = "clean",
-    protocol: Annotated[str, Option(help="Votes to labels: ms_majority or no_drop.")] = (
+    condition: Annotated[
+        str, Option("--conditions", help=f"{KNOWN}; separated by commas.")
+    ] = "clean",
+    protocol: Annotated[str, Option(help="From votes to labels: ms_majority or no_drop.")] = (
         "ms_majority"
     ),
-    flip: Annotated[bool, Option(help="Average with the mirror image.")] = True,
-    through_video: Annotated[
-        bool, Option("--through-video", help="Show the faces in a video, find and name them again.")
+    flip: Annotated[bool, Option(help="Horizontal-flip TTA, or no TTA.")] = True,
+    end_to_end: Annotated[
+        bool,
+        Option("--end-to-end", help="Encode the faces as video, then detect, crop and classify."),
     ] = False,
-    detector: Annotated[str, Option(help="With --through-video: centerface, scrfd, yunet.")] = (
+    detector: Annotated[str, Option(help="With --end-to-end: centerface, scrfd, yunet.")] = (
         "centerface"
     ),
     detector_model: Annotated[str, Option(help="Path of the detector's network.")] = "",
     against: Annotated[str, Option(help="Other weights, to compare on the same faces.")] = "",
-    keep: Annotated[
-        Path | None, Option(help="A folder for what was said of every face, to make tables from.")
+    save_predictions: Annotated[
+        Path | None, Option(help="Save the predictions in this folder, for `undercam table`.")
     ] = None,
     limit: Limit = 0,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure weights on labelled faces: accuracy, F1, recall, calibration, coverage.
 
-    Faces whose pixels also stand in the training split are counted; a second figure leaves them
-    out. Conditions are simulated displays, noise and blur: never the same as a real panel.
+    A second figure leaves out faces whose pixels are also in the training split. Conditions are
+    simulated displays, noise and blur: never the same as a real panel.
     """
     from models.loading import find_weights
-    from trainer.compare.predictions import facts, write
-    from trainer.compare.report import compare, report
+    from trainer.compare import predictions as saved
+    from trainer.compare.report import build_report, compare_with
     from trainer.data.readers import open_faces
 
     started_s = time.perf_counter()
-    cells = _cells(condition, through_video)
+    cells = _cells(condition, end_to_end)
     files = [find_weights(name) for name in (weights, against) if name]
     faces = open_faces(data, protocol)[: limit or None]
     settings = load(detector={"name": detector, "model": detector_model}).detector
-    chosen = settings if through_video else None
+    chosen = settings if end_to_end else None
     averaging = "flip" if flip else "none"
-    looks: list[dict[str, Predictions]] = []
+    predictions: list[dict[str, Predictions]] = []
     for file in files:
-        about = facts(file, faces, averaging, _way(chosen))
-        looks.append({})
-        for cell, said in _looks(file, faces, cells, flip, chosen, as_json):
-            looks[-1][cell] = said
-            if keep:
-                write(keep, about, cell, said, faces)
-    result = report(files[0], faces, looks[0], averaging, started_s)
-    if through_video:
-        result["through_video"] = {"detector": detector, "found": _found(looks[0])}
+        about = saved.describe_evaluation(file, faces, averaging, _way(chosen))
+        predictions.append({})
+        for cell, found in _predict(file, faces, cells, flip, chosen, as_json):
+            predictions[-1][cell] = found
+            if save_predictions:
+                saved.save_predictions(save_predictions, about, cell, found, faces)
+    result = build_report(files[0], faces, predictions[0], averaging, started_s)
+    if end_to_end:
+        result["through_video"] = {"detector": detector, "found": _found_share(predictions[0])}
     if against:
-        result["against"] = compare(files[1], looks[0], looks[1], faces)
+        result["against"] = compare_with(files[1], predictions[0], predictions[1], faces)
     (print_json if as_json else show)(result)
 
 
-def _cells(spec: str, through_video: bool) -> tuple[str, ...]:
+def _cells(spec: str, end_to_end: bool) -> tuple[str, ...]:
     from models.udc.suites import CLEAN, conditions, find_panel
 
     try:
         cells = conditions(spec)
         for cell in cells:
-            if through_video and cell != CLEAN:
+            if end_to_end and cell != CLEAN:
                 find_panel(cell)
     except ValueError as error:
         raise ConfigError(str(error), "--conditions", f"give {KNOWN}") from error
@@ -101,14 +102,14 @@ def _cells(spec: str, through_video: bool) -> tuple[str, ...]:
 
 
 def _way(detector: DetectorSettings | None) -> str:
-    """How faces got to the classifier, in a word or two."""
+    """The `way` of saved predictions: "tiles", or the detector and its conditioning."""
     if detector is None:
         return "tiles"
-    usual = detector.conditioning == "auto"
-    return detector.name if usual else f"{detector.name}, condition {detector.conditioning}"
+    is_default = detector.conditioning == "auto"
+    return detector.name if is_default else f"{detector.name}, condition {detector.conditioning}"
 
 
-def _looks(
+def _predict(
     weights: Path,
     faces: FaceSet,
     cells: tuple[str, ...],
@@ -116,9 +117,9 @@ def _looks(
     detector: DetectorSettings | None,
     quiet: bool,
 ) -> Iterator[tuple[str, Predictions]]:
-    """What one classifier says of the faces under each condition, in turn."""
+    """One classifier's predictions under each condition, one after the other."""
     from models.loading import load_classifier
-    from trainer.compare.evaluate import predict, under
+    from trainer.compare.evaluate import apply_condition, predict
 
     classifier = load_classifier(str(weights), flip=flip)
     with progress_bar(quiet) as bar:
@@ -129,18 +130,18 @@ def _looks(
                 bar.update(task, completed=before * of + done)
 
             if detector is None:
-                yield cell, predict(classifier, under(faces, cell), progress)
+                yield cell, predict(classifier, apply_condition(faces, cell), progress)
             else:
-                yield cell, _filmed(classifier, faces, cell, detector, progress)
+                yield cell, _predict_end_to_end(classifier, faces, cell, detector, progress)
 
 
-def _found(looks: dict[str, Predictions]) -> float:
-    """Share of the faces that were found, over all conditions."""
-    shares = [float(said.found.mean()) for said in looks.values()]
+def _found_share(predictions: dict[str, Predictions]) -> float:
+    """Share of the faces that were detected, over all conditions."""
+    shares = [float(each.found.mean()) for each in predictions.values()]
     return round(sum(shares) / len(shares), 5)
 
 
-def _filmed(
+def _predict_end_to_end(
     classifier: EmotionClassifier,
     faces: FaceSet,
     cell: str,
@@ -149,11 +150,11 @@ def _filmed(
 ) -> Predictions:
     from pipeline.live.end_to_end import evaluate_end_to_end
     from pipeline.stages.detect import open_detect
-    from trainer.compare.evaluate import Predictions, among, columns_for
+    from trainer.compare.evaluate import Predictions, find_columns, renormalise
 
-    columns = columns_for(classifier.card.labels, faces)
+    columns = find_columns(classifier.card.labels, faces)
     detect = open_detect(detector, data_folders())
     scores, found = evaluate_end_to_end(
         classifier, detect, faces.tiles, faces.ids, progress, faces.name, cell
     )
-    return Predictions(among(scores, columns), found)
+    return Predictions(renormalise(scores, columns), found)

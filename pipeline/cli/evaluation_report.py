@@ -1,4 +1,4 @@
-"""What `undercam evaluate` shows a person."""
+"""The tables that `undercam evaluate` prints."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from rich.table import Table
 from pipeline.cli.output import OUT
 
 HEADINGS = ("accuracy", "new faces", "retained", "macro F1", "ECE", "NLL")
-"""New faces: accuracy on those whose pixels do not also stand in the training split."""
+"""New faces: accuracy on those whose pixels are not also in the training split."""
+TTA = {"flip": "horizontal-flip TTA", "none": "no TTA"}
+"""By the `averaging` of an evaluation."""
 
 
 def show(result: Mapping[str, Any]) -> None:
-    """Print the JSON object of an evaluation as tables; means over suites stand below the line."""
+    """Print the JSON object of an evaluation as tables; means over suites are below the line."""
     title = f"{result['weights']} on {result['data']} ({result['protocol']}), {result['n']} faces"
     table = _table(title, *HEADINGS)
     for name, figures in result["conditions"].items():
@@ -23,11 +25,11 @@ def show(result: Mapping[str, Any]) -> None:
     for name, figures in result["means"].items():
         table.add_row(name, *_row(figures))
     OUT.print(table)
-    OUT.print(f"averaging: {result['averaging']}", end="; ")
+    OUT.print(TTA[result["averaging"]], end="; ")
     OUT.print(f"precision at 80 % coverage: {result['coverage']['precision_at_80']:.2%}")
     if "through_video" in result:
         found = result["through_video"]
-        OUT.print(f"through video: {found['detector']} found {found['found']:.2%} of the faces")
+        OUT.print(f"end-to-end: {found['detector']} found {found['found']:.2%} of the faces")
     if "against" in result:
         _show_against(result["against"])
 
@@ -51,7 +53,9 @@ def _row(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _show_against(found: Mapping[str, Any]) -> None:
-    table = _table(f"against {found['weights']}", "its accuracy", "ours more by", "95 %", "mCE")
+    table = _table(
+        f"against {found['weights']}", "its accuracy", "difference", "95 % interval", "mCE"
+    )
     rows = {"all": found, **found["conditions"], **found["means"]}
     for name, row in rows.items():
         low, high = row["interval"]

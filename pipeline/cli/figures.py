@@ -1,4 +1,4 @@
-"""`undercam figures`: drawings of the comparison, and of what networks make of faces."""
+"""`undercam figures`: figures of the comparison, and of networks' features of faces."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ DPI = 110
 
 
 def figures(
-    out: Annotated[Path, Option(help="The folder to draw into.")] = Path("runs/figures"),
+    out: Annotated[Path, Option(help="The folder to write figures into.")] = Path("runs/figures"),
     folder: Annotated[
-        Path, Option(help="Where `undercam evaluate --keep` wrote predictions.")
+        Path, Option(help="Folder of `undercam evaluate --save-predictions`.")
     ] = Path("docs/predictions"),
     weights: Annotated[
-        str, Option(help="Also lay out what these make of faces: names or files, comma between.")
+        str, Option(help="Also project these networks' features: names or files, comma-separated.")
     ] = "",
     data: Annotated[str, Option(help="With --weights: the faces.")] = "ferplus:public",
     condition: Annotated[
-        str, Option("--conditions", help="With --weights: as for `evaluate`, comma between.")
+        str, Option("--conditions", help="With --weights: as for `evaluate`, separated by commas.")
     ] = "clean,udc_p/5",
     limit: Annotated[
         int, Option(help="With --weights: only the first N faces.", min=8, max=MOST_FACES)
     ] = 800,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Draw the comparison from kept predictions, and what networks make of faces.
+    """Draw the comparison from saved predictions, and networks' features of faces.
 
-    Confusions, accuracy over severities and over LRDif's steps; and with --weights, features in the
-    plane (t-SNE), a row for each, a column for each condition.
+    Confusion matrices, accuracy over severities and over sampling steps; with --weights, features
+    in the plane (t-SNE), a row for each of the weights, a column for each condition.
     """
-    from trainer.compare.charts import of_kept
-    from trainer.compare.tables import kept_in
+    from trainer.compare.charts import draw_all
+    from trainer.compare.tables import load_evaluations
 
-    drawn = dict(of_kept(kept_in(folder)))
+    drawn = dict(draw_all(load_evaluations(folder)))
     if weights:
         drawn["features"] = _features(weights.split(","), data, condition, limit, as_json)
     files = [_save(figure, out / f"{name}.png") for name, figure in drawn.items()]
@@ -64,10 +64,10 @@ def _features(names: list[str], data: str, spec: str, limit: int, quiet: bool) -
     from models.loading import find_weights
     from models.udc.suites import conditions
     from models.weights import read_card
-    from trainer.compare.budgets import saw_displays
-    from trainer.compare.charts import Panel, scatter
-    from trainer.compare.evaluate import under
-    from trainer.compare.features import laid_out, penultimate
+    from trainer.compare.budgets import is_udc_trained
+    from trainer.compare.charts import Panel, draw_scatter
+    from trainer.compare.evaluate import apply_condition
+    from trainer.compare.features import extract_features, project_features
     from trainer.data.readers import open_faces
 
     try:
@@ -79,10 +79,10 @@ def _features(names: list[str], data: str, spec: str, limit: int, quiet: bool) -
     with progress_bar(quiet) as bar:
         task = bar.add_task("features", total=len(names) * len(cells))
         for name in names:
-            learned = " (displays)" * saw_displays(vars(read_card(find_weights(name))))
+            condition = " (displays)" * is_udc_trained(vars(read_card(find_weights(name))))
             for cell in cells:
-                places = laid_out(penultimate(name, under(faces, cell)))
-                title = f"{Path(name).stem}{learned}\n{cell}"
+                places = project_features(extract_features(name, apply_condition(faces, cell)))
+                title = f"{Path(name).stem}{condition}\n{cell}"
                 panels.append(Panel(title, places, faces.labels, faces.classes))
                 bar.advance(task)
-    return scatter(panels, columns=len(cells) if len(cells) > 1 else 3)
+    return draw_scatter(panels, columns=len(cells) if len(cells) > 1 else 3)

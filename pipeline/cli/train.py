@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from pipeline.cli.options import MOST_SEED
-from pipeline.cli.output import ERRORS, as_text, print_json
+from pipeline.cli.output import ERRORS, as_text, print_json, warn
 
 Threads = Annotated[int, Option(help="CPU threads; 0: torch's choice.", min=0, max=1024)]
 
@@ -17,11 +17,17 @@ Workers = Annotated[
     int, Option(help="Processes that share each batch, by Ray Train.", min=1, max=1024)
 ]
 
-Seed = Annotated[int, Option(help="Seed of every random draw.", min=0, max=MOST_SEED)]
+Seed = Annotated[int, Option(help="Seed of all random numbers.", min=0, max=MOST_SEED)]
 
-Teach = Annotated[
+DistillWeight = Annotated[
     float,
-    Option(help="With --teachers: their share, the rest is the votes'.", min=0, max=1),
+    Option(
+        help="With --teacher: weight of the teachers' predictions in the targets.", min=0, max=1
+    ),
+]
+
+TeacherView = Annotated[
+    str, Option(help="Teachers classify the `same` image as the student, or its `clean` twin.")
 ]
 
 if TYPE_CHECKING:
@@ -29,26 +35,26 @@ if TYPE_CHECKING:
 
 
 def train(
-    model: Annotated[str, Argument(help="What to train: resnet18, lrdif or poster.")],
+    model: Annotated[
+        str, Argument(help="The model's family: resnet18, face-resnet, lrdif or poster.")
+    ],
     out: Annotated[Path, Option(help="The weights to write, .safetensors.")],
-    preset: Annotated[str, Option(help="A named recipe.")] = "w32",
+    preset: Annotated[str, Option(help="A named recipe, see trainer/presets.")] = "w32",
     data: Annotated[
         str, Option(help="Faces: ferplus:training, sheet:, csv:, npz:, folder:LAYOUT:DIR or toy.")
     ] = "ferplus:training",
     seed: Seed = 1,
-    protocol: Annotated[str, Option(help="Votes to labels: ms_majority or no_drop.")] = (
+    protocol: Annotated[str, Option(help="From votes to labels: ms_majority or no_drop.")] = (
         "ms_majority"
     ),
     run_dir: Annotated[
-        Path | None, Option(help="Where checkpoints lie; a run there goes on. Default: runs/NAME.")
+        Path | None, Option(help="Directory of the checkpoints. Default: runs/NAME-seedS.")
     ] = None,
-    teachers: Annotated[
-        str, Option(help="Learn from other weights too: names or files, comma between.")
+    teacher: Annotated[
+        str, Option(help="Distill from other weights: names or files, separated by commas.")
     ] = "",
-    teach: Teach = 0.5,
-    teacher_view: Annotated[
-        str, Option(help="What teachers judge: the same image as the student, or its clean twin.")
-    ] = "same",
+    distill_weight: DistillWeight = 0.5,
+    teacher_view: TeacherView = "same",
     threads: Threads = 0,
     workers: Workers = 1,
     gpu: Annotated[bool, Option("--gpu", help="Train on a GPU, one for each worker.")] = False,
@@ -56,16 +62,16 @@ def train(
 ) -> None:
     """Train a model, calibrate it on the validation cut, and write its weights with their card.
 
-    An interrupted run goes on where it stopped: give the same command again.
+    An interrupted run is resumed from its last epoch: run the same command again.
     """
     from models.atomic_files import check_writable
-    from trainer.distributed import DistributedContext, device_for
-    from trainer.presets import preset as find_preset
+    from trainer.distributed import DistributedContext, choose_device
     from trainer.run import load_faces, train_weights
 
-    recipe, name = find_preset(model, preset), f"{model}-{preset}"
-    if teachers:
-        recipe, name = _with_teachers(recipe, teachers, teach, teacher_view), f"{name}-taught"
+    recipe, name = _find_recipe(model, preset)
+    if teacher:
+        recipe = _with_teachers(recipe, teacher, distill_weight, teacher_view)
+        name = f"{name}-distilled"
     folder = run_dir or Path("runs") / f"{name}-seed{seed}"
     check_writable(out)
 
@@ -79,26 +85,38 @@ def train(
         card = train_on_workers(job, workers, gpu, report)
     else:
         faces, dropped = load_faces(data, protocol, recipe)
-        team = DistributedContext(device=device_for(gpu))
-        card = train_weights(name, recipe, faces, seed, out, folder, threads, report, dropped, team)
+        context = DistributedContext(device=choose_device(gpu))
+        card = train_weights(
+            name, recipe, faces, seed, out, folder, threads, report, dropped, context
+        )
     summary = {"weights": str(out), "temperature": card.temperature, "metrics": card.metrics}
     if as_json:
         print_json(summary)
     else:
-        ERRORS.print(f"wrote {out}: {_measured(card.metrics)}")
+        ERRORS.print(f"wrote {out}: {_describe(card.metrics)}")
 
 
-def _with_teachers(recipe: Recipe, teachers: str, share: float, view: str) -> Recipe:
-    from trainer.teachers import distil
+def _find_recipe(model: str, preset: str) -> tuple[Recipe, str]:
+    """The preset's recipe and the name of its weights."""
+    from trainer.presets import current_name, find_preset
 
-    how = distil(teachers.split(","), share, view)
-    return replace(recipe, distil=how, clean_twin=view == "clean")
+    name = current_name(preset)
+    if name != preset:
+        warn("renamed preset", preset, f"give {name}")
+    return find_preset(model, name), f"{model}-{name}"
 
 
-def _measured(metrics: dict[str, Any]) -> str:
-    """What a card says of the validation cut, on one line."""
-    told = [
+def _with_teachers(recipe: Recipe, names: str, weight: float, view: str) -> Recipe:
+    from trainer.distillation import make_distillation
+
+    distillation = make_distillation(names.split(","), weight, view)
+    return replace(recipe, distillation=distillation, clean_twin=view == "clean")
+
+
+def _describe(metrics: dict[str, Any]) -> str:
+    """A card's metrics on the validation cut, on one line."""
+    parts = [
         f"{name}: accuracy {of['accuracy']:.2%}, macro F1 {of['macro_f1']:.3f}, ECE {of['ece']:.3f}"
         for name, of in metrics.items()
     ]
-    return "; ".join(told) or "no face was held out to measure it on"
+    return "; ".join(parts) or "not measured: too few faces for a validation cut"

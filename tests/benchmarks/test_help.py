@@ -41,7 +41,7 @@ def test_help(name: str) -> None:
     assert HEAVY & set(done.stderr.split()) == set()
 
 
-@pytest.mark.parametrize("name", ["conditioner", "moving"])
+@pytest.mark.parametrize("name", ["conditioner", "moving_face"])
 def test_without_data_they_say_what_is_missing(name: str) -> None:
     done = started("-m", f"benchmarks.{name}")
     assert done.returncode == 1

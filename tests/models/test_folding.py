@@ -12,7 +12,7 @@ from torch import nn
 
 from models.loading import as_classifier, build_network, fold_batch_norm
 from models.weights import ModelCard
-from trainer.presets import preset
+from trainer.presets import find_preset
 
 MakeCard = Callable[..., ModelCard]
 NAMES = [("resnet18", "w36-40"), ("lrdif", "cpu"), ("lrdif", "s"), ("poster", "cpu")]
@@ -34,8 +34,8 @@ def seasoned(card: ModelCard) -> nn.Module:
 
 @pytest.mark.parametrize(("model", "name"), NAMES)
 def test_it_answers_as_before(model: str, name: str, make_card: MakeCard) -> None:
-    network: Any = seasoned(make_card(model=model, network=preset(model, name).network))
-    card = make_card(model=model, network=preset(model, name).network)
+    network: Any = seasoned(make_card(model=model, network=find_preset(model, name).network))
+    card = make_card(model=model, network=find_preset(model, name).network)
     ours = fold_batch_norm(copy.deepcopy(network))
     left = [module for module in ours.modules() if isinstance(module, nn.BatchNorm2d)]
     assert not left

@@ -15,12 +15,12 @@ from models.emotions import EMOTIONS
 from models.weights import ModelCard
 from trainer.batches import AugmentedBatches
 from trainer.data.faceset import FaceSet
-from trainer.inputs import draw_panel, model_inputs
-from trainer.recipes import Augment, PanelDraws, Recipe
+from trainer.inputs import build_inputs, sample_panel
+from trainer.recipes import Augment, RandomPanel, Recipe
 
 MakeFaces = Callable[..., FaceSet]
 MakeRecipe = Callable[..., Recipe]
-NEVER = PanelDraws(share=0.0)
+NEVER = RandomPanel(share=0.0)
 
 
 def card(px: int = 48, channels: int = 1) -> ModelCard:
@@ -48,10 +48,10 @@ def draws(seed: int = 0) -> torch.Generator:
 
 def test_all_faces_through_the_one_door(tiny_card: ModelCard, make_faces: MakeFaces) -> None:
     faces = make_faces(600)  # more than one chunk
-    inputs = model_inputs(faces, tiny_card)
+    inputs = build_inputs(faces, tiny_card)
     assert inputs.shape == (600, 1, 24, 24)
     part = slice(510, 515)
-    assert torch.equal(inputs[part], model_inputs(faces[part], tiny_card))
+    assert torch.equal(inputs[part], build_inputs(faces[part], tiny_card))
 
 
 @pytest.mark.parametrize("px", [48, 24, 112])
@@ -64,7 +64,7 @@ def test_a_display_that_nobody_has_leaves_the_door_as_it_is(still: Augment, px: 
 
 
 def test_the_same_draws_show_the_same_faces(make_faces: MakeFaces) -> None:
-    shown = augmented(make_faces(20), Augment(), panel=PanelDraws())
+    shown = augmented(make_faces(20), Augment(), panel=RandomPanel())
     rows = torch.arange(8)
     first, again, other = (shown(rows, 48, draws(seed)) for seed in (1, 1, 2))
     assert torch.equal(first.x, again.x)
@@ -75,7 +75,7 @@ def test_so_many_faces_are_behind_a_display_as_the_recipe_says(still: Augment) -
     faces = smooth_faces(400)
     rows = torch.arange(len(faces))
     clean = augmented(faces, still, panel=NEVER)(rows, 48, draws(5))
-    some = augmented(faces, still, panel=PanelDraws(share=0.3))(rows, 48, draws(5))
+    some = augmented(faces, still, panel=RandomPanel(share=0.3))(rows, 48, draws(5))
     changed = (clean.x != some.x).flatten(1).any(dim=1).float().mean()
     assert changed == pytest.approx(0.3, abs=4 * (0.3 * 0.7 / 400) ** 0.5)
 
@@ -103,9 +103,9 @@ def test_colour_tiles_for_a_grey_network_and_the_other_way(still: Augment) -> No
 
 
 def test_displays_are_drawn_within_their_ranges() -> None:
-    how = PanelDraws()
+    how = RandomPanel()
     rng = np.random.default_rng(1)
-    drawn = [draw_panel(how, rng) for _ in range(2000)]
+    drawn = [sample_panel(how, rng) for _ in range(2000)]
     for name, (low, high) in {
         "open_x": how.open, "spacing_px": how.spacing_px,
         "transmission": how.transmission, "white_e": how.white_e,
@@ -118,13 +118,13 @@ def test_displays_are_drawn_within_their_ranges() -> None:
     assert bars == pytest.approx(0.5, abs=4 * 0.5 / 2000**0.5)
 
 
-@pytest.mark.parametrize("panel", [None, PanelDraws(share=1.0)])
-def test_the_clean_twin_is_the_same_face_under_the_same_warp(panel: PanelDraws | None) -> None:
+@pytest.mark.parametrize("panel", [None, RandomPanel(share=1.0)])
+def test_the_clean_twin_is_the_same_face_under_the_same_warp(panel: RandomPanel | None) -> None:
     """Against the batch of a recipe that neither repaints nor has a display, warp by warp."""
     faces, how = smooth_faces(), Augment(erase_p=0, contrast=0, brightness=0)
     rows = torch.arange(6)
     twin = augmented(faces, Augment(), panel=panel, clean_twin=True)(rows, 48, draws()).clean
-    plain = augmented(faces, how, panel=None if panel is None else PanelDraws(share=0.0))
+    plain = augmented(faces, how, panel=None if panel is None else RandomPanel(share=0.0))
     assert twin is not None
     torch.testing.assert_close(twin, plain(rows, 48, draws()).x)
 
@@ -132,7 +132,7 @@ def test_the_clean_twin_is_the_same_face_under_the_same_warp(panel: PanelDraws |
 def test_asking_for_the_clean_twin_changes_nothing_else() -> None:
     faces, rows = smooth_faces(), torch.arange(6)
     alone, both = (
-        augmented(faces, Augment(), panel=PanelDraws(), clean_twin=twin)(rows, 48, draws())
+        augmented(faces, Augment(), panel=RandomPanel(), clean_twin=twin)(rows, 48, draws())
         for twin in (False, True)
     )
     assert torch.equal(alone.x, both.x)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.calibration import LEAST, MOST, fit_temperature
+from trainer.calibration import HIGHEST, LOWEST, fit_temperature
 
 
 def drawn(temperature: float, n: int = 20_000) -> tuple[Tensor, Tensor]:
@@ -36,8 +36,8 @@ def test_no_neighbour_is_better(temperature: float) -> None:
 
 def test_never_wrong_is_as_sure_as_is_allowed() -> None:
     labels = torch.arange(8)
-    assert fit_temperature(5 * torch.eye(8), labels) == pytest.approx(LEAST)
-    assert fit_temperature(-5 * torch.eye(8), labels) == pytest.approx(MOST)
+    assert fit_temperature(5 * torch.eye(8), labels) == pytest.approx(LOWEST)
+    assert fit_temperature(-5 * torch.eye(8), labels) == pytest.approx(HIGHEST)
 
 
 def test_logits_of_an_inference_will_do() -> None:

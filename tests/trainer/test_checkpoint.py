@@ -14,14 +14,14 @@ from models.emotions import EMOTIONS
 from models.errors import UndercamError
 from tests.disk import full_disk
 from trainer import checkpoint
-from trainer.checkpoint import Place
+from trainer.checkpoint import TrainingProgress
 from trainer.data.faceset import FaceSet
-from trainer.ema import MovingAverage
 from trainer.errors import DataError
+from trainer.optimisation import MovingAverage
 from trainer.samples import VERSION, SampleTable
 
 HISTORY = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}]
-PLACE = Place("fit", 2, 34, HISTORY, "abc", VERSION)
+PLACE = TrainingProgress("fit", 2, 34, HISTORY, "abc", VERSION)
 Parts = tuple[nn.Module, MovingAverage, torch.optim.Optimizer, SampleTable]
 
 
@@ -54,7 +54,7 @@ def test_all_comes_back_and_goes_on_alike(tmp_path: Path) -> None:
     first, second = parts(seed=1, steps=3), parts(seed=2)
     path = tmp_path / "runs" / "fit.safetensors"
     checkpoint.save(path, *first, PLACE)
-    assert checkpoint.read_place(path) == PLACE
+    assert checkpoint.read_progress(path) == PLACE
     assert checkpoint.load(path, *second) == PLACE
     for trained in (first, second):
         go_on(trained, 2)
@@ -81,4 +81,4 @@ def test_a_full_disk_leaves_the_old_one(tmp_path: Path) -> None:
 def test_another_safetensors_file(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     save_file({"x": torch.zeros(2)}, tmp_path / "c", metadata=metadata)
     with pytest.raises(DataError, match="damaged checkpoint: .*: delete it"):
-        checkpoint.read_place(tmp_path / "c")
+        checkpoint.read_progress(tmp_path / "c")

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from trainer.data.faceset import FaceSet
-from trainer.distributed import ALONE, DistributedContext, device_for
+from trainer.distributed import SINGLE_PROCESS, DistributedContext, choose_device
 from trainer.errors import DataError
 from trainer.loop import train
 from trainer.objectives.base import Batch
@@ -34,10 +34,10 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 8, 3), nn.GroupNorm(2, 8), nn.Flatten(), nn.Linear(288, 8))
 
 
-def gradients(team: DistributedContext) -> list[torch.Tensor]:
-    ours, batch = network(), team.share(batch_of())
+def gradients(context: DistributedContext) -> list[torch.Tensor]:
+    ours, batch = network(), context.share(batch_of())
     functional.cross_entropy(ours(batch.x), batch.targets).backward()
-    team.average_gradients(list(ours.parameters()))
+    context.average_gradients(list(ours.parameters()))
     return [value.grad for value in ours.parameters() if value.grad is not None]
 
 
@@ -47,10 +47,10 @@ def work(rank: int, folder: str) -> None:
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
     )
-    team = DistributedContext(rank, 2)
-    found = gradients(team)
-    mean = team.mean(float(rank))
-    team.wait()
+    context = DistributedContext(rank, 2)
+    found = gradients(context)
+    mean = context.mean(float(rank))
+    context.wait()
     tensors = {str(number): value for number, value in enumerate(found)}
     save_file(tensors | {"mean": torch.tensor(mean)}, f"{folder}/{rank}.safetensors")
     distributed.destroy_process_group()
@@ -60,7 +60,7 @@ def test_two_of_32_take_the_step_of_one_of_64(tmp_path: Path) -> None:
     command = [sys.executable, __file__, str(tmp_path)]
     workers = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
     assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
-    wanted = gradients(ALONE)
+    wanted = gradients(SINGLE_PROCESS)
     for rank in range(2):
         found = load_file(tmp_path / f"{rank}.safetensors")
         assert found.pop("mean") == 0.5
@@ -85,15 +85,15 @@ def test_a_batch_that_cannot_be_shared_evenly(
     with pytest.raises(DataError, match="batches of 16: 3 workers: give a divisor"):
         train(
             make_recipe(), tiny_card, make_faces(), None, 0, tmp_path,  # type: ignore[arg-type]
-            team=DistributedContext(0, 3),
+            context=DistributedContext(0, 3),
         )  # fmt: skip
 
 
 def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert device_for(False) == "cpu"
+    assert choose_device(False) == "cpu"
     with pytest.raises(DataError, match="no GPU: --gpu: leave it out"):
-        device_for(True)
+        choose_device(True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.ema import MovingAverage
+from trainer.optimisation import MovingAverage
 
 
 def network(level: float) -> nn.Module:

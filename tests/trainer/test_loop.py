@@ -18,10 +18,10 @@ from models.errors import ModelError
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
-from trainer.loop import Trained, digest, train
-from trainer.presets import preset
-from trainer.recipes import Augment, Distil, Recipe, Stage
-from trainer.schedule import is_measured, one_cycle, resolution_at
+from trainer.loop import TrainingResult, train
+from trainer.optimisation import is_validation_due, one_cycle, resolution_at
+from trainer.presets import find_preset
+from trainer.recipes import Augment, Distillation, Recipe, Stage, hash_run
 
 MakeFaces = Callable[..., FaceSet]
 MakeRecipe = Callable[..., Recipe]
@@ -42,10 +42,10 @@ def stop_after(epoch: int) -> Callable[[dict[str, Any]], None]:
 @pytest.fixture
 def go(
     tiny_card: ModelCard, make_faces: MakeFaces, make_recipe: MakeRecipe, tmp_path: Path
-) -> Callable[..., Trained]:
-    """Train on 40 made faces, in tmp_path/run if nothing else is said."""
+) -> Callable[..., TrainingResult]:
+    """Train on 40 made faces, in tmp_path/run if nothing else is message."""
 
-    def run(**changes: Any) -> Trained:
+    def run(**changes: Any) -> TrainingResult:
         given: dict[str, Any] = {
             "recipe": make_recipe(epochs=3),
             "card": tiny_card,
@@ -65,7 +65,7 @@ def same(a: State, b: State) -> bool:
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_a_resumed_run_is_bitwise_the_same(
-    go: Callable[..., Trained], tmp_path: Path, epoch: int
+    go: Callable[..., TrainingResult], tmp_path: Path, epoch: int
 ) -> None:
     whole = go(run_dir=tmp_path / "whole")
     with pytest.raises(StoppedError):
@@ -79,7 +79,7 @@ def test_a_resumed_run_is_bitwise_the_same(
 
 
 def test_a_run_of_two_stages_goes_on_in_the_second(
-    go: Callable[..., Trained], make_recipe: MakeRecipe, tmp_path: Path
+    go: Callable[..., TrainingResult], make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
     first = make_recipe().stages[0]
     recipe = make_recipe({"stages": (first, replace(first, name="tune", lr=1e-3))})
@@ -101,7 +101,7 @@ def test_a_run_of_two_stages_goes_on_in_the_second(
     assert [line["stage"] for line in resumed.history] == ["fit", "fit", "tune", "tune"]
 
 
-def test_a_finished_run_is_not_trained_again(go: Callable[..., Trained]) -> None:
+def test_a_finished_run_is_not_trained_again(go: Callable[..., TrainingResult]) -> None:
     lines: list[dict[str, Any]] = []
     done = go()
     assert same(done.state, go(report=lines.append).state)
@@ -109,7 +109,7 @@ def test_a_finished_run_is_not_trained_again(go: Callable[..., Trained]) -> None
 
 
 def test_same_seed_same_weights_other_seed_other(
-    go: Callable[..., Trained], tmp_path: Path
+    go: Callable[..., TrainingResult], tmp_path: Path
 ) -> None:
     first, again, other = (
         go(seed=seed, run_dir=tmp_path / str(run)).state for run, seed in enumerate([5, 5, 6])
@@ -118,7 +118,7 @@ def test_same_seed_same_weights_other_seed_other(
     assert not same(first, other)
 
 
-def test_what_is_reported(go: Callable[..., Trained]) -> None:
+def test_what_is_reported(go: Callable[..., TrainingResult]) -> None:
     lines: list[dict[str, Any]] = []
     trained = go(report=lines.append)
     assert trained.history == lines
@@ -131,18 +131,20 @@ def test_what_is_reported(go: Callable[..., Trained]) -> None:
 
 @pytest.mark.parametrize("epochs", [1, 8, 19, 20, 37, 120])
 def test_a_long_stage_is_measured_about_ten_times_and_at_its_end(epochs: int) -> None:
-    measured = [done for done in range(1, epochs + 1) if is_measured(Stage("fit", epochs), done)]
+    measured = [
+        done for done in range(1, epochs + 1) if is_validation_due(Stage("fit", epochs), done)
+    ]
     assert measured[-1] == epochs
     assert len({later - done for done, later in pairwise(measured)}) <= 1
     assert min(epochs, 10) <= len(measured) < 20
 
 
-def test_nothing_held_out_nothing_measured(go: Callable[..., Trained]) -> None:
+def test_without_a_validation_split_nothing_is_measured(go: Callable[..., TrainingResult]) -> None:
     assert all("accuracy" not in line for line in go(validation=None).history)
 
 
 def test_learning_lowers_the_loss(
-    go: Callable[..., Trained], make_recipe: MakeRecipe, make_faces: MakeFaces
+    go: Callable[..., TrainingResult], make_recipe: MakeRecipe, make_faces: MakeFaces
 ) -> None:
     """Four classes of flat grey."""
     faces = make_faces(96)
@@ -156,7 +158,7 @@ def test_learning_lowers_the_loss(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"seed": 1}, "run of another recipe or seed: .*fit.safetensors: train in another run"),
         ({"recipe": {"lr": 1e-4}}, "run of another recipe or seed"),
@@ -168,13 +170,13 @@ def test_learning_lowers_the_loss(
     ids=str,
 )
 def test_another_run_in_the_directory_is_refused(
-    go: Callable[..., Trained],
+    go: Callable[..., TrainingResult],
     tiny_card: ModelCard,
     make_recipe: MakeRecipe,
     make_faces: MakeFaces,
     tmp_path: Path,
     change: dict[str, Any],
-    said: str,
+    message: str,
 ) -> None:
     go()
     old = (tmp_path / "run" / "fit.safetensors").read_bytes()
@@ -183,14 +185,14 @@ def test_another_run_in_the_directory_is_refused(
         change = {"recipe": recipe, "card": replace(tiny_card, network=recipe.network)}
     if "faces" in change:
         change = {"faces": make_faces(**change["faces"])}
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         go(**change)
     assert (tmp_path / "run" / "fit.safetensors").read_bytes() == old
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
 def test_a_damaged_checkpoint_is_refused(
-    go: Callable[..., Trained], tmp_path: Path, content: bytes | None
+    go: Callable[..., TrainingResult], tmp_path: Path, content: bytes | None
 ) -> None:
     go()
     path = tmp_path / "run" / "fit.safetensors"
@@ -200,7 +202,7 @@ def test_a_damaged_checkpoint_is_refused(
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_checkpoint(
-    go: Callable[..., Trained], make_faces: MakeFaces, tmp_path: Path
+    go: Callable[..., TrainingResult], make_faces: MakeFaces, tmp_path: Path
 ) -> None:
     faces = make_faces()
     faces.targets[:] = np.nan
@@ -225,17 +227,17 @@ class PartlyDeaf(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("lost", "told"), [(True, "no gradient for lost: .* step 1:"), (False, "still.*, step 50:")]
+    ("lost", "message"), [(True, "no gradient for lost: .* step 1:"), (False, "still.*, step 50:")]
 )
 def test_a_parameter_that_the_loss_does_not_reach_ends_the_run(
-    go: Callable[..., Trained],
+    go: Callable[..., TrainingResult],
     make_recipe: MakeRecipe,
     monkeypatch: pytest.MonkeyPatch,
     lost: bool,
-    told: str,
+    message: str,
 ) -> None:
     monkeypatch.setattr("trainer.objectives.softmax.build_network", lambda card: PartlyDeaf(lost))
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         go(recipe=make_recipe(epochs=26), validation=None)  # two steps an epoch
 
 
@@ -249,14 +251,16 @@ OLD_RUNS = {
 
 def test_what_was_added_to_recipes_since_lets_old_runs_go_on() -> None:
     for name, written in OLD_RUNS.items():
-        assert digest(preset(*name), 1) == written
-        taught = replace(preset(*name), distil=Distil(("w",), ("0" * 64,)))
-        assert digest(taught, 1) not in OLD_RUNS.values()
-        assert digest(replace(taught, distil=Distil(("w",), ("1" * 64,))), 1) != digest(taught, 1)
+        assert hash_run(find_preset(*name), 1) == written
+        distilled = replace(find_preset(*name), distillation=Distillation(("w",), ("0" * 64,)))
+        assert hash_run(distilled, 1) not in OLD_RUNS.values()
+        assert hash_run(
+            replace(distilled, distillation=Distillation(("w",), ("1" * 64,))), 1
+        ) != hash_run(distilled, 1)
 
 
 def test_adam_keeps_its_rate(
-    go: Callable[..., Trained], make_recipe: MakeRecipe, tmp_path: Path
+    go: Callable[..., TrainingResult], make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
     recipe = make_recipe(epochs=2, optimizer="adam", schedule="constant", lr=1e-3)
     whole = go(recipe=recipe, run_dir=tmp_path / "whole")
@@ -302,7 +306,7 @@ class OnFrame(nn.Module):
 
 
 def test_faces_are_shrunk_as_the_stage_says(
-    go: Callable[..., Trained], make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+    go: Callable[..., TrainingResult], make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = OnFrame()
     monkeypatch.setattr("trainer.objectives.softmax.build_network", lambda card: seen)

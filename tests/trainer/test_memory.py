@@ -10,7 +10,7 @@ import pytest
 
 CHILD = """
 import resource, sys
-from trainer.memory import keep_freed_memory
+from trainer.run import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def step():

@@ -17,9 +17,9 @@ from models.export import TOLERANCE, export
 from models.loading import load_classifier
 from models.registry import Family
 from trainer import run
-from trainer.compare.evaluate import correctness, predict
-from trainer.objectives import objective_class
-from trainer.presets import preset
+from trainer.compare.evaluate import mark_correct, predict
+from trainer.objectives import find_objective
+from trainer.presets import find_preset
 from trainer.run import toy_faces, train_weights
 
 OBJECTIVE = """
@@ -41,11 +41,12 @@ class SquaredError(SoftmaxObjective):
 OBJECTIVE = SquaredError
 """
 PRESETS = """
-from trainer.presets import with_udc
+from trainer.presets import add_udc_variants
 from trainer.recipes import Recipe, Stage
 
 STAGES = (Stage("fit", epochs=6, batch=32, lr=1e-2),)
-PRESETS = with_udc({"tiny": Recipe("toy-net", {"width": 8}, STAGES, objective={"weight": 50.0})})
+TINY = Recipe("toy-net", {"width": 8}, STAGES, objective={"weight": 50.0})
+PRESETS = add_udc_variants({"tiny": TINY})
 """
 
 
@@ -77,18 +78,18 @@ def toy_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_trains_serves_and_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "select_dtype", lambda threads: torch.float32)
     monkeypatch.setattr(run, "keep_freed_memory", lambda: None)
-    recipe = preset("toy-net", "tiny")
-    assert objective_class("toy-net", recipe.objective).__name__ == "SquaredError"
+    recipe = find_preset("toy-net", "tiny")
+    assert find_objective("toy-net", recipe.objective).__name__ == "SquaredError"
     out = tmp_path / "toy.safetensors"
     card = train_weights("toy", recipe, toy_faces(), 0, out, tmp_path / "run")
     assert (card.model, card.recipe["objective"]) == ("toy-net", {"weight": 50.0})
     others = toy_faces(300, seed=1)
-    said = predict(load_classifier(str(out)), others)
-    assert correctness(said, others).mean() >= 0.5  # of eight classes
-    assert np.allclose(said.probabilities.sum(axis=1), 1, atol=1e-5)
+    predictions = predict(load_classifier(str(out)), others)
+    assert mark_correct(predictions, others).mean() >= 0.5  # of eight classes
+    assert np.allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-5)
     assert export(str(out), tmp_path / "toy.onnx") <= TOLERANCE
 
 
 @pytest.mark.usefixtures("toy_family")
 def test_it_has_the_presets_behind_displays_too() -> None:
-    assert preset("toy-net", "tiny-udc").panel is not None
+    assert find_preset("toy-net", "tiny-udc").panel is not None

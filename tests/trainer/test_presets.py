@@ -17,14 +17,14 @@ from models.loading import build_network
 from models.lrdif.network import LRDif
 from models.weights import ModelCard
 from trainer.errors import OptionError
-from trainer.presets import preset, presets
-from trainer.recipes import PanelDraws
-from trainer.schedule import resolution_at
+from trainer.optimisation import resolution_at
+from trainer.presets import current_name, find_preset, list_presets
+from trainer.recipes import RandomPanel
 
 
-@pytest.mark.parametrize(("model", "name"), presets())
+@pytest.mark.parametrize(("model", "name"), list_presets())
 def test_a_preset_builds_its_network_and_ends_at_full_size(model: str, name: str) -> None:
-    recipe = preset(model, name)
+    recipe = find_preset(model, name)
     assert recipe.model == model
     card = ModelCard(
         *(name, recipe.model, recipe.network, EMOTIONS, recipe.input_px, recipe.channels),
@@ -36,11 +36,11 @@ def test_a_preset_builds_its_network_and_ends_at_full_size(model: str, name: str
         assert recipe.augment.erase_px[1] < recipe.input_px
 
 
-@pytest.mark.parametrize(("model", "name"), presets())
+@pytest.mark.parametrize(("model", "name"), list_presets())
 def test_no_1x1_convolution_of_few_channels_is_trained(model: str, name: str) -> None:
     """The backward pass of one overwrites memory (torch 2.13): nothing said, now and then a
     crash."""
-    recipe = preset(model, name)
+    recipe = find_preset(model, name)
     card = ModelCard(
         *(name, recipe.model, recipe.network, EMOTIONS, recipe.input_px, recipe.channels),
         *((recipe.mean,) * recipe.channels, (recipe.std,) * recipe.channels, GEOMETRY, "", ""),
@@ -51,12 +51,12 @@ def test_no_1x1_convolution_of_few_channels_is_trained(model: str, name: str) ->
 
 
 def sizes(name: str) -> dict[str, Any]:
-    return dict(preset("lrdif", name).network)
+    return dict(find_preset("lrdif", name).network)
 
 
 def test_the_papers_recipe() -> None:
     """Its numbers (2402.00250, section 4.2) and its equations, on the sizes of LRDif-S."""
-    recipe = preset("lrdif", "paper")
+    recipe = find_preset("lrdif", "paper")
     assert [stage.name for stage in recipe.stages] == ["points", "s1", "s2"]
     for stage in recipe.stages[1:]:
         assert (stage.optimizer, stage.lr, stage.weight_decay) == ("adam", 3.5e-4, 1e-4)
@@ -68,31 +68,33 @@ def test_the_papers_recipe() -> None:
 
 
 def test_rows_of_table_5_differ_by_one_thing_from_the_third() -> None:
-    paper = preset("lrdif", "paper")
-    one, two, three, four = (preset("lrdif", f"paper-v{row}") for row in (1, 2, 3, 4))
+    paper = find_preset("lrdif", "paper")
+    one, two, three, four = (find_preset("lrdif", f"paper-v{row}") for row in (1, 2, 3, 4))
     assert three == paper
     assert one == replace(paper, network=paper.network | {"restorer": "none"})
     assert two == replace(paper, objective={"kl": 0, "tau": 1, "l1": 0})
     assert four == replace(paper, network=paper.network | {"insert_noise": False})
-    beside = preset("lrdif", "paper-r1")
+    beside = find_preset("lrdif", "paper-r1")
     assert beside == replace(paper, network=paper.network | {"restorer": "mlp"})
 
 
 @pytest.mark.parametrize("seen", ["", "-udc"])
 def test_controls_differ_in_the_restorer_alone(seen: str) -> None:
-    lean = preset("lrdif", f"cpu{seen}")
-    assert preset("lrdif", f"cpu-ce{seen}") == replace(lean, objective={"kl": 0, "tau": 1, "l1": 0})
+    lean = find_preset("lrdif", f"cpu{seen}")
+    assert find_preset("lrdif", f"cpu-ce{seen}") == replace(
+        lean, objective={"kl": 0, "tau": 1, "l1": 0}
+    )
     noisy = replace(lean, network=lean.network | {"insert_noise": True})
-    assert preset("lrdif", f"cpu-noise{seen}") == noisy
+    assert find_preset("lrdif", f"cpu-noise{seen}") == noisy
     for restorer in ("mlp", "none"):
-        control = preset("lrdif", f"cpu-{restorer}{seen}")
+        control = find_preset("lrdif", f"cpu-{restorer}{seen}")
         assert control == replace(lean, network=lean.network | {"restorer": restorer})
     for steps in (1, 2, 4, 8, 16, 32):
-        swept = preset("lrdif", f"cpu-t{steps}{seen}")
+        swept = find_preset("lrdif", f"cpu-t{steps}{seen}")
         assert swept == replace(lean, network=lean.network | {"steps": steps})
         points, s1, s2 = swept.stages
         brief = replace(swept, stages=(points, s1, replace(s2, epochs=8)))
-        assert preset("lrdif", f"brief-t{steps}{seen}") == brief
+        assert find_preset("lrdif", f"brief-t{steps}{seen}") == brief
         with torch.device("meta"):
             diffusion = LRDif(8, **swept.network).diffusion
         assert (diffusion.steps, diffusion.alpha_bars[-1]) == (steps, 0)
@@ -100,25 +102,27 @@ def test_controls_differ_in_the_restorer_alone(seen: str) -> None:
 
 @pytest.mark.parametrize("seen", ["", "-udc"])
 def test_rivals_take_the_same_steps_of_the_same_faces(seen: str) -> None:
-    equal = preset("resnet18", f"w32-40{seen}")
+    equal = find_preset("resnet18", f"w32-40{seen}")
     for name, width in (("w35", 35), ("w48", 48), ("w64", 64)):
         network = {"width": width, "stem_stride": 1, "dropout": 0.3}
-        assert preset("resnet18", f"{name}-40{seen}") == replace(equal, network=network)
+        assert find_preset("resnet18", f"{name}-40{seen}") == replace(equal, network=network)
     for name, changes in (
         ("eac", {"augment": replace(equal.augment, erase_px=(7, 24))}),
         ("scn", {}),
         ("rul", {"network": equal.network | {"dropout": 0.4}}),
     ):
         rival = replace(equal, objective={"name": name}, **changes)
-        assert preset("resnet18", f"{name}-40{seen}") == rival
+        assert find_preset("resnet18", f"{name}-40{seen}") == rival
 
 
 @pytest.mark.parametrize("seen", ["", "-udc"])
 def test_every_model_is_there_with_displays_and_without(seen: str) -> None:
-    for model, name in presets():
+    for model, name in list_presets():
         if "smoke" not in name and name not in ("w32", "w32-plain") and "-udc" not in name:
-            recipe = preset(model, f"{name}{seen}")
-            assert recipe == replace(preset(model, name), panel=PanelDraws() if seen else None)
+            recipe = find_preset(model, f"{name}{seen}")
+            assert recipe == replace(
+                find_preset(model, name), panel=RandomPanel() if seen else None
+            )
 
 
 def gmac(network: nn.Module, *inputs: Tensor) -> float:
@@ -133,7 +137,7 @@ def test_a_rival_of_as_many_multiply_adds(size: str, rival: str) -> None:
     with torch.device("meta"):
         face = torch.empty(1, 1, 48, 48)
         ours = gmac(LRDif(8, **sizes(size)), face, torch.empty(1, 128))
-        theirs = gmac(ResNet18(8, **preset("resnet18", rival).network), face)
+        theirs = gmac(ResNet18(8, **find_preset("resnet18", rival).network), face)
     assert theirs == pytest.approx(ours, rel=0.04)
 
 
@@ -156,7 +160,7 @@ def test_lrdif_s_is_of_the_stated_size() -> None:
 )
 def test_an_unknown_preset_names_the_nearest(model: str, name: str, nearest: str) -> None:
     with pytest.raises(OptionError) as raised:
-        preset(model, name)
+        find_preset(model, name)
     assert f"no such preset: {model} {name}: did you mean {nearest} or " in str(raised.value)
     assert len(str(raised.value)) < 300
     assert raised.value.exit_code == 2
@@ -165,4 +169,14 @@ def test_an_unknown_preset_names_the_nearest(model: str, name: str, nearest: str
 def test_an_unknown_model() -> None:
     models = "no such model to train: resnet99: give one of face-resnet, lrdif, poster, resnet18"
     with pytest.raises(OptionError, match=models):
-        preset("resnet99", "w32")
+        find_preset("resnet99", "w32")
+
+
+@pytest.mark.parametrize("variant", ["", "-udc"])
+@pytest.mark.parametrize("start", ["cpu", "brief"])
+def test_an_old_name_still_finds_its_recipe(start: str, variant: str) -> None:
+    old, new = f"{start}-doubt{variant}", f"{start}-label-noise{variant}"
+    assert current_name(old) == new
+    assert find_preset("lrdif", old) == find_preset("lrdif", new)
+    assert find_preset("lrdif", new).objective == {"label_noise": 0.33}
+    assert current_name("w32") == "w32"

@@ -19,11 +19,11 @@ from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 from trainer.loop import train
-from trainer.presets import preset
+from trainer.presets import find_preset
 from trainer.pretrained import encoder_digests, load_encoder
 from trainer.recipes import Recipe
 
-DLIB = preset("face-resnet", "dlib-24")
+DLIB = find_preset("face-resnet", "dlib-24")
 
 
 def card_of(recipe: Recipe) -> ModelCard:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from models.loading import load_classifier
-from trainer.compare.evaluate import correctness, predict
+from trainer.compare.evaluate import mark_correct, predict
 from trainer.errors import DataError
-from trainer.presets import preset
-from trainer.ray_train import Job, _check_room, _running, train_on_workers
+from trainer.presets import find_preset
+from trainer.ray_train import Job, _check_resources, _start_ray, train_on_workers
 from trainer.run import toy_faces
 
 
@@ -32,7 +32,7 @@ def test_ray_lets_in_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
         assert address == "local"
 
     monkeypatch.setattr(ray, "init", init)
-    with _running():
+    with _start_ray():
         pass
     assert seen == [("token", 64, 0o700)]
 
@@ -40,7 +40,7 @@ def test_ray_lets_in_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own settings
 def test_two_workers_learn_what_one_learns(tmp_path: Path) -> None:
-    recipe = preset("resnet18", "smoke")
+    recipe = find_preset("resnet18", "smoke")
     recipe = replace(recipe, stages=(replace(recipe.stages[0], epochs=4),))
     out = tmp_path / "toy.safetensors"
     job = Job("toy", recipe, "toy", "ms_majority", 3, str(out), str(tmp_path / "run"), 1)
@@ -49,11 +49,13 @@ def test_two_workers_learn_what_one_learns(tmp_path: Path) -> None:
     assert [line["epoch"] for line in lines if "epoch" in line] == [1, 2, 3, 4]
     assert card.metrics
     others = toy_faces(400, seed=1)
-    looks = predict(load_classifier(str(out)), others)
-    assert correctness(looks, others).mean() >= 0.95
+    predictions = predict(load_classifier(str(out)), others)
+    assert mark_correct(predictions, others).mean() >= 0.95
 
 
-@pytest.mark.parametrize(("gpu", "said"), [(False, "2 CPUs for 3 workers"), (True, "0 GPUs for 3")])
-def test_more_workers_than_room_are_refused_not_waited_for(gpu: bool, said: str) -> None:
-    with pytest.raises(DataError, match=f"{said}.*give fewer workers"):
-        _check_room({"CPU": 2.0, "memory": 1e9}, 3, gpu)
+@pytest.mark.parametrize(
+    ("gpu", "message"), [(False, "2 CPUs for 3 workers"), (True, "0 GPUs for 3")]
+)
+def test_more_workers_than_room_are_refused_not_waited_for(gpu: bool, message: str) -> None:
+    with pytest.raises(DataError, match=f"{message}.*give fewer workers"):
+        _check_resources({"CPU": 2.0, "memory": 1e9}, 3, gpu)

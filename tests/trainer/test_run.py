@@ -18,13 +18,13 @@ from models.loading import as_classifier, load_classifier, load_network
 from models.udc.suites import conditions
 from models.weights import ModelCard, read_card, read_state
 from trainer import run
-from trainer.compare.evaluate import condition_table, correctness, predict, under
+from trainer.compare.evaluate import apply_condition, mark_correct, predict, tabulate_condition
 from trainer.data.faceset import FaceSet
-from trainer.data.ferplus import validation_cut
+from trainer.data.ferplus import select_validation_cut
 from trainer.errors import DataError
-from trainer.loop import Trained, train
-from trainer.presets import preset
-from trainer.recipes import PanelDraws, Recipe
+from trainer.loop import TrainingResult, train
+from trainer.presets import find_preset
+from trainer.recipes import RandomPanel, Recipe
 from trainer.run import toy_faces, train_weights
 
 
@@ -52,7 +52,7 @@ def quickly() -> Generator[list[int]]:
 def toy(tmp_path_factory: pytest.TempPathFactory, quickly: list[int]) -> Run:
     folder = tmp_path_factory.mktemp("toy")
     out, lines = folder / "new" / "toy.safetensors", []
-    recipe = preset("resnet18", "smoke")
+    recipe = find_preset("resnet18", "smoke")
     recipe = replace(recipe, stages=(replace(recipe.stages[0], epochs=4),))
     card = train_weights(
         "toy", recipe, toy_faces(), 3, out, folder / "run", threads=1, report=lines.append
@@ -62,17 +62,17 @@ def toy(tmp_path_factory: pytest.TempPathFactory, quickly: list[int]) -> Run:
 
 def test_toy_faces_are_learnt(toy: Run) -> None:
     others = toy_faces(400, seed=1)
-    looks = predict(load_classifier(str(toy.out)), others)
-    assert correctness(looks, others).mean() >= 0.95
+    predictions = predict(load_classifier(str(toy.out)), others)
+    assert mark_correct(predictions, others).mean() >= 0.95
     assert toy.lines[1]["loss"] > toy.lines[-1]["loss"]
 
 
 def test_the_card_says_where_the_weights_are_from(toy: Run) -> None:
     card = read_card(toy.out)
     assert card == toy.card
-    held = int(validation_cut(toy_faces()).sum())
-    assert card.data == f"toy labels, {640 - held} faces, {held} held out"
-    assert 40 < held < 64
+    cut = int(select_validation_cut(toy_faces()).sum())
+    assert card.data == f"toy labels, {640 - cut} faces, {cut} in validation cut"
+    assert 40 < cut < 64
     assert card.data_terms == "not stated"
     assert (card.name, card.model, card.labels, card.crop) == (
         "toy",
@@ -139,58 +139,63 @@ def test_the_card_is_measured_on_the_weights_as_stored(
     train_tiny: Train, make_faces: Callable[..., FaceSet], tmp_path: Path
 ) -> None:
     faces = make_faces(300)
-    card, held = train_tiny(faces), faces[validation_cut(faces)]
-    again = condition_table(predict(load_classifier(str(tmp_path / "w.safetensors")), held), held)
-    assert card.metrics == {"validation cut, flip-averaged": again}
-    assert again["n"] == len(held) > 20
+    card, cut = train_tiny(faces), faces[select_validation_cut(faces)]
+    again = tabulate_condition(predict(load_classifier(str(tmp_path / "w.safetensors")), cut), cut)
+    assert card.metrics == {"validation cut, horizontal-flip TTA": again}
+    assert again["n"] == len(cut) > 20
 
 
 def test_weights_for_displays_are_calibrated_and_measured_behind_them(
     make_recipe: Callable[..., Recipe], make_faces: Callable[..., FaceSet], tmp_path: Path
 ) -> None:
     faces, out = make_faces(300), tmp_path / "w.safetensors"
-    recipe = replace(make_recipe(), panel=PanelDraws())
+    recipe = replace(make_recipe(), panel=RandomPanel())
     card = train_weights("w", recipe, faces, 0, out, tmp_path / "run", threads=1)
-    classifier, held = load_classifier(str(out)), faces[validation_cut(faces)]
-    seen = [under(held, cell) for cell in conditions("udc")]
-    tables = [condition_table(predict(classifier, each), each) for each in seen]
-    behind = card.metrics["validation cut behind displays, flip-averaged"]
-    for figure in ("accuracy", "nll"):
+    classifier, cut = load_classifier(str(out)), faces[select_validation_cut(faces)]
+    seen = [apply_condition(cut, cell) for cell in conditions("udc")]
+    tables = [tabulate_condition(predict(classifier, each), each) for each in seen]
+    behind = card.metrics["validation cut, udc, horizontal-flip TTA"]
+    for name, recall in behind["recall"].items():
+        assert recall == pytest.approx(np.mean([t["recall"][name] for t in tables]), abs=1e-4)
+    assert len(behind["recall"]) == 8
+    for figure in ("accuracy", "macro_f1", "nll"):
         assert behind[figure] == pytest.approx(np.mean([t[figure] for t in tables]), abs=1e-4)
-    clean = card.metrics["validation cut, flip-averaged"]
-    assert clean == condition_table(predict(classifier, held), held)
+    clean = card.metrics["validation cut, horizontal-flip TTA"]
+    assert clean == tabulate_condition(predict(classifier, cut), cut)
     for temperature in (0.9 * card.temperature, 1.1 * card.temperature):
         network, told = load_network(str(out))
         other = as_classifier(network, replace(told, temperature=temperature))
-        likelihoods = [condition_table(predict(other, each), each)["nll"] for each in seen]
+        likelihoods = [tabulate_condition(predict(other, each), each)["nll"] for each in seen]
         assert np.mean(likelihoods) > behind["nll"] - 1e-4
 
 
-def test_what_is_held_out_is_not_trained_on(
+def test_the_validation_cut_is_not_trained_on(
     train_tiny: Train, make_faces: Callable[..., FaceSet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[FaceSet] = []
 
-    def spy(recipe: Any, card: Any, faces: FaceSet, validation: FaceSet, *rest: Any) -> Trained:
+    def spy(
+        recipe: Any, card: Any, faces: FaceSet, validation: FaceSet, *rest: Any
+    ) -> TrainingResult:
         given.extend([faces, validation])
         return train(recipe, card, faces, validation, *rest)
 
     monkeypatch.setattr(run, "train", spy)
     faces = make_faces(300)
     train_tiny(faces)
-    fitted, held = (set(part.hashes()) for part in given)
-    assert held == set(faces[validation_cut(faces)].hashes())
-    assert not fitted & held
-    assert fitted | held == set(faces.hashes())
+    fitted, cut = (set(part.hashes()) for part in given)
+    assert cut == set(faces[select_validation_cut(faces)].hashes())
+    assert not fitted & cut
+    assert fitted | cut == set(faces.hashes())
 
 
-def test_too_few_faces_to_hold_any_out(
+def test_too_few_faces_for_a_validation_cut(
     train_tiny: Train, make_faces: Callable[..., FaceSet], tmp_path: Path
 ) -> None:
     card = train_tiny(make_faces(20))
     assert card.metrics == {}
     assert card.temperature == 1
-    assert card.data == "made labels, 20 faces, 0 held out"
+    assert card.data == "made labels, 20 faces, 0 in validation cut"
     assert len(read_state(tmp_path / "w.safetensors")) > 10
 
 
@@ -199,5 +204,5 @@ def test_seven_classes_make_weights_of_seven(
 ) -> None:
     faces = make_faces(40, classes=BASIC_SEVEN)
     assert train_tiny(faces).labels == BASIC_SEVEN
-    looks = predict(load_classifier(str(tmp_path / "w.safetensors")), faces)
-    assert looks.probabilities.shape == (40, 7)
+    predictions = predict(load_classifier(str(tmp_path / "w.safetensors")), faces)
+    assert predictions.probabilities.shape == (40, 7)

@@ -16,9 +16,9 @@ from trainer.errors import DataError
 from trainer.loop import train
 from trainer.objectives import softmax
 from trainer.objectives.base import Batch
+from trainer.optimisation import sample_order
 from trainer.recipes import Recipe
 from trainer.samples import VERSION, SampleTable
-from trainer.schedule import drawn_order
 
 MakeFaces = Callable[..., FaceSet]
 MakeRecipe = Callable[..., Recipe]
@@ -128,7 +128,7 @@ def test_an_epoch_draws_classes_as_often_as_it_is_told(
     rare = torch.arange(4000) % 10 == 0
     table.relabel(torch.arange(4000), torch.where(rare, 1, 0))
     table.votes = table.targets
-    order = drawn_order(table, balance, torch.Generator().manual_seed(0))
+    order = sample_order(table, balance, torch.Generator().manual_seed(0))
     assert len(order) == 4000
     share = rare[order].double().mean()
     expected = 400 ** (1 - balance) / (400 ** (1 - balance) + 3600 ** (1 - balance))

@@ -12,11 +12,11 @@ import pytest
 from models.emotions import KDEF_CODES, RAFDB_LABELS
 from models.errors import UndercamError
 from models.udc.suites import conditions, degrade
-from trainer.data.folders import listed
-from trainer.data.pictures import read_picture
+from trainer.data.folders import list_images
+from trainer.data.images import read_image
 from trainer.data.readers import open_faces
 from trainer.errors import DataError
-from trainer.udc_sets import originals, write_set
+from trainer.udc_sets import list_originals, write_set
 
 CELLS = conditions("udc")
 
@@ -62,11 +62,11 @@ def test_every_picture_once_with_its_panel(rafdb: Path, tmp_path: Path) -> None:
     assert {row["panel"] for row in rows} == {"t-oled", "p-oled"}
     assert {row["severity"] for row in rows} == set("12345")
     for row in rows:
-        before = read_picture(rafdb / row["id"])
+        before = read_image(rafdb / row["id"])
         corruption = {"t-oled": "udc_t", "p-oled": "udc_p"}[row["panel"]]
         cell = f"{corruption}/{row['severity']}"
         after = degrade(before[None], [row["id"]], "folder:rafdb", cell)[0]
-        assert np.array_equal(read_picture(out / row["file"]), after)
+        assert np.array_equal(read_image(out / row["file"]), after)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
@@ -108,7 +108,7 @@ def test_kdef_has_a_split_without_shared_persons_and_a_random_one(tmp_path: Path
     assert {Path(row["id"]).stem[1:4] for row in tested} & subjects["train"]
     for split in ("train", "test"):  # of the originals a reader takes the same
         wanted = {row["id"] for row in rows if row["random_split"] == split}
-        read = listed("kdef-random", root, split)
+        read = list_images("kdef-random", root, split)
         assert {path.relative_to(root).as_posix() for path, _ in read} == wanted
 
 
@@ -138,16 +138,16 @@ def test_names_that_are_taken(tmp_path: Path) -> None:
 
 def test_all_of_it_or_nothing(rafdb: Path, tmp_path: Path) -> None:
     (rafdb / "Image" / "aligned" / "test_00020_aligned.jpg").write_bytes(b"no picture")
-    with pytest.raises(DataError, match="unreadable picture"):
+    with pytest.raises(DataError, match="unreadable image"):
         write_set(f"folder:rafdb:{rafdb}", tmp_path / "udc", CELLS)
     assert [path.name for path in tmp_path.iterdir()] == ["raf"]
 
 
 def test_sets_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
-        originals(f"folder:rafdb:{tmp_path / 'nowhere'}")
-    with pytest.raises(DataError, match="no pictures"):
-        originals(f"folder:kdef:{tmp_path}")
+        list_originals(f"folder:rafdb:{tmp_path / 'nowhere'}")
+    with pytest.raises(DataError, match="no images"):
+        list_originals(f"folder:kdef:{tmp_path}")
     draw(tmp_path / "set" / "happy" / "a.png", 1)
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
@@ -158,7 +158,7 @@ def test_sets_that_are_not_there(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.needs("data")
 def test_ferplus_whole() -> None:
-    found = originals("ferplus:all")
+    found = list_originals("ferplus:all")
     splits = [one.split for one in found]
     assert (splits.count("train"), splits.count("test")) == (25_060, 3_199)
     assert len({(one.noise, one.id) for one in found}) == len(found)

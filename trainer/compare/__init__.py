@@ -1,1 +1,1 @@
-"""How well models do: evaluation, kept predictions, tables and charts of the comparison."""
+"""Comparing models: evaluation, saved predictions, tables and charts."""

@@ -1,7 +1,7 @@
-"""Drawings of what `trainer.compare.tables` says in numbers, and of features in the plane.
+"""Figures of the comparison in `trainer.compare.tables`, and of features in the plane.
 
-Every function gives a matplotlib Figure; none looks at a screen. Figures of accuracy never hold
-weights that learned behind displays beside weights that did not, nor any asked in different ways.
+Every function returns a matplotlib Figure and needs no display. A figure of accuracies never mixes
+weights trained under displays with weights trained on clean faces, nor different protocols.
 """
 
 from __future__ import annotations
@@ -18,30 +18,29 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from models.registry import FAMILIES
 from models.udc.suites import CLEAN, CORRUPTIONS, SEVERITIES
 from trainer.compare import metrics
-from trainer.compare.budgets import saw_displays
-from trainer.compare.evaluate import Predictions, correctness
-from trainer.compare.tables import GROUPED_BY, Evaluated, suites
+from trainer.compare.budgets import count_steps, is_udc_trained, without_steps
+from trainer.compare.evaluate import Predictions, mark_correct
+from trainer.compare.tables import PROTOCOL_FIELDS, Evaluation, suite_correctness
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
-"""Of weights and suites: told apart by eyes that see few colours, too (Okabe & Ito 2008)."""
+"""Of weights and suites: distinguishable with colour blindness (Okabe & Ito 2008)."""
 CLASS_COLOURS = (
     *("#9A9A9A", "#E69F00", "#009E73", "#0072B2", "#D55E00", "#7A5A00", "#CC79A7", "#1A1A1A"),
     *("#56B4E9", "#F0E442", "#7B3FA0"),
 )
 """Of classes, in their order: eleven, as many as any data set here has."""
 LINES = ("-", "--", ":", "-.")
-"""Where there are more than colours."""
+"""Line styles, where there are more lines than colours."""
 GREY = "#888888"
-SURE = 1.96
-"""Standard errors either way that hold 95 % of repetitions."""
+Z_95 = 1.96
+"""Standard errors on either side of a 95 % interval."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Faces in the plane: places (n, 2), labels (n,) of `classes`, and what they are of."""
+    """Faces in the plane: places (n, 2) and labels (n,) of `classes`, under a title."""
 
     title: str
     places: NDArray[np.float32]
@@ -49,36 +48,34 @@ class Panel:
     classes: tuple[str, ...]
 
 
-def comparable(every: Iterable[Evaluated]) -> dict[tuple[str, ...], list[Evaluated]]:
-    """The evaluations that may stand in one drawing, by what they have in common."""
-    groups: dict[tuple[str, ...], list[Evaluated]] = {}
+def group_comparable(every: Iterable[Evaluation]) -> dict[tuple[str, ...], list[Evaluation]]:
+    """The evaluations that may share a figure, by the protocol that they have in common."""
+    groups: dict[tuple[str, ...], list[Evaluation]] = {}
     for one in every:
         groups.setdefault(_facts(one), []).append(one)
     return groups
 
 
-def of_kept(every: Sequence[Evaluated]) -> Iterator[tuple[str, Figure]]:
-    """A name and a drawing, one after the other: confusions, severities, and steps. A name says
-    what not all of them have in common."""
-    groups = comparable(every)
-    telling = [len(set(values)) > 1 for values in zip(*map(_facts, every), strict=True)]
+def draw_all(every: Sequence[Evaluation]) -> Iterator[tuple[str, Figure]]:
+    """A name and a figure, one after the other: confusion matrices, accuracy over severities, and
+    over sampling steps. A name has those words of the protocol that not all of them share."""
+    groups = group_comparable(every)
+    differs = [len(set(values)) > 1 for values in zip(*map(_facts, every), strict=True)]
     files = Counter((*_facts(one), one.about["weights"]) for one in every)
     for group in groups.values():
         facts = _facts(group[0])
-        asked = [fact for fact, tells in zip(facts, telling, strict=True) if tells]
+        words = [fact for fact, is_needed in zip(facts, differs, strict=True) if is_needed]
         for one in group:
-            if CLEAN in one.said:
+            if CLEAN in one.predictions:
                 name = one.about["weights"]
-                twice = files[(*facts, name)] > 1
-                yield (
-                    slug("confusion", name, one.about["sha256"][:8] * twice, *asked),
-                    confusion(one),
-                )
-        drawn = severity(group)
-        if drawn is not None:
-            yield slug("severity", *asked), drawn
+                is_ambiguous = files[(*facts, name)] > 1
+                digest = one.about["sha256"][:8] * is_ambiguous
+                yield slug("confusion", name, digest, *words), draw_confusion_matrix(one)
+        severities = draw_severities(group)
+        if severities is not None:
+            yield slug("severity", *words), severities
         for sweep in _sweeps(group):
-            yield slug("steps", sweep[0].about["weights"], *asked), steps(sweep)
+            yield slug("steps", sweep[0].about["weights"], *words), draw_steps(sweep)
 
 
 def slug(*words: str) -> str:
@@ -90,11 +87,11 @@ def slug(*words: str) -> str:
     return re.sub(r"[^a-zA-Z0-9]+", "-", " ".join(words)).strip("-")
 
 
-def confusion(one: Evaluated, cell: str = CLEAN) -> Figure:
-    """Which labels are taken for which, in shares of each label's faces."""
-    faces, said = one.faces, one.said[cell]
+def draw_confusion_matrix(one: Evaluation, cell: str = CLEAN) -> Figure:
+    """The confusion matrix under one condition, in shares of each label's faces."""
+    faces, predictions = one.faces, one.predictions[cell]
     names, k = faces.classes, len(faces.classes)
-    counts = metrics.confusion(said.answers, faces.labels, k)
+    counts = metrics.confusion_matrix(predictions.predicted, faces.labels, k)
     totals = np.bincount(faces.labels, minlength=k)
     shares = counts / np.maximum(totals, 1)[:, None]
     figure = Figure(figsize=(1.6 + 0.72 * k, 1.3 + 0.6 * k), layout="constrained")
@@ -109,22 +106,24 @@ def confusion(one: Evaluated, cell: str = CLEAN) -> Figure:
     labels = [f"{name} ({n})" for name, n in zip(names, totals, strict=True)]
     axes.set_xticks(range(k), names, rotation=35, ha="right")
     axes.set_yticks(range(k), labels)
-    axes.set(xlabel="named", ylabel="label (faces)")
-    right = float(correctness(said, faces).mean())
-    axes.set_title(f"{one.about['weights']}, {cell}: {right:.1%} right; % of each label")
+    axes.set(xlabel="predicted", ylabel="label (faces)")
+    accuracy = float(mark_correct(predictions, faces).mean())
+    axes.set_title(f"{one.about['weights']}, {cell}: accuracy {accuracy:.1%}; % of each label")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return figure
 
 
-def severity(group: Sequence[Evaluated]) -> Figure | None:
-    """Accuracy over severities, a panel for each corruption; clean faces stand at 0. None where
-    nothing was asked at two severities or more."""
-    drawn = [name for name in CORRUPTIONS if any(len(_levels(one, name)) > 1 for one in group)]
-    if not drawn:
+def draw_severities(group: Sequence[Evaluation]) -> Figure | None:
+    """Accuracy over severities, a panel per corruption; clean faces are severity 0. None where no
+    corruption was evaluated at two severities or more."""
+    corruptions = [
+        name for name in CORRUPTIONS if any(len(_levels(one, name)) > 1 for one in group)
+    ]
+    if not corruptions:
         return None
-    figure, panels = _row_of(len(drawn), width=3.6, height=3.4)
-    for axes, name in zip(panels, drawn, strict=True):
+    figure, panels = _row_of(len(corruptions), width=3.6, height=3.4)
+    for axes, name in zip(panels, corruptions, strict=True):
         for number, one in enumerate(group):
             levels = _levels(one, name)
             if levels:
@@ -132,31 +131,33 @@ def severity(group: Sequence[Evaluated]) -> Figure | None:
         axes.set(title=name, xlabel="severity (0: clean)", xticks=(0, *SEVERITIES))
     guess = 100 * float(np.bincount(group[0].faces.labels).max() / len(group[0].faces))
     for axes in panels:
-        axes.axhline(guess, color=GREY, ls=":", lw=1, label="a constant guess")
+        axes.axhline(guess, color=GREY, ls=":", lw=1, label="constant guess")
     _finish(figure, panels)
     return figure
 
 
-def steps(sweep: Sequence[Evaluated]) -> Figure:
-    """Accuracy over the number of diffusion steps, of networks that differ in nothing else."""
+def draw_steps(sweep: Sequence[Evaluation]) -> Figure:
+    """Accuracy over the number of sampling steps, of networks that differ in nothing else."""
     figure, (axes,) = _row_of(1, width=4.6, height=3.4)
-    said = [dict(suites(one)) for one in sweep]
-    names = [name for name in said[0] if all(name in each for each in said)]
+    right = [dict(suite_correctness(one)) for one in sweep]
+    names = [name for name in right[0] if all(name in each for each in right)]
+    steps = [count_steps(one.about["card"]) or 0 for one in sweep]
     for colour, name in zip(COLOURS, names, strict=False):
-        shares = np.array([each[name].mean() for each in said])
-        errors = [SURE * each[name].std() / np.sqrt(len(each[name])) for each in said]
-        x = [_steps(one) for one in sweep]
-        axes.errorbar(x, 100 * shares, 100 * np.array(errors), color=colour, marker="o", label=name)
+        shares = np.array([each[name].mean() for each in right])
+        errors = [Z_95 * each[name].std() / np.sqrt(len(each[name])) for each in right]
+        axes.errorbar(
+            steps, 100 * shares, 100 * np.array(errors), color=colour, marker="o", label=name
+        )
     axes.set_xscale("log", base=2)
-    at = sorted({_steps(one) for one in sweep})
-    axes.set_xticks(at, [str(t) for t in at])
+    ticks = sorted(set(steps))
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.set(xlabel="steps T", title=f"{sweep[0].about['card']['model']} over its steps")
     _finish(figure, [axes])
     return figure
 
 
-def scatter(panels: Sequence[Panel], columns: int) -> Figure:
-    """Panels of faces in the plane, so many beside each other, one colour a class."""
+def draw_scatter(panels: Sequence[Panel], columns: int) -> Figure:
+    """Panels of faces in the plane, in rows of `columns` panels, one colour per class."""
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.2 * columns, 3.3 * rows + 0.7), layout="constrained")
@@ -176,37 +177,39 @@ def scatter(panels: Sequence[Panel], columns: int) -> Figure:
     return figure
 
 
-def _facts(one: Evaluated) -> tuple[str, ...]:
-    """What was asked, how, and which condition it was trained under, as words."""
-    asked = (str(one.about[key]) for key in GROUPED_BY[2:])
-    return (*asked, "displays" if saw_displays(one.about["card"]) else "clean-trained")
+def _facts(one: Evaluation) -> tuple[str, ...]:
+    """The protocol of an evaluation and the condition of its training, as words."""
+    protocol = (str(one.about[key]) for key in PROTOCOL_FIELDS)
+    return (*protocol, "displays" if is_udc_trained(one.about["card"]) else "clean-trained")
 
 
-def _levels(one: Evaluated, corruption: str) -> dict[int, Predictions]:
-    """What was said at each severity; with clean faces as 0 where there are harmed ones."""
+def _levels(one: Evaluation, corruption: str) -> dict[int, Predictions]:
+    """The predictions by severity; those of clean faces are 0, where there are degraded ones."""
     cells = {level: f"{corruption}/{level}" for level in SEVERITIES}
-    found = {level: one.said[cell] for level, cell in cells.items() if cell in one.said}
-    return {0: one.said[CLEAN], **found} if found and CLEAN in one.said else found
+    found = {
+        level: one.predictions[cell] for level, cell in cells.items() if cell in one.predictions
+    }
+    return {0: one.predictions[CLEAN], **found} if found and CLEAN in one.predictions else found
 
 
-def _sweeps(group: Sequence[Evaluated]) -> list[list[Evaluated]]:
+def _sweeps(group: Sequence[Evaluation]) -> list[list[Evaluation]]:
     """Networks that were trained alike and differ in their number of steps alone, fewest first."""
-    sweeps: dict[str, dict[int, Evaluated]] = {}
+    sweeps: dict[str, dict[int, Evaluation]] = {}
     for one in group:
-        card = one.about["card"]
-        if "steps" in FAMILIES[card["model"]].complete:
-            told = [card["network"] | {"steps": 0}, card["recipe"] | {"network": 0}]
-            sweeps.setdefault(json.dumps(told, sort_keys=True), {})[_steps(one)] = one
+        steps = count_steps(one.about["card"])
+        if steps is not None:
+            common = json.dumps(without_steps(one.about["card"]), sort_keys=True)
+            sweeps.setdefault(common, {})[steps] = one
     return [
         [one for _, one in sorted(sweep.items())] for sweep in sweeps.values() if len(sweep) > 1
     ]
 
 
-def _curve(axes: Axes, levels: dict[int, Predictions], one: Evaluated, number: int) -> None:
+def _curve(axes: Axes, levels: dict[int, Predictions], one: Evaluation, number: int) -> None:
     """A line of accuracies, and a band of their sampling error."""
     colour, line = COLOURS[number % len(COLOURS)], LINES[number // len(COLOURS) % len(LINES)]
-    shares = np.array([correctness(said, one.faces).mean() for said in levels.values()])
-    error = SURE * np.sqrt(shares * (1 - shares) / len(one.faces))
+    shares = np.array([mark_correct(each, one.faces).mean() for each in levels.values()])
+    error = Z_95 * np.sqrt(shares * (1 - shares) / len(one.faces))
     x = list(levels)
     axes.fill_between(x, 100 * (shares - error), 100 * (shares + error), color=colour, alpha=0.15)
     axes.plot(x, 100 * shares, line, color=colour, marker="o", ms=4, label=one.about["weights"])
@@ -233,8 +236,3 @@ def _finish(figure: Figure, panels: Sequence[Axes]) -> None:
     handles, names = panels[0].get_legend_handles_labels()
     columns = min(len(names), 2 + len(panels))
     figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
-
-
-def _steps(one: Evaluated) -> int:
-    card = one.about["card"]
-    return int({**FAMILIES[card["model"]].complete, **card["network"]}["steps"])

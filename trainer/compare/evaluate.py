@@ -1,4 +1,4 @@
-"""Evaluation: a classifier and labelled faces in, honest figures out."""
+"""Evaluation: a classifier and labelled faces in, metrics out."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from trainer.errors import DataError
 BATCH = 128
 CURVE_POINTS = 20
 Progress = Callable[[int, int], None]
-"""Told how many faces of how many are done."""
+"""Called with the number of faces done, and of all faces."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a classifier said of every face: probabilities (n, K), and which faces it saw at all.
+    """A classifier's probabilities (n, K) of n faces, and `found` (n,), whether each was detected.
 
-    A face that was not found (`found` False) counts as wrong, at no confidence.
+    A face that was not found counts as wrong, with confidence 0.
     """
 
     probabilities: NDArray[np.float32]
@@ -36,46 +36,48 @@ class Predictions:
         return Predictions(self.probabilities[rows], self.found[rows])
 
     @property
-    def answers(self) -> NDArray[np.int64]:
-        """(n,) the likeliest class, metrics.NONE where no face was found."""
+    def predicted(self) -> NDArray[np.int64]:
+        """(n,) the most probable class, metrics.NONE where no face was found."""
         return np.where(self.found, self.probabilities.argmax(axis=1), metrics.NONE)
 
     @property
     def confidence(self) -> NDArray[np.float32]:
-        """(n,) the probability of the answer, 0 where no face was found."""
+        """(n,) the probability of the predicted class, 0 where no face was found."""
         return np.where(self.found, self.probabilities.max(axis=1), np.float32(0))
 
 
 def predict(
     classifier: EmotionClassifier, faces: FaceSet, progress: Progress = lambda done, of: None
 ) -> Predictions:
-    """Score aligned tiles, in batches; every face counts as found."""
-    columns = columns_for(classifier.card.labels, faces)
-    scores = np.zeros((len(faces), len(columns)), np.float32)
+    """Classify aligned tiles, in batches; every face counts as found."""
+    columns = find_columns(classifier.card.labels, faces)
+    probabilities = np.zeros((len(faces), len(columns)), np.float32)
     for start in range(0, len(faces), BATCH):
         part = slice(start, start + BATCH)
         crops = crops_from_tiles(faces.tiles[part])
-        said = classifier.predict(crops, faces.ids[part]).probabilities
-        scores[part] = among(said, columns)
+        scores = classifier.predict(crops, faces.ids[part])
+        probabilities[part] = renormalise(scores.probabilities, columns)
         progress(min(start + BATCH, len(faces)), len(faces))
-    return Predictions(scores, np.ones(len(faces), bool))
+    return Predictions(probabilities, np.ones(len(faces), bool))
 
 
-def under(faces: FaceSet, cell: str) -> FaceSet:
+def apply_condition(faces: FaceSet, cell: str) -> FaceSet:
     """The same faces under a condition of `models.udc.suites`."""
     return replace(faces, tiles=degrade(faces.tiles, faces.ids, faces.name, cell))
 
 
-def among(scores: NDArray[np.float32], columns: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Probabilities (n, K) shared out again among some of the classes: (n, len(columns))."""
-    chosen = scores[:, columns]
+def renormalise(
+    probabilities: NDArray[np.float32], columns: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Probabilities (n, K) restricted to some of the classes: (n, len(columns)), rows sum to 1."""
+    chosen = probabilities[:, columns]
     return (chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 
-def columns_for(labels: tuple[str, ...], faces: FaceSet) -> NDArray[np.intp]:
-    """Where the faces' classes stand among a classifier's labels.
+def find_columns(labels: tuple[str, ...], faces: FaceSet) -> NDArray[np.intp]:
+    """The columns of the faces' classes among a classifier's labels.
 
-    Raises DataError when the classifier lacks one of them.
+    Raises DataError where the classifier lacks one of them.
     """
     missing = [name for name in faces.classes if name not in labels]
     if missing:
@@ -85,60 +87,60 @@ def columns_for(labels: tuple[str, ...], faces: FaceSet) -> NDArray[np.intp]:
     return np.array([labels.index(name) for name in faces.classes], np.intp)
 
 
-def correctness(predictions: Predictions, faces: FaceSet) -> NDArray[np.bool_]:
-    """(n,) whether each face was found and named right."""
-    return predictions.answers == faces.labels
+def mark_correct(predictions: Predictions, faces: FaceSet) -> NDArray[np.bool_]:
+    """(n,) whether each face was found and its predicted class is the label."""
+    return predictions.predicted == faces.labels
 
 
-def condition_table(
+def tabulate_condition(
     predictions: Predictions, faces: FaceSet, clean: Predictions | None = None
 ) -> dict[str, Any]:
-    """Everything said of one condition; once more without the faces that stand in Training.
+    """All metrics under one condition; once more without the faces that are in Training.
 
-    With what the same classifier said of the `clean` faces, also the skill that is left.
+    With the same classifier's predictions of the `clean` faces, also the skill that is retained.
     """
-    table = _figures(predictions, faces, clean)
+    table = _metrics(predictions, faces, clean)
     fresh = ~faces.seen_in_training
     if fresh.any() and not fresh.all():
         before = None if clean is None else clean[fresh]
-        table["deduplicated"] = _figures(predictions[fresh], faces[fresh], before)
+        table["deduplicated"] = _metrics(predictions[fresh], faces[fresh], before)
     return table
 
 
-def _figures(predictions: Predictions, faces: FaceSet, clean: Predictions | None) -> dict[str, Any]:
-    """Figures over all faces. The label of one that was not found has the likelihood of a guess."""
-    answers, k = predictions.answers, len(faces.classes)
+def _metrics(predictions: Predictions, faces: FaceSet, clean: Predictions | None) -> dict[str, Any]:
+    """Metrics over all faces. The label of one that was not found has the likelihood of a guess."""
+    predicted, k = predictions.predicted, len(faces.classes)
     guess = np.float32(1 / k)
     likely = np.where(predictions.found[:, None], predictions.probabilities, guess)
-    right = correctness(predictions, faces)
-    figures: dict[str, Any] = {
+    right = mark_correct(predictions, faces)
+    table: dict[str, Any] = {
         "n": len(faces),
-        "accuracy": round(metrics.accuracy(answers, faces.labels), 5),
-        "macro_f1": round(metrics.macro_f1(answers, faces.labels, k), 5),
+        "accuracy": round(metrics.accuracy(predicted, faces.labels), 5),
+        "macro_f1": round(metrics.macro_f1(predicted, faces.labels, k), 5),
         "ece": round(metrics.expected_calibration_error(predictions.confidence, right), 5),
         "nll": round(metrics.negative_log_likelihood(likely, faces.labels), 5),
         "recall": {
             name: round(float(share), 4)
             for name, share in zip(
-                faces.classes, metrics.recall(answers, faces.labels, k), strict=True
+                faces.classes, metrics.recall(predicted, faces.labels, k), strict=True
             )
             if not np.isnan(share)
         },
-        "confusion": metrics.confusion(answers, faces.labels, k).tolist(),
+        "confusion": metrics.confusion_matrix(predicted, faces.labels, k).tolist(),
     }
     if not predictions.found.all():
-        figures["found"] = round(float(predictions.found.mean()), 5)
+        table["found"] = round(float(predictions.found.mean()), 5)
     if clean is not None:
         prior = float(np.bincount(faces.labels).max() / len(faces))
-        before = metrics.accuracy(clean.answers, faces.labels)
-        skill = metrics.retained_skill(metrics.accuracy(answers, faces.labels), before, prior)
-        figures |= {} if np.isnan(skill) else {"retained": round(skill, 5)}
-    return figures
+        before = metrics.accuracy(clean.predicted, faces.labels)
+        skill = metrics.retained_skill(metrics.accuracy(predicted, faces.labels), before, prior)
+        table |= {} if np.isnan(skill) else {"retained": round(skill, 5)}
+    return table
 
 
-def coverage_table(predictions: Predictions, faces: FaceSet) -> dict[str, Any]:
-    """Precision among the surest faces: at 80 %, and a curve of (coverage, error)."""
-    confidence, right = predictions.confidence, correctness(predictions, faces)
+def tabulate_coverage(predictions: Predictions, faces: FaceSet) -> dict[str, Any]:
+    """Precision among the most confident faces: at 80 %, and a curve of (coverage, error)."""
+    confidence, right = predictions.confidence, mark_correct(predictions, faces)
     reached, risk = metrics.risk_coverage(confidence, right)
     at = np.linspace(0, len(faces) - 1, CURVE_POINTS + 1).astype(int)[1:]
     return {

@@ -1,7 +1,7 @@
-"""What is said of answers: accuracy, F1, recall, calibration, risk over coverage, comparisons.
+"""Metrics of predictions: accuracy, F1, recall, calibration, risk over coverage, comparisons.
 
-Answers and labels are (n,) class numbers 0..K-1; an answer of NONE (a face that was not found) is
-always wrong. Probabilities are (n, K) rows that sum to 1, confidence (n,) in 0..1.
+`predicted` and `labels` are (n,) class numbers 0..K-1; NONE (a face that was not found) is always
+wrong. Probabilities are (n, K) rows that sum to 1, confidence (n,) in 0..1.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ BINS = 15
 BOOTSTRAPS = 10_000
 
 
-def accuracy(answers: Classes, labels: Classes) -> float:
-    """Share of faces whose answer is the label."""
-    return float((answers == labels).mean())
+def accuracy(predicted: Classes, labels: Classes) -> float:
+    """Share of faces whose predicted class is the label."""
+    return float((predicted == labels).mean())
 
 
-def confusion(answers: Classes, labels: Classes, k: int) -> NDArray[np.int64]:
-    """(k, k) counts of the faces that were answered, rows the labels, columns the answers."""
-    given = answers != NONE
-    pairs = labels[given] * k + answers[given]
+def confusion_matrix(predicted: Classes, labels: Classes, k: int) -> NDArray[np.int64]:
+    """(k, k) counts of the faces that were found: rows labels, columns predicted classes."""
+    found = predicted != NONE
+    pairs = labels[found] * k + predicted[found]
     return np.bincount(pairs, minlength=k * k).reshape(k, k)
 
 
-def recall(answers: Classes, labels: Classes, k: int) -> NDArray[np.float64]:
-    """(k,) share of each class that is answered right; NaN for a class without faces."""
-    right = confusion(answers, labels, k).diagonal()
+def recall(predicted: Classes, labels: Classes, k: int) -> NDArray[np.float64]:
+    """(k,) share of each class that is predicted right; NaN for a class without faces."""
+    right = confusion_matrix(predicted, labels, k).diagonal()
     faces = np.bincount(labels, minlength=k)
     return np.divide(right, faces, out=np.full(k, np.nan), where=faces > 0)
 
 
-def macro_f1(answers: Classes, labels: Classes, k: int) -> float:
+def macro_f1(predicted: Classes, labels: Classes, k: int) -> float:
     """Mean over the classes that occur of 2 tp / (2 tp + fp + fn)."""
-    counts = confusion(answers, labels, k)
+    counts = confusion_matrix(predicted, labels, k)
     faces = np.bincount(labels, minlength=k)
     total = counts.sum(axis=0) + faces
     return float((2 * counts.diagonal() / np.maximum(total, 1))[faces > 0].mean())
@@ -67,20 +67,20 @@ def expected_calibration_error(confidence: Floats, right: NDArray[np.bool_]) -> 
 def risk_coverage(
     confidence: Floats, right: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Coverage (n,) and the error among the faces answered at it, the surest first."""
+    """Coverage (n,), and the error (n,) among the faces covered, most confident first."""
     wrong = ~right[np.argsort(-confidence, kind="stable")]
-    answered = np.arange(1, len(right) + 1)
-    return answered / len(right), wrong.cumsum() / answered
+    covered = np.arange(1, len(right) + 1)
+    return covered / len(right), wrong.cumsum() / covered
 
 
 def precision_at(confidence: Floats, right: NDArray[np.bool_], coverage: float) -> float:
-    """Share of right answers among the surest `coverage` (0..1) of the faces."""
+    """Share of right predicted among the surest `coverage` (0..1) of the faces."""
     reached, risk = risk_coverage(confidence, right)
     return float(1 - risk[np.searchsorted(reached, coverage)])
 
 
 def retained_skill(accuracy: float, clean: float, prior: float) -> float:
-    """What a condition leaves of the accuracy beyond a constant guess: 1 all, 0 nothing.
+    """Share of the accuracy beyond a constant guess that a condition leaves: 1 all, 0 nothing.
 
     `clean` is the accuracy without the condition, `prior` the share of the largest class. NaN where
     there was no such skill.
@@ -98,23 +98,23 @@ class Difference:
 
 
 def paired_difference(right_a: Floats, right_b: Floats, seed: int = 0) -> Difference:
-    """Paired bootstrap over faces. right_a, right_b (n,): a face's correctness, or its mean over
+    """Paired bootstrap over faces. right_a, right_b (n,): a face's mark_correct, or its mean over
     conditions."""
     gains = np.asarray(right_a, float) - np.asarray(right_b, float)
     n = len(gains)
-    # Faces with equal gains are alike, so how often each gain is drawn says it all: 100 times
-    # faster than drawing the faces.
+    # Faces with equal gains are interchangeable, so it is enough to sample how often each gain
+    # occurs: 100 times faster than resampling the faces.
     values, faces = np.unique(gains.round(9), return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(n, faces / n, size=BOOTSTRAPS)
-    low, high = np.percentile(drawn @ values / n, [2.5, 97.5])
+    counts = np.random.default_rng(seed).multinomial(n, faces / n, size=BOOTSTRAPS)
+    low, high = np.percentile(counts @ values / n, [2.5, 97.5])
     return Difference(float(gains.mean()), float(low), float(high))
 
 
 def mcnemar(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> float:
     """The p-value, two-sided and exact, of A being as often right as B under one condition.
 
-    Of the faces that one names right and the other wrong, each is as likely to be either's (McNemar
-    1947). right_a, right_b (n,): whether a face was named right.
+    Under that hypothesis each face that only one of them classifies right is equally likely to be
+    either's (McNemar 1947). right_a, right_b (n,): whether a face was classified right.
 
     >>> round(mcnemar(np.arange(20) < 15, np.arange(20) < 10), 4)
     0.0625

@@ -1,8 +1,8 @@
-"""What was said of every face, kept: one small file for each condition that was evaluated.
+"""Predictions saved in files: one small file for each condition that was evaluated.
 
 An npz of `probabilities` (n, K) float16, `found`, `seen` (n,) bool, `labels` (n,) uint8, `ids` (n,)
 int64, and `about`, JSON: weights and their card, data, protocol, averaging, way, condition,
-classes. From these files every figure of `evaluate` and `report` can be made again.
+classes. All metrics of `evaluate` and `report` can be computed again from these files.
 """
 
 from __future__ import annotations
@@ -23,20 +23,22 @@ from numpy.typing import NDArray
 from models.atomic_files import writing
 from models.weights import read_card
 from trainer.compare.evaluate import Predictions
-from trainer.compare.report import sha256_of
+from trainer.compare.report import hash_weights
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 
 VERSION = 1
-NAMED_BY = ("weights", "data", "protocol", "averaging", "way", "condition", "sha256", "n")
-"""The facts that make two evaluations two files."""
+KEY_FIELDS = ("weights", "data", "protocol", "averaging", "way", "condition", "sha256", "n")
+"""The fields of `about` by which two evaluations are two files."""
+CARD_FIELDS = ("name", "model", "network", "data", "recipe", "git")
+"""What of a card is saved with predictions."""
 
 
 @dataclass(frozen=True)
 class SavedPredictions:
-    """What a file holds: the facts, what was said, and of whom.
+    """The content of a file: how it was made, the predictions, and the faces.
 
-    The tiles of `faces` are not kept: they are 1 x 1 here. All else is as it was evaluated.
+    Tiles are not saved: those of `faces` are 1 x 1 here. All else is as it was evaluated.
     """
 
     about: dict[str, Any]
@@ -44,15 +46,18 @@ class SavedPredictions:
     faces: FaceSet
 
 
-def facts(weights: Path, faces: FaceSet, averaging: str, way: str) -> dict[str, Any]:
-    """What is written beside predictions; `way` is "tiles", or after a video the detector, and
-    how pictures were conditioned for it where that is not the default."""
-    told = dataclasses.asdict(read_card(weights))
+def describe_evaluation(weights: Path, faces: FaceSet, averaging: str, way: str) -> dict[str, Any]:
+    """The `about` of predictions, all but the condition.
+
+    `averaging` is "flip" (horizontal-flip TTA) or "none"; `way` is "tiles", or in an end-to-end
+    evaluation the detector, and its conditioning where that is not the default.
+    """
+    card = dataclasses.asdict(read_card(weights))
     return {
         "version": VERSION,
         "weights": weights.stem,
-        "sha256": sha256_of(weights),
-        "card": {key: told[key] for key in ("name", "model", "network", "data", "recipe", "git")},
+        "sha256": hash_weights(weights),
+        "card": {key: card[key] for key in CARD_FIELDS},
         "data": faces.name,
         "protocol": faces.protocol,
         "averaging": averaging,
@@ -62,21 +67,21 @@ def facts(weights: Path, faces: FaceSet, averaging: str, way: str) -> dict[str, 
     }
 
 
-def write(
-    folder: Path, about: dict[str, Any], condition: str, said: Predictions, faces: FaceSet
+def save_predictions(
+    folder: Path, about: dict[str, Any], condition: str, predictions: Predictions, faces: FaceSet
 ) -> Path:
-    """Keep what was said under one condition; the same evaluation again replaces its file.
+    """Save the predictions under one condition; the same evaluation again replaces its file.
 
     Raises UndercamError where nothing can be written.
     """
     about = about | {"condition": condition}
-    path = folder / _name(about)
+    path = folder / _file_name(about)
     with writing(path) as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(
             file,
             about=np.array(json.dumps(about, sort_keys=True)),
-            probabilities=as_half(said.probabilities),
-            found=said.found,
+            probabilities=to_half(predictions.probabilities),
+            found=predictions.found,
             labels=faces.labels.astype(np.uint8),
             ids=faces.ids,
             seen=faces.seen_in_training,
@@ -84,8 +89,8 @@ def write(
     return path
 
 
-def read(path: Path) -> SavedPredictions:
-    """What `write` kept; raises DataError for any other file."""
+def load_predictions(path: Path) -> SavedPredictions:
+    """Read what `save_predictions` wrote; raises DataError for any other file."""
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
@@ -101,15 +106,19 @@ def read(path: Path) -> SavedPredictions:
                 file["ids"],
                 file["seen"],
             )
-            said = Predictions(file["probabilities"].astype(np.float32), file["found"])
+            predictions = Predictions(file["probabilities"].astype(np.float32), file["found"])
     except (OSError, ValueError, KeyError, IndexError, EOFError, BadZipFile, zlib.error) as error:
-        remedy = "give a file that `undercam evaluate --keep` wrote"
-        raise DataError("not kept predictions", str(path), remedy) from error
-    return SavedPredictions(about, said, faces)
+        remedy = "give a file that `undercam evaluate --save-predictions` wrote"
+        raise DataError("not saved predictions", str(path), remedy) from error
+    return SavedPredictions(about, predictions, faces)
 
 
-def as_half(probabilities: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Float16 with the same likeliest class in every row: the winner of a near tie is lifted."""
+def to_half(probabilities: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Float16 with the same most probable class in every row.
+
+    Rounding can make two probabilities equal, and argmax then takes the first of them: the right
+    one is raised by one unit in the last place.
+    """
     half = probabilities.astype(np.float16)
     winner = probabilities.argmax(axis=1)
     tied = np.flatnonzero(half.argmax(axis=1) != winner)
@@ -117,8 +126,8 @@ def as_half(probabilities: NDArray[np.float32]) -> NDArray[np.float16]:
     return half
 
 
-def _name(about: dict[str, Any]) -> str:
-    shown = "_".join([about["weights"], about["data"], about["condition"]])
-    short = re.sub(r"[^a-zA-Z0-9-]+", "-", shown)[:80].strip("-")
-    key = json.dumps([about[name] for name in NAMED_BY])
+def _file_name(about: dict[str, Any]) -> str:
+    readable = "_".join([about["weights"], about["data"], about["condition"]])
+    short = re.sub(r"[^a-zA-Z0-9-]+", "-", readable)[:80].strip("-")
+    key = json.dumps([about[name] for name in KEY_FIELDS])
     return f"{short}_{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"

@@ -1,4 +1,4 @@
-"""The comparison of models, made again from kept predictions, or from the weights themselves."""
+"""The comparison of models, computed from saved predictions or from the weights themselves."""
 
 from __future__ import annotations
 
@@ -14,68 +14,69 @@ from numpy.typing import NDArray
 from models.udc.suites import CLEAN, complete
 from trainer.compare import metrics
 from trainer.compare.budgets import (
+    count_epochs,
+    have_equal_budgets,
     is_complete,
     is_control,
-    learned_alike,
-    passes,
-    saw_displays,
-    teachers,
+    is_udc_trained,
+    list_teachers,
 )
-from trainer.compare.evaluate import Predictions, correctness
-from trainer.compare.predictions import SavedPredictions, read
+from trainer.compare.evaluate import Predictions, mark_correct
+from trainer.compare.predictions import SavedPredictions, load_predictions
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 
-GROUPED_BY = ("weights", "sha256", "data", "protocol", "averaging", "way", "n")
+PROTOCOL_FIELDS = ("data", "protocol", "averaging", "way", "n")
+"""The fields of `about` that must be equal for two evaluations to be compared."""
+GROUP_FIELDS = ("weights", "sha256", *PROTOCOL_FIELDS)
+"""The fields of `about` that all conditions of one evaluation share."""
 UDC = "udc"
-"""Every cell of udc_t and udc_p."""
+"""The suite of all cells of udc_t and udc_p."""
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """All conditions under which one file of weights was asked about the same faces."""
+class Evaluation:
+    """The predictions of one weights file for the same faces, by condition."""
 
     about: dict[str, Any]
     faces: FaceSet
-    said: dict[str, Predictions]
+    predictions: dict[str, Predictions]
 
 
-def kept_in(folder: Path) -> list[Evaluated]:
-    """Everything kept in a folder, by weights; raises DataError for a folder that holds nothing."""
+def load_evaluations(folder: Path) -> list[Evaluation]:
+    """All evaluations saved in a folder; raises DataError for a folder without any."""
     groups: dict[tuple[Any, ...], list[SavedPredictions]] = {}
     for path in sorted(folder.glob("*.npz")):
-        kept = read(path)
-        groups.setdefault(tuple(kept.about[name] for name in GROUPED_BY), []).append(kept)
+        saved = load_predictions(path)
+        groups.setdefault(tuple(saved.about[name] for name in GROUP_FIELDS), []).append(saved)
     if not groups:
-        remedy = "write some with `undercam evaluate --keep`"
-        raise DataError("no kept predictions", str(folder), remedy)
+        remedy = "write some with `undercam evaluate --save-predictions`"
+        raise DataError("no saved predictions", str(folder), remedy)
     return [
-        Evaluated(
-            group[0].about, group[0].faces, {k.about["condition"]: k.predictions for k in group}
+        Evaluation(
+            group[0].about, group[0].faces, {s.about["condition"]: s.predictions for s in group}
         )
         for group in groups.values()
     ]
 
 
-def rows(evaluated: Iterable[Evaluated]) -> list[dict[str, Any]]:
-    """A row for each: accuracy on clean faces, under each suite that is whole, and in the cells of
-    none; without duplicates beside."""
-    found = (_row(one) for one in evaluated)
-    return sorted(found, key=lambda row: (_by_number(row["weights"]), row["averaging"]))
+def build_rows(evaluations: Iterable[Evaluation]) -> list[dict[str, Any]]:
+    """A row per evaluation: accuracy on clean faces, over each complete suite and in all other
+    cells; beside each, the accuracy without the faces that are in Training."""
+    rows = (_row(one) for one in evaluations)
+    return sorted(rows, key=lambda row: (_by_number(row["weights"]), row["averaging"]))
 
 
-def _row(one: Evaluated) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        key: one.about[key] for key in ("weights", "data", "protocol", "averaging", "way", "n")
-    }
+def _row(one: Evaluation) -> dict[str, Any]:
+    row: dict[str, Any] = {key: one.about[key] for key in ("weights", *PROTOCOL_FIELDS)}
     card = one.about["card"]
-    row |= {"panel": saw_displays(card), "seed": card["recipe"].get("seed")}
-    row |= {"passes": passes(card), "teachers": list(teachers(card))}
-    for name, rights in suites(one):
+    row |= {"panel": is_udc_trained(card), "seed": card["recipe"].get("seed")}
+    row |= {"passes": count_epochs(card), "teachers": list(list_teachers(card))}
+    for name, right in suite_correctness(one):
         fresh = ~one.faces.seen_in_training
-        row[name] = round(float(rights.mean()), 5)
+        row[name] = round(float(right.mean()), 5)
         if fresh.any() and not fresh.all():
-            row[f"{name}, new faces"] = round(float(rights[fresh].mean()), 5)
+            row[f"{name}, new faces"] = round(float(right[fresh].mean()), 5)
     return row
 
 
@@ -84,10 +85,10 @@ def _by_number(name: str) -> list[tuple[str, int]]:
     return [(word, int(number or 0)) for word, number in re.findall(r"(\D*)(\d*)", name)]
 
 
-def suites(one: Evaluated) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Of `clean`, of each whole suite, and of the cells of none: its name and (n,) how often each
-    face was named right."""
-    right = {cell: correctness(said, one.faces) for cell, said in one.said.items()}
+def suite_correctness(one: Evaluation) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """The name of `clean`, of each complete suite and of all other cells, each with (n,) the share
+    of its cells in which a face is classified right."""
+    right = {cell: mark_correct(each, one.faces) for cell, each in one.predictions.items()}
     cells_of: dict[str, tuple[str, ...]] = {CLEAN: (CLEAN,)} if CLEAN in right else {}
     cells_of |= complete(right)
     alone = right.keys() - {cell for cells in cells_of.values() for cell in cells}
@@ -96,27 +97,35 @@ def suites(one: Evaluated) -> Iterator[tuple[str, NDArray[np.float64]]]:
         yield name, np.mean([right[cell] for cell in cells], axis=0)
 
 
-def differences(evaluated: Iterable[Evaluated], model: str, suite: str) -> list[dict[str, Any]]:
-    """How much more often weights of `model` are right than each of another model, or than their
-    own controls, that learned under the same condition, on the same faces: the face is the unit,
-    95 % interval (see `metrics.paired_difference`), and of a single condition McNemar's p; once
-    more without those seen in training.
+def compare_models(
+    evaluations: Iterable[Evaluation], model: str, suite: str
+) -> list[dict[str, Any]]:
+    """How much more accurate weights of `model` are than each baseline and each of their controls.
 
-    `learned_alike` says whether both were given as much (see `trainer.compare.budgets`).
+    A baseline is any other model, a control an ablation of the same one, trained under the same
+    condition (see `trainer.compare.budgets`). On the same faces, the face being the unit: 95 %
+    interval (see `metrics.paired_difference`), and for a single condition McNemar's p; once more
+    without the faces seen in training. `learned_alike`: whether both had equal budgets.
     """
-    every = [(one, rights) for one in evaluated for name, rights in suites(one) if name == suite]
+    every = [
+        (one, right)
+        for one in evaluations
+        for name, right in suite_correctness(one)
+        if name == suite
+    ]
     found: list[dict[str, Any]] = []
     for ours, a in every:
         for theirs, b in every:
-            mine, other = ours.about["card"], theirs.about["card"]
-            is_ours = mine["model"] == model and is_complete(mine)
-            is_rival = other["model"] != model or is_control(other, mine)
-            if not is_ours or not is_rival or not _comparable(ours, theirs):
+            card, other = ours.about["card"], theirs.about["card"]
+            is_ours = card["model"] == model and is_complete(card)
+            is_compared = other["model"] != model or is_control(other, card)
+            if not is_ours or not is_compared or not _is_comparable(ours, theirs):
                 continue
-            told = {key: ours.about[key] for key in GROUPED_BY[2:]}
-            told |= {"panel": saw_displays(mine), "learned_alike": learned_alike(mine, other)}
+            facts = {key: ours.about[key] for key in PROTOCOL_FIELDS}
+            facts |= {"panel": is_udc_trained(card)}
+            facts |= {"learned_alike": have_equal_budgets(card, other)}
             names = {"weights": ours.about["weights"], "against": theirs.about["weights"]}
-            found.append(names | {"suite": suite} | told | _gain(a, b, suite))
+            found.append(names | {"suite": suite} | facts | _gain(a, b, suite))
             fresh = ~ours.faces.seen_in_training
             if fresh.any() and not fresh.all():
                 found[-1]["deduplicated"] = _gain(a[fresh], b[fresh], suite)
@@ -125,24 +134,28 @@ def differences(evaluated: Iterable[Evaluated], model: str, suite: str) -> list[
 
 def _gain(a: NDArray[np.float64], b: NDArray[np.float64], suite: str) -> dict[str, Any]:
     gain = metrics.paired_difference(a, b)
-    told: dict[str, Any] = {
+    row: dict[str, Any] = {
         "delta": round(gain.delta, 5),
         "interval": [round(gain.low, 5), round(gain.high, 5)],
     }
-    if suite == CLEAN:  # one condition: over a mean of several it would find what is not there
-        told["mcnemar_p"] = round(metrics.mcnemar(a > 0, b > 0), 5)
-    return told
+    # McNemar's test needs a face to be right or wrong; over the mean of several conditions it would
+    # report differences that are not there.
+    if suite == CLEAN:
+        row["mcnemar_p"] = round(metrics.mcnemar(a > 0, b > 0), 5)
+    return row
 
 
-def _comparable(one: Evaluated, other: Evaluated) -> bool:
-    """The same faces asked in the same way, and displays in the training of both or of neither."""
-    asked = all(one.about[key] == other.about[key] for key in GROUPED_BY[2:])
-    return asked and saw_displays(one.about["card"]) == saw_displays(other.about["card"])
+def _is_comparable(one: Evaluation, other: Evaluation) -> bool:
+    """Whether both are of the same faces and protocol, and displays were in the training of both or
+    of neither."""
+    is_same = all(one.about[key] == other.about[key] for key in PROTOCOL_FIELDS)
+    return is_same and is_udc_trained(one.about["card"]) == is_udc_trained(other.about["card"])
 
 
-def agreement(kept: Evaluated, again: Evaluated) -> dict[str, float]:
-    """Of each condition asked again, the share of its faces that get the kept answer."""
-    return {
-        cell: round(float(np.mean(said.answers == kept.said[cell].answers[: len(said.answers)])), 5)
-        for cell, said in again.said.items()
-    }
+def measure_agreement(saved: Evaluation, again: Evaluation) -> dict[str, float]:
+    """By condition of `again`, the share of its faces with the same predicted class as saved."""
+    agreement = {}
+    for cell, predictions in again.predictions.items():
+        before = saved.predictions[cell].predicted[: len(predictions.predicted)]
+        agreement[cell] = round(float(np.mean(predictions.predicted == before)), 5)
+    return agreement

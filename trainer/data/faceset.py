@@ -1,4 +1,4 @@
-"""Labelled face tiles: what every reader returns and every recipe takes."""
+"""Labelled face tiles: what every reader returns and every training takes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class FaceSet:
-    """Aligned faces with a class each, and a distribution over the classes to learn from.
+    """Aligned faces, each with a class and with a distribution over the classes to train on.
 
     tiles (n, h, w) grey or (n, h, w, 3) RGB uint8; targets (n, K) float32, rows sum to 1;
-    labels (n,) int64, the class that counts as right; ids (n,) int64, stable across versions;
-    seen_in_training (n,) bool, where the same pixels also stand in the training split. Raises
-    ValueError, with both shapes, when they do not fit.
+    labels (n,) int64, the true class; ids (n,) int64, stable across versions;
+    seen_in_training (n,) bool, where the same pixels are also in the training split. Raises
+    ValueError, with both shapes, where they do not match.
     """
 
     name: str
@@ -61,7 +61,7 @@ class FaceSet:
             self.seen_in_training[rows],
         )
 
-    def joined(self, other: FaceSet) -> FaceSet:
+    def concatenate(self, other: FaceSet) -> FaceSet:
         """These faces and then the other's, under this name; raises ValueError on other classes."""
         if other.classes != self.classes:
             raise ValueError(f"classes: expected {self.classes}, got {other.classes}")
@@ -93,7 +93,7 @@ class FaceSet:
         )
 
     def fingerprint(self) -> str:
-        """sha256 of everything that a network learns from: tiles, targets and their classes."""
+        """sha256 of everything that a network is trained on: tiles, targets and their classes."""
         digest = hashlib.sha256(" ".join(self.classes).encode())
         for array in (self.tiles, self.targets):
             digest.update(f"{array.shape}".encode())

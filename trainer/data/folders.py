@@ -1,13 +1,13 @@
 """Image folders in the layouts that data sets come in.
 
-    plain       DIR/[train|test/]CLASS/*.png            class folders, named in words
+    plain       DIR/[train|test/]CLASS/*.png            class folders by name
     rafdb       DIR/EmoLabel/list_patition_label.txt    with DIR/Image/aligned/*_aligned.jpg
     kdef        DIR/**/AF01ANS.JPG                      subject and expression in the name
-    kdef-random the same, its test split drawn by picture: persons stand on both sides
+    kdef-random the same, its test split sampled by image: persons are in both splits
     affectnet   DIR/train_set|val_set/images/*.jpg      with annotations/*_exp.npy
     sfew        DIR/Train|Val/CLASS/*.png
 
-Pictures are read as RGB and brought to 112 x 112, whole: they hold one aligned face each.
+Images are read as RGB and resized to 112 x 112, uncropped: each holds one aligned face.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from models.crops import resize_to_crop
 from models.emotions import (
     AFFECTNET_LABELS,
     BASIC_SEVEN,
@@ -28,32 +27,32 @@ from models.emotions import (
     RAFDB_LABELS,
 )
 from trainer.data.faceset import FaceSet
-from trainer.data.pictures import SUFFIXES, read_picture
+from trainer.data.images import SUFFIXES, read_image
 from trainer.errors import DataError, OptionError
 
 KDEF_TEST_SUBJECTS = 7
-"""Of 35 women and of 35 men, the last 7 by name are the test split: no one is on both sides."""
+"""Of 35 women and of 35 men, the last 7 by name are the test split: no person is in both."""
 Labelled = list[tuple[Path, str]]
 
 
 def read_folder(layout: str, root: Path, split: str) -> FaceSet:
     """The faces of one split ("train" or "test"), classes in the order of EMOTIONS.
 
-    Raises DataError for an unknown layout, a missing folder, no pictures, or one that is damaged.
+    Raises DataError for an unknown layout, a missing folder, no images, or a damaged one.
     """
-    found = listed(layout, root, split)
+    found = list_images(layout, root, split)
     if not found:
-        raise DataError(f"no {split} pictures", str(root), f"is this the layout of {layout}?")
+        raise DataError(f"no {split} images", str(root), f"is this the layout of {layout}?")
     classes = EMOTIONS if any(label == EMOTIONS[7] for _, label in found) else BASIC_SEVEN
-    tiles = np.stack([resize_to_crop(read_picture(path)) for path, _ in found])
+    tiles = np.stack([resize_to_crop(read_image(path)) for path, _ in found])
     labels = np.array([classes.index(label) for _, label in found], np.int64)
     return FaceSet.of_labels(f"folder:{layout}:{root.name}", classes, tiles, labels)
 
 
-def listed(layout: str, root: Path, split: str) -> Labelled:
-    """The picture files of one split, each with its label, in the order of their paths.
+def list_images(layout: str, root: Path, split: str) -> Labelled:
+    """The image files of one split, each with its label, in the order of their paths.
 
-    Raises DataError for an unknown layout or a missing folder; there may be no pictures.
+    Raises DataError for an unknown layout or a missing folder; there may be no images.
     """
     if layout not in LAYOUTS:
         raise OptionError("no such layout", f"folder:{layout}", f"give one of {', '.join(LAYOUTS)}")
@@ -62,7 +61,7 @@ def listed(layout: str, root: Path, split: str) -> Labelled:
     return sorted(LAYOUTS[layout](root, split))
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _images(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
 
 
@@ -72,9 +71,9 @@ def _class_folders(folder: Path) -> Labelled:
         if place.is_dir():
             if place.name.lower() not in FOLDER_NAMES:
                 raise DataError(
-                    "class folder not understood", str(place), f"name it {', '.join(EMOTIONS)}"
+                    "unknown class folder", str(place), f"name it {', '.join(EMOTIONS)}"
                 )
-            found += [(path, FOLDER_NAMES[place.name.lower()]) for path in _pictures(place)]
+            found += [(path, FOLDER_NAMES[place.name.lower()]) for path in _images(place)]
     return found
 
 
@@ -103,8 +102,8 @@ def _rafdb(root: Path, split: str) -> Labelled:
     return found
 
 
-def drawn(ids: Iterable[str], count: int) -> set[str]:
-    """So many of some pictures' ids, drawn by their digests: the same on every machine."""
+def draw_ids(ids: Iterable[str], count: int) -> set[str]:
+    """`count` of the images' ids, sampled by their digests: the same on every machine."""
     return set(sorted(ids, key=lambda one: hashlib.sha256(one.encode()).digest())[:count])
 
 
@@ -112,12 +111,12 @@ def _kdef_random(root: Path, split: str) -> Labelled:
     tested = _kdef(root, "test")
     found = {path.relative_to(root).as_posix(): (path, label) for path, label in tested}
     found |= {p.relative_to(root).as_posix(): (p, label) for p, label in _kdef(root, "train")}
-    chosen = drawn(found, len(tested))
+    chosen = draw_ids(found, len(tested))
     return [one for name, one in found.items() if (name in chosen) == (split == "test")]
 
 
 def _kdef(root: Path, split: str) -> Labelled:
-    named = [(path, path.stem.upper()) for path in _pictures(root)]
+    named = [(path, path.stem.upper()) for path in _images(root)]
     found = [(path, name) for path, name in named if name[4:6] in KDEF_CODES]
     subjects = sorted({name[1:4] for _, name in found})
     sexes = ([subject for subject in subjects if subject[0] == sex] for sex in "FM")
@@ -132,15 +131,15 @@ def _kdef(root: Path, split: str) -> Labelled:
 def _affectnet(root: Path, split: str) -> Labelled:
     folder = root / {"train": "train_set", "test": "val_set"}[split]
     found: Labelled = []
-    for path in _pictures(folder / "images"):
+    for path in _images(folder / "images"):
         note = folder / "annotations" / f"{path.stem}_exp.npy"
-        label = _noted(note) if note.is_file() else -1
+        label = _read_label(note) if note.is_file() else -1
         if 0 <= label < len(AFFECTNET_LABELS):
             found.append((path, AFFECTNET_LABELS[label]))
     return found
 
 
-def _noted(note: Path) -> int:
+def _read_label(note: Path) -> int:
     try:
         return int(np.load(note, allow_pickle=False).item())
     except (OSError, ValueError, EOFError) as error:

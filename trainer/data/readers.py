@@ -1,8 +1,8 @@
 """Opens labelled faces by one short address, `kind:place`.
 
 ferplus:training|public        the FER+ sheets under $UNDERCAM_DATA
-ferplus:cut                    of training, the faces that are held out for choosing
-sheet:PICTURE,LABELS.npz       a sheet of 48x48 tiles, 340 a row, with FER+ votes
+ferplus:cut                    the validation cut of training
+sheet:IMAGE,LABELS.npz       a sheet of 48x48 tiles, 340 a row, with FER+ votes
 csv:fer2013.csv,fer2013new.csv FER2013's pixels with FER+'s votes; csv:fer2013.csv alone: 7 classes
 npz:FILE                       arrays `image` (n, h, w[, 3]) and `label` (n,), optional `classes`
 folder:LAYOUT:DIR              image folders, see `trainer.data.folders`
@@ -22,9 +22,9 @@ import numpy as np
 from models.emotions import BASIC_SEVEN, EMOTIONS
 from trainer.data.faceset import FaceSet
 from trainer.data.fer2013 import read_csv
-from trainer.data.ferplus import PROTOCOLS, from_votes, validation_cut
+from trainer.data.ferplus import PROTOCOLS, from_votes, select_validation_cut
 from trainer.data.folders import read_folder
-from trainer.data.pictures import opened
+from trainer.data.images import open_image
 from trainer.errors import DataError, OptionError
 
 SPLITS = {"training": "training", "public": "public_test", "cut": "training"}
@@ -42,64 +42,69 @@ def open_faces(address: str, protocol: str = "ms_majority", split: str = "test")
         raise OptionError("no such protocol", protocol, f"give one of {', '.join(PROTOCOLS)}")
     kind, _, place = address.partition(":")
     if kind == "ferplus":
-        return _ferplus(place, protocol)
+        return _read_ferplus(place, protocol)
     if kind == "sheet":
-        picture, _, labels = place.partition(",")
-        return _sheet(address, _file(picture), _file(labels), protocol)
+        image, _, labels = place.partition(",")
+        return _read_sheet(address, _existing_file(image), _existing_file(labels), protocol)
     if kind == "csv":
         pixels, _, votes = place.partition(",")
-        return read_csv(_file(pixels), _file(votes) if votes else None, split, protocol)
+        return read_csv(
+            _existing_file(pixels), _existing_file(votes) if votes else None, split, protocol
+        )
     if kind == "npz":
-        return _npz(_file(place))
+        return _read_npz(_existing_file(place))
     if kind == "folder":
         layout, _, folder = place.partition(":")
-        return read_folder(layout, _folder(folder), split)
+        return read_folder(layout, _existing_folder(folder), split)
     raise OptionError("no such kind of data", address, f"start it with {KINDS}")
 
 
-def _file(name: str) -> Path:
+def _existing_file(name: str) -> Path:
     path = Path(name)
     if not path.is_file():
         raise DataError("no such data file", name or "(nothing)", "check the path")
     return path
 
 
-def _folder(name: str) -> Path:
+def _existing_folder(name: str) -> Path:
     path = Path(name)
     if not (name and path.is_dir()):
         raise DataError("no such folder", name or "(nothing)", "give the data set's top folder")
     return path
 
 
-def _ferplus(split: str, protocol: str) -> FaceSet:
+def _read_ferplus(split: str, protocol: str) -> FaceSet:
     if split not in SPLITS:
         raise OptionError("no such split", f"ferplus:{split}", f"give one of {', '.join(SPLITS)}")
     root = os.environ.get("UNDERCAM_DATA")
     if not root:
         raise DataError(
-            "FER+ not at hand",
+            "FER+ not available",
             f"ferplus:{split}",
             "set UNDERCAM_DATA to the folder that holds data/ferplus, or give csv: or sheet:",
         )
     stem = Path(root) / "data" / "ferplus" / SPLITS[split]
     labels = stem.with_name(f"{stem.name}_labels.npz")
-    faces = _sheet(
-        f"ferplus:{split}", _file(str(stem.with_suffix(".webp"))), _file(str(labels)), protocol
+    faces = _read_sheet(
+        f"ferplus:{split}",
+        _existing_file(str(stem.with_suffix(".webp"))),
+        _existing_file(str(labels)),
+        protocol,
     )
     if split != "cut":
         return faces
     if protocol != "ms_majority":
-        raise OptionError("the cut has faces with a majority", protocol, "give ms_majority")
-    return faces[validation_cut(faces)]
+        raise OptionError("the cut has only faces with a majority", protocol, "give ms_majority")
+    return faces[select_validation_cut(faces)]
 
 
-def _sheet(name: str, picture: Path, labels: Path, protocol: str) -> FaceSet:
-    table = _arrays(labels, ("votes", "row"))
-    may_be_one = _may_be_sheet(picture, len(table["row"]))
-    sheet = cv2.imread(str(picture), cv2.IMREAD_UNCHANGED) if may_be_one else None
+def _read_sheet(name: str, image: Path, labels: Path, protocol: str) -> FaceSet:
+    table = _read_arrays(labels, ("votes", "row"))
+    may_be_one = _may_be_sheet(image, len(table["row"]))
+    sheet = cv2.imread(str(image), cv2.IMREAD_UNCHANGED) if may_be_one else None
     if sheet is None:
         raise DataError(
-            "not a sheet of tiles", str(picture), f"{TILES_A_ROW} tiles of {TILE_PX} px a row"
+            "not a sheet of tiles", str(image), f"{TILES_A_ROW} tiles of {TILE_PX} px a row"
         )
     grey = sheet if sheet.ndim == 2 else sheet[..., 0]
     tiles = grey.reshape(-1, TILE_PX, TILES_A_ROW, TILE_PX).swapaxes(1, 2)
@@ -114,10 +119,10 @@ def _sheet(name: str, picture: Path, labels: Path, protocol: str) -> FaceSet:
     return from_votes(name, tiles[:n], votes, rows, seen, protocol)
 
 
-def _may_be_sheet(picture: Path, tiles: int) -> bool:
-    """By its header. No more is decoded than the labels are for, but for some rows to spare."""
+def _may_be_sheet(image: Path, tiles: int) -> bool:
+    """By its header: a sheet with many more rows than labels is never decoded."""
     try:
-        with opened(picture) as header:
+        with open_image(image) as header:
             width, height = header.size
     except DataError:
         return False
@@ -126,8 +131,8 @@ def _may_be_sheet(picture: Path, tiles: int) -> bool:
     return width == TILE_PX * TILES_A_ROW and rest == 0 and rows <= most
 
 
-def _npz(path: Path) -> FaceSet:
-    table = _arrays(path, ("image", "label"))
+def _read_npz(path: Path) -> FaceSet:
+    table = _read_arrays(path, ("image", "label"))
     tiles, labels = table["image"], table["label"]
     if labels.shape != (len(tiles),) or labels.dtype.kind not in "iu" or len(tiles) == 0:
         raise DataError(f"label of shape {labels.shape} {labels.dtype}", str(path), NPZ)
@@ -140,10 +145,10 @@ def _npz(path: Path) -> FaceSet:
     try:
         return FaceSet.of_labels(f"npz:{path.name}", classes, tiles, labels.astype(np.int64))
     except ValueError as error:
-        raise DataError(f"image not understood ({error})", str(path), NPZ) from error
+        raise DataError(f"unusable image array ({error})", str(path), NPZ) from error
 
 
-def _arrays(path: Path, wanted: tuple[str, ...]) -> dict[str, Any]:
+def _read_arrays(path: Path, wanted: tuple[str, ...]) -> dict[str, Any]:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             table = {name: file[name] for name in file.files}

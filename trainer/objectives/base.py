@@ -1,4 +1,4 @@
-"""The seam between the loop, which knows no model, and the models, which know no loop."""
+"""The interface between the training loop, which knows no model, and the models."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from trainer.samples import SampleTable
 
 @dataclass(frozen=True)
 class Batch:
-    """Faces as a network is shown them: x (n, c, px, px), targets (n, K) shares, and for what is
-    tied to places the maps (n, 2, 3) that x was warped by and the faces' rows (n,).
+    """Augmented faces: x (n, c, px, px), targets (n, K) probabilities, and for labels that are
+    places in the image the maps (n, 2, 3) that x was warped by, and the faces' rows (n,).
 
     `clean` (n, c, px, px), where the recipe asks for it: the same faces under the same warps, but
-    not seen through a display, nor repainted.
+    without display, contrast, brightness and erasing.
     """
 
     x: Tensor
@@ -36,47 +36,49 @@ class Batch:
 
 
 class Objective(ABC):
-    """What is trained in each stage of a recipe, and what is kept of it at the end.
+    """What is trained in each stage of a recipe, and which part of it serves.
 
     A family's objective is the class that its module in this package calls OBJECTIVE.
     """
 
     mixes_faces: ClassVar[bool] = False
-    """Whether its loss looks from one face of a batch at others: then one worker must train it."""
+    """Whether its loss compares the faces of a batch: then it trains with one worker only."""
     auxiliary_stages: ClassVar[frozenset[str]] = frozenset()
-    """Stages that learn something other than expressions: no epoch of theirs is compared."""
+    """Stages that learn something other than expressions; their epochs do not count as budget."""
+    steps_setting: ClassVar[str] = ""
+    """The network's setting for the number of sampling steps, "" for a network without any."""
 
     network: nn.Module
-    """All that is trained, kept in the checkpoint and averaged."""
+    """All that is trained, saved in the checkpoint and averaged."""
     samples: SampleTable
-    """Of the faces that are trained on, from `prepare` on."""
+    """Of the training faces, from `prepare` on."""
 
     @classmethod
     def annotator(cls, recipe: Recipe) -> str:
         """The module whose `annotate(faces, run_dir)` makes labels that readers do not have, "" for
-        none. It may need more than the loop: a detector, say."""
+        none. It may import what the loop must not: a detector, for example."""
         return ""
 
     def prepare(self, samples: SampleTable, faces: FaceSet, run_dir: Path) -> None:
-        """Take the table of samples, and from `run_dir` what the annotator left there."""
+        """Take the sample table, and from `run_dir` the annotator's labels."""
         self.samples = samples
 
     def start_stage(self, stage: str) -> None:
-        """Make ready for a stage that starts from the averaged weights of the one before."""
+        """Prepare for a stage that starts from the averaged weights of the one before."""
         return None
 
     def start_epoch(self, stage: str, epoch: int) -> None:
-        """Epoch number `epoch`, from 0, is about to begin; a resumed run calls this alike."""
+        """Called before epoch number `epoch`, from 0; also in a resumed run."""
         return None
 
     def end_epoch(self, stage: str, epoch: int) -> None:
-        """All batches of the epoch are done: the place to judge the samples anew. Every worker
-        calls it, and must come to the same table."""
+        """Called after the last batch of an epoch: the place to update the sample table. Every
+        worker calls it, and must compute the same table."""
         return None
 
     def parameters(self, stage: str) -> list[nn.Parameter]:
-        """What the stage's optimiser moves: each must get a gradient at the first step. All that
-        its network does not fix, unless a family says otherwise."""
+        """What the stage's optimiser updates: each must get a gradient at the first step. By
+        default all parameters that are not frozen."""
         return [value for value in self.network.parameters() if value.requires_grad]
 
     @abstractmethod
@@ -84,7 +86,7 @@ class Objective(ABC):
         """The loss of a batch, a scalar; the network is in training mode."""
 
     def train_metrics(self) -> dict[str, float]:
-        """What the batches since it was last asked showed beside their loss, by name."""
+        """Metrics of the batches since the last call, beside their loss, by name."""
         return {}
 
     @abstractmethod
@@ -93,12 +95,12 @@ class Objective(ABC):
         ids; None in a stage whose logits would mean nothing."""
 
     def serving_state(self, state: State) -> State:
-        """The part of `network`'s state that serves: all of it, unless a family says otherwise."""
+        """The part of `network`'s state that serves: by default all of it."""
         return state
 
     def calibrate(
-        self, network: nn.Module, card: ModelCard, learned: Mapping[str, FaceSet]
+        self, network: nn.Module, card: ModelCard, conditions: Mapping[str, FaceSet]
     ) -> ModelCard:
-        """The card with what serving needs to know beside the weights, fitted on validation faces
-        under the conditions that they were `learned` for: here, a temperature."""
-        return calibrate_temperature(network, card, learned)
+        """The card with what serving needs beside the weights, fitted on the validation split
+        under the conditions that the weights were trained for: by default a temperature."""
+        return calibrate_temperature(network, card, conditions)

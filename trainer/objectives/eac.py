@@ -1,8 +1,8 @@
-"""Erase, attend alike: the rival EAC, whose attention must not change in a mirror.
+"""EAC, Erasing Attention Consistency: attention must not change when the image is flipped.
 
 Zhang, Wang, Ling & Deng 2022, "Learn From All: Erasing Attention Consistency for Noisy Label
-Facial Expression Recognition" (ECCV). A network that learns a wrong label by heart looks at parts
-of the face it should not; attention that is the same in a mirror leaves it less room to.
+Facial Expression Recognition" (ECCV). A network memorises a wrong label by attending to irrelevant
+parts of the face; requiring the same attention under a horizontal flip makes that harder.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from trainer.recipes import Recipe
 
 
 class EACObjective(SoftmaxObjective):
-    """Soft cross-entropy of the picture as it is, and `consistency` (5 in the
-    paper) times the attention loss. Each step costs a second forward; serving costs nothing."""
+    """Soft cross-entropy of the unflipped image, and `consistency` (5 in the paper) times the
+    attention loss. Each step costs a second forward; serving costs nothing."""
 
     network: ResNet18
 
@@ -30,24 +30,24 @@ class EACObjective(SoftmaxObjective):
     def loss(self, stage: str, batch: Batch) -> Tensor:
         """Cross-entropy and attention loss of a batch."""
         network = self.network
-        seen, mirrored = network.feature_maps(batch.x), network.feature_maps(batch.x.flip(3))
-        fit = functional.cross_entropy(network.logits(seen).float(), batch.targets)
+        maps, flipped = network.feature_maps(batch.x), network.feature_maps(batch.x.flip(3))
+        cross_entropy = functional.cross_entropy(network.logits(maps).float(), batch.targets)
         weight = network.head.weight
-        return fit + self.consistency * attention_loss(
-            attention(seen, weight), attention(mirrored, weight)
+        return cross_entropy + self.consistency * attention_loss(
+            attention(maps, weight), attention(flipped, weight)
         )
 
 
 def attention(maps: Tensor, weight: Tensor) -> Tensor:
     """Class activation maps (n, K, h, w) of features (n, c, h, w) and a head's weight (K, c), which
-    is not moved by them."""
+    gets no gradient from them."""
     return functional.conv2d(maps, weight.detach().to(maps.dtype)[:, :, None, None]).float()
 
 
-def attention_loss(seen: Tensor, mirrored: Tensor) -> Tensor:
-    """Mean squared difference of attention (n, K, h, w) to a picture and, mirrored back, to its
-    mirror image."""
-    return functional.mse_loss(seen, mirrored.flip(3))
+def attention_loss(maps: Tensor, flipped: Tensor) -> Tensor:
+    """Mean squared difference of attention (n, K, h, w) to an image and to its flip, flipped
+    back."""
+    return functional.mse_loss(maps, flipped.flip(3))
 
 
 OBJECTIVE = EACObjective

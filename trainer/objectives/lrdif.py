@@ -1,4 +1,4 @@
-"""LRDif's stages: landmarks, then the prior with labels, then its restoration without (§3)."""
+"""LRDif's stages: landmarks, the prior Z with labels, and its restoration without them (§3)."""
 
 from __future__ import annotations
 
@@ -21,34 +21,36 @@ from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.objectives.base import Batch, Objective
 from trainer.objectives.points import POINTS, PointLabels, annotator
-from trainer.objectives.softmax import part_of
+from trainer.objectives.softmax import select_prefix
 from trainer.recipes import Recipe
 from trainer.samples import SampleTable
 
 WITH_LABEL, WITHOUT = "with_label", "without"
+"""The networks of stage 1 and of stage 2 in the checkpoint."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Weights of the losses on Z beside cross-entropy (eq. 18), `kl` at temperature `tau` and `l1`;
-    and `doubt`, the share of stage 1's faces whose Z is made of another face's label, about as
-    often as stage 2 will be wrong of it, so that the face is looked at too.
+class LRDifLosses:
+    """Weights of the losses on Z beside cross-entropy (eq. 18), `kl` at temperature `tau` and `l1`.
 
-    kl 1, tau 1, l1 0, doubt 0 is the paper's; kl 0, l1 0 is cross-entropy alone.
+    `label_noise`: share of stage 1's faces whose Z is computed from another face's label, about as
+    often as stage 2 will restore a wrong one, so that stage 1 learns from the image too.
+    kl 1, tau 1, l1 0, label_noise 0 is the paper's; kl 0, l1 0 is cross-entropy alone.
     """
 
     kl: float = 0.1
     tau: float = 1.0
     l1: float = 1.0
-    doubt: float = 0.0
+    label_noise: float = 0.0
 
 
 class LRDifObjective(Objective):
-    """The stages `points` (the landmark network, fixed from then on), `s1` (Z
-    from face and label), `s2` (Z restored from the face alone), and between them, where wanted,
-    `s2a`: the restorer by itself, on the losses of Z. Keyword arguments are those of `Settings`."""
+    """The stages `points` (the landmark network, frozen from then on), `s1` (Z from face and label)
+    and `s2` (Z restored from the face alone); optionally `s2a` between them: the restorer alone, on
+    the losses of Z. Keyword arguments are those of `LRDifLosses`."""
 
     auxiliary_stages = frozenset({POINTS})
+    steps_setting = "steps"
 
     @classmethod
     def annotator(cls, recipe: Recipe) -> str:
@@ -64,9 +66,9 @@ class LRDifObjective(Objective):
         if self.without.clip:
             check_input(card)
         self.network = nn.ModuleDict({WITH_LABEL: self.with_label, WITHOUT: self.without})
-        self.settings = Settings(**losses)
+        self.settings = LRDifLosses(**losses)
         self._card = card
-        self._explained: list[Tensor] = []
+        self._z_r2: list[Tensor] = []
         self._learns_points = bool(annotator(recipe))
 
     def prepare(self, samples: SampleTable, faces: FaceSet, run_dir: Path) -> None:
@@ -77,8 +79,9 @@ class LRDifObjective(Objective):
 
     def start_stage(self, stage: str) -> None:
         """Stage 2 starts from stage 1's image encoder and UDCformer."""
+        # With s2a, stage 2 has two stages: only the first of them copies the weights.
         self._landmarks.requires_grad_(stage == POINTS)
-        if stage in ("s2", "s2a") and not self._is_begun:
+        if stage in ("s2", "s2a") and not self._has_started:
             self.without.encoder.load_state_dict(self.with_label.encoder.state_dict())
             self.without.former.load_state_dict(self.with_label.former.state_dict())
 
@@ -87,14 +90,14 @@ class LRDifObjective(Objective):
         return self.with_label.former.dil.landmarks
 
     @property
-    def _is_begun(self) -> bool:
-        """Whether stage 2's former has left its random start for stage 1's weights."""
+    def _has_started(self) -> bool:
+        """Whether stage 2's UDCformer already has stage 1's weights."""
         ours, theirs = (part.former.head.weight for part in (self.without, self.with_label))
         return bool(torch.equal(ours, theirs))
 
     def parameters(self, stage: str) -> list[nn.Parameter]:
-        """Of points the landmark network, of s1 the rest of the first network, of s2 that of the
-        second, of s2a its restorer and encoder."""
+        """In `points` the landmark network, in `s1` the rest of the first network, in `s2` the
+        second network, in `s2a` its restorer and encoder."""
         parts: dict[str, list[nn.Module]] = {
             POINTS: [self._landmarks],
             "s1": [self.with_label],
@@ -104,52 +107,54 @@ class LRDifObjective(Objective):
         return [v for part in parts[stage] for v in part.parameters() if v.requires_grad]
 
     def loss(self, stage: str, batch: Batch) -> Tensor:
-        """Distance of landmarks in points; cross-entropy in s1; with the losses of Z in s2; the
-        losses of Z alone in s2a."""
+        """Distance of landmarks in `points`; cross-entropy in `s1`; cross-entropy and the losses on
+        Z in `s2`; the losses on Z alone in `s2a`."""
         if stage == POINTS:
             return self._points.loss(self._landmarks.train(), batch)
         if stage == "s1":
-            answers = self.with_label(batch.x, self._doubted(batch.targets))
-            return functional.cross_entropy(answers.float(), batch.targets)
-        wanted = self.teacher(batch)
-        start, *noises = self._noise(wanted)
-        z = self.without.restore(batch.x, self.without.diffusion.forward(wanted, start), noises)
-        loss = self.prior_loss(z.float(), wanted.float())
-        self._explained.append(explained(z.detach().float(), wanted.float()))
+            logits = self.with_label(batch.x, self._with_label_noise(batch.targets))
+            return functional.cross_entropy(logits.float(), batch.targets)
+        target = self.target_prior(batch)
+        start, *noises = self._noise(target)
+        z = self.without.restore(batch.x, self.without.diffusion.forward(target, start), noises)
+        loss = self.prior_loss(z.float(), target.float())
+        self._z_r2.append(explained_variance(z.detach().float(), target.float()))
         if stage == "s2a":
             return loss
-        answers = self.without.former(batch.x, z)
-        return loss + functional.cross_entropy(answers.float(), batch.targets)
+        logits = self.without.former(batch.x, z)
+        return loss + functional.cross_entropy(logits.float(), batch.targets)
 
-    def _doubted(self, labels: Tensor) -> Tensor:
-        """The labels (n, K), some of them another face's of the batch."""
-        if not self.settings.doubt:
+    def _with_label_noise(self, labels: Tensor) -> Tensor:
+        """The labels (n, K), a share of them replaced by those of other faces of the batch."""
+        if not self.settings.label_noise:
             return labels
         n, device = len(labels), labels.device
         others = labels[torch.randperm(n, device=device)]
-        return torch.where(torch.rand(n, 1, device=device) < self.settings.doubt, others, labels)
+        return torch.where(
+            torch.rand(n, 1, device=device) < self.settings.label_noise, others, labels
+        )
 
     @torch.no_grad()
-    def teacher(self, batch: Batch) -> Tensor:
-        """Z (n, C) of stage 1 for the same pictures and their labels, in evaluation mode."""
+    def target_prior(self, batch: Batch) -> Tensor:
+        """Stage 1's Z (n, C) of the same images and their labels, in evaluation mode."""
         self.with_label.eval()
         return self.with_label.z(batch.x, batch.targets)
 
-    def prior_loss(self, z: Tensor, wanted: Tensor) -> Tensor:
-        """Kullback-Leibler divergence of softmax(wanted / tau) from softmax(z / tau) (eq. 17),
-        mean over the batch, and the mean absolute difference, both weighted."""
+    def prior_loss(self, z: Tensor, target: Tensor) -> Tensor:
+        """Kullback-Leibler divergence of softmax(target / tau) from softmax(z / tau) (eq. 17), mean
+        over the batch, and the mean absolute difference, both weighted."""
         w = self.settings
-        ours, theirs = (functional.log_softmax(v / w.tau, dim=1) for v in (z, wanted))
+        ours, theirs = (functional.log_softmax(v / w.tau, dim=1) for v in (z, target))
         kl = functional.kl_div(ours, theirs, reduction="batchmean", log_target=True)
-        return w.kl * kl + w.l1 * functional.l1_loss(z, wanted)
+        return w.kl * kl + w.l1 * functional.l1_loss(z, target)
 
     def train_metrics(self) -> dict[str, float]:
-        """`z_r2`: how much of Z stage 2 restores, mean over the batches (see `explained`). A
-        divergence near zero would not say so: it is blind to a shift, and small wherever Z is."""
-        if not self._explained:
+        """`z_r2`: how much of Z stage 2 restores, mean over the batches (`explained_variance`). The
+        divergence cannot tell: it ignores a shift, and is small wherever Z is small."""
+        if not self._z_r2:
             return {}
-        share = float(torch.stack(self._explained).mean())
-        self._explained.clear()
+        share = float(torch.stack(self._z_r2).mean())
+        self._z_r2.clear()
         return {"z_r2": round(share, 5)}
 
     def _noise(self, like: Tensor) -> list[Tensor]:
@@ -158,21 +163,21 @@ class LRDifObjective(Objective):
         return [torch.randn_like(like) for _ in range(count)]
 
     def logits(self, stage: str, x: Tensor, ids: NDArray[np.int64]) -> Tensor | None:
-        """Stage 2's answers; stage 1 knows the labels, and s2a does not look at them."""
+        """Stage 2's logits. Stage 1 is given the labels, and `s2a` trains no logits."""
         if stage != "s2":
             return None
         device = str(x.device)
         return LRDifClassifier(self.without, self._card, flip=False, device=device).logits(x, ids)
 
     def serving_state(self, state: State) -> State:
-        """Stage 2 alone: nothing that ever saw a label."""
-        return part_of(state, WITHOUT)
+        """Stage 2's network: the one that takes no labels."""
+        return select_prefix(state, WITHOUT)
 
 
-def explained(z: Tensor, wanted: Tensor) -> Tensor:
-    """The share of the variance of `wanted` (n, C) over a batch that `z` explains, R^2: 1 all of
-    it, 0 no more than the batch's mean, below 0 less."""
-    return 1 - (z - wanted).square().sum() / (wanted - wanted.mean(dim=0)).square().sum()
+def explained_variance(z: Tensor, target: Tensor) -> Tensor:
+    """R^2, the share of the variance of `target` (n, C) over a batch that `z` explains: 1 all of
+    it, 0 no more than the batch's mean does, below 0 less."""
+    return 1 - (z - target).square().sum() / (target - target.mean(dim=0)).square().sum()
 
 
 def _lrdif(card: ModelCard) -> LRDif:

@@ -1,4 +1,4 @@
-"""Poster: LRDif's rival without diffusion learns landmarks first, like it, then the labels."""
+"""Poster, LRDif's network without diffusion: landmarks first, then expressions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainer.samples import SampleTable
 
 
 class PosterObjective(SoftmaxObjective):
-    """The stages `points` and, under any other name, soft cross-entropy."""
+    """The stage `points`, and soft cross-entropy in all others."""
 
     auxiliary_stages = frozenset({POINTS})
     network: Poster
@@ -39,17 +39,17 @@ class PosterObjective(SoftmaxObjective):
             self._points = PointLabels.of(faces, run_dir)
 
     def start_stage(self, stage: str) -> None:
-        """Landmarks move in their own stage alone."""
+        """The landmark network is trained in its own stage only."""
         self._landmarks.requires_grad_(stage == POINTS)
 
     def parameters(self, stage: str) -> list[nn.Parameter]:
-        """Of points the landmark network, else the rest."""
+        """In `points` the landmark network, else the rest."""
         if stage == POINTS:
             return list(self._landmarks.parameters())
         return super().parameters(stage)
 
     def loss(self, stage: str, batch: Batch) -> Tensor:
-        """Distance of landmarks in points, else cross-entropy."""
+        """Distance of landmarks in `points`, else cross-entropy."""
         if stage == POINTS:
             return self._points.loss(self._landmarks.train(), batch)
         return super().loss(stage, batch)

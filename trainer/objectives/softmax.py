@@ -14,23 +14,23 @@ from trainer.recipes import Recipe
 
 
 class SoftmaxObjective(Objective):
-    """The same in every stage."""
+    """Soft cross-entropy of the whole network, in every stage."""
 
     def __init__(self, recipe: Recipe, card: ModelCard) -> None:
         self.network = build_network(card)
 
     def loss(self, stage: str, batch: Batch) -> Tensor:
-        """Cross-entropy against the shares of the votes."""
+        """Cross-entropy against the targets."""
         return functional.cross_entropy(self.network(batch.x).float(), batch.targets)
 
     def logits(self, stage: str, x: Tensor, ids: NDArray[np.int64]) -> Tensor | None:
-        """The network's own."""
+        """The network's output."""
         logits: Tensor = self.network(x)
         return logits
 
 
-def part_of(state: State, prefix: str) -> State:
-    """The part of a state whose names begin with `prefix` and a dot, without them."""
+def select_prefix(state: State, prefix: str) -> State:
+    """The tensors whose names begin with `prefix` and a dot, without the prefix."""
     start = f"{prefix}."
     return {name.removeprefix(start): v for name, v in state.items() if name.startswith(start)}
 

@@ -1,4 +1,4 @@
-"""The recipes that have a name: one module a family, each name written where it is defined."""
+"""Named recipes: one module per family, each name spelt out where it is defined."""
 
 from __future__ import annotations
 
@@ -7,30 +7,43 @@ from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
+from types import ModuleType
 
 from trainer.errors import OptionError
-from trainer.recipes import PanelDraws, Recipe
+from trainer.recipes import RandomPanel, Recipe
 
 UDC = "-udc"
-"""How the name of a preset ends that also learns from faces behind simulated displays."""
+"""Ends the name of a preset that also trains on faces under simulated displays."""
 
 
-def with_udc(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
+def add_udc_variants(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
     """Recipes by name, and each once more with displays, under its name and UDC."""
-    seen = {f"{name}{UDC}": replace(recipe, panel=PanelDraws()) for name, recipe in recipes.items()}
-    return {**recipes, **seen}
+    variants = {
+        f"{name}{UDC}": replace(recipe, panel=RandomPanel()) for name, recipe in recipes.items()
+    }
+    return {**recipes, **variants}
 
 
-def presets() -> dict[tuple[str, str], Recipe]:
-    """Every recipe that has a name, by model and name."""
-    names = (f"{__name__}.{found.name}" for found in pkgutil.iter_modules(__path__))
-    families = [import_module(name).PRESETS for name in names]
+def list_presets() -> dict[tuple[str, str], Recipe]:
+    """All named recipes, by model and name."""
+    families = [module.PRESETS for module in _modules()]
     return {(recipe.model, name): recipe for each in families for name, recipe in each.items()}
 
 
-def preset(model: str, name: str) -> Recipe:
+def _modules() -> list[ModuleType]:
+    return [import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+
+
+def current_name(name: str) -> str:
+    """The name of a preset that was renamed, by its old name; any other name as it is."""
+    for module in _modules():
+        name = getattr(module, "OLD_NAMES", {}).get(name, name)
+    return name
+
+
+def find_preset(model: str, name: str) -> Recipe:
     """The recipe of a model's preset; raises OptionError with the nearest names."""
-    known = presets()
+    known, name = list_presets(), current_name(name)
     if (model, name) in known:
         return known[model, name]
     names = [preset for of, preset in known if of == model]

@@ -1,10 +1,10 @@
-"""dlib's face network, fine-tuned on faces of 48 pixels enlarged to 96: a name says the epochs."""
+"""dlib's face network, fine-tuned on faces of 48 pixels enlarged to 96: a name gives the epochs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from trainer.presets import with_udc
+from trainer.presets import add_udc_variants
 from trainer.recipes import Augment, Recipe, Stage
 
 FIT = Stage("fit", 24, lr=2e-3, resolution=((0.0, 96),), lr_scale=(("trunk", 0.1),))
@@ -17,7 +17,7 @@ FACE_RESNET = Recipe(
     augment=Augment(erase_px=(12, 38)),
     encoder="dlib-face",
 )
-PRESETS = with_udc(
+PRESETS = add_udc_variants(
     {
         "dlib-24": FACE_RESNET,
         "dlib-40": replace(FACE_RESNET, stages=(replace(FIT, epochs=40),)),

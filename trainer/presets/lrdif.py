@@ -1,7 +1,7 @@
-"""LRDif: the lean one for two cores, a larger one, the paper's own, and ablations of each.
+"""LRDif: a lean one for two cores, a larger one, the paper's, and ablations of each.
 
-The paper's rows v1 to v4 are those of its table 5: no diffusion, cross-entropy alone, all of it, no
-noise inserted; r1, a plain regressor, stands beside v1.
+paper-v1 to paper-v4 are the rows of the paper's table 5: no diffusion, cross-entropy alone, the
+complete method, no noise inserted. paper-r1, a plain regressor, is a control for v1.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from trainer.presets import with_udc
+from trainer.presets import UDC, add_udc_variants
 from trainer.recipes import Recipe, Stage
 
 LRDIF = Recipe(
@@ -55,21 +55,21 @@ LRDIF_PAPER = replace(
 """As printed, but for its misprints (eq. 14 and 16) and its pretrained weights."""
 
 CE_ALONE = {"kl": 0.0, "tau": 1.0, "l1": 0.0}
-DOUBT = {"doubt": 0.33}
-"""Of stage 1's labels: what stage 2 restores of Z is right two times in three (docs/LOG.md)."""
+LABEL_NOISE = {"label_noise": 0.33}
+"""Of stage 1's labels: stage 2 restores the right Z two times in three (docs/LOG.md)."""
 
 
-def _changed(recipe: Recipe, **network: Any) -> Recipe:
+def _with_network(recipe: Recipe, **network: Any) -> Recipe:
     return replace(recipe, network=recipe.network | network)
 
 
-def _brief(recipe: Recipe) -> Recipe:
-    """With 8 epochs of stage 2."""
+def _shorten(recipe: Recipe) -> Recipe:
+    """With 8 epochs of stage 2, for sweeps over a setting."""
     points, s1, s2 = recipe.stages
     return replace(recipe, stages=(points, s1, replace(s2, epochs=8)))
 
 
-BRIEF = _brief(LRDIF)
+BRIEF = _shorten(LRDIF)
 PRESETS = {
     "smoke": replace(
         LRDIF,
@@ -82,35 +82,41 @@ PRESETS = {
         },
         stages=tuple(Stage(name, epochs=3, batch=32) for name in ("points", "s1", "s2")),
     ),
-    **with_udc(
+    **add_udc_variants(
         {
             "cpu": LRDIF,
             "s": LRDIF_S,
             "ours": LRDIF_S,
-            "cpu-mlp": _changed(LRDIF, restorer="mlp"),
-            "cpu-none": _changed(LRDIF, restorer="none"),
-            "cpu-t1": _changed(LRDIF, steps=1),
-            "cpu-t2": _changed(LRDIF, steps=2),
-            "cpu-t4": _changed(LRDIF, steps=4),
-            "cpu-t8": _changed(LRDIF, steps=8),
-            "cpu-t16": _changed(LRDIF, steps=16),
-            "cpu-t32": _changed(LRDIF, steps=32),
-            "cpu-noise": _changed(LRDIF, insert_noise=True),
-            "cpu-doubt": replace(LRDIF, objective=DOUBT),
+            "cpu-mlp": _with_network(LRDIF, restorer="mlp"),
+            "cpu-none": _with_network(LRDIF, restorer="none"),
+            "cpu-t1": _with_network(LRDIF, steps=1),
+            "cpu-t2": _with_network(LRDIF, steps=2),
+            "cpu-t4": _with_network(LRDIF, steps=4),
+            "cpu-t8": _with_network(LRDIF, steps=8),
+            "cpu-t16": _with_network(LRDIF, steps=16),
+            "cpu-t32": _with_network(LRDIF, steps=32),
+            "cpu-noise": _with_network(LRDIF, insert_noise=True),
+            "cpu-label-noise": replace(LRDIF, objective=LABEL_NOISE),
             "cpu-ce": replace(LRDIF, objective=CE_ALONE),
-            "brief-t1": _changed(BRIEF, steps=1),
-            "brief-t2": _changed(BRIEF, steps=2),
-            "brief-t4": _changed(BRIEF, steps=4),
-            "brief-t8": _changed(BRIEF, steps=8),
-            "brief-t16": _changed(BRIEF, steps=16),
-            "brief-t32": _changed(BRIEF, steps=32),
-            "brief-doubt": replace(BRIEF, objective=DOUBT),
+            "brief-t1": _with_network(BRIEF, steps=1),
+            "brief-t2": _with_network(BRIEF, steps=2),
+            "brief-t4": _with_network(BRIEF, steps=4),
+            "brief-t8": _with_network(BRIEF, steps=8),
+            "brief-t16": _with_network(BRIEF, steps=16),
+            "brief-t32": _with_network(BRIEF, steps=32),
+            "brief-label-noise": replace(BRIEF, objective=LABEL_NOISE),
             "paper": LRDIF_PAPER,
-            "paper-r1": _changed(LRDIF_PAPER, restorer="mlp"),
-            "paper-v1": _changed(LRDIF_PAPER, restorer="none"),
+            "paper-r1": _with_network(LRDIF_PAPER, restorer="mlp"),
+            "paper-v1": _with_network(LRDIF_PAPER, restorer="none"),
             "paper-v2": replace(LRDIF_PAPER, objective=CE_ALONE),
             "paper-v3": LRDIF_PAPER,
-            "paper-v4": _changed(LRDIF_PAPER, insert_noise=False),
+            "paper-v4": _with_network(LRDIF_PAPER, insert_noise=False),
         }
     ),
 }
+OLD_NAMES = {
+    f"{name}-doubt{variant}": f"{name}-label-noise{variant}"
+    for name in ("cpu", "brief")
+    for variant in ("", UDC)
+}
+"""Presets under their old names, which work for one release more."""

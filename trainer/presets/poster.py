@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trainer.presets import with_udc
+from trainer.presets import add_udc_variants
 from trainer.presets.lrdif import LRDIF, LRDIF_S
 from trainer.recipes import Stage
 
@@ -15,4 +15,4 @@ POSTER_S = replace(
     network=LRDIF_S.network,
     stages=(POINTS, Stage("fit", epochs=120, lr=5e-4, ema=0.999)),
 )
-PRESETS = with_udc({"cpu": POSTER, "s": POSTER_S})
+PRESETS = add_udc_variants({"cpu": POSTER, "s": POSTER_S})

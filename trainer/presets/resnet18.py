@@ -1,21 +1,21 @@
-"""ResNet-18: the plain baseline, and three published methods that train it otherwise.
+"""ResNet-18: the plain baseline, and the published methods EAC, SCN and RUL on it.
 
-A name says the width and the epochs: w36-40 has the multiply-adds of the lean LRDif, 0.1 GMAC,
-w35-120 those of LRDif-S, 0.37; w48 is the widest that can ship.
+A name gives width and epochs: w36-40 has the multiply-adds of the lean LRDif, 0.1 GMAC, w35-120
+those of LRDif-S, 0.37; w48 is the widest that is small enough to ship.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from trainer.presets import with_udc
+from trainer.presets import add_udc_variants
 from trainer.recipes import Augment, Recipe, Stage
 
 W32 = {"width": 32, "stem_stride": 2, "dropout": 0.3}
 RESNET = Recipe("resnet18", W32, (Stage("fit", epochs=40),), with_dropped=True)
 """As many epochs as the lean LRDif's s1 and s2, 0.8 of its multiply-adds."""
 ERASED = Augment(erase_px=(7, 24))
-"""A blanked square of 0.02 to 0.25 of the face, as EAC has it."""
+"""An erased square of 0.02 to 0.25 of the face, as in EAC."""
 
 
 def _wide(width: int, epochs: int, ema: float = 0.998) -> Recipe:
@@ -32,7 +32,7 @@ PRESETS = {
         {"width": 8, "stem_stride": 2, "dropout": 0.0},
         (Stage("fit", epochs=8, batch=32),),
     ),
-    **with_udc(
+    **add_udc_variants(
         {
             "w32-40": RESNET,
             "w36-40": replace(RESNET, network=W32 | {"width": 36}),

@@ -15,7 +15,7 @@ from models.emotions import EMOTIONS
 from models.loading import build_network
 from models.weights import ModelCard, save
 from pipeline.cli.app import run
-from trainer.compare.predictions import read
+from trainer.compare.predictions import load_predictions
 
 
 @pytest.fixture
@@ -50,19 +50,19 @@ def test_conditions_comparison_and_what_is_kept(
 ) -> None:
     a, b = weights(tmp_path, "a", 1), weights(tmp_path, "b", 2)
     kept = tmp_path / "kept"
-    options = ("--weights", a, "--data", f"npz:{faces}", "--against", b, "--keep", kept)
+    options = ("--weights", a, "--data", f"npz:{faces}", "--against", b, "--save-predictions", kept)
     result = evaluate(capsys, *options, "--conditions", "udc_p,gauss_blur_x1/2,clean")
     cells = ["clean", *(f"udc_p/{s}" for s in range(1, 6)), "gauss_blur_x1/2"]
     assert list(result["conditions"]) == cells
     assert list(result["means"]) == ["udc_p"]
     assert list(result["against"]["conditions"]) == cells
     assert result["against"]["weights"] == "b"
-    files = [read(path) for path in kept.iterdir()]
+    files = [load_predictions(path) for path in kept.iterdir()]
     assert len(files) == 2 * len(cells)
     for file in files:
         if file.about["weights"] == "a":
             told = result["conditions"][file.about["condition"]]["accuracy"]
-            assert np.mean(file.predictions.answers == file.faces.labels) == pytest.approx(told)
+            assert np.mean(file.predictions.predicted == file.faces.labels) == pytest.approx(told)
     again = evaluate(capsys, *options, "--conditions", "udc_p/3")
     for key in ("accuracy", "nll", "confusion"):
         assert again["conditions"]["udc_p/3"][key] == result["conditions"]["udc_p/3"][key]
@@ -74,7 +74,7 @@ def test_through_a_video_under_a_panel(
 ) -> None:
     """Nobody is found in noise: the way is whole, and says so."""
     options = ("--weights", weights(tmp_path, "a", 1), "--data", f"npz:{faces}", "--limit", 1)
-    result = evaluate(capsys, *options, "--through-video", "--conditions", "udc_t/2")
+    result = evaluate(capsys, *options, "--end-to-end", "--conditions", "udc_t/2")
     assert list(result["conditions"]) == ["udc_t/2"]
     assert result["through_video"]["detector"] == "centerface"
     assert result["through_video"]["found"] == 0
@@ -93,6 +93,6 @@ def test_tables_for_a_person(
 
 
 def test_a_blur_has_no_video(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    options = ["--weights", "x", "--through-video", "--conditions", "fer_nb"]
+    options = ["--weights", "x", "--end-to-end", "--conditions", "fer_nb"]
     assert run(["evaluate", *options]) == 2
     assert "no panel in 'gauss_noise_x1/1'" in capsys.readouterr().err

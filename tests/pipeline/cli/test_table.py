@@ -30,18 +30,18 @@ def test_every_name_is_whole_on_a_narrow_terminal(
     monkeypatch.setenv("COLUMNS", "80")
     assert run(["table", "--folder", str(KEPT)]) == 0
     shown = capsys.readouterr().out
-    assert "resnet18-w36-udc, flip" in shown
-    assert "seed 1, 40 passes, displays" in shown
+    assert "resnet18-w36-udc, flip TTA" in shown
+    assert "seed 1, 40 epochs, displays" in shown
     assert "…" not in shown
-    assert "RAF-DB: not run: data set not at hand" in shown
+    assert "RAF-DB: not run: data set not available" in shown
 
 
 def test_a_pair_stands_in_one_row_with_all_suites(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["table", "--folder", str(KEPT)]) == 0
-    shown = capsys.readouterr().out.split("Points ahead")[1].splitlines()
+    shown = capsys.readouterr().out.split("Difference in points")[1].splitlines()
     assert ("clean" in shown[2], "udc" in shown[2]) == (True, True)
     below = shown.index(next(line for line in shown if "against poster-cpu-udc" in line))
-    assert "lrdif-udc, flip, 3199 faces" in shown[below - 1]
+    assert "lrdif-udc, flip TTA, 3199 faces" in shown[below - 1]
     assert (shown[below - 1].count(" .. "), shown[below].count(" .. ")) == (2, 2)
 
 
@@ -70,4 +70,4 @@ def test_asked_again_the_tables_are_of_the_new_answers(
 
 def test_no_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["table", "--folder", str(tmp_path)]) == 3
-    assert capsys.readouterr().err.startswith("undercam: no kept predictions: ")
+    assert capsys.readouterr().err.startswith("undercam: no saved predictions: ")

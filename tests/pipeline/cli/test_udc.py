@@ -15,7 +15,7 @@ from models.udc.suites import find_panel, noise_generator
 from pipeline.cli.app import run
 from pipeline.media.video import VideoWriter
 from pipeline.stages.source.file import VideoSource
-from trainer.data.pictures import read_picture, write_picture
+from trainer.data.images import read_image, write_image
 
 USAGE, INPUT = 2, 3
 PANEL = ("--panel", "p-oled", "--severity", "3")
@@ -30,7 +30,7 @@ def udc(capsys: pytest.CaptureFixture[str], *options: object) -> dict[str, Any]:
 def picture(tmp_path: Path) -> Path:
     path = tmp_path / "face.png"
     small = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    write_picture(path, cv2.resize(small, (80, 60)).astype(np.uint8))
+    write_image(path, cv2.resize(small, (80, 60)).astype(np.uint8))
     return path
 
 
@@ -48,8 +48,8 @@ def test_a_picture(capsys: pytest.CaptureFixture[str], picture: Path, tmp_path: 
     told = udc(capsys, picture, out, *PANEL, "--face-px", 48)
     assert told == {"out": str(out), "frames": 1, "display": "udc_p/3 at 48 px"}
     noise = noise_generator("frame", 0, "udc_p/3")
-    expected = apply_panel(read_picture(picture)[None], find_panel("udc_p/3"), noise)[0]
-    assert np.array_equal(read_picture(out), expected)
+    expected = apply_panel(read_image(picture)[None], find_panel("udc_p/3"), noise)[0]
+    assert np.array_equal(read_image(out), expected)
 
 
 def test_a_clip_keeps_its_times_and_has_new_noise_in_each_frame(

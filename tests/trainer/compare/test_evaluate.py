@@ -17,12 +17,12 @@ from models.udc.suites import degrade
 from models.weights import ModelCard
 from trainer.compare.evaluate import (
     Predictions,
-    columns_for,
-    condition_table,
-    correctness,
-    coverage_table,
+    apply_condition,
+    find_columns,
+    mark_correct,
     predict,
-    under,
+    tabulate_condition,
+    tabulate_coverage,
 )
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
@@ -64,13 +64,15 @@ def labelled(labels: list[int], classes: tuple[str, ...] = EMOTIONS) -> FaceSet:
     return FaceSet.of_labels("made", classes, tiles, np.array(labels))
 
 
-def test_every_face_is_asked_once_with_its_id(tiny_card: ModelCard, make_faces: MakeFaces) -> None:
+def test_every_face_is_classified_once_with_its_id(
+    tiny_card: ModelCard, make_faces: MakeFaces
+) -> None:
     faces = make_faces(300)
     order = np.random.default_rng(5).permutation(300)
     classifier, done = Table(tiny_card, some_rows(300)), []
-    looks = predict(classifier, faces[order], lambda count, of: done.append((count, of)))
-    np.testing.assert_allclose(looks.probabilities, classifier.rows[order], atol=1e-6)
-    assert looks.found.all()
+    predictions = predict(classifier, faces[order], lambda count, of: done.append((count, of)))
+    np.testing.assert_allclose(predictions.probabilities, classifier.rows[order], atol=1e-6)
+    assert predictions.found.all()
     assert classifier.batches == [128, 128, 44]
     assert done == [(128, 300), (256, 300), (300, 300)]
 
@@ -79,9 +81,9 @@ def test_a_face_not_found_is_wrong_everywhere() -> None:
     faces = labelled([0, 0, 1, 1])
     rows = sure([0, 0, 1, 1])
     rows[1] = 0  # not found: a row of zeros, whose likeliest class would be 0, the label
-    looks = Predictions(rows, np.array([True, False, True, True]))
-    assert correctness(looks, faces).tolist() == [True, False, True, True]
-    table = condition_table(looks, faces)
+    predictions = Predictions(rows, np.array([True, False, True, True]))
+    assert mark_correct(predictions, faces).tolist() == [True, False, True, True]
+    table = tabulate_condition(predictions, faces)
     assert table["n"] == 4
     assert table["found"] == 0.75
     assert table["accuracy"] == 0.75
@@ -90,8 +92,8 @@ def test_a_face_not_found_is_wrong_everywhere() -> None:
     assert np.sum(table["confusion"]) == 3
     assert table["nll"] == pytest.approx((-3 * np.log(0.9) + np.log(8)) / 4, abs=1e-5)
     assert table["ece"] == pytest.approx(0.75 * 0.1, abs=1e-5)
-    assert coverage_table(looks, faces)["precision_at_80"] == 0.75
-    assert coverage_table(looks, faces)["risk_coverage"][-1] == [1.0, 0.25]
+    assert tabulate_coverage(predictions, faces)["precision_at_80"] == 0.75
+    assert tabulate_coverage(predictions, faces)["risk_coverage"][-1] == [1.0, 0.25]
 
 
 def test_what_stands_in_a_row_that_was_not_found_does_not_matter() -> None:
@@ -99,17 +101,17 @@ def test_what_stands_in_a_row_that_was_not_found_does_not_matter() -> None:
     rows = sure([0, 1, 3])
     other = rows.copy()
     other[1] = 0
-    tables = [condition_table(Predictions(p, found), faces) for p in (rows, other)]
+    tables = [tabulate_condition(Predictions(p, found), faces) for p in (rows, other)]
     assert tables[0] == tables[1]
 
 
 def test_nobody_found() -> None:
     faces = labelled([0, 1, 1])
-    looks = Predictions(np.zeros((3, 8), np.float32), np.zeros(3, bool))
-    table = condition_table(looks, faces)
+    predictions = Predictions(np.zeros((3, 8), np.float32), np.zeros(3, bool))
+    table = tabulate_condition(predictions, faces)
     assert (table["accuracy"], table["macro_f1"], table["found"], table["ece"]) == (0, 0, 0, 0)
     assert table["nll"] == pytest.approx(np.log(8), abs=1e-5)
-    assert coverage_table(looks, faces)["precision_at_80"] == 0
+    assert tabulate_coverage(predictions, faces)["precision_at_80"] == 0
     json.dumps(table, allow_nan=False)
 
 
@@ -117,7 +119,7 @@ def test_seven_classes_with_weights_of_eight(tiny_card: ModelCard) -> None:
     """Weights may name more classes, in another order: the others' share is given back."""
     labels = ("contempt", *reversed(BASIC_SEVEN))
     faces = labelled([0, 6, 3], BASIC_SEVEN)
-    assert columns_for(labels, faces).tolist() == [7, 6, 5, 4, 3, 2, 1]
+    assert find_columns(labels, faces).tolist() == [7, 6, 5, 4, 3, 2, 1]
     rows = np.array(
         [
             [0.6, 0, 0, 0, 0, 0, 0.1, 0.3],  # contempt is likeliest, but not asked for: neutral
@@ -126,12 +128,16 @@ def test_seven_classes_with_weights_of_eight(tiny_card: ModelCard) -> None:
         ],
         np.float32,
     )
-    looks = predict(Table(replace(tiny_card, labels=labels), rows), faces)
-    assert looks.probabilities.shape == (3, 7)
-    np.testing.assert_allclose(looks.probabilities.sum(axis=1), 1, atol=1e-6)
-    assert looks.probabilities[0, 0] == pytest.approx(0.75)
-    assert looks.answers.tolist() == [0, 5, 3]
-    assert condition_table(looks, faces)["recall"] == {"neutral": 1.0, "sadness": 1.0, "fear": 0.0}
+    predictions = predict(Table(replace(tiny_card, labels=labels), rows), faces)
+    assert predictions.probabilities.shape == (3, 7)
+    np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-6)
+    assert predictions.probabilities[0, 0] == pytest.approx(0.75)
+    assert predictions.predicted.tolist() == [0, 5, 3]
+    assert tabulate_condition(predictions, faces)["recall"] == {
+        "neutral": 1.0,
+        "sadness": 1.0,
+        "fear": 0.0,
+    }
 
 
 def test_classes_that_the_weights_lack(tiny_card: ModelCard) -> None:
@@ -143,14 +149,14 @@ def test_classes_that_the_weights_lack(tiny_card: ModelCard) -> None:
 
 def test_faces_seen_in_training_have_a_line_without_them() -> None:
     faces = labelled([0, 1, 2, 3])
-    looks = Predictions(sure([0, 1, 2, 0]), np.ones(4, bool))
-    assert "deduplicated" not in condition_table(looks, faces)
+    predictions = Predictions(sure([0, 1, 2, 0]), np.ones(4, bool))
+    assert "deduplicated" not in tabulate_condition(predictions, faces)
     faces = replace(faces, seen_in_training=np.array([True, True, False, False]))
-    table = condition_table(looks, faces)
+    table = tabulate_condition(predictions, faces)
     assert (table["n"], table["accuracy"]) == (4, 0.75)
     assert (table["deduplicated"]["n"], table["deduplicated"]["accuracy"]) == (2, 0.5)
     everyone = replace(faces, seen_in_training=np.ones(4, bool))
-    assert "deduplicated" not in condition_table(looks, everyone)
+    assert "deduplicated" not in tabulate_condition(predictions, everyone)
 
 
 def test_precision_rises_as_coverage_falls(make_faces: MakeFaces) -> None:
@@ -159,8 +165,8 @@ def test_precision_rises_as_coverage_falls(make_faces: MakeFaces) -> None:
     rows = some_rows(500)
     told = rng.uniform(size=500) < rows.max(axis=1)
     labels = np.where(told, rows.argmax(axis=1), (rows.argmax(axis=1) + 1) % 8)
-    looks = Predictions(rows, np.ones(500, bool))
-    table = coverage_table(looks, replace(faces, labels=labels))
+    predictions = Predictions(rows, np.ones(500, bool))
+    table = tabulate_coverage(predictions, replace(faces, labels=labels))
     coverage, risk = np.array(table["risk_coverage"]).T
     assert (np.diff(coverage) > 0).all()
     assert coverage[-1] == 1
@@ -176,19 +182,19 @@ def test_the_skill_that_is_left() -> None:
     everyone = np.ones(10, bool)
     clean = Predictions(sure([0] * 6 + [1] * 3 + [0]), everyone)  # 9 right; 9 of 9 without the last
     harmed = Predictions(sure([0] * 6 + [1, 0, 0, 0]), everyone)  # 7 right; 7 of 9
-    table = condition_table(harmed, faces, clean)
+    table = tabulate_condition(harmed, faces, clean)
     assert table["retained"] == pytest.approx((0.7 - 0.6) / (0.9 - 0.6), abs=1e-5)
     left = (7 / 9 - 6 / 9) / (1 - 6 / 9)
     assert table["deduplicated"]["retained"] == pytest.approx(left, abs=1e-5)
     guess = Predictions(sure([0] * 10), everyone)
-    assert condition_table(guess, faces, clean)["retained"] == 0
-    assert "retained" not in condition_table(harmed, faces, guess)
-    assert "retained" not in condition_table(harmed, faces)
+    assert tabulate_condition(guess, faces, clean)["retained"] == 0
+    assert "retained" not in tabulate_condition(harmed, faces, guess)
+    assert "retained" not in tabulate_condition(harmed, faces)
 
 
 def test_faces_under_a_condition(make_faces: MakeFaces) -> None:
     faces = make_faces(5)
-    assert np.array_equal(under(faces, "clean").tiles, faces.tiles)
-    harmed = under(faces, "udc_p/3")
+    assert np.array_equal(apply_condition(faces, "clean").tiles, faces.tiles)
+    harmed = apply_condition(faces, "udc_p/3")
     assert np.array_equal(harmed.tiles, degrade(faces.tiles, faces.ids, "made", "udc_p/3"))
     assert np.array_equal(harmed.labels, faces.labels)

@@ -31,24 +31,24 @@ def tables(draw: st.DrawFn) -> Table:
 @given(tables())
 def test_accuracy_confusion_and_recall(table: Table) -> None:
     p, labels, k = table
-    answers = p.argmax(axis=1)
-    assert metrics.accuracy(answers, labels) == pytest.approx(
-        oracle.accuracy_score(labels, answers)
+    predicted = p.argmax(axis=1)
+    assert metrics.accuracy(predicted, labels) == pytest.approx(
+        oracle.accuracy_score(labels, predicted)
     )
-    counts = metrics.confusion(answers, labels, k)
-    assert np.array_equal(counts, oracle.confusion_matrix(labels, answers, labels=range(k)))
+    counts = metrics.confusion_matrix(predicted, labels, k)
+    assert np.array_equal(counts, oracle.confusion_matrix(labels, predicted, labels=range(k)))
     wanted = oracle.recall_score(
-        labels, answers, labels=range(k), average=None, zero_division=np.nan
+        labels, predicted, labels=range(k), average=None, zero_division=np.nan
     )
-    assert metrics.recall(answers, labels, k) == pytest.approx(wanted, nan_ok=True)
+    assert metrics.recall(predicted, labels, k) == pytest.approx(wanted, nan_ok=True)
 
 
 @given(tables())
 def test_macro_f1_over_the_classes_that_occur(table: Table) -> None:
     p, labels, k = table
-    answers, present = p.argmax(axis=1), np.unique(labels)
-    wanted = oracle.f1_score(labels, answers, labels=present, average="macro", zero_division=0)
-    assert metrics.macro_f1(answers, labels, k) == pytest.approx(wanted)
+    predicted, present = p.argmax(axis=1), np.unique(labels)
+    wanted = oracle.f1_score(labels, predicted, labels=present, average="macro", zero_division=0)
+    assert metrics.macro_f1(predicted, labels, k) == pytest.approx(wanted)
 
 
 @given(tables())
@@ -66,18 +66,18 @@ def test_impossible_is_costly_not_infinite() -> None:
 
 
 def test_no_answer_is_wrong_everywhere() -> None:
-    answers, labels = np.array([0, NONE, NONE, 1]), np.array([0, 0, 1, 1])
-    assert metrics.accuracy(answers, labels) == 0.5
-    assert metrics.confusion(answers, labels, 2).tolist() == [[1, 0], [0, 1]]
-    assert metrics.recall(answers, labels, 2).tolist() == [0.5, 0.5]
-    assert metrics.macro_f1(answers, labels, 2) == pytest.approx(2 / 3)  # 2 tp / (2 tp + 1 fn)
+    predicted, labels = np.array([0, NONE, NONE, 1]), np.array([0, 0, 1, 1])
+    assert metrics.accuracy(predicted, labels) == 0.5
+    assert metrics.confusion_matrix(predicted, labels, 2).tolist() == [[1, 0], [0, 1]]
+    assert metrics.recall(predicted, labels, 2).tolist() == [0.5, 0.5]
+    assert metrics.macro_f1(predicted, labels, 2) == pytest.approx(2 / 3)  # 2 tp / (2 tp + 1 fn)
 
 
 def test_nobody_answered() -> None:
-    answers, labels = np.full(3, NONE), np.array([0, 1, 1])
-    assert metrics.accuracy(answers, labels) == 0
-    assert metrics.macro_f1(answers, labels, 2) == 0
-    assert metrics.recall(answers, labels, 3)[:2].tolist() == [0, 0]
+    predicted, labels = np.full(3, NONE), np.array([0, 1, 1])
+    assert metrics.accuracy(predicted, labels) == 0
+    assert metrics.macro_f1(predicted, labels, 2) == 0
+    assert metrics.recall(predicted, labels, 3)[:2].tolist() == [0, 0]
 
 
 def test_calibration_error_by_hand() -> None:
@@ -118,9 +118,9 @@ def test_risk_and_coverage_by_hand() -> None:
 @given(tables())
 def test_at_full_coverage_the_risk_is_the_error(table: Table) -> None:
     p, labels, _ = table
-    answers = p.argmax(axis=1)
-    _, risk = metrics.risk_coverage(p.max(axis=1), answers == labels)
-    assert risk[-1] == pytest.approx(1 - metrics.accuracy(answers, labels))
+    predicted = p.argmax(axis=1)
+    _, risk = metrics.risk_coverage(p.max(axis=1), predicted == labels)
+    assert risk[-1] == pytest.approx(1 - metrics.accuracy(predicted, labels))
 
 
 def test_a_known_difference_lies_in_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from models.udc.suites import conditions
 from trainer.compare.evaluate import Predictions
-from trainer.compare.report import compare, report
+from trainer.compare.report import build_report, compare_with
 from trainer.data.faceset import FaceSet
 
 MakeFaces = Callable[..., FaceSet]
@@ -30,16 +30,16 @@ def weights(tmp_path: Path) -> Path:
 def right(faces: FaceSet, share: float, found: bool = True) -> Predictions:
     """Names the first `share` of the faces right, and all others wrong."""
     n = len(faces)
-    answers = np.where(np.arange(n) < share * n, faces.labels, (faces.labels + 1) % 8)
+    predicted = np.where(np.arange(n) < share * n, faces.labels, (faces.labels + 1) % 8)
     rows = np.full((n, 8), 0.1 / 7, np.float32)
-    rows[np.arange(n), answers] = 0.9
+    rows[np.arange(n), predicted] = 0.9
     return Predictions(rows, np.full(n, found))
 
 
 def test_the_report(weights: Path, make_faces: MakeFaces) -> None:
     faces = make_faces(50)
-    looks = {"clean": right(faces, 1), "udc_p/3": right(faces, 0.5)}
-    result = report(weights, faces, looks, "flip", time.perf_counter())
+    predictions = {"clean": right(faces, 1), "udc_p/3": right(faces, 0.5)}
+    result = build_report(weights, faces, predictions, "flip", time.perf_counter())
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert result["weights"] == "w32"
     assert result["sha256"] == hashlib.sha256(b"weights").hexdigest()
@@ -59,8 +59,8 @@ def test_the_report(weights: Path, make_faces: MakeFaces) -> None:
 def test_means_over_suites(weights: Path, make_faces: MakeFaces) -> None:
     faces = replace(make_faces(100), seen_in_training=np.arange(100) >= 80)
     shares = dict(zip(conditions("udc"), np.arange(1.0, 0.0, -0.1).round(1), strict=True))
-    looks = {cell: right(faces, share) for cell, share in shares.items()}
-    result = report(weights, faces, looks, "none", time.perf_counter())
+    predictions = {cell: right(faces, share) for cell, share in shares.items()}
+    result = build_report(weights, faces, predictions, "none", time.perf_counter())
     means = result["means"]
     assert list(means) == ["udc_t", "udc_p", "udc"]
     assert [means[name]["accuracy"] for name in means] == [0.8, 0.3, 0.55]
@@ -69,8 +69,8 @@ def test_means_over_suites(weights: Path, make_faces: MakeFaces) -> None:
         np.mean([1, 1, 1, 70 / 80, 60 / 80]), abs=1e-4
     )
     assert "retained" not in means["udc"]
-    del looks["udc_t/2"]
-    result = report(weights, faces, looks, "none", time.perf_counter())
+    del predictions["udc_t/2"]
+    result = build_report(weights, faces, predictions, "none", time.perf_counter())
     assert list(result["means"]) == ["udc_p"]
 
 
@@ -80,7 +80,7 @@ def test_one_against_another_over_every_condition(weights: Path, make_faces: Mak
     ours = {cell: right(faces, 0.9) for cell in cells}
     theirs = {cell: right(faces, 0.8) for cell in cells}
     theirs["udc_p/5"] = right(faces, 1, found=False)
-    found = compare(weights, ours, theirs, faces)
+    found = compare_with(weights, ours, theirs, faces)
     assert (found["weights"], found["sha256"]) == ("w32", hashlib.sha256(b"weights").hexdigest())
     assert found["conditions"]["clean"]["accuracy"] == 0.8
     assert found["conditions"]["clean"]["delta"] == 0.1
@@ -98,13 +98,13 @@ def test_the_face_is_the_unit(weights: Path, make_faces: MakeFaces) -> None:
     """Ten copies of one condition say no more than one: the interval does not shrink."""
     faces = make_faces(200)
     ours, theirs = right(faces, 0.6), right(faces, 0.55)
-    once = compare(weights, {"clean": ours}, {"clean": theirs}, faces)
+    once = compare_with(weights, {"clean": ours}, {"clean": theirs}, faces)
     cells = conditions("udc")
-    again = compare(weights, dict.fromkeys(cells, ours), dict.fromkeys(cells, theirs), faces)
+    again = compare_with(weights, dict.fromkeys(cells, ours), dict.fromkeys(cells, theirs), faces)
     assert again["interval"] == once["interval"]
 
 
 def test_a_suite_without_an_error_to_compare_with(weights: Path, make_faces: MakeFaces) -> None:
     faces = make_faces(20)
     best = {cell: right(faces, 1) for cell in conditions("udc_p")}
-    assert "mce" not in compare(weights, best, best, faces)["means"]["udc_p"]
+    assert "mce" not in compare_with(weights, best, best, faces)["means"]["udc_p"]

@@ -16,10 +16,10 @@ from models.emotions import EMOTIONS
 from trainer.data.faceset import FaceSet
 from trainer.data.ferplus import (
     from_votes,
-    majority_kept,
-    soft_targets,
-    validation_cut,
-    without_outliers,
+    has_majority,
+    remove_outliers,
+    select_validation_cut,
+    to_soft_targets,
 )
 from trainer.data.readers import open_faces
 from trainer.errors import DataError
@@ -77,7 +77,7 @@ def test_the_rules(votes: Votes, majority: str | None, argmax: str | None) -> No
 )
 def test_soft_targets_by_hand(votes: Votes, shares: dict[str, float]) -> None:
     wanted = [shares.get(name, 0.0) for name in EMOTIONS]
-    assert soft_targets(votes)[0].tolist() == pytest.approx(wanted)
+    assert to_soft_targets(votes)[0].tolist() == pytest.approx(wanted)
 
 
 tables = st.lists(st.lists(st.integers(0, 10), min_size=10, max_size=10), min_size=1, max_size=20)
@@ -85,11 +85,11 @@ tables = st.lists(st.lists(st.integers(0, 10), min_size=10, max_size=10), min_si
 
 @given(tables.map(np.array))
 def test_the_reference_rule_slowly(table: Votes) -> None:
-    for row, kept in zip(table, majority_kept(table), strict=True):
+    for row, kept in zip(table, has_majority(table), strict=True):
         counted = [int(vote) if vote > 1 else 0 for vote in row]
         best = counted.index(max(counted))
         assert kept == (max(counted) > sum(counted) / 2 and best < 8)
-    assert np.array_equal(without_outliers(table) == 0, table <= 1)
+    assert np.array_equal(remove_outliers(table) == 0, table <= 1)
 
 
 @given(tables.map(np.array), st.sampled_from(["ms_majority", "no_drop"]))
@@ -107,7 +107,7 @@ def test_the_cut_keeps_equal_pixels_together(make_faces: Callable[..., FaceSet])
     order = np.random.default_rng(1).permutation(400)
     faces.tiles[order[:150]] = faces.tiles[order[150:300]]
     assert (faces.labels[order[:150]] != faces.labels[order[150:300]]).any()
-    held = validation_cut(faces)
+    held = select_validation_cut(faces)
     hashes = np.array(faces.hashes())
     assert 20 < held.sum() < 80
     assert not set(hashes[held]) & set(hashes[~held])
@@ -115,7 +115,7 @@ def test_the_cut_keeps_equal_pixels_together(make_faces: Callable[..., FaceSet])
 
 def test_the_cut_is_the_tenth_with_the_smallest_hashes(make_faces: Callable[..., FaceSet]) -> None:
     faces = make_faces(300)
-    held, hashes = validation_cut(faces), faces.hashes()
+    held, hashes = select_validation_cut(faces), faces.hashes()
     for label in range(8):
         own = sorted(hashes[row] for row in np.flatnonzero(faces.labels == label))
         chosen = [hashes[row] for row in np.flatnonzero(held & (faces.labels == label))]
@@ -125,8 +125,8 @@ def test_the_cut_is_the_tenth_with_the_smallest_hashes(make_faces: Callable[...,
 def test_the_cut_does_not_depend_on_the_order(make_faces: Callable[..., FaceSet]) -> None:
     faces = make_faces(300)
     order = np.random.default_rng(2).permutation(300)
-    assert np.array_equal(validation_cut(faces[order]), validation_cut(faces)[order])
-    assert not validation_cut(faces[:9]).any()
+    assert np.array_equal(select_validation_cut(faces[order]), select_validation_cut(faces)[order])
+    assert not select_validation_cut(faces[:9]).any()
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_winner_share_and_entropy_floor(training: FaceSet) -> None:
 
 
 def test_the_real_validation_cut(training: FaceSet) -> None:
-    held = validation_cut(training)
+    held = select_validation_cut(training)
     hashes = np.array(training.hashes())
     assert held.sum() == 2_494
     assert (~held).sum() == 22_566
@@ -164,7 +164,7 @@ def test_the_real_validation_cut(training: FaceSet) -> None:
     assert not set(hashes[held]) & set(hashes[~held])
     cut = open_faces("ferplus:cut")
     np.testing.assert_array_equal(cut.ids, training.ids[held])
-    with pytest.raises(DataError, match="the cut has faces with a majority: no_drop"):
+    with pytest.raises(DataError, match="the cut has only faces with a majority: no_drop"):
         open_faces("ferplus:cut", "no_drop")
 
 

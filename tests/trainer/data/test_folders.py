@@ -47,7 +47,7 @@ def test_plain_class_folders(tmp_path: Path) -> None:
 
 def test_plain_with_splits(tmp_path: Path) -> None:
     draw(tmp_path / "train" / "fear" / "a.png", 10)
-    with pytest.raises(DataError, match="no test pictures: .*: is this the layout of plain"):
+    with pytest.raises(DataError, match="no test images: .*: is this the layout of plain"):
         open_faces(f"folder:plain:{tmp_path}", split="test")
     draw(tmp_path / "test" / "contempt" / "a.png", 20)
     assert found(open_faces(f"folder:plain:{tmp_path}", split="train")) == [(10, "fear")]
@@ -96,7 +96,7 @@ def test_rafdb(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"line .*: .*label\.txt: give NAME\.jpg 1\.\.7"):
             open_faces(f"folder:rafdb:{tmp_path}")
     listing.write_text("test_9.jpg 1", encoding="utf-8")
-    with pytest.raises(DataError, match=r"unreadable picture: .*test_9_aligned\.jpg"):
+    with pytest.raises(DataError, match=r"unreadable image: .*test_9_aligned\.jpg"):
         open_faces(f"folder:rafdb:{tmp_path}")
     listing.unlink()
     with pytest.raises(DataError, match="no such list: .*: give the folder that holds EmoLabel/"):
@@ -133,7 +133,7 @@ def test_kdef_nobody_is_on_both_sides(kdef: Path, monkeypatch: pytest.MonkeyPatc
             names.append(path.stem)
             return np.zeros((112, 112, 3), np.uint8)
 
-        monkeypatch.setattr("trainer.data.folders.read_picture", note)
+        monkeypatch.setattr("trainer.data.folders.read_image", note)
         open_faces(f"folder:kdef:{kdef}", split=split)
         read[split] = names
     subjects = {split: {name[1:4] for name in names} for split, names in read.items()}
@@ -159,7 +159,7 @@ def test_affectnet(tmp_path: Path, kind: type) -> None:
     faces = open_faces(f"folder:affectnet:{tmp_path}")
     assert faces.classes == EMOTIONS
     assert found(faces) == [(n * 10 + 10, AFFECTNET_LABELS[n]) for n in range(8)]
-    with pytest.raises(DataError, match="no train pictures"):
+    with pytest.raises(DataError, match="no train images"):
         open_faces(f"folder:affectnet:{tmp_path}", split="train")
 
 
@@ -182,7 +182,7 @@ def test_sfew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", ["plain", "kdef", "affectnet", "sfew"])
 def test_an_empty_folder(tmp_path: Path, layout: str) -> None:
-    with pytest.raises(DataError, match=f"no test pictures: .*: is this the layout of {layout}"):
+    with pytest.raises(DataError, match=f"no test images: .*: is this the layout of {layout}"):
         open_faces(f"folder:{layout}:{tmp_path}")
 
 
@@ -190,12 +190,12 @@ def test_folders_that_are_not_understood(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such layout: folder:imagenet: give one of plain, raf"):
         open_faces(f"folder:imagenet:{tmp_path}")
     draw(tmp_path / "grumpy" / "a.png", 10)
-    with pytest.raises(DataError, match="class folder not understood: .*grumpy: name it neutral"):
+    with pytest.raises(DataError, match="unknown class folder: .*grumpy: name it neutral"):
         open_faces(f"folder:plain:{tmp_path}")
 
 
 def test_a_damaged_picture(tmp_path: Path) -> None:
     (tmp_path / "fear").mkdir()
     (tmp_path / "fear" / "a.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"unreadable picture: .*a\.png: remove or replace it"):
+    with pytest.raises(DataError, match=r"unreadable image: .*a\.png: remove or replace it"):
         open_faces(f"folder:plain:{tmp_path}")

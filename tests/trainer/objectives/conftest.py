@@ -15,7 +15,7 @@ from models.emotions import EMOTIONS
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.objectives.base import Batch
-from trainer.objectives.points import points_file
+from trainer.objectives.points import points_path
 from trainer.recipes import Recipe, Stage
 
 STAGES = ("points", "s1", "s2a", "s2")
@@ -63,7 +63,7 @@ def keep_made_points() -> Callable[[FaceSet, Path], None]:
         rng = np.random.default_rng(7)
         points = rng.uniform(0.2, 0.8, (len(faces), 5, 2)).astype(np.float32)
         run_dir.mkdir(parents=True, exist_ok=True)
-        np.savez(points_file(faces, run_dir), points=points, found=np.arange(len(faces)) % 5 > 0)
+        np.savez(points_path(faces, run_dir), points=points, found=np.arange(len(faces)) % 5 > 0)
 
     return keep
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from models.weights import ModelCard
-from trainer.objectives import objective_for
+from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
 from trainer.objectives.eac import EACObjective, attention, attention_loss
 from trainer.recipes import Recipe
@@ -18,7 +18,7 @@ from trainer.recipes import Recipe
 @pytest.fixture
 def objective(make_recipe: Callable[..., Recipe], tiny_card: ModelCard) -> EACObjective:
     torch.manual_seed(0)
-    made = objective_for(make_recipe({"objective": {"name": "eac"}}), tiny_card)
+    made = build_objective(make_recipe({"objective": {"name": "eac"}}), tiny_card)
     assert isinstance(made, EACObjective)
     made.network.eval()
     return made

@@ -19,9 +19,9 @@ from models.lrdif.classifier import LRDifClassifier
 from models.lrdif.network import LRDif
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
-from trainer.objectives import objective_for
+from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
-from trainer.objectives.lrdif import LRDifObjective, explained
+from trainer.objectives.lrdif import LRDifObjective, explained_variance
 from trainer.recipes import Recipe
 from trainer.samples import SampleTable
 
@@ -36,7 +36,7 @@ STAGES = ("points", "s1", "s2a", "s2")
 
 def objective_of(made: Made) -> LRDifObjective:
     torch.manual_seed(0)
-    objective = objective_for(*made)
+    objective = build_objective(*made)
     objective.network.train()
     return objective
 
@@ -101,11 +101,13 @@ def test_the_divergence_alone_proves_nothing(make_lrdif: MakeLRDif) -> None:
 def test_the_share_of_z_that_is_explained() -> None:
     """Beside scikit-learn's R^2 for all coordinates together; a shift does not hide in it."""
     z, wanted = random_pair()
-    assert explained(wanted, wanted) == 1
-    assert explained(wanted.mean(dim=0).expand_as(wanted), wanted) == pytest.approx(0, abs=1e-12)
-    assert explained(wanted + 7, wanted) < -1
+    assert explained_variance(wanted, wanted) == 1
+    assert explained_variance(wanted.mean(dim=0).expand_as(wanted), wanted) == pytest.approx(
+        0, abs=1e-12
+    )
+    assert explained_variance(wanted + 7, wanted) < -1
     reference = r2_score(wanted, z.detach(), multioutput="variance_weighted")
-    assert float(explained(z.detach(), wanted)) == pytest.approx(reference)
+    assert float(explained_variance(z.detach(), wanted)) == pytest.approx(reference)
 
 
 def test_what_z_explains_is_told_once_an_epoch(make_lrdif: MakeLRDif, batch: Batch) -> None:
@@ -131,13 +133,13 @@ def test_the_teacher_is_asked_in_evaluation_and_learns_nothing(
     before = copied(objective.with_label.state_dict())
     wanted = objective.with_label.eval().z(batch.x, batch.targets)
     objective.network.train()
-    torch.testing.assert_close(objective.teacher(batch), wanted)
+    torch.testing.assert_close(objective.target_prior(batch), wanted)
     for stage in ("s2a", "s2"):
         objective.network.train()
         objective.loss(stage, batch).backward()  # type: ignore[no-untyped-call]
     assert all(value.grad is None for value in objective.with_label.parameters())
     assert moved(before, objective.with_label.state_dict()) == set()
-    assert not objective.teacher(batch).requires_grad
+    assert not objective.target_prior(batch).requires_grad
 
 
 @pytest.mark.parametrize(
@@ -169,14 +171,16 @@ def test_what_a_stage_moves_gets_a_gradient(
     assert reached - {id(value) for value in given} <= set()
 
 
-@pytest.mark.parametrize("doubt", [0.0, 0.33, 1.0])
-def test_some_labels_of_stage_one_are_another_faces(make_lrdif: MakeLRDif, doubt: float) -> None:
+@pytest.mark.parametrize("label_noise", [0.0, 0.33, 1.0])
+def test_some_labels_of_stage_one_are_another_faces(
+    make_lrdif: MakeLRDif, label_noise: float
+) -> None:
     """The share that is asked for, each a label of the batch; the target stays the face's own."""
-    objective = objective_of(make_lrdif(objective={"doubt": doubt}))
+    objective = objective_of(make_lrdif(objective={"label_noise": label_noise}))
     labels = torch.eye(2000)
-    told = objective._doubted(labels)
+    told = objective._with_label_noise(labels)
     own = (told == labels).all(dim=1)
-    assert float(own.float().mean()) == pytest.approx(1 - doubt, abs=3 * 0.0105 + 0.001)
+    assert float(own.float().mean()) == pytest.approx(1 - label_noise, abs=3 * 0.0105 + 0.001)
     assert torch.equal(told.sum(dim=1), torch.ones(2000))
     assert torch.equal(told[own], labels[own])
 
@@ -185,18 +189,18 @@ def test_doubt_changes_what_stage_one_is_fed_and_nothing_else(
     make_lrdif: MakeLRDif, batch: Batch
 ) -> None:
     losses = {}
-    for doubt in (0.0, 1.0):
-        objective = objective_of(make_lrdif(objective={"doubt": doubt}))
+    for label_noise in (0.0, 1.0):
+        objective = objective_of(make_lrdif(objective={"label_noise": label_noise}))
         torch.manual_seed(3)
         stage_one = objective.loss("s1", batch)
         torch.manual_seed(3)
         others = batch.targets[torch.randperm(len(batch.targets))]
-        fed = others if doubt else batch.targets
+        fed = others if label_noise else batch.targets
         wanted = functional.cross_entropy(objective.with_label(batch.x, fed), batch.targets)
         torch.testing.assert_close(stage_one, wanted)
         objective.start_stage("s2")
         torch.manual_seed(3)
-        losses[doubt] = objective.loss("s2", batch)
+        losses[label_noise] = objective.loss("s2", batch)
     torch.testing.assert_close(losses[0.0], losses[1.0])
 
 
@@ -302,7 +306,7 @@ def test_stage_two_starts_from_stage_one_once(make_lrdif: MakeLRDif, moved: Move
 
 def test_losses_that_nobody_knows(make_lrdif: MakeLRDif) -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'mse'"):
-        objective_for(*make_lrdif(objective={"mse": 1.0}))
+        build_objective(*make_lrdif(objective={"mse": 1.0}))
 
 
 def test_the_papers_settings(make_lrdif: MakeLRDif, batch: Batch) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from models.errors import ModelError
 from models.lrdif import network
 from models.weights import ModelCard
-from trainer.objectives import objective_for
+from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
 from trainer.recipes import Recipe
 
@@ -52,7 +52,7 @@ def made(make_lrdif: Callable[..., Made], monkeypatch: pytest.MonkeyPatch) -> Ma
 )
 def test_all_but_the_encoders_learns(made: Made, batch: Batch, stage: str, parts: set[str]) -> None:
     torch.manual_seed(0)
-    objective = objective_for(*made)
+    objective = build_objective(*made)
     objective.start_stage(stage)
     objective.network.train()
     names = {id(value): name for name, value in objective.network.named_parameters()}
@@ -63,7 +63,7 @@ def test_all_but_the_encoders_learns(made: Made, batch: Batch, stage: str, parts
 
 
 def test_what_serves_holds_no_encoder(made: Made) -> None:
-    objective = objective_for(*made)
+    objective = build_objective(*made)
     state = objective.serving_state(objective.network.state_dict())
     assert {name.partition(".")[0] for name in state} == {"restorer", "former"}
 
@@ -71,4 +71,4 @@ def test_what_serves_holds_no_encoder(made: Made) -> None:
 def test_an_input_that_clip_would_misread_is_refused_before_training(made: Made) -> None:
     recipe, card = made
     with pytest.raises(ModelError, match=r"CLIP behind an input of mean \(0.4,\)"):
-        objective_for(recipe, replace(card, mean=(0.4,)))
+        build_objective(recipe, replace(card, mean=(0.4,)))

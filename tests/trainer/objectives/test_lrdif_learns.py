@@ -17,8 +17,8 @@ from models.diffusion import Diffusion
 from models.lrdif.network import Shape
 from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
-from trainer.inputs import model_inputs
-from trainer.objectives import objective_for
+from trainer.inputs import build_inputs
+from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
 from trainer.objectives.lrdif import LRDifObjective
 from trainer.recipes import Recipe
@@ -32,10 +32,10 @@ def batch_of(faces: FaceSet, card: ModelCard) -> Batch:
     """All faces, unchanged."""
     n = len(faces)
     targets = torch.from_numpy(faces.targets)
-    return Batch(model_inputs(faces, card), targets, STILL.expand(n, 2, 3), torch.arange(n))
+    return Batch(build_inputs(faces, card), targets, STILL.expand(n, 2, 3), torch.arange(n))
 
 
-def part_of(batch: Batch, rows: Tensor) -> Batch:
+def select_prefix(batch: Batch, rows: Tensor) -> Batch:
     """Some rows of a batch."""
     return Batch(batch.x[rows], batch.targets[rows], batch.warps[rows], batch.rows[rows])
 
@@ -50,7 +50,7 @@ def fit(objective: LRDifObjective, stage: str, batch: Batch, steps: int, size: i
     for _ in range(steps):
         rows = torch.randperm(len(batch.rows))[:size]
         optimizer.zero_grad()
-        objective.loss(stage, part_of(batch, rows)).backward()  # type: ignore[no-untyped-call]
+        objective.loss(stage, select_prefix(batch, rows)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     objective.network.eval()
@@ -62,9 +62,9 @@ def share_right(logits: Tensor, batch: Batch) -> float:
 
 
 @torch.no_grad()
-def explained(objective: LRDifObjective, batch: Batch) -> float:
+def explained_variance(objective: LRDifObjective, batch: Batch) -> float:
     """R^2 of the restored Z."""
-    wanted = objective.teacher(batch)
+    wanted = objective.target_prior(batch)
     found = objective.without.restore(batch.x, torch.randn_like(wanted))
     rest, whole = (found - wanted).square().sum(), (wanted - wanted.mean(dim=0)).square().sum()
     return 1 - float(rest / whole)
@@ -82,7 +82,7 @@ def test_sixty_four_faces_by_heart(
     if name == "cpu":
         made = make_lrdif(prior=128, **asdict(Shape(dropout=0.0)))
     torch.manual_seed(0)
-    objective, faces = objective_for(*made), make_faces(64)
+    objective, faces = build_objective(*made), make_faces(64)
     batch = batch_of(faces, made[1])
     fit(objective, "s1", batch, 60, 64)
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_sixty_four_faces_by_heart(
         logits = objective.logits("s2", batch.x, faces.ids)
     assert logits is not None
     assert share_right(logits, batch) >= 0.98
-    assert explained(objective, batch) >= 0.95
+    assert explained_variance(objective, batch) >= 0.95
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Taught:
     def starts(self, diffusion: Diffusion, draws: int) -> Tensor:
         """Z_T as training begins it, that many for each face: (draws, n, C)."""
         torch.manual_seed(1)
-        wanted = self.objective.teacher(self.batch)
+        wanted = self.objective.target_prior(self.batch)
         noises = torch.randn(draws, *wanted.shape)
         return torch.stack([diffusion.forward(wanted, noise) for noise in noises])
 
@@ -122,7 +122,7 @@ class Taught:
 def taught(make_lrdif: Callable[..., Made]) -> Taught:
     torch.manual_seed(0)
     recipe, card = make_lrdif(prior=128)
-    objective, seen = objective_for(recipe, card), batch_of(toy_faces(640), card)
+    objective, seen = build_objective(recipe, card), batch_of(toy_faces(640), card)
     fit(objective, "s1", seen, 60, 64)
     fit(objective, "s2", seen, 160, 64)
     other = toy_faces(1000, seed=1)
@@ -165,7 +165,7 @@ def test_z_alone_can_tell_the_label(make_lrdif: Callable[..., Made]) -> None:
     """New faces of noise: stage 1 knows them by their Z, and by another's Z is at chance."""
     torch.manual_seed(0)
     recipe, card = make_lrdif(prior=32, width=32)
-    objective = objective_for(recipe, card)
+    objective = build_objective(recipe, card)
 
     def noise(n: int, seed: int) -> Batch:
         faces, rng = toy_faces(n, seed), np.random.default_rng(seed)
@@ -175,7 +175,7 @@ def test_z_alone_can_tell_the_label(make_lrdif: Callable[..., Made]) -> None:
     fit(objective, "s1", noise(2000, 1), 250, 32)
     batch = noise(800, 2)
     with torch.no_grad():
-        z = objective.teacher(batch)
+        z = objective.target_prior(batch)
         own = share_right(objective.with_label.former(batch.x, z), batch)
         others = share_right(objective.with_label.former(batch.x, z.roll(1, dims=0)), batch)
     assert own >= 0.98

@@ -12,9 +12,10 @@ import torch
 from models.loading import build_network, load_classifier
 from models.lrdif.classifier import LRDifClassifier
 from models.weights import ModelCard, State, read_card, read_state
-from trainer import landmarks, run
+from trainer import run
 from trainer.data.faceset import FaceSet
-from trainer.loop import Trained, train
+from trainer.loop import TrainingResult, train
+from trainer.objectives import landmarks
 from trainer.recipes import Recipe
 
 Made = tuple[Recipe, ModelCard]
@@ -32,12 +33,12 @@ class StoppedError(Exception):
 @pytest.fixture
 def go(
     make_lrdif: MakeLRDif, make_faces: MakeFaces, keep_made_points: Keep, tmp_path: Path
-) -> Callable[..., Trained]:
+) -> Callable[..., TrainingResult]:
     """Train the small LRDif on 32 faces of noise, until `stop` (stage, epoch)."""
 
     def trained(
         folder: str = "run", stop: tuple[str, int] | None = None, **made: object
-    ) -> Trained:
+    ) -> TrainingResult:
         def report(line: dict[str, object]) -> None:
             if (line["stage"], line["epoch"]) == stop:
                 raise StoppedError
@@ -51,7 +52,7 @@ def go(
 
 
 def test_a_resumed_run_is_bitwise_the_same_in_every_stage(
-    go: Callable[..., Trained], tmp_path: Path, moved: Moved
+    go: Callable[..., TrainingResult], tmp_path: Path, moved: Moved
 ) -> None:
     whole = go("whole")
     for stage in STAGES:
@@ -66,7 +67,7 @@ def test_a_resumed_run_is_bitwise_the_same_in_every_stage(
             assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_a_run_goes_on_within_a_stage(go: Callable[..., Trained], moved: Moved) -> None:
+def test_a_run_goes_on_within_a_stage(go: Callable[..., TrainingResult], moved: Moved) -> None:
     stages = ("points", "s1", "s2")
     whole = go("whole", stages=stages, epochs=2)
     for stage in stages[1:]:
@@ -83,7 +84,7 @@ def average_of(path: Path) -> State:
 
 
 def test_each_stage_leaves_alone_what_is_not_its_own(
-    go: Callable[..., Trained], tmp_path: Path, moved: Moved
+    go: Callable[..., TrainingResult], tmp_path: Path, moved: Moved
 ) -> None:
     """Weights and running statistics: landmarks after points, the teacher after stage 1."""
     trained = go()
@@ -111,7 +112,7 @@ def test_each_stage_leaves_alone_what_is_not_its_own(
 
 
 def test_an_average_differs_only_in_what_moves(
-    go: Callable[..., Trained], tmp_path: Path, moved: Moved
+    go: Callable[..., TrainingResult], tmp_path: Path, moved: Moved
 ) -> None:
     go(stages=("points", "s1"))
     path = tmp_path / "run" / "s1.safetensors"

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from models.lrdif.landmarks import LandmarkNet
-from trainer.augment import draw_warps, warped
+from trainer.augment import sample_warps, warp_images
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 from trainer.objectives.base import Batch
-from trainer.objectives.points import PointLabels, moved, points_file
+from trainer.objectives.points import PointLabels, points_path, warp_points
 from trainer.recipes import Augment
 
 MakeFaces = Callable[..., FaceSet]
@@ -42,12 +42,12 @@ def test_points_move_as_the_picture_does() -> None:
     """Dots painted at the points, turned, shifted, scaled and mirrored, are found where they are
     said to be."""
     how = Augment(rotation=25, shift=0.06, scale=0.2)
-    warps = draw_warps(12, how, torch.Generator().manual_seed(1))
+    warps = sample_warps(12, how, torch.Generator().manual_seed(1))
     mirrored = torch.linalg.det(warps[:, :, :2]) < 0
     assert 0 < int(mirrored.sum()) < 12
-    told = moved(POINTS.expand(12, 5, 2), warps)
+    told = warp_points(POINTS.expand(12, 5, 2), warps)
     for number, point in enumerate(POINTS):
-        shown = warped(dot_at(point).expand(12, 1, SIDE, SIDE), warps)
+        shown = warp_images(dot_at(point).expand(12, 1, SIDE, SIDE), warps)
         for face in range(12):
             as_named = [1, 0, 2, 4, 3][number] if mirrored[face] else number
             found = centre_of(shown[face, 0])
@@ -57,11 +57,11 @@ def test_points_move_as_the_picture_does() -> None:
 def test_a_mirror_changes_sides() -> None:
     """The eye that is on the right of a face in a mirror is its right eye."""
     mirror = torch.tensor([[[-1.0, 0, 0], [0, 1, 0]]])
-    (seen,) = moved(POINTS[None], mirror)
+    (seen,) = warp_points(POINTS[None], mirror)
     torch.testing.assert_close(seen[0], torch.tensor([1 - 0.62, 0.38]))
     torch.testing.assert_close(seen[3], torch.tensor([1 - 0.6, 0.72]))
     still = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]])
-    torch.testing.assert_close(moved(POINTS[None], still)[0], POINTS)
+    torch.testing.assert_close(warp_points(POINTS[None], still)[0], POINTS)
 
 
 def labels(found: list[bool]) -> PointLabels:
@@ -107,7 +107,7 @@ def test_landmarks_are_learnt(batch: Batch) -> None:
 
 
 def test_each_set_of_faces_has_its_own_file(make_faces: MakeFaces, tmp_path: Path) -> None:
-    paths = {points_file(make_faces(5, seed=seed), tmp_path) for seed in (0, 0, 1)}
+    paths = {points_path(make_faces(5, seed=seed), tmp_path) for seed in (0, 0, 1)}
     assert len(paths) == 2
     assert all(path.parent == tmp_path for path in paths)
 

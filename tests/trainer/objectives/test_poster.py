@@ -13,7 +13,7 @@ from models.loading import build_network
 from models.weights import ModelCard, read_state
 from trainer.data.faceset import FaceSet
 from trainer.loop import train
-from trainer.objectives import objective_for
+from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
 from trainer.objectives.poster import PosterObjective
 from trainer.recipes import Recipe
@@ -33,7 +33,7 @@ def made(make_lrdif: Callable[..., Made]) -> Made:
 
 def objective_of(made: Made) -> PosterObjective:
     torch.manual_seed(0)
-    objective = objective_for(*made)
+    objective = build_objective(*made)
     assert isinstance(objective, PosterObjective)
     return objective
 

@@ -10,16 +10,16 @@ from torch.nn import functional
 
 from models.loading import build_network
 from models.weights import ModelCard
-from trainer.objectives import objective_for
+from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
-from trainer.objectives.rul import RULObjective, mixed
+from trainer.objectives.rul import RULObjective, mix_features
 from trainer.recipes import Recipe
 
 
 @pytest.fixture
 def objective(make_recipe: Callable[..., Recipe], tiny_card: ModelCard) -> RULObjective:
     torch.manual_seed(0)
-    made = objective_for(make_recipe({"objective": {"name": "rul"}}), tiny_card)
+    made = build_objective(make_recipe({"objective": {"name": "rul"}}), tiny_card)
     assert isinstance(made, RULObjective)
     for _ in range(3):  # running statistics that are none of the first ones
         made.network(torch.randn(16, 1, 24, 24) * 2 + 1)
@@ -32,16 +32,18 @@ def test_shares_by_hand() -> None:
     mean = torch.tensor([[8.0], [0.0]])
     log_variance = torch.tensor([[1.0], [3.0]]).log()
     other = torch.tensor([1, 0])
-    torch.testing.assert_close(mixed(mean, log_variance, other), torch.tensor([[2.0], [2.0]]))
+    torch.testing.assert_close(
+        mix_features(mean, log_variance, other), torch.tensor([[2.0], [2.0]])
+    )
 
 
 def test_equal_uncertainties_give_the_plain_mean_and_shares_sum_to_1() -> None:
     mean, other = torch.randn(9, 5), torch.randperm(9)
-    even = mixed(mean, torch.full((9, 5), 2.5), other)
+    even = mix_features(mean, torch.full((9, 5), 2.5), other)
     torch.testing.assert_close(even, (mean + mean[other]) / 2)
     wild = 50 * torch.randn(9, 5)
-    torch.testing.assert_close(mixed(torch.ones(9, 5), wild, other), torch.ones(9, 5))
-    torch.testing.assert_close(mixed(mean, wild, torch.arange(9)), mean)
+    torch.testing.assert_close(mix_features(torch.ones(9, 5), wild, other), torch.ones(9, 5))
+    torch.testing.assert_close(mix_features(mean, wild, torch.arange(9)), mean)
 
 
 def test_the_loss_asks_for_both_faces(objective: RULObjective, batch: Batch) -> None:

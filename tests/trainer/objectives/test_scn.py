@@ -12,9 +12,9 @@ from torch.nn import functional
 from models.loading import build_network
 from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
-from trainer.objectives import objective_for
+from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
-from trainer.objectives.scn import OWN, SCNObjective, rank_loss, relabelled
+from trainer.objectives.scn import VOTES, SCNObjective, find_relabels, rank_loss
 from trainer.recipes import Recipe
 from trainer.samples import SampleTable
 
@@ -29,7 +29,7 @@ def objective(
     """On 40 faces in batches of 16: two steps an epoch, new labels from the third epoch on."""
     torch.manual_seed(0)
     settings = {"name": "scn", "relabel_from": 2}
-    made = objective_for(make_recipe({"objective": settings}), tiny_card)
+    made = build_objective(make_recipe({"objective": settings}), tiny_card)
     assert isinstance(made, SCNObjective)
     made.prepare(SampleTable.of(make_faces()), make_faces(), tmp_path)
     made.network.eval()
@@ -58,7 +58,7 @@ def test_who_is_relabelled() -> None:
     p = torch.tensor([[0.6, 0.3, 0.1], [0.6, 0.45, 0.05], [0.2, 0.7, 0.1]])
     votes = torch.tensor([[0.0, 0.8, 0.2], [0.0, 1.0, 0.0], [0.1, 0.9, 0.0]])
     p = p / p.sum(dim=1, keepdim=True)
-    assert relabelled(p.log(), votes, 0.2).tolist() == [0, OWN, OWN]
+    assert find_relabels(p.log(), votes, 0.2).tolist() == [0, VOTES, VOTES]
 
 
 def test_the_loss_by_hand(objective: SCNObjective, batch: Batch) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.weights import ModelCard
-from trainer.objectives import objective_for
+from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
 from trainer.objectives.softmax import SoftmaxObjective
 from trainer.recipes import Recipe
@@ -17,7 +17,7 @@ from trainer.recipes import Recipe
 @pytest.fixture
 def objective(make_recipe: Callable[..., Recipe], tiny_card: ModelCard) -> SoftmaxObjective:
     torch.manual_seed(0)
-    made = objective_for(make_recipe(), tiny_card)
+    made = build_objective(make_recipe(), tiny_card)
     assert type(made) is SoftmaxObjective
     made.network.eval()
     return made

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from skimage.data import astronaut
 
 from models.emotions import EMOTIONS
-from trainer import landmarks
 from trainer.data.faceset import FaceSet
-from trainer.landmarks import FACE_PX, MARGIN_PX, annotate, find_points, framed
-from trainer.objectives.points import MIRRORED, PointLabels
+from trainer.objectives import landmarks
+from trainer.objectives.landmarks import FACE_PX, MARGIN_PX, annotate, find_points, pad_tile
+from trainer.objectives.points import FLIPPED, PointLabels
 
 FACE = (slice(60, 205), slice(150, 295))
 """Where the woman's face is in the photograph."""
@@ -36,14 +36,14 @@ def test_points_of_a_face_of_its_mirror_image_and_of_nothing(faces: FaceSet) -> 
     assert 0.2 < right_eye[0] < nose[0] < left_eye[0] < 0.8
     assert right_mouth[0] < nose[0] < left_mouth[0]
     assert max(right_eye[1], left_eye[1]) < nose[1] < min(right_mouth[1], left_mouth[1]) < 0.95
-    mirrored = points[1][MIRRORED] * [-1, 1] + [1, 0]
+    mirrored = points[1][FLIPPED] * [-1, 1] + [1, 0]
     np.testing.assert_allclose(mirrored, points[0], atol=0.04)
 
 
 @pytest.mark.parametrize("shape", [(48, 48), (48, 48, 3), (100, 100)])
 def test_a_tile_stands_in_the_middle_of_its_picture(shape: tuple[int, ...]) -> None:
     tile: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    picture = framed(tile)
+    picture = pad_tile(tile)
     side = FACE_PX + 2 * MARGIN_PX
     assert picture.shape == (side, side, 3)
     assert picture.dtype == np.uint8

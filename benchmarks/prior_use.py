@@ -1,8 +1,8 @@
-"""Whether LRDif uses its prior: python -m benchmarks.probes --weights W [--conditions clean,udc]
+"""Whether LRDif uses its prior Z: python -m benchmarks.prior_use --weights W [--conditions C,...]
 
-Accuracy as it serves; with every face given another face's Z; with Z_T = 0 in place of noise; and
-with the mean of several starts. If another's Z costs nothing, the network does without diffusion.
-Without the mirror image. Accuracy under the majority rule.
+Accuracy as it serves; with the Z of another face; with Z_T = 0 in place of noise; and with the mean
+over several starts. Where another face's Z costs no accuracy, the network does not use the
+diffusion. No TTA. Accuracy under the majority rule.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from benchmarks.kept import keep
+from benchmarks.results import save_result
 from models.errors import ModelError
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from trainer.data.faceset import FaceSet
 
 BATCH = 128
-DRAWS = 4
-ClassifierClient: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
-"""Faces and their starts (draws, n, prior) -> logits (n, K)."""
+STARTS = 4
+Probe: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
+"""Faces and their starts (starts, n, prior) -> logits (n, K)."""
 
 
-def opened(name: str) -> tuple[LRDif, ModelCard]:
+def open_network(name: str) -> tuple[LRDif, ModelCard]:
     """An LRDif and its card; raises ModelError for weights of another model."""
     from models.loading import build_network, find_weights
     from models.lrdif.network import LRDif
@@ -48,11 +48,11 @@ def opened(name: str) -> tuple[LRDif, ModelCard]:
     return network.eval(), card
 
 
-def ways(network: LRDif) -> dict[str, ClassifierClient]:
+def build_probes(network: LRDif) -> dict[str, Probe]:
     """Each probe by its name."""
     import torch
 
-    def drawn(x: Tensor, starts: Tensor) -> Tensor:
+    def average_starts(x: Tensor, starts: Tensor) -> Tensor:
         return torch.stack([network(x, start) for start in starts]).mean(dim=0)
 
     return {
@@ -61,11 +61,11 @@ def ways(network: LRDif) -> dict[str, ClassifierClient]:
             x, network.restore(x, starts[0]).roll(1, dims=0)
         ),
         "start at zero": lambda x, starts: network(x, torch.zeros_like(starts[0])),
-        f"mean of {DRAWS} starts": drawn,
+        f"mean of {STARTS} starts": average_starts,
     }
 
 
-def measured(network: LRDif, card: ModelCard, faces: FaceSet) -> dict[str, float]:
+def measure(network: LRDif, card: ModelCard, faces: FaceSet) -> dict[str, float]:
     """The accuracy of every probe."""
     import torch
 
@@ -73,25 +73,26 @@ def measured(network: LRDif, card: ModelCard, faces: FaceSet) -> dict[str, float
     from models.lrdif.classifier import draw_noise
     from models.model_input import to_model_input
 
-    right = dict.fromkeys(ways(network), 0)
+    probes = build_probes(network)
+    right = dict.fromkeys(probes, 0)
     for first in range(0, len(faces), BATCH):
         part = faces[first : first + BATCH]
         x = to_model_input(crops_from_tiles(part.tiles), card)
         x = x.contiguous(memory_format=torch.channels_last)
-        drawn = [
+        noise = [
             [draw_noise(int(face), draw, 1, network.prior)[0] for face in part.ids]
-            for draw in range(DRAWS)
+            for draw in range(STARTS)
         ]
-        starts = torch.from_numpy(np.array(drawn, np.float32))
+        starts = torch.from_numpy(np.array(noise, np.float32))
         labels = torch.from_numpy(part.labels)
         with torch.inference_mode():
-            for name, ask in ways(network).items():
-                right[name] += int((ask(x, starts).argmax(dim=1) == labels).sum())
+            for name, probe in probes.items():
+                right[name] += int((probe(x, starts).argmax(dim=1) == labels).sum())
     return {name: round(count / len(faces), 5) for name, count in right.items()}
 
 
 def main() -> None:
-    """Measure, print a table, and write it as JSON beside the other results."""
+    """Measure, print a table, and save the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", required=True)
     parser.add_argument("--data", default="ferplus:public")
@@ -100,13 +101,14 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     given = parser.parse_args()
     from models.udc.suites import conditions
-    from trainer.compare.evaluate import under
+    from trainer.compare.evaluate import apply_condition
     from trainer.data.readers import open_faces
 
     faces = open_faces(given.data)[: given.limit or None]
-    network, card = opened(given.weights)
+    network, card = open_network(given.weights)
     cells = {
-        cell: measured(network, card, under(faces, cell)) for cell in conditions(given.conditions)
+        cell: measure(network, card, apply_condition(faces, cell))
+        for cell in conditions(given.conditions)
     }
     figures = {
         "weights": given.weights,
@@ -115,11 +117,12 @@ def main() -> None:
         "averaging": "none",
         "accuracy": cells,
     }
-    result = keep(f"probes-{Path(given.weights).stem}", figures)
+    result = save_result(f"prior-use-{Path(given.weights).stem}", figures)
     if given.json:
         print(json.dumps(result))
         return
-    print(f"{given.weights}, {len(faces)} faces" + "".join(f"{name:>20}" for name in ways(network)))
+    headings = "".join(f"{name:>20}" for name in build_probes(network))
+    print(f"{given.weights}, {len(faces)} faces{headings}")
     for cell, row in cells.items():
         print(f"{cell:24}" + "".join(f"{share:>20.2%}" for share in row.values()))
 

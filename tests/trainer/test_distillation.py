@@ -19,28 +19,28 @@ from models.loading import build_network, load_classifier, load_network
 from models.weights import ModelCard, save
 from trainer import run
 from trainer.batches import AugmentedBatches
-from trainer.compare.evaluate import correctness, predict
+from trainer.compare.evaluate import mark_correct, predict
 from trainer.data.faceset import FaceSet
+from trainer.distillation import TeacherEnsemble, make_distillation, open_teachers
 from trainer.errors import DataError
 from trainer.loop import train
 from trainer.objectives.base import Batch
-from trainer.presets import preset
-from trainer.recipes import Augment, Distil, Recipe, Stage
+from trainer.presets import find_preset
+from trainer.recipes import Augment, Distillation, Recipe, Stage
 from trainer.run import toy_faces, train_weights
-from trainer.teachers import Teachers, distil, open_teachers
 
 MakeRecipe = Callable[..., Recipe]
 
 
 class Constant:
-    """Says the same of every face, and notes what it was shown."""
+    """Predicts the same for every face, and records its inputs."""
 
     def __init__(self, card: ModelCard, *logits: float) -> None:
         self.card, self._logits = card, torch.tensor(logits)
-        self.asked: list[tuple[torch.Size, list[int]]] = []
+        self.calls: list[tuple[torch.Size, list[int]]] = []
 
     def logits(self, x: Tensor, ids: NDArray[np.int64]) -> Tensor:
-        self.asked.append((x.shape, ids.tolist()))
+        self.calls.append((x.shape, ids.tolist()))
         return self._logits.expand(len(x), -1)
 
 
@@ -50,25 +50,25 @@ def batch_of(px: int) -> Batch:
 
 
 def test_targets_by_hand(tiny_card: ModelCard) -> None:
-    """One teacher is certain of 2; one, at temperature 2, says 0 four times as often as others."""
+    """One teacher is certain of 2; one, at temperature 2, gives 0 four times as much as others."""
     sure = Constant(tiny_card, *(100.0 if k == 2 else 0.0 for k in range(8)))
     warm = Constant(replace(tiny_card, temperature=2.0), 2 * float(np.log(4)), *[0.0] * 7)
     batch = batch_of(24)
-    taught = Teachers([sure, warm], 0.25)(batch)
+    distilled = TeacherEnsemble([sure, warm], 0.25)(batch)
     mean = torch.full((8,), 1 / 22)
     mean[0], mean[2] = 4 / 22, 1 / 22 + 0.5
-    torch.testing.assert_close(taught.targets, 0.75 * batch.targets + 0.25 * mean)
-    assert taught.x is batch.x
-    assert taught.rows is batch.rows
-    assert sure.asked == [(torch.Size([2, 1, 24, 24]), [7, 3])]
+    torch.testing.assert_close(distilled.targets, 0.75 * batch.targets + 0.25 * mean)
+    assert distilled.x is batch.x
+    assert distilled.rows is batch.rows
+    assert sure.calls == [(torch.Size([2, 1, 24, 24]), [7, 3])]
 
 
 def test_a_shrunk_picture_is_brought_back(tiny_card: ModelCard) -> None:
     teacher = Constant(tiny_card, *[0.0] * 8)
-    taught = Teachers([teacher], 1.0)(batch_of(12))
-    torch.testing.assert_close(taught.targets, torch.full((2, 8), 1 / 8))
-    assert teacher.asked[0][0] == (2, 1, 24, 24)
-    assert taught.x.shape == (2, 1, 12, 12)
+    distilled = TeacherEnsemble([teacher], 1.0)(batch_of(12))
+    torch.testing.assert_close(distilled.targets, torch.full((2, 8), 1 / 8))
+    assert teacher.calls[0][0] == (2, 1, 24, 24)
+    assert distilled.x.shape == (2, 1, 12, 12)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def made_teacher(tiny_card: ModelCard, tmp_path: Path) -> Path:
         ({"input_px": 48}, "a teacher with input_px 24, the student has 48: .*: give teachers"),
         ({"mean": (0.4,)}, r"a teacher with mean \(0.5,\)"),
         ({"labels": ("a", "b")}, "a teacher with labels"),
-        ({"recipe": {"panel": {"share": 0.75}}}, "one learned behind displays, the other did not"),
+        ({"recipe": {"panel": {"share": 0.75}}}, "only one was trained under displays"),
     ],
     ids=str,
 )
@@ -92,7 +92,7 @@ def test_a_teacher_of_another_kind_is_refused(
     made_teacher: Path, tiny_card: ModelCard, changes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(DataError, match=said):
-        open_teachers(distil([str(made_teacher)], 0.5), replace(tiny_card, **changes))
+        open_teachers(make_distillation([str(made_teacher)], 0.5), replace(tiny_card, **changes))
 
 
 @pytest.mark.parametrize("view", ["same", "clean"])
@@ -113,7 +113,7 @@ def test_a_teacher_of_another_size_is_given_its_own_input(
     recipe = Recipe(student.model, student.network, (), augment=still, clean_twin=view == "clean")
     rows = torch.tensor([7, 0, 11, 3])
     batch = AugmentedBatches(faces, student, recipe)(rows, 32, torch.Generator().manual_seed(4))
-    taught = open_teachers(distil([str(path)], 1.0, view), student, faces=faces)(batch)
+    taught = open_teachers(make_distillation([str(path)], 1.0, view), student, faces=faces)(batch)
     tiles = faces.tiles[rows.numpy()]
     served = load_classifier(str(path)).predict(crops_from_tiles(tiles)).probabilities
     # Both average over the mirror image, so the batch's own mirroring changes nothing.
@@ -128,9 +128,9 @@ def test_a_teacher_of_another_size_is_given_its_own_input(
 def test_a_teacher_of_the_same_input_judges_the_students_image(
     tiny_card: ModelCard, made_teacher: Path, make_faces: Callable[..., FaceSet]
 ) -> None:
-    """With the faces at hand too: contrast and the erased square are its to see."""
+    """With the faces at hand too: contrast and the erased square are its to render_panel."""
     batch = replace(batch_of(24), targets=torch.full((2, 8), 1 / 8))
-    how = distil([str(made_teacher)], 1.0)
+    how = make_distillation([str(made_teacher)], 1.0)
     with_faces = open_teachers(how, tiny_card, faces=make_faces())(batch)
     assert torch.equal(with_faces.targets, open_teachers(how, tiny_card)(batch).targets)
 
@@ -140,8 +140,8 @@ def test_a_teacher_of_another_size_sees_no_simulated_display(
 ) -> None:
     student = replace(tiny_card, input_px=48, recipe={"panel": {"share": 0.75}})
     with pytest.raises(DataError, match="another input.*: give --teacher-view clean"):
-        open_teachers(distil([str(made_teacher)], 0.5), student, faces=make_faces())
-    open_teachers(distil([str(made_teacher)], 0.5, "clean"), student, faces=make_faces())
+        open_teachers(make_distillation([str(made_teacher)], 0.5), student, faces=make_faces())
+    open_teachers(make_distillation([str(made_teacher)], 0.5, "clean"), student, faces=make_faces())
 
 
 def build_loaded(path: Path) -> torch.nn.Module:
@@ -149,38 +149,45 @@ def build_loaded(path: Path) -> torch.nn.Module:
 
 
 def test_a_teacher_that_changed_is_refused(made_teacher: Path, tiny_card: ModelCard) -> None:
-    how = distil([str(made_teacher)], 0.5)
+    settings = make_distillation([str(made_teacher)], 0.5)
     save(made_teacher, replace(tiny_card, name="other"), build_network(tiny_card).state_dict())
     with pytest.raises(DataError, match="the teacher's weights have changed"):
-        open_teachers(how, tiny_card)
+        open_teachers(settings, tiny_card)
 
 
-@pytest.mark.parametrize(("teachers", "share"), [((), 0.5), (("a",), 0.0), (("a",), 1.5)])
-def test_settings_that_teach_nothing(teachers: tuple[str, ...], share: float) -> None:
-    with pytest.raises(DataError, match="--teachers"):
-        Distil(teachers, tuple("0" for _ in teachers), share)
+@pytest.mark.parametrize(
+    ("teachers", "weight", "message"),
+    [
+        ((), 0.5, "no teachers: --teacher:"),
+        (("a",), 0.0, "a weight of 0: --distill-weight:"),
+        (("a",), 1.5, "a weight of 1.5: --distill-weight:"),
+    ],
+)
+def test_settings_that_are_refused(teachers: tuple[str, ...], weight: float, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Distillation(teachers, tuple("0" for _ in teachers), weight)
 
 
 @pytest.mark.slow
 def test_a_student_learns_from_teachers_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own labels are drawn at random; all of its targets come from a teacher that knows."""
+    """Its own labels are random; all of its targets come from a teacher trained on true ones."""
     monkeypatch.setattr(run, "select_dtype", lambda threads: torch.float32)
     monkeypatch.setattr(run, "keep_freed_memory", lambda: None)
-    smoke = preset("resnet18", "smoke")
+    smoke = find_preset("resnet18", "smoke")
     smoke = replace(smoke, stages=(Stage("fit", epochs=5, batch=32),))
     out = [tmp_path / f"{name}.safetensors" for name in ("teacher", "student")]
     train_weights("teacher", smoke, toy_faces(), 0, out[0], tmp_path / "t", threads=1)
     faces = toy_faces(seed=2)
     random = np.random.default_rng(0).permutation(faces.labels)
     wrong = FaceSet.of_labels("wrong", faces.classes, faces.tiles, random)
-    taught = replace(smoke, distil=distil([str(out[0])], 1.0))
-    card = train_weights("student", taught, wrong, 0, out[1], tmp_path / "s", threads=1)
-    assert card.recipe["distil"]["teachers"] == [str(out[0])]
+    distilled = replace(smoke, distillation=make_distillation([str(out[0])], 1.0))
+    card = train_weights("student", distilled, wrong, 0, out[1], tmp_path / "s", threads=1)
+    assert card.recipe["distillation"]["teachers"] == [str(out[0])]
     others = toy_faces(300, seed=1)
     said = predict(load_classifier(str(out[1])), others)
-    assert correctness(said, others).mean() >= 0.9
+    assert mark_correct(said, others).mean() >= 0.9
 
 
 def test_a_stopped_student_goes_on_bitwise(
@@ -190,8 +197,8 @@ def test_a_stopped_student_goes_on_bitwise(
     make_faces: Callable[..., FaceSet],
     tmp_path: Path,
 ) -> None:
-    taught = {"distil": distil([str(made_teacher)], 0.5)}
-    recipe = make_recipe(taught, epochs=2)
+    distilled = {"distillation": make_distillation([str(made_teacher)], 0.5)}
+    recipe = make_recipe(distilled, epochs=2)
     whole = train(recipe, tiny_card, make_faces(), None, 0, tmp_path / "whole")
 
     def stop(line: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Where benchmarks leave their figures: benchmarks/results/DATE-NAME.json."""
+"""Results of benchmarks, saved as benchmarks/results/DATE-NAME.json."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def data_folder() -> Path:
-    """The folder of the test data; ends the command where none is named."""
+    """The folder of the test data; ends the command where UNDERCAM_DATA is not set."""
     folder = os.environ.get("UNDERCAM_DATA")
     if not folder:
         raise SystemExit("no test data: UNDERCAM_DATA: set it to the folder of clips and faces")
     return Path(folder)
 
 
-def keep(name: str, figures: dict[str, Any]) -> dict[str, Any]:
-    """Write figures with the date and the machine's kind, and return all of it."""
+def save_result(name: str, figures: dict[str, Any]) -> dict[str, Any]:
+    """Save figures with the date and the machine's architecture; returns all of it."""
     date = datetime.now(UTC).date().isoformat()
     result = {"date": date, "machine": platform.machine(), **figures}
     RESULTS.mkdir(exist_ok=True)

@@ -1,0 +1,141 @@
+"""Distillation: the mean prediction of trained networks as a part of a face's targets.
+
+Hinton, Vinyals & Dean 2015, arXiv 1503.02531, with an ensemble for a teacher.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from models.loading import as_classifier, find_weights, load_network
+from models.weights import ModelCard
+from trainer.compare.budgets import is_udc_trained
+from trainer.data.faceset import FaceSet
+from trainer.errors import DataError
+from trainer.objectives.base import Batch
+from trainer.recipes import Distillation
+from trainer.teacher_inputs import INPUT_FIELDS, has_own_input, teacher_input
+
+REMEDY = "give teachers that were trained like the student"
+
+
+class Teacher(Protocol):
+    """A trained classifier: inputs and ids to logits."""
+
+    card: ModelCard
+
+    def logits(self, x: Tensor, ids: NDArray[np.int64]) -> Tensor:
+        """Model input (n, c, px, px) -> logits (n, K)."""
+        ...
+
+
+class TeacherEnsemble:
+    """Mixes the teachers' mean prediction into the targets of a batch.
+
+    Teachers classify the very images that the student is trained on, or with `view` `clean` the
+    same faces without their displays.
+    """
+
+    def __init__(
+        self,
+        teachers: Sequence[Teacher],
+        weight: float,
+        view: str = "same",
+        own_input: Mapping[int, FaceSet] | None = None,
+    ) -> None:
+        self._teachers, self._weight, self._view = teachers, weight, view
+        self._own_input = own_input or {}
+        """By the index of a teacher of another input: the faces that batches are drawn from."""
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Batch:
+        """The batch with (1 - weight) votes + weight calibrated predictions for targets.
+
+        Images at a reduced resolution are enlarged to the teachers' input size; a teacher of
+        another input than the student's gets its own (`trainer.teacher_inputs`).
+        """
+        ids = batch.rows.cpu().numpy()
+        # Probabilities are averaged, not logits: each teacher is divided by its own temperature
+        # first, so an overconfident one does not outweigh the others.
+        probabilities = [
+            torch.softmax(
+                teacher.logits(self._build_input(batch, index), ids).float()
+                / teacher.card.temperature,
+                dim=1,
+            )
+            for index, teacher in enumerate(self._teachers)
+        ]
+        mean = torch.stack(probabilities).mean(dim=0)
+        return replace(batch, targets=torch.lerp(batch.targets, mean, self._weight))
+
+    def _build_input(self, batch: Batch, index: int) -> Tensor:
+        card = self._teachers[index].card
+        if index in self._own_input:
+            return teacher_input(self._own_input[index], batch, card)
+        px = card.input_px
+        x = batch.x if self._view == "same" else batch.clean
+        if x is None:
+            raise ValueError("teachers of the clean view need batches with a clean twin")
+        if x.shape[-1] != px:
+            x = functional.interpolate(x, size=(px, px), mode="bilinear")
+        return x
+
+
+def make_distillation(names: Sequence[str], weight: float, view: str = "same") -> Distillation:
+    """The recipe's setting for teachers by name in the zoo or by path.
+
+    It holds their sha256, so that a run is never resumed with other teachers. Raises ModelError
+    for weights that do not exist.
+    """
+    files = [find_weights(name) for name in names]
+    digests = tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    return Distillation(tuple(names), digests, weight, view)
+
+
+def open_teachers(
+    settings: Distillation, card: ModelCard, device: str = "cpu", faces: FaceSet | None = None
+) -> TeacherEnsemble:
+    """The teachers of a student with this card, on its device, each with horizontal-flip TTA.
+
+    A teacher of another size, channels or normalisation needs the `faces` that batches are drawn
+    from. Raises DataError where they are missing, for weights that have changed since, whose
+    classes differ from the student's, or that were trained under displays where the student was
+    not, or the reverse.
+    """
+    files = zip(settings.teachers, settings.sha256, strict=True)
+    teachers = [_open_teacher(*file, card, settings.view, device, faces) for file in files]
+    own = {n: faces for n, one in enumerate(teachers) if faces and has_own_input(one.card, card)}
+    return TeacherEnsemble(teachers, settings.weight, settings.view, own)
+
+
+def _open_teacher(
+    name: str, sha256: str, student: ModelCard, view: str, device: str, faces: FaceSet | None
+) -> Teacher:
+    path = find_weights(name)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise DataError("the teacher's weights have changed", str(path), "start another run")
+    network, card = load_network(str(path))
+    for fact in ("labels", *(() if faces else INPUT_FIELDS)):
+        ours, theirs = getattr(student, fact), getattr(card, fact)
+        if ours != theirs:
+            what = f"a teacher with {fact} {theirs!r}, the student has {ours!r}"
+            raise DataError(what, str(path), REMEDY)
+    if view == "same" and student.recipe.get("panel") and has_own_input(card, student):
+        what = "a teacher of another input, which cannot see the student's simulated displays"
+        raise DataError(what, str(path), "give --teacher-view clean, or teachers of the same input")
+    if view == "clean" and is_udc_trained(vars(card)):
+        what = "a teacher of clean images that was trained under displays"
+        raise DataError(what, str(path), "give one that was trained on clean faces")
+    if view == "same" and is_udc_trained(vars(card)) != is_udc_trained(vars(student)):
+        what = "of teacher and student only one was trained under displays"
+        raise DataError(what, str(path), REMEDY)
+    return as_classifier(network, card, device=device)
