@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.crops import resize_to_crop
 from models.emotions import (
     AFFECTNET_LABELS,
     BASIC_SEVEN,
