@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from benchmarks.kept import data_folder, keep
 from models.emotions import EMOTIONS
 from pipeline.config import load
+from pipeline.emotion_settings import WEIGHTS
 from pipeline.records import Event, FaceObserved
-from pipeline.settings import EmotionSettings
 
 CLIP = "media/pyfeat_WolfgangLanger_Pexels.mp4"
 FUSE_S = (0.0, 1.0)
@@ -54,7 +54,9 @@ def play(clip: str, weights: str, fps: float, fuse_s: float, panel: str, severit
     from pipeline.stages.source.file import VideoSource
 
     settings = load(
-        source={"analyse_fps": fps}, crop={"fuse_s": fuse_s}, emotion={"weights": weights}
+        source={"analyse_fps": fps},
+        crop={"fuse_s": fuse_s},
+        emotion={"routes": {"fast": {"weights": weights}}},
     )
     looks: list[FaceObserved] = []
 
@@ -118,7 +120,7 @@ def main() -> None:
     """Measure, print a table, and write it as JSON beside the other results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clip", nargs="?", default="")
-    parser.add_argument("--weights", default=EmotionSettings().weights)
+    parser.add_argument("--weights", default=WEIGHTS[0])
     parser.add_argument("--panels", default="t-oled,p-oled")
     parser.add_argument("--severities", default="3,5")
     parser.add_argument("--fps", type=float, default=12.0)

@@ -79,6 +79,13 @@ class CameraMetrics(Metrics):
         self.unanswered = self._counter(
             "looks_unanswered", "Looks called unknown because no classifier answered.", "camera"
         )
+        self.second_answers = self._counter(
+            "second_answers",
+            "Requests to the route robust in mode auto, by outcome: answered; refused, where the "
+            "pool was full or not available; timeout.",
+            "camera",
+            "outcome",
+        )
         self.stage_seconds = self._histogram(
             "stage_seconds",
             "What a stage takes for one picture: detect, classify.",
@@ -88,7 +95,7 @@ class CameraMetrics(Metrics):
 
 
 class PoolMetrics(Metrics):
-    """Of a replica of the emotion pool."""
+    """Of a replica of a classifier pool."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -43,6 +43,7 @@ def analyze(
     detector: Annotated[str, Option(help="centerface, scrfd or yunet.")] = "",
     detector_model: Annotated[str, Option(help="Path of the detector's network.")] = "",
     weights: Annotated[str, Option(help="A name in the zoo, or a .safetensors file.")] = "",
+    mode: Annotated[str, Option(help="fast, robust or auto: the routes that classify.")] = "",
     fps: Annotated[float | None, Option(help="Frames analysed a second; 0: all.")] = None,
     panel: Annotated[str, Option(help="Look through a display: t-oled or p-oled.")] = "",
     severity: Annotated[int, Option(help="Of the panel.", min=1, max=5)] = 3,
@@ -62,7 +63,7 @@ def analyze(
     """
     overrides: dict[str, dict[str, Any]] = {
         "detector": {"name": detector, "model": detector_model},
-        "emotion": {"weights": weights},
+        "emotion": {"mode": mode, "routes": {"fast": {"weights": weights}} if weights else None},
         "source": {"analyse_fps": fps},
     }
     if camera:

@@ -229,7 +229,10 @@ class CameraRun:
 
 def settings_for(lease: Lease, settings: Settings) -> Settings:
     """The settings in force for one camera: its own where it has any."""
-    fps = lease.settings.analyse_fps
+    fps, mode = lease.settings.analyse_fps, lease.settings.mode
+    if mode is not None:
+        emotion = settings.emotion.model_copy(update={"mode": mode})
+        settings = settings.model_copy(update={"emotion": emotion})
     if fps is None:
         return settings
     source = settings.source.model_copy(update={"analyse_fps": fps})

@@ -22,14 +22,14 @@ from pipeline.settings import TrackerSettings
 from pipeline.stages.crop import Crop
 from pipeline.stages.events import EventBuilder, TrackSummary
 from pipeline.stages.frame_sampler import FrameSampler
-from pipeline.stages.route import Router
+from pipeline.stages.route import Router, SecondOpinion
 from pipeline.stages.source.base import Source
 from pipeline.stages.source.file import VideoSource
 from pipeline.stages.status import StatusMonitor
 from pipeline.stages.track import Tracker
 
 
-class ClassifierClient(Protocol):
+class ClassifierClient(SecondOpinion, Protocol):
     """Says what cropped faces show, here or elsewhere; its names stand in the events."""
 
     @property
@@ -134,7 +134,7 @@ class _Stages:
     ) -> None:
         self._detect, self._classify = detect, classify
         self._tracker, self._crop = Tracker(_tracker_of(source, settings)), Crop(settings.crop)
-        self._choose = Router(settings.emotion, under_display)
+        self._route = Router(settings.emotion, under_display)
         self.observe = EventBuilder(
             source.camera, source.run, classify.model, classify.mode, settings.smoother, clock
         )
@@ -142,7 +142,11 @@ class _Stages:
     def __call__(self, frame: Frame) -> list[Event]:
         with _blamed(frame):
             tracked = self._tracker.update(frame.header, self._detect(frame.image))
-            return self.observe(self._classify(self._choose(self._crop(frame, tracked))))
+            cropped = self._route(self._crop(frame, tracked))
+            classified, late = self._route.ask_again(
+                self._classify, cropped, self._classify(cropped)
+            )
+            return self.observe(classified, late)
 
     def finish(self) -> list[Event]:
         return self.observe.finish(self._tracker.finish())

@@ -23,7 +23,7 @@ def test_processes_are_merged_and_told_apart() -> None:
     def processes() -> Iterator[tuple[str, Families]]:
         yield "cameras-0", cameras[0].families()
         yield "cameras-1", cameras[1].families()
-        yield "emotion-0", pool.families()
+        yield "classifier-fast-0", pool.families()
 
     with urllib.request.urlopen(serve("127.0.0.1", 0, processes), timeout=10) as answer:
         families = {f.name: f for f in text_string_to_metric_families(answer.read().decode())}
@@ -32,7 +32,7 @@ def test_processes_are_merged_and_told_apart() -> None:
     }
     assert decoded == {("door", "cameras-0"): 3, ("hall", "cameras-1"): 4}
     (waiting,) = families["undercam_pool_pending_crops"].samples
-    assert (waiting.labels, waiting.value) == ({"process": "emotion-0"}, 2)
+    assert (waiting.labels, waiting.value) == ({"process": "classifier-fast-0"}, 2)
     counts = [
         s.value for s in families["undercam_stage_seconds"].samples if s.name.endswith("count")
     ]

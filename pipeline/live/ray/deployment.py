@@ -11,8 +11,9 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayError
 
+from pipeline.emotion_settings import check_gpus
 from pipeline.errors import ServiceError, UndercamError
-from pipeline.live.ray.actors import LASTING, SUPERVISOR, start_pool
+from pipeline.live.ray.actors import LASTING, SUPERVISOR, start_pools
 from pipeline.live.ray.causes import cause_of
 from pipeline.live.ray.engine import engine
 from pipeline.live.ray.environment import LOCAL
@@ -87,15 +88,16 @@ def running(job: Job, beginning: Startup) -> Iterator[Deployment]:
     ModelError for weights that cannot serve, before any camera is read; StopRequested.
     """
     cluster = job.settings.cluster
+    check_gpus(job.settings.emotion)
     with ExitStack() as stack:
         joined = engine(cluster.address, cluster.namespace, beginning, cluster.lost_timeout_s)
         vitals = stack.enter_context(joined)
         if cluster.address != LOCAL:
             _clear(job, vitals)
             stack.callback(_end, vitals)
-        for name, pool in start_pool(job).items():
+        for name, pool in start_pools(job).items():
             # Weights are tried once before anything relies on them.
-            _begin(pool.by.remote(), f"the emotion pool's {name}", beginning)
+            _begin(pool.names.remote(), f"the classifier pool's {name}", beginning)
         options = SupervisorOf.options(name=SUPERVISOR, num_cpus=0, **LASTING)
         supervisor = options.remote(job)
         all_of_it = Deployment(supervisor, vitals)

@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.config import resolve
 from pipeline.errors import ServiceError
-from pipeline.live.ray.actors import LASTING, RELAY, RelayOf, start_pool
+from pipeline.live.ray.actors import LASTING, RELAY, RelayOf, start_pools
 from pipeline.live.ray.fleet import RayFleet
 from pipeline.live.ray.job import Job
 from pipeline.live.relay_service import RelayReport
@@ -40,7 +40,7 @@ class SupervisorActor:
         self._asked_s = time.monotonic()
         settings = job.settings
         self._metrics = SupervisorMetrics()
-        self._pools = start_pool(job)
+        self._pools = start_pools(job)
         self._relays: dict[str, ActorHandle] = {}
         self._fleet = RayFleet(job)
         first = None if job.is_seeded else settings.cameras

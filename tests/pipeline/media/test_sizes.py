@@ -24,7 +24,7 @@ from pipeline.stages.source.looped import LoopedFile
 
 Picture = NDArray[np.uint8]
 RUN = "0123456789ab"
-SETTINGS = Settings.model_validate({"emotion": {"degraded_weights": ""}})
+SETTINGS = Settings.model_validate({"emotion": {"routes": {"fast": {"degraded_weights": ""}}}})
 
 
 def square(width: int, height: int, left: int, top: int, side: int) -> Picture:

@@ -90,7 +90,7 @@ def test_two_files_become_the_rows_that_analyze_makes(start: Any, clip: Path) ->
 
 
 def test_weights_that_are_not_there_end_it_at_once(start: Any, clip: Path) -> None:
-    live = start(config(clip, "door") + '[emotion]\nweights = "nobodys"\n')
+    live = start(config(clip, "door") + '[emotion.routes.fast]\nweights = "nobodys"\n')
     live.process.communicate(timeout=90)
     assert live.process.returncode == 5
     (line,) = live.said.splitlines()
