@@ -14,10 +14,10 @@ from models.crops import Crops
 from models.scores import EmotionScores
 from pipeline.frames import Route, ScoredBy
 from pipeline.live.camera_worker import CameraWorker
+from pipeline.live.engine import Job
 from pipeline.live.leases import Heartbeat, Lease, Report
 from pipeline.live.ray.client import RayClassifierClient
-from pipeline.live.ray.job import Job
-from pipeline.live.relay_service import Relaying, RelayReport
+from pipeline.live.relay_service import RelayReport, RelayService
 from pipeline.metrics import CameraMetrics, Families
 
 POOL, CAMERAS, RELAY, SUPERVISOR = "emotion-", "cameras-", "relay-", "supervisor"
@@ -33,7 +33,7 @@ class PoolActor:
         from pipeline.live.pool import EmotionPool
         from pipeline.stages.classify import open_classify
 
-        job.settle()
+        job.enter_home()
         classify = open_classify(job.settings.emotion)
         self._pool = EmotionPool(classify, job.settings.pool)
         names = {"", job.settings.emotion.bad}
@@ -58,25 +58,25 @@ class CamerasActor:
     """A camera process."""
 
     def __init__(self, job: Job) -> None:
-        job.settle()
+        job.enter_home()
         settings = job.settings
         pools = [f"{POOL}{n}" for n in range(settings.pool.replicas)]
 
-        def ask_for(lease: Lease, metrics: CameraMetrics) -> RayClassifierClient:
+        def connect_classifier(lease: Lease, metrics: CameraMetrics) -> RayClassifierClient:
             patient = lease.settings.play == "once"
             start_s = settings.cluster.start_timeout_s
             return RayClassifierClient(
                 pools, lease.camera, patient, settings.pool, metrics, start_s
             )
 
-        self._worker = CameraWorker(settings, ask_for, job.folders)
+        self._worker = CameraWorker(settings, connect_classifier, job.folders)
 
-    def renew(self, birth: str, leases: Sequence[Lease]) -> Heartbeat:
+    def heartbeat(self, incarnation: str, leases: Sequence[Lease]) -> Heartbeat:
         """See CameraWorker."""
-        return self._worker.renew(birth, leases)
+        return self._worker.heartbeat(incarnation, leases)
 
     def close(self) -> list[Report]:
-        """Stop all cameras; what they said last is in their outboxes then, or said here."""
+        """Stop all cameras; their last events are in their outboxes, or reported as lost."""
         return self._worker.close()
 
     def families(self) -> Families:
@@ -88,16 +88,17 @@ class RelayActor:
     """The relay of one machine."""
 
     def __init__(self, job: Job) -> None:
-        job.settle()
-        self._relaying = Relaying(job.settings)
+        job.enter_home()
+        self._relay = RelayService(job.settings)
+        self._relay.start()
 
     def report(self) -> RelayReport:
-        """How it fares."""
-        return self._relaying.report
+        """Its last report."""
+        return self._relay.report
 
     def families(self) -> Families:
         """What was counted so far."""
-        return self._relaying.metrics.families()
+        return self._relay.metrics.families()
 
 
 MOST_CALLS = 10_000

@@ -120,7 +120,7 @@ def test_a_port_that_is_taken_is_one_clear_line(start: Any, clip: Path) -> None:
         live.process.communicate(timeout=90)
     assert live.process.returncode == 4
     (line,) = live.said.splitlines()
-    assert line.startswith("undercam: the numbers cannot be shown (Address already in use): 127.")
+    assert line.startswith("undercam: metrics cannot be served (Address already in use): 127.")
 
 
 @pytest.mark.slow
@@ -246,7 +246,7 @@ def test_cameras_come_and_go_while_it_runs_and_its_numbers_are_shown(
     live.until(lambda: "hall: no longer read" in live.said)
     for wrong in (("add", "hall2", "rtsp://a:s3cret@b/c"), ("remove", "hall"), ("add", "No", "x")):
         assert "s3cret" not in cameras(*wrong, code=2)["stderr"]
-    (url,) = (line.split()[-1] for line in live.said.splitlines() if "metrics: at" in line)
+    (url,) = (line.split()[-1] for line in live.said.splitlines() if "metrics: http" in line)
     with urllib.request.urlopen(url, timeout=10) as answer:
         text = answer.read().decode()
     for name in ("frames_decoded_total", "pool_pass_seconds_count", "outbox_delivered_total"):
@@ -289,7 +289,7 @@ def test_two_commands_never_read_one_camera(start: Any, clip: Path) -> None:
 
     shared = f'[store]\nurl = "sqlite:///{first.database}"\n'
     second = start(config(clip, "door", play="loop", fps=2.0) + shared, inside="second")
-    second.until(lambda: "door: connecting: it is read already: pid" in second.said)
+    second.until(lambda: "door: connecting: another command reads it: pid" in second.said)
     assert f"pid {first.process.pid} on " in second.said
 
     def runs() -> list[Any]:
