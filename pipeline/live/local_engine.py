@@ -4,7 +4,7 @@ of this process."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from pipeline.metrics import CameraMetrics, Families
 
 if TYPE_CHECKING:
     from pipeline.live.store_consumer import StoreService
+    from pipeline.stages.classify import Classify
     from pipeline.stages.detect import Detect
 
 STEP_S = 0.2
@@ -38,13 +39,21 @@ class LocalEngine(Service):
     With `bus.url` set, the consumer that brings the bus into the database is part of it.
     """
 
-    def __init__(self, job: Job, startup: Startup) -> None:
+    def __init__(
+        self,
+        job: Job,
+        startup: Startup,
+        *,
+        detect: Detect | None = None,
+        open_classifier: Callable[[], Classify] | None = None,
+    ) -> None:
+        """`detect` and `open_classifier` are, by default, those of the settings."""
         settings = job.settings
         self.last = State()
         self._job, self._startup = job, startup
         self._failure: Exception | None = None
-        self._detect: Detect | None = None
-        self._pool = LocalPool(settings)
+        self._detect = detect
+        self._pool = LocalPool(settings, open_classifier)
         self._relay = RelayService(settings)
         self._store = _open_store_service(job)
         self._fleet = LocalFleet(self._open_worker)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,8 @@ class LocalPool(Service):
         """Finish the batch that runs, and take no more. One that still loads is not waited for."""
         self._stop.set()
         if self._loop and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            with suppress(RuntimeError):  # the loop has closed in this moment
+                self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(CLOSE_S)
 
     def _main(self) -> None:
@@ -107,11 +109,11 @@ class LocalPool(Service):
         if not self._stop.is_set():
             self._loop.run_forever()
         self._pool.close()
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        # Each must see its end: whoever still waits for an answer is told at once.
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        # Each caller must see its end: whoever still waits for an answer is told at once.
+        if tasks := asyncio.all_tasks(self._loop):
+            for task in tasks:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.wait(tasks))
         self._loop.close()
 
     def _open(self) -> Classify:

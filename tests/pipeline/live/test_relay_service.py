@@ -97,3 +97,27 @@ def test_a_damaged_outbox_stays_told(relay: RelayService, placed: Settings, make
     until(lambda: relay.report.sent == 3)
     assert relay.report.damaged == (name,)
     assert relay.report.fault == ""
+
+
+def test_what_waits_when_it_is_closed_is_delivered_first(placed: Settings, make: Any) -> None:
+    small = placed.outbox.model_copy(update={"batch_rows": 10})
+    relay = RelayService(placed.model_copy(update={"outbox": small}))
+    with Outbox(placed.outbox.folder, "door", "e1") as outbox:
+        outbox.append(looks(make, 0, 100))
+    relay.start()
+    relay.close(drain_s=20)
+    assert (relay.report.sent, relay.report.waiting) == (100, 0)
+    assert stored(placed) == 100
+
+
+def test_a_receiver_that_is_away_does_not_hold_up_its_end(placed: Settings, make: Any) -> None:
+    nowhere = placed.store.model_copy(update={"url": "sqlite:////proc/nowhere/rows.db"})
+    with Outbox(placed.outbox.folder, "door", "e1") as outbox:
+        outbox.append(looks(make, 0, 3))
+    relay = RelayService(placed.model_copy(update={"store": nowhere}))
+    relay.start()
+    until(lambda: relay.report.waiting == 3 and relay.report.fault)
+    began_s = time.monotonic()
+    relay.close(drain_s=20)
+    assert time.monotonic() - began_s < 10
+    assert relay.report.waiting == 3

@@ -1,4 +1,4 @@
-"""`undercam run` with a real Ray: rows are exact, whatever is killed meanwhile."""
+"""`undercam run` as a command: rows are exact, whatever is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -77,8 +77,9 @@ def config(clip: Path | str, *cameras: str, play: str = "once", fps: float = 2.0
     return f"{tables}[source]\nanalyse_fps = {fps}\n[metrics]\nport = 0\n"
 
 
-def test_two_files_become_the_rows_that_analyze_makes(start: Any, clip: Path) -> None:
-    live = start(config(clip, "door", "hall"), "--until-ended")
+@pytest.mark.parametrize("engine", ["ray", "local"])
+def test_two_files_become_the_rows_that_analyze_makes(start: Any, clip: Path, engine: str) -> None:
+    live = start(config(clip, "door", "hall"), "--until-ended", "--engine", engine)
     result = live.end()
     assert result["ok"]
     assert result["deaths"] == 0
@@ -89,8 +90,9 @@ def test_two_files_become_the_rows_that_analyze_makes(start: Any, clip: Path) ->
     assert list((live.folder / "state" / "outbox").glob("*.outbox")) == []
 
 
-def test_weights_that_are_not_there_end_it_at_once(start: Any, clip: Path) -> None:
-    live = start(config(clip, "door") + '[emotion]\nweights = "nobodys"\n')
+@pytest.mark.parametrize("engine", ["ray", "local"])
+def test_weights_that_are_not_there_end_it_at_once(start: Any, clip: Path, engine: str) -> None:
+    live = start(config(clip, "door") + '[emotion]\nweights = "nobodys"\n', "--engine", engine)
     live.process.communicate(timeout=90)
     assert live.process.returncode == 5
     (line,) = live.said.splitlines()
@@ -98,11 +100,13 @@ def test_weights_that_are_not_there_end_it_at_once(start: Any, clip: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ray", "local"])
 def test_a_detector_that_cannot_be_used_is_said_and_the_file_is_not_called_read(
-    start: Any, clip: Path
+    start: Any, clip: Path, engine: str
 ) -> None:
     live = start(
-        config(clip, "door") + '[detector]\nname = "yunet"\nmodel = "none.onnx"\n', "--until-ended"
+        config(clip, "door") + '[detector]\nname = "yunet"\nmodel = "none.onnx"\n',
+        *("--until-ended", "--engine", engine),
     )
     out, _ = live.process.communicate(timeout=90)
     assert live.process.returncode == 3
@@ -113,10 +117,12 @@ def test_a_detector_that_cannot_be_used_is_said_and_the_file_is_not_called_read(
 
 
 @pytest.mark.slow
-def test_a_port_that_is_taken_is_one_clear_line(start: Any, clip: Path) -> None:
+@pytest.mark.parametrize("engine", ["ray", "local"])
+def test_a_port_that_is_taken_is_one_clear_line(start: Any, clip: Path, engine: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        live = start(config(clip, "door").replace("port = 0", f"port = {port}"))
+        taken_port = config(clip, "door").replace("port = 0", f"port = {port}")
+        live = start(taken_port, "--engine", engine)
         live.process.communicate(timeout=90)
     assert live.process.returncode == 4
     (line,) = live.said.splitlines()
