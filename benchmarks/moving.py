@@ -47,6 +47,7 @@ class Said:
 
 def play(clip: str, weights: str, fps: float, fuse_s: float, panel: str, severity: int) -> Said:
     """What is said of every look at every face of the clip."""
+    from pipeline.camera_config import CameraConfig
     from pipeline.live.stage_runner import run_camera
     from pipeline.media.display_simulation import open_display
     from pipeline.stages.classify import open_classify
@@ -67,7 +68,7 @@ def play(clip: str, weights: str, fps: float, fuse_s: float, panel: str, severit
     with VideoSource(clip, "moving", "e0") as source:
         detect, classify = open_detect(settings.detector), open_classify(settings.emotion)
         see = display.frame if display else None
-        run_camera(source, detect, classify, settings, sink, display=see)
+        run_camera(source, detect, classify, CameraConfig(settings), sink, display=see)
     return Said(
         np.array([look.frame for look in looks], np.int64),
         np.array([look.box for look in looks], np.float32).reshape(-1, 4),

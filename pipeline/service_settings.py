@@ -131,6 +131,11 @@ class ClusterSettings(Section):
         "gone_s": "lost_timeout_s",
     }
 
+    engine: Literal["ray", "local"] = Field(
+        "ray",
+        description="ray: cameras, classifiers and relays are Ray actors; local: threads of the "
+        "command's own process, without Ray.",
+    )
     address: str = Field(
         "local",
         description="`local` starts Ray on this machine; else the address of a Ray cluster, or "

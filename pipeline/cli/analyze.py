@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.table import Table
 from typer import Argument, Option
 
+from pipeline.camera_config import CameraConfig
 from pipeline.camera_names import check_camera_name
 from pipeline.cli.output import OUT, data_folders, given, print_json, progress_bar, warn
 from pipeline.config import Settings, load
@@ -119,10 +120,10 @@ def _analysed(
                 film.show(frame, records, analysed)
 
         see = display.frame if display else None
+        config = CameraConfig(settings, under_display=under_display)
         summary = run_camera(
-            *(source, detect, classify, settings, lines or _nowhere),
+            *(source, detect, classify, config, lines or _nowhere),
             pace=opened.pace,
-            under_display=under_display,
             display=see,
             stop=opened.stop,
             seen=seen,

@@ -1,6 +1,6 @@
 """One camera in this process: every stage in turn, from the source to the sink.
 
-All that ever plays a camera goes through here: `analyze`, the tests, and each camera worker.
+Every reader of a camera uses it: `analyze`, the tests, and each camera worker.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Protocol
 
 from models.detectors.base import Picture
 from models.faces import Faces
+from pipeline.camera_config import CameraConfig
 from pipeline.camera_states import ENDED, STOPPED, state_after
 from pipeline.clock import Clock, wall_clock
-from pipeline.config import Settings
 from pipeline.errors import StageFailed, UndercamError
 from pipeline.frames import ClassifiedFaces, ConnectionState, CroppedFaces, Frame
 from pipeline.records import Event
@@ -30,7 +30,7 @@ from pipeline.stages.track import Tracker
 
 
 class ClassifierClient(SecondOpinion, Protocol):
-    """Says what cropped faces show, here or elsewhere; its names stand in the events."""
+    """Classifies cropped faces, here or in a pool; its names stand in the events."""
 
     @property
     def model(self) -> str:
@@ -39,23 +39,23 @@ class ClassifierClient(SecondOpinion, Protocol):
 
     @property
     def mode(self) -> str:
-        """How they are asked."""
+        """How they are used: draws, flips."""
         ...
 
     def __call__(self, cropped: CroppedFaces) -> ClassifiedFaces:
-        """Looks at the cropped faces of a frame, in their order; there may be none."""
+        """Scores of the cropped faces of a frame, in their order; there may be none."""
         ...
 
 
 Sink = Callable[[Sequence[Event]], None]
-"""Takes the records of a frame, in order, before the next frame is read."""
+"""Takes the records of a frame, in order; the next frame is read when it returns."""
 OnFrame = Callable[[Frame, Sequence[Event], bool], None]
-"""Told of every decoded frame, its records, and whether it was analysed: else it shows no face."""
+"""Called with every decoded frame, its records, and whether it was analysed."""
 
 
 @dataclass
 class RunSummary:
-    """What came of a run. `shed` counts frames given up, by cause: of a file, none."""
+    """The result of a run. `shed` counts frames by cause; of a file none is shed."""
 
     frames: int = 0
     analysed: int = 0
@@ -67,12 +67,11 @@ def run_camera(
     source: Source,
     detect: Callable[[Picture], Faces],
     classify: ClassifierClient,
-    settings: Settings,
+    config: CameraConfig,
     sink: Sink,
     *,
     pace: FrameSampler | None = None,
     watch: StatusMonitor | None = None,
-    under_display: bool | None = None,
     clock: Clock = wall_clock,
     display: Callable[[Frame], Frame] | None = None,
     seen: OnFrame = lambda frame, events, analysed: None,
@@ -80,16 +79,15 @@ def run_camera(
 ) -> RunSummary:
     """Play a source through all stages until it ends or `stop()` says so.
 
-    `pace` picks the frames that are analysed, by default as the settings say; `watch` tells the
-    camera's states. `under_display` is the camera's own word (see `pipeline.stages.route`).
-    `display` stands before the camera and changes what it sees (see
+    `pace` picks the frames that are analysed, by default at the camera's rate; `watch` keeps the
+    camera's states. `display` changes what the camera sees, as a display in front of it would (see
     `pipeline.media.display_simulation`).
     Raises StageFailed when a stage raises what it should not; what was written before stays, and
-    tracks and camera are told to have ended.
+    the ends of the tracks and of the camera's run are written too.
     """
     watch = watch or StatusMonitor(source.camera, source.run, clock)
-    pace = pace or FrameSampler(settings.source.analyse_fps)
-    stages = _Stages(source, detect, classify, settings, clock, under_display)
+    pace = pace or FrameSampler(config.settings.source.analyse_fps)
+    stages = _Stages(source, detect, classify, config, clock)
     summary, state, ending = RunSummary(), "", ""
     try:
         for frame in source:
@@ -128,19 +126,22 @@ class _Stages:
         source: Source,
         detect: Callable[[Picture], Faces],
         classify: ClassifierClient,
-        settings: Settings,
+        config: CameraConfig,
         clock: Clock,
-        under_display: bool | None,
     ) -> None:
+        settings = config.settings
         self._detect, self._classify = detect, classify
-        self._tracker, self._crop = Tracker(_tracker_of(source, settings)), Crop(settings.crop)
-        self._route = Router(settings.emotion, under_display)
+        self._tracker, self._crop = (
+            Tracker(_tracker_settings(source, settings.tracker)),
+            Crop(settings.crop),
+        )
+        self._route = Router(settings.emotion, config.under_display)
         self.observe = EventBuilder(
             source.camera, source.run, classify.model, classify.mode, settings.smoother, clock
         )
 
     def __call__(self, frame: Frame) -> list[Event]:
-        with _blamed(frame):
+        with _name_frame(frame):
             tracked = self._tracker.update(frame.header, self._detect(frame.image))
             cropped = self._route(self._crop(frame, tracked))
             classified, late = self._route.ask_again(
@@ -152,16 +153,16 @@ class _Stages:
         return self.observe.finish(self._tracker.finish())
 
 
-def _tracker_of(source: Source, settings: Settings) -> TrackerSettings:
-    """In a picture or a clip of a second there is no time to wait until a face is sure to be one:
-    it is a track from its first look on."""
+def _tracker_settings(source: Source, settings: TrackerSettings) -> TrackerSettings:
+    """An image, or a clip of a second, is too short to confirm a track: its first detection is one
+    already."""
     if isinstance(source, VideoSource) and source.packets is not None:
-        return settings.tracker.model_copy(update={"confirm_s": 0.0})
-    return settings.tracker
+        return settings.model_copy(update={"confirm_s": 0.0})
+    return settings
 
 
 @contextmanager
-def _blamed(frame: Frame) -> Iterator[None]:
+def _name_frame(frame: Frame) -> Iterator[None]:
     try:
         yield
     except UndercamError:

@@ -133,7 +133,7 @@ class Classify:
             if isinstance(classifier, RouteClassifier)
             else RouteClassifier(classifier, others)
         )
-        self._routes = {FAST: fast} | ({ROBUST: robust} if robust else {})
+        self.routes = {FAST: fast} | ({ROBUST: robust} if robust else {})
         usual = fast.scored_by(Route())
         self.model, self.mode = usual.model, usual.mode
         self._states = TrackStates()
@@ -167,10 +167,10 @@ class Classify:
 
     def scored_by(self, route: Route) -> ScoredBy:
         """How a face that took a route stands in the events."""
-        return self._routes[route.name].scored_by(route)
+        return self.routes[route.name].scored_by(route)
 
     def _classify(self, route: str, request: ClassifyRequest) -> ClassifyReply:
-        reply = self._routes[route].classify(request)
+        reply = self.routes[route].classify(request)
         self._states.keep(route, request.ids.tolist(), reply)
         return reply
 
@@ -228,9 +228,10 @@ def open_route(settings: RouteSettings) -> RouteClassifier:
     return RouteClassifier(classifier, others, identities)
 
 
-def open_classify(settings: EmotionSettings) -> Classify:
-    """The routes that the mode needs, in this process; raises ModelError as `open_route` does."""
-    routes, needed = settings.routes, settings.mode in (ROBUST, AUTO)
+def open_classify(settings: EmotionSettings, every_route: bool = False) -> Classify:
+    """The routes that the mode needs, or every one of the settings, in this process; raises
+    ModelError as `open_route` does."""
+    routes, needed = settings.routes, every_route or settings.mode in (ROBUST, AUTO)
     robust = open_route(routes.robust) if needed and routes.robust else None
     return Classify(open_route(routes.fast), robust=robust)
 

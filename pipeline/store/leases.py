@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, delete, select, update
 
+from pipeline.closing import Service
 from pipeline.errors import ServiceError
 from pipeline.holder import Holder
 from pipeline.store.engine import storing, using_store
@@ -119,7 +120,7 @@ class LeaseTable:
         connection.execute(delete(camera_leases).where(mine, unwanted))
 
 
-class LeaseKeeper:
+class LeaseKeeper(Service):
     """Keeps a LeaseTable on a thread of its own: a database that does not answer keeps nobody
     waiting, and what was ours stays ours until the database says otherwise."""
 
@@ -137,6 +138,9 @@ class LeaseKeeper:
         self._claims = LeaseClaims()
         self._lock, self._stop, self._wake = Lock(), Event(), Event()
         self._thread = Thread(target=self._main, name="leases", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def __call__(self, cameras: Collection[str]) -> LeaseClaims:
@@ -152,7 +156,8 @@ class LeaseKeeper:
         """Give everything back, where the database answers, and ask for nothing more."""
         self._stop.set()
         self._wake.set()
-        self._thread.join()
+        if self._thread.ident:
+            self._thread.join()
 
     def _main(self) -> None:
         while not self._stop.is_set():

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, select, update
 
 from pipeline.camera_url import written_fault
 from pipeline.clock import Clock, wall_clock
+from pipeline.closing import Service
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.redact import may_hold_credential
 from pipeline.settings import CameraSettings
@@ -34,7 +35,7 @@ def roster(engine: Engine) -> dict[str, CameraSettings]:
     return {camera: settings for camera, settings, _ in _rows(engine)}
 
 
-class RegistryWatch:
+class RegistryWatch(Service):
     """Reads the roster again and again, on a thread of its own: a database that does not answer
     keeps nobody waiting. `first`, where given, is seeded before it is read."""
 
@@ -51,6 +52,9 @@ class RegistryWatch:
         self._known: list[tuple[str, CameraSettings, Origin]] = []
         self._stop = Event()
         self._thread = Thread(target=self._main, name="roster", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def __call__(self) -> dict[str, CameraSettings] | None:
@@ -62,7 +66,8 @@ class RegistryWatch:
     def close(self) -> None:
         """Read no more."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident:
+            self._thread.join()
 
     def _main(self) -> None:
         while not self._stop.is_set():

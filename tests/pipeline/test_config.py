@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from pipeline.bounds import bounds_of
+from pipeline.camera_config import CameraConfig
 from pipeline.config import OLD_NAMES, Settings, load, resolve
 from pipeline.emotion_settings import EmotionSettings, RobustRouteSettings, Routes, RouteSettings
 from pipeline.errors import ConfigError, RenamedSetting
@@ -279,3 +280,11 @@ def test_a_robust_route_leaves_fast_as_it_was(monkeypatch: pytest.MonkeyPatch) -
     assert emotion.routes.fast == RouteSettings()
     assert list(emotion.routes.by_name()) == ["fast", "robust"]
     assert emotion.routes.by_name()["robust"].degraded == "lrdif-udc"
+
+
+def test_a_camera_has_its_own_mode_or_that_of_all() -> None:
+    emotion = {"mode": "auto", "routes": {"robust": {"weights": "lrdif"}}}
+    settings = Settings.model_validate({"emotion": emotion})
+    own = CameraSettings(url="a", mode="robust")
+    assert CameraConfig.of(own, settings).settings.emotion.mode == "robust"
+    assert CameraConfig.of(CameraSettings(url="a"), settings).settings == settings

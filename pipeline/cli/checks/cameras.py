@@ -36,6 +36,7 @@ class _Look:
     def __call__(self) -> str | Finding:
         if not self._camera.enabled:
             return "disabled: it is not read"
+        from pipeline.camera_config import CameraConfig
         from pipeline.frames import ConnectionState
         from pipeline.live.leases import Lease
         from pipeline.stages.source.opening import open_source
@@ -43,7 +44,8 @@ class _Look:
         if self._camera.url.startswith("listen:"):
             return self._listens()
         lease = Lease(self._name, 0, self._camera)
-        opened = open_source(lease.camera, lease.run, lease.settings, _hasty(self._settings))
+        config = CameraConfig.of(lease.settings, _hasty(self._settings))
+        opened = open_source(lease.camera, lease.run, config)
         source: Any = opened.source
         with closing(source):
             for one in source:

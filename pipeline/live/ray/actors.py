@@ -13,10 +13,10 @@ from pipeline.emotion_settings import ROBUST, EmotionSettings
 from pipeline.frames import ClassifyReply, ClassifyRequest, ScoredBy
 from pipeline.live.camera_worker import CameraWorker
 from pipeline.live.client import ClassifierClient
+from pipeline.live.engine import Job
 from pipeline.live.leases import Heartbeat, Lease, Report
 from pipeline.live.ray.client import RayTransport
-from pipeline.live.ray.job import Job
-from pipeline.live.relay_service import Relaying, RelayReport
+from pipeline.live.relay_service import RelayReport, RelayService
 from pipeline.metrics import CameraMetrics, Families
 
 POOL, CAMERAS, RELAY, SUPERVISOR = "classifier-", "cameras-", "relay-", "supervisor"
@@ -36,7 +36,7 @@ class PoolActor:
         from pipeline.live.pool import ClassifierPool
         from pipeline.stages.classify import open_route
 
-        job.settle()
+        job.enter_home()
         settings = job.settings.emotion.routes.by_name()[route]
         if route == ROBUST and settings.device == "cpu":
             os.nice(ROBUST_NICE)
@@ -61,25 +61,25 @@ class CamerasActor:
     """A camera process."""
 
     def __init__(self, job: Job) -> None:
-        job.settle()
+        job.enter_home()
         settings = job.settings
         emotion, start_s = settings.emotion, settings.cluster.start_timeout_s
         replicas, transport = replica_names(emotion), RayTransport()
 
-        def ask_for(lease: Lease, metrics: CameraMetrics) -> ClassifierClient:
+        def connect_classifier(lease: Lease, metrics: CameraMetrics) -> ClassifierClient:
             return ClassifierClient(
                 *(transport, replicas, emotion.routes.by_name(), lease.camera),
                 *(lease.settings.play == "once", metrics, start_s),
             )
 
-        self._worker = CameraWorker(settings, ask_for, job.folders)
+        self._worker = CameraWorker(settings, connect_classifier, job.folders)
 
-    def renew(self, birth: str, leases: Sequence[Lease]) -> Heartbeat:
+    def heartbeat(self, incarnation: str, leases: Sequence[Lease]) -> Heartbeat:
         """See CameraWorker."""
-        return self._worker.renew(birth, leases)
+        return self._worker.heartbeat(incarnation, leases)
 
     def close(self) -> list[Report]:
-        """Stop all cameras; what they said last is in their outboxes then, or said here."""
+        """Stop all cameras; their last events are in their outboxes, or reported as lost."""
         return self._worker.close()
 
     def families(self) -> Families:
@@ -91,16 +91,17 @@ class RelayActor:
     """The relay of one machine."""
 
     def __init__(self, job: Job) -> None:
-        job.settle()
-        self._relaying = Relaying(job.settings)
+        job.enter_home()
+        self._relay = RelayService(job.settings)
+        self._relay.start()
 
     def report(self) -> RelayReport:
-        """How it fares."""
-        return self._relaying.report
+        """Its last report."""
+        return self._relay.report
 
     def families(self) -> Families:
         """What was counted so far."""
-        return self._relaying.metrics.families()
+        return self._relay.metrics.families()
 
 
 MOST_CALLS = 10_000

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from pipeline.camera_config import CameraConfig
 from pipeline.clock import Clock, wall_clock
-from pipeline.config import Settings
 from pipeline.frames import Counts
 from pipeline.references import resolve_camera
-from pipeline.settings import CameraSettings
 from pipeline.stages.frame_sampler import FrameSampler
 from pipeline.stages.source.address import kind_of, run_id
 from pipeline.stages.source.base import Source
@@ -44,24 +43,23 @@ class Opened:
     is_live: bool
 
 
-def open_source(
-    camera: str, run: str, own: CameraSettings, settings: Settings, clock: Clock = wall_clock
-) -> Opened:
-    """The source of a camera for one run; `own` are the camera's settings, `settings` those in
-    force for it. A file to its end has a run of its own: of its bytes and settings.
+def open_source(camera: str, run: str, config: CameraConfig, clock: Clock = wall_clock) -> Opened:
+    """The source of a camera for one run. A file to its end has a run of its own: of its bytes and
+    settings.
 
     A stream connects by itself, whenever it can. Raises InputError for a file or a webcam that
     cannot be read, ConfigError for a reference that leads to no live camera's address, or that a
     camera may not use.
     """
+    settings = config.settings
     written = {camera.url for camera in settings.cameras.values()}
-    url = resolve_camera(own.url, settings.source, written)
+    url = resolve_camera(config.url, settings.source, written)
     fps = settings.source.analyse_fps
     pace, limit = FrameSampler(fps), settings.source.frame_limit
 
-    match kind_of(url), own.play:
+    match kind_of(url), config.play:
         case "file", "once":
-            run = run_id(url, settings.of_looks(own.under_display))
+            run = run_id(url, config.observation_key)
             video = VideoSource(url, camera, run, clock=clock, limit=limit)
             return _opened(video, pace, is_live=False)
         case "file", _:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from models.faces import Faces
+from pipeline.camera_config import CameraConfig
 from pipeline.config import Settings
 from pipeline.errors import InputError, StageFailed
 from pipeline.frames import Frame
@@ -29,7 +30,12 @@ def play(
     clock = count(1_000_000)
     with VideoSource(clip, "door", RUN) as source:
         summary = run_camera(
-            source, detect, classify, settings, events.extend, clock=lambda: next(clock)
+            source,
+            detect,
+            classify,
+            CameraConfig(settings),
+            events.extend,
+            clock=lambda: next(clock),
         )
     return summary, events
 
@@ -96,7 +102,13 @@ def test_a_display_stands_before_everything_else(
 
     with VideoSource(square_clip, "door", RUN) as source:
         summary = run_camera(
-            source, detect, classify, Settings(), lambda events: None, display=dark, seen=note
+            source,
+            detect,
+            classify,
+            CameraConfig(Settings()),
+            lambda events: None,
+            display=dark,
+            seen=note,
         )
     assert (summary.frames, summary.tracks) == (80, [])
     assert max(seen) < 64
@@ -139,7 +151,7 @@ def test_an_error_with_a_remedy_passes_as_it_is(
         raise InputError("disk full", "events.jsonl", "make room")
 
     with VideoSource(square_clip, "door", RUN) as source, pytest.raises(InputError, match="disk"):
-        run_camera(source, detect, classify, Settings(), full)
+        run_camera(source, detect, classify, CameraConfig(Settings()), full)
 
 
 def test_stop_ends_the_run_and_its_tracks(
@@ -149,7 +161,12 @@ def test_stop_ends_the_run_and_its_tracks(
     answers = iter([False] * 19 + [True])
     with VideoSource(square_clip, "door", RUN) as source:
         summary = run_camera(
-            source, detect, classify, Settings(), events.extend, stop=lambda: next(answers)
+            source,
+            detect,
+            classify,
+            CameraConfig(Settings()),
+            events.extend,
+            stop=lambda: next(answers),
         )
     assert summary.frames == 20
     ends = [event for event in events if isinstance(event, TrackUpdated) and event.phase == "end"]

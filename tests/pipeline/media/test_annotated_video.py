@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.emotions import EMOTIONS
+from pipeline.camera_config import CameraConfig
 from pipeline.config import Settings
 from pipeline.frames import Frame, FrameHeader
 from pipeline.live import film
@@ -144,7 +145,7 @@ def test_label_and_bars_are_those_of_the_record(
         VideoSource(square_clip, "door", "e1") as source,
         AnnotatedVideo(tmp_path / "film.mp4", source.fps) as written,
     ):
-        run_camera(source, detect, classify, settings, sink, seen=written.show)
+        run_camera(source, detect, classify, CameraConfig(settings), sink, seen=written.show)
     assert any(look.label != look.smoothed.label for look in looks.values())
     for index, look in looks.items():
         assert drawn[index] == {1: (look.label, 1.0, look.label)}

@@ -11,6 +11,7 @@ import pytest
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from pipeline.camera_config import CameraConfig
 from pipeline.config import Settings
 from pipeline.frames import Frame
 from pipeline.live.stage_runner import RunSummary, run_camera
@@ -65,7 +66,9 @@ def play(
 ) -> tuple[RunSummary, list[Event]]:
     events: list[Event] = []
     with VideoSource(clip, "door", RUN) as source:
-        summary = run_camera(source, detect, classify, SETTINGS, events.extend, seen=seen)
+        summary = run_camera(
+            source, detect, classify, CameraConfig(SETTINGS), events.extend, seen=seen
+        )
     return summary, events
 
 
@@ -169,7 +172,7 @@ def test_a_longer_clip_and_a_live_camera_wait_as_ever(
     events: list[Event] = []
     with LoopedFile(clip_of(tmp_path / "d.mp4", 10), "door", "e1", 0) as source:
         stop = lambda: any(isinstance(event, FaceObserved) for event in events)  # noqa: E731
-        run_camera(source, detect, classify, Settings(), events.extend, stop=stop)
+        run_camera(source, detect, classify, CameraConfig(Settings()), events.extend, stop=stop)
     look = next(event for event in events if isinstance(event, FaceObserved))
     assert look.pts_ms >= 150
 

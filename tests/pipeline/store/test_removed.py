@@ -205,6 +205,7 @@ def test_a_roster_outlives_its_database(file: Path, monkeypatch: pytest.MonkeyPa
     enrol(engine, "hall", hall)
     engine.dispose()
     watch = RegistryWatch(url, 1.0, every_s=0.01)
+    watch.start()
     try:
         until(watch, lambda: watch() == {"door": door, "hall": hall})
         monkeypatch.setattr(sqlite_file, "GONE_S", 0.3)

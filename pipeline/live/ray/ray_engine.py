@@ -1,4 +1,4 @@
-"""Everything together: what `undercam run` starts, watches and ends."""
+"""The engine under Ray: what `undercam run` starts, watches and ends."""
 
 from __future__ import annotations
 
@@ -13,49 +13,46 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from pipeline.emotion_settings import check_gpus
 from pipeline.errors import ServiceError, UndercamError
+from pipeline.live.engine import CLOSE_S, POLL_S, STOP_S, Job, Startup, State
 from pipeline.live.ray.actors import LASTING, SUPERVISOR, start_pools
-from pipeline.live.ray.causes import cause_of
-from pipeline.live.ray.engine import engine
+from pipeline.live.ray.connection import connect_ray
 from pipeline.live.ray.environment import LOCAL
+from pipeline.live.ray.fleet import cause_of
 from pipeline.live.ray.health import RayHealth
-from pipeline.live.ray.job import Job
-from pipeline.live.ray.startup import Startup
 from pipeline.live.ray.supervisor_actor import SupervisorOf
-from pipeline.live.state import State
+from pipeline.live.supervisor_service import wait_until_delivered
 
 GONE_S, ANSWER_S = 30.0, 1.5
-"""A supervisor may take so long to come back, and to answer while it is there."""
-CLOSE_S, STOP_S, END_S = 4.5, 6.5, 5.0
-"""Cameras may take so long to close; they and the emptying of the outboxes together; and the actors
-on a cluster to end. A service manager that asks for an end waits ten seconds, and what was appended
-to an outbox by then is not lost: the next run delivers it."""
+"""Seconds that a supervisor may take to come back, and to answer while it is there."""
+END_S = 5.0
+"""Seconds that the actors on a cluster may take to end."""
 ATTENDED_S = 5.0
-"""A supervisor that nobody asked for so long has lost the command that began it."""
-TOLD_S = 1.5
-"""After so long, what a supervisor says of outboxes is news."""
+"""A supervisor whose state nobody has asked for so long has lost the command that started it."""
+FRESH_S = 1.5
+"""After so many seconds the supervisor has heard from every relay again."""
 
 
-class Deployment:
-    """What runs, by its supervisor."""
+class RayEngine:
+    """Everything that runs under Ray, seen through its supervisor."""
 
-    def __init__(self, supervisor: ActorHandle, vitals: RayHealth) -> None:
-        self._supervisor, self._vitals = supervisor, vitals
+    def __init__(self, supervisor: ActorHandle, health: RayHealth) -> None:
+        self._supervisor, self._health = supervisor, health
         self.last = State()
-        self._heard_s = time.monotonic()
+        self._answered_s = time.monotonic()
 
     def state(self) -> State:
-        """How everything fares; the last that was heard while the supervisor comes back.
+        """The state of everything; the last one known while the supervisor is being restarted.
 
-        Raises ServiceError when it does not, or when Ray has lost a part.
+        Raises ServiceError when it does not come back, or when a part of Ray has ended.
         """
-        if part := self._vitals.gone():
+        if part := self._health.gone():
             remedy = "start again: what waits in the outboxes is delivered then"
             raise ServiceError("Ray has ended", part, remedy)
         try:
             self.last = ray.get(self._supervisor.state.remote(), timeout=ANSWER_S)
-            self._heard_s = time.monotonic()
+            self._answered_s = time.monotonic()
         except (GetTimeoutError, RayError) as error:
-            if time.monotonic() - self._heard_s > GONE_S:
+            if time.monotonic() - self._answered_s > GONE_S:
                 reason = str(error).splitlines()[0]
                 raise ServiceError(
                     "Ray has ended", "supervisor", f"start again ({reason})"
@@ -63,64 +60,63 @@ class Deployment:
         return self.last
 
     def close(self) -> None:
-        """Stop all cameras, and wait a little until bus or store has what they said last.
+        """Stop all cameras, and wait a little until bus or store has their last events.
 
         Actors reach each other without Ray's other parts, so this is tried without them too.
         """
         until_s = time.monotonic() + STOP_S
         with suppress(GetTimeoutError, RayError, ServiceError):
+            # Cameras first, then the relays: what a camera appends last is still to be delivered.
             ray.get(self._supervisor.close.remote(), timeout=CLOSE_S)
-            time.sleep(TOLD_S)
-            while time.monotonic() < until_s and self._drains():
-                time.sleep(0.1)
-
-    def _drains(self) -> bool:
-        """Whether some outbox still has events that somebody takes."""
-        return any(relay.waiting and not relay.fault for relay in self.state().relays.values())
+            time.sleep(FRESH_S)
+            wait_until_delivered(self.state, until_s)
 
 
 @contextmanager
-def running(job: Job, beginning: Startup) -> Iterator[Deployment]:
+def start_ray_engine(job: Job, startup: Startup) -> Iterator[RayEngine]:
     """Ray, pool, supervisor and all that it starts; at the end of the block all of it ends.
 
-    What a command that was killed left behind on the cluster is taken up, or ended where its
-    settings were others. Raises ServiceError where there is no Ray, or a command at work there;
+    What a killed command left behind on the cluster is taken over, or ended where its settings
+    were others. Raises ServiceError where there is no Ray, or where another command is at work;
     ModelError for weights that cannot serve, before any camera is read; StopRequested.
     """
     cluster = job.settings.cluster
     check_gpus(job.settings.emotion)
     with ExitStack() as stack:
-        joined = engine(cluster.address, cluster.namespace, beginning, cluster.lost_timeout_s)
-        vitals = stack.enter_context(joined)
+        ray_here = connect_ray(cluster.address, cluster.namespace, startup, cluster.lost_timeout_s)
+        health = stack.enter_context(ray_here)
         if cluster.address != LOCAL:
-            _clear(job, vitals)
-            stack.callback(_end, vitals)
+            _clear(job, health)
+            stack.callback(_end, health)
         for name, pool in start_pools(job).items():
             # Weights are tried once before anything relies on them.
-            _begin(pool.names.remote(), f"the classifier pool's {name}", beginning)
+            _first_answer(pool.names.remote(), f"the classifier pool's {name}", startup)
         options = SupervisorOf.options(name=SUPERVISOR, num_cpus=0, **LASTING)
         supervisor = options.remote(job)
-        all_of_it = Deployment(supervisor, vitals)
-        _begin(supervisor.state.remote(), "the supervisor", beginning)
-        stack.callback(all_of_it.close)
-        yield all_of_it
+        engine = RayEngine(supervisor, health)
+        _first_answer(supervisor.state.remote(), "the supervisor", startup)
+        # Closed before the actors are ended, and before Ray is left.
+        stack.callback(engine.close)
+        yield engine
 
 
-def _clear(job: Job, vitals: RayHealth) -> None:
-    """Two jobs under the same names would take each other's actors for their own."""
+def _clear(job: Job, health: RayHealth) -> None:
+    """End what runs there already, unless it is this job's: two jobs under the same actors' names
+    would take each other's for their own."""
     try:
         supervisor = ray.get_actor(SUPERVISOR)
         other = _left_behind(supervisor, job)
-    except (ValueError, GetTimeoutError, RayError):  # nobody of that name, or nobody in there
-        _end(vitals)
+    except (ValueError, GetTimeoutError, RayError):  # no such actor, or it is dead
+        _end(health)
         return
     if not job.is_like(other):
-        Deployment(supervisor, vitals).close()
-        _end(vitals)
+        RayEngine(supervisor, health).close()
+        _end(health)
 
 
 def _left_behind(supervisor: ActorHandle, job: Job) -> Job:
-    """What a supervisor runs that nobody attends to; raises ServiceError where somebody does."""
+    """The job of a supervisor that no command asks for its state; raises ServiceError where one
+    does."""
     until_s = time.monotonic() + 2 * ATTENDED_S
     while time.monotonic() < until_s:
         other, unasked_s = ray.get(supervisor.job.remote(), timeout=GONE_S)
@@ -135,10 +131,11 @@ def _left_behind(supervisor: ActorHandle, job: Job) -> Job:
     )
 
 
-def _begin(answer: ray.ObjectRef[Any], who: str, beginning: Startup) -> None:
-    """Wait for an actor's first answer; raises what kept it from beginning."""
+def _first_answer(answer: ray.ObjectRef[Any], who: str, startup: Startup) -> None:
+    """Wait for an actor's first answer; raises what kept it from starting."""
     try:
-        beginning.answer(answer, who)
+        startup.wait(lambda within_s: bool(ray.wait([answer], timeout=within_s)[0]), who)
+        ray.get(answer, timeout=POLL_S)
     except (RayError, GetTimeoutError) as error:
         cause = cause_of(error)
         if isinstance(cause, UndercamError):
@@ -147,10 +144,10 @@ def _begin(answer: ray.ObjectRef[Any], who: str, beginning: Startup) -> None:
         raise ServiceError(f"{who} does not start", "Ray", reason) from error
 
 
-def _end(vitals: RayHealth) -> None:
-    """Named actors outlive their cluster's visitors: end ours, until their names are free."""
+def _end(health: RayHealth) -> None:
+    """End our named actors, which outlive the command, and wait until their names are free."""
     until_s = time.monotonic() + END_S
-    while not vitals.gone() and time.monotonic() < until_s:
+    while not health.gone() and time.monotonic() < until_s:
         names = ray.util.list_named_actors()
         if not names:
             return
