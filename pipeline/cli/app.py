@@ -17,7 +17,7 @@ from pipeline.errors import ConfigError, UndercamError
 COMMANDS = {
     "demo": "Play real faces through the whole pipeline and watch them on the dashboard.",
     "analyze": "Find, track and name the faces of a clip.",
-    "run": "Read every camera of the roster: faces become events, and events become rows.",
+    "run": "Read every registered camera: faces become events, and events become rows.",
     "cameras": "The cameras that are read; changes take effect within seconds.",
     "store": "Put what arrives on the bus into the database, until Ctrl-C or SIGTERM.",
     "outbox": "Events that wait on this machine's disk for bus or store.",

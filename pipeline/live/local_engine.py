@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.closing import Service
 from pipeline.errors import ServiceError
+from pipeline.leaving import leave_at_once
 from pipeline.live.camera_worker import CameraWorker, open_worker_detector
 from pipeline.live.client import ClassifierClient
 from pipeline.live.engine import CLOSE_S, STOP_S, Job, Startup, State
@@ -93,8 +94,10 @@ class LocalEngine(Service):
         self._relay.close(drain_s=left_s, timeout_s=left_s + 1.0)
         if self._store:
             self._store.close(drain_s=STORE_S)
-        if not cameras.is_alive():
-            self.last = self._with_store(self._supervisor.refresh())
+        self.last = self._with_store(self._supervisor.refresh())
+        if cameras.is_alive():
+            leave_at_once(lambda: None)
+        else:
             self._supervisor.close()
         self._pool.close()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.closing import Service
 from pipeline.config import Settings
+from pipeline.leaving import leave_at_once
 from pipeline.live.pool import ClassifierPool
 from pipeline.metrics import Families
 
@@ -102,6 +103,9 @@ class LocalPool(Service):
             with suppress(RuntimeError):  # the loop has closed in this moment
                 self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(CLOSE_S)
+        if self._thread.is_alive():
+            # It still loads, inside a library that Python must not take down under it.
+            leave_at_once(lambda: None)
 
     def _main(self) -> None:
         try:

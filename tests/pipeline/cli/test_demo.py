@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -24,14 +25,32 @@ ROOT = Path(__file__).parents[3]
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real faces, from photographs in the installed packages."""
+    path = tmp_path_factory.mktemp("clips") / "sample.mp4"
+    write_sample(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds without a face."""
+    path = tmp_path_factory.mktemp("clips") / "blank.mp4"
+    with VideoWriter(path, 320, 240, 20) as writer:
+        for _ in range(40):
+            writer.write(np.full((240, 320, 3), 30, np.uint8))
+    return path
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts the demo in the test's folder, whose sample clip `write` has written."""
+    """Starts the demo in the test's folder, on a clip of ours."""
     begun: list[subprocess.Popen[str]] = []
 
-    def started(write: Callable[[Path], object], *options: str) -> subprocess.Popen[str]:
+    def started(clip: Path, *options: str) -> subprocess.Popen[str]:
         make_folder(tmp_path / "state")
-        write(tmp_path / "state" / "sample.mp4")
+        shutil.copyfile(clip, tmp_path / "state" / "sample.mp4")
         command = [sys.executable, "-P", "-m", "pipeline", "demo", "--headless", *options]
         process = subprocess.Popen(
             command,
@@ -51,12 +70,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def blank(path: Path) -> None:
-    with VideoWriter(path, 320, 240, 20) as writer:
-        for _ in range(40):
-            writer.write(np.full((240, 320, 3), 30, np.uint8))
-
-
 def rows(folder: Path, query: str) -> list[Any]:
     database = folder / "state" / "undercam.db"
     if not database.exists():
@@ -70,8 +83,10 @@ def rows(folder: Path, query: str) -> list[Any]:
         connection.close()
 
 
-def test_its_last_line_is_what_the_database_holds(start: Start, tmp_path: Path) -> None:
-    process = start(write_sample, "--seconds", "6")
+def test_its_last_line_is_what_the_database_holds(
+    start: Start, sample: Path, tmp_path: Path
+) -> None:
+    process = start(sample, "--seconds", "6")
     out, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
     last = json.loads(out.splitlines()[-1])
@@ -89,7 +104,7 @@ def test_its_last_line_is_what_the_database_holds(start: Start, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_without_a_face_it_is_not_ok(start: Start) -> None:
+def test_without_a_face_it_is_not_ok(start: Start, blank: Path) -> None:
     process = start(blank, "--seconds", "2")
     out, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
@@ -100,9 +115,9 @@ def test_without_a_face_it_is_not_ok(start: Start) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_its_last_line(
-    start: Start, tmp_path: Path, ending: signal.Signals
+    start: Start, sample: Path, tmp_path: Path, ending: signal.Signals
 ) -> None:
-    process = start(write_sample)
+    process = start(sample)
     end = time.monotonic() + 120
     while not rows(tmp_path, "SELECT id FROM observations"):
         assert process.poll() is None

@@ -132,6 +132,12 @@ def test_it_ends_in_the_order_of_the_events(
     assert list((tmp_path / "outbox").glob("*.outbox")) == []
 
 
+def write_small(path: Path) -> None:
+    with VideoWriter(path, 160, 120, 20) as writer:
+        for _ in range(20):
+            writer.write(np.full((120, 160, 3), 30, np.uint8))
+
+
 class Fragile(SquareDetector):
     """Fails on small frames for as long as it is broken."""
 
@@ -147,9 +153,7 @@ def test_a_camera_that_fails_in_its_thread_is_tried_again_and_the_others_go_on(
     tmp_path: Path, square_clip: Path, classify: Classify
 ) -> None:
     small = tmp_path / "small.mp4"
-    with VideoWriter(small, 160, 120, 20) as writer:
-        for _ in range(20):
-            writer.write(np.full((120, 160, 3), 30, np.uint8))
+    write_small(small)
     detector = Fragile()
     cameras = {
         "door": CameraSettings(url=str(small)),
@@ -205,6 +209,51 @@ def until_gone(before: set[threading.Thread]) -> None:
     while left := [thread for thread in threading.enumerate() if thread not in before]:
         assert time.monotonic() < end, left
         time.sleep(0.02)
+
+
+class Hanging(SquareDetector):
+    """Hangs in a small frame, as a camera's driver might, until it is let go."""
+
+    def __init__(self) -> None:
+        self.go, self.hangs = threading.Event(), threading.Event()
+
+    def detect(self, image: NDArray[np.uint8]) -> Faces:
+        if image.shape[1] < 320 and image.any():
+            self.hangs.set()
+            self.go.wait(60)
+        return super().detect(image)
+
+
+def test_a_camera_that_hangs_does_not_hold_up_the_end_nor_the_events_of_others(
+    tmp_path: Path,
+    square_clip: Path,
+    classify: Classify,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.live.local_engine.CLOSE_S", 1.0)
+    leaves: list[object] = []
+    monkeypatch.setattr("pipeline.live.local_engine.leave_at_once", leaves.append)
+    small = tmp_path / "small.mp4"
+    write_small(small)
+    detector = Hanging()
+    cameras = {
+        "door": CameraSettings(url=str(small), play="loop"),
+        "hall": CameraSettings(url=str(square_clip), play="loop"),
+    }
+    before = set(threading.enumerate())
+    with running(job(tmp_path, cameras), Detect(detector, 16), classify) as engine:
+        until(engine, lambda s: states(s).get("hall") == "online" and detector.hangs.is_set())
+        ends_s = time.monotonic()
+    assert time.monotonic() - ends_s < 10
+    assert len(leaves) == 1  # Python would wait for the thread
+    last = rows(
+        tmp_path,
+        "SELECT state, reason FROM camera_status WHERE camera = 'hall' ORDER BY seq DESC LIMIT 1",
+    )
+    assert last == [("offline", "stopped")]
+    detector.go.set()
+    engine._supervisor.close()
+    until_gone(before)
 
 
 def test_nothing_is_left_when_it_has_ended(
