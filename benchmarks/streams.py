@@ -68,7 +68,7 @@ def scrape(errors: Path) -> dict[str, Counter[str]]:
     from prometheus_client.parser import text_string_to_metric_families
 
     lines = errors.read_text(encoding="utf-8").splitlines()
-    url = next(line.split()[-1] for line in lines if "metrics: at" in line)
+    url = next(line.split()[-1] for line in lines if "metrics: http" in line)
     with urllib.request.urlopen(url, timeout=10) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     found: dict[str, Counter[str]] = {}

@@ -1,4 +1,4 @@
-"""When to try again: later and later, and not all at the same moment."""
+"""Exponential back-off with jitter: when to try again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 
 class BackOff:
-    """After the n-th failure in a row the wait is least_s · 2ⁿ⁻¹, at most most_s, times a chance
-    in [0.5, 1)."""
+    """After the n-th failure in a row the wait is least_s · 2ⁿ⁻¹, at most most_s, times a random
+    factor in [0.5, 1): many cameras that failed together do not all retry at one moment."""
 
     def __init__(
         self,
@@ -26,13 +26,13 @@ class BackOff:
         self._again_s = 0.0
 
     def failed(self) -> None:
-        """Wait longer than the last time."""
+        """Count a failure: the next wait is longer."""
         wait_s = min(self._least_s * 2.0 ** min(self._failures, 60), self._most_s)
         self._failures += 1
         self._again_s = self._clock() + wait_s * (0.5 + self._chance() / 2)
 
     def succeeded(self) -> None:
-        """The next failure is the first again."""
+        """Count a success: the next failure is the first again."""
         self._failures = 0
 
     @property

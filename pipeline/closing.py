@@ -1,4 +1,4 @@
-"""Context managers that close themselves."""
+"""Context managers that close themselves, and services that work in threads of their own."""
 
 from __future__ import annotations
 
@@ -24,3 +24,23 @@ class Closing(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class Service(Closing):
+    """Works in threads of its own: none runs before `start`, and none after `close`.
+
+    `with` starts and closes it. `close` may be called without `start`, and more than once.
+    """
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start the threads; call it once."""
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            # `with` calls __exit__ only after __enter__ has returned.
+            self.close()
+            raise
+        return self

@@ -9,12 +9,15 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -22,6 +25,7 @@ from pydantic_settings import (
 )
 
 from pipeline.camera_names import suggest_camera_name
+from pipeline.emotion_settings import OLD_POOL, EmotionSettings
 from pipeline.errors import ConfigError
 from pipeline.fields import bounds_of
 from pipeline.observation_settings import OBSERVATION_SECTIONS, encode_changes
@@ -33,7 +37,6 @@ from pipeline.service_settings import (
     DashboardSettings,
     MetricsSettings,
     OutboxSettings,
-    PoolSettings,
     StoreSettings,
     WorkersSettings,
 )
@@ -41,11 +44,11 @@ from pipeline.settings import (
     CameraSettings,
     CropSettings,
     DetectorSettings,
-    EmotionSettings,
     Section,
     SmootherSettings,
     SourceSettings,
     TrackerSettings,
+    rename_keys,
 )
 
 __all__ = ["Settings", "load", "resolve"]
@@ -67,7 +70,6 @@ class Settings(BaseSettings):
     crop: CropSettings = CropSettings()
     emotion: EmotionSettings = EmotionSettings()
     smoother: SmootherSettings = SmootherSettings()
-    pool: PoolSettings = PoolSettings()
     workers: WorkersSettings = WorkersSettings()
     outbox: OutboxSettings = OutboxSettings()
     bus: BusSettings = BusSettings()
@@ -87,6 +89,58 @@ class Settings(BaseSettings):
         fps = self.source.analyse_fps or None
         return encode_changes(sections, analyse_fps=fps, under_display=under_display)
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, both also under the names of the release before."""
+        return _Renamed(settings_cls, init_settings), _Renamed(settings_cls, env_settings)
+
+    @model_validator(mode="after")
+    def _refuse_missing_routes(self) -> Settings:
+        for name, camera in self.cameras.items():
+            if camera.mode and (fault := self.emotion.fault_of(camera.mode)):
+                raise ValueError(f"camera {name}: {fault}")
+        return self
+
+
+class _Renamed(PydanticBaseSettingsSource):
+    """A source whose old keys stand under their new names before it is merged with the others: an
+    old key of a stronger source wins over the new one of a weaker source."""
+
+    def __init__(
+        self, settings_cls: type[BaseSettings], source: PydanticBaseSettingsSource
+    ) -> None:
+        super().__init__(settings_cls)
+        self._source = source
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """As the source itself."""
+        return self._source.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, Any]:
+        """What the source gives, under the names of today."""
+        values = self._source()
+        if isinstance(self._source, EnvSettingsSource):
+            # A table that is no field of today is overlooked by pydantic.
+            for old in OLD_POOL:
+                value = self._source.env_vars.get((ENV_PREFIX + old.replace(".", "__")).lower())
+                if value is not None:
+                    values.setdefault("pool", {})[old.partition(".")[2]] = value
+        return rename_keys(values, OLD_NAMES)
+
+
+def _old_names() -> Iterator[tuple[str, str]]:
+    for name, field in Settings.model_fields.items():
+        if (section := _section_of(field)) and name != "cameras":
+            for old, new in section.OLD_NAMES.items():
+                yield f"{name}.{old}", f"{name}.{new}"
+
 
 def load(path: str | Path | None = None, **overrides: Any) -> Settings:
     """The settings in force, strongest first: overrides, the environment, the TOML file, defaults.
@@ -105,7 +159,11 @@ def load(path: str | Path | None = None, **overrides: Any) -> Settings:
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             file = TomlConfigSettingsSource(settings_cls, toml_file=path)
-            return init_settings, env_settings, file
+            ours = super().settings_customise_sources(
+                *(settings_cls, init_settings, env_settings),
+                *(dotenv_settings, file_secret_settings),
+            )
+            return *ours, _Renamed(settings_cls, file)
 
     where = str(path or "settings")
     if path is not None and not Path(path).is_file():
@@ -123,7 +181,7 @@ def load(path: str | Path | None = None, **overrides: Any) -> Settings:
         remedy = f"set one key, such as {ENV_PREFIX}STORE__URL ({error})"
         raise ConfigError("a section's variable is not JSON", "environment", remedy) from error
     except ValidationError as error:
-        raise _explained(error, where) from error
+        raise _to_config_error(error, where) from error
 
 
 def _refuse_unknown_variables() -> None:
@@ -133,49 +191,71 @@ def _refuse_unknown_variables() -> None:
         for section in Settings.model_fields
         for key in _known_keys((section,))
     ]
+    old = {name.replace(".", "__") for name in OLD_POOL}
     for name in os.environ:
         key = name.upper().removeprefix(ENV_PREFIX)
         section = key.lower().partition("__")[0]
         ours = name.upper().startswith(ENV_PREFIX) and name not in NOT_SETTINGS
-        if ours and section not in Settings.model_fields:
+        if ours and section not in Settings.model_fields and key.lower() not in old:
             near = difflib.get_close_matches(key, known, n=1)
             remedy = f"did you mean {ENV_PREFIX}{near[0]}?" if near else "unset it"
             raise ConfigError(f"unknown variable {name}", "environment", remedy)
 
 
-def _explained(error: ValidationError, where: str) -> ConfigError:
+def _to_config_error(error: ValidationError, where: str) -> ConfigError:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    place = first["loc"]
+    key = ".".join(str(part) for part in place if part != "[key]")
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if not place:
+        return ConfigError(message.partition(": ")[0], where, message.partition(": ")[2])
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(first["loc"][-1]), _known_keys(first["loc"][:-1]), n=1)
+        near = difflib.get_close_matches(str(place[-1]), _known_keys(place[:-1]), n=1)
         remedy = f"did you mean {near[0]!r}?" if near else "remove it; see undercam.example.toml"
         return ConfigError(f"unknown key {key!r}", where, remedy)
-    if first["loc"][0] == "cameras" and first["loc"][-1] == "[key]":
-        return ConfigError(
-            f"bad value for {key!r}", where, suggest_camera_name(str(first["loc"][1]))
-        )
-    bounds = bounds_of(_schema_of(first["loc"]))
-    said = str(first["msg"])
+    if place[0] == "cameras" and place[-1] == "[key]":
+        return ConfigError(f"bad value for {key!r}", where, suggest_camera_name(str(place[1])))
+    bounds = bounds_of(_schema_of(place))
     return ConfigError(
-        f"bad value for {key!r}", where, f"{said}; give {bounds}" if bounds else said
+        f"bad value for {key!r}", where, f"{message}; give {bounds}" if bounds else message
     )
 
 
-def _schema_of(place: tuple[int | str, ...]) -> dict[str, Any]:
+def _schema_of(place: Sequence[int | str]) -> dict[str, Any]:
     """The JSON Schema of a key; {} of what is none."""
-    section = Settings.model_fields.get(str(place[0]))
-    kind: Any = CameraSettings if place[0] == "cameras" else section and section.annotation
-    if not (isinstance(kind, type) and issubclass(kind, Section)):
+    section = _section_at(place[:-1])
+    if section is None:
         return {}
-    found: dict[str, Any] = kind.model_json_schema()["properties"].get(str(place[-1]), {})
+    found: dict[str, Any] = section.model_json_schema()["properties"].get(str(place[-1]), {})
     return found
 
 
-def _known_keys(place: tuple[int | str, ...]) -> list[str]:
-    fields = Settings.model_fields
+def _known_keys(place: Sequence[int | str]) -> list[str]:
+    """The keys of a table; a camera's where the place is a camera's."""
+    section = _section_at(place) if place else None
+    return list(section.model_fields if section else Settings.model_fields)
+
+
+def _section_at(place: Sequence[int | str]) -> type[Section] | None:
+    """The class of the table at a place, such as ("emotion", "routes", "fast")."""
+    if place and place[0] == "cameras":
+        return CameraSettings
+    fields, section = Settings.model_fields, None
     for key in place:
-        section = fields[str(key)].annotation if str(key) in fields else None
-        if not (isinstance(section, type) and issubclass(section, Section)):
-            return list(CameraSettings.model_fields)
+        section = _section_of(fields[str(key)]) if str(key) in fields else None
+        if section is None:
+            return None
         fields = section.model_fields
-    return list(fields)
+    return section
+
+
+def _section_of(field: FieldInfo) -> type[Section] | None:
+    """The class of a table, also of one that may be left out; None for a plain key."""
+    for kind in (field.annotation, *get_args(field.annotation)):
+        if isinstance(kind, type) and issubclass(kind, Section):
+            return kind
+    return None
+
+
+OLD_NAMES = OLD_POOL | dict(_old_names())
+"""Every key of the release before with its table, and its name of today."""

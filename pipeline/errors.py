@@ -6,7 +6,7 @@ UndercamError        1   (models.errors) anything that has a remedy
 ├── InputError       3   a file or a stream that cannot be read
 ├── ServiceError     4   a database or broker that cannot be reached or refuses
 │   └── RecordRefused    it refuses this record for good: sending it again is in vain
-├── PoolFull         1   the emotion pool has more to do than it may keep waiting
+├── PoolFull         1   a classifier pool has more to do than it may keep waiting
 └── StageFailed      1   a stage raised something that nobody foresaw
 """
 
@@ -50,7 +50,7 @@ class RecordRefused(ServiceError):
 
 
 class PoolFull(UndercamError):
-    """The emotion pool has more to do than it may keep waiting: ask again later, or give up."""
+    """A classifier pool has more to do than it may keep waiting: retry later, or give up."""
 
     exit_code = 1
 

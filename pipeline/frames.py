@@ -1,5 +1,5 @@
-"""What travels between the stages, in memory only: a decoded picture, the tracked faces in it,
-their crops, and what is said of them."""
+"""What travels between the stages, in memory only: a decoded frame, its tracked faces, their
+crops, routes and scores."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from models.quality import QualityMeasures
 from models.scores import EmotionScores
 
 ClockName = Literal["rtcp", "arrival", "media"]
-"""Who told `captured_ms`: the camera (RTCP), this machine at arrival, or the file itself."""
+"""Source of `captured_ms`: the camera (RTCP), this machine at arrival, or the file itself."""
 
 UNDECODABLE = "undecodable"
-"""The cause of frames given up that were never decoded."""
+"""The cause of shed frames that were never decoded."""
 
 
 @dataclass(frozen=True)
 class ConnectionState:
-    """How the connection to a live camera stands, since when (UTC milliseconds), and why: one
+    """State of the connection to a live camera, since when (UTC milliseconds), and the reason: one
     sentence without credentials, "" while it is online."""
 
     state: Literal["connecting", "online", "offline", "refused"]
@@ -34,7 +34,7 @@ class ConnectionState:
 
 @dataclass(frozen=True)
 class FrameHeader:
-    """Where a picture comes from and when it was taken.
+    """Where a frame comes from and when it was captured.
 
     `index` counts the decoded frames of a run from 0, shed ones included; `pts_s` is media time in
     seconds; `captured_ms` and `received_ms` are UTC milliseconds, for clock "media" counted from
@@ -54,7 +54,7 @@ class FrameHeader:
 
 @dataclass(frozen=True)
 class Frame:
-    """A header and its picture, (height, width, 3) uint8 RGB, read-only."""
+    """A header and its image, (height, width, 3) uint8 RGB, read-only."""
 
     header: FrameHeader
     image: NDArray[np.uint8]
@@ -81,7 +81,7 @@ class Counts:
 
     @property
     def received(self) -> int:
-        """All that came: decoded, or given up because they could not be."""
+        """All frames received: decoded ones and undecodable ones."""
         return self.decoded + self.shed.get(UNDECODABLE, 0)
 
 
@@ -90,7 +90,7 @@ class TrackedFaces:
     """The faces of one frame, each with the id of its track.
 
     `track_ids` (n,) int64, positive, unique within the frame and never used again within the run;
-    `ended` are the tracks that were given up at this frame.
+    `ended` are the tracks that ended at this frame.
     """
 
     header: FrameHeader
@@ -107,9 +107,10 @@ class TrackedFaces:
 
 @dataclass(frozen=True)
 class Route:
-    """Which weights are to score a face, by their name in the settings ("": the only ones, or those
-    for good pictures), and why others than those."""
+    """The route that a face takes: its name, the weights by their name in the settings ("": the
+    route's own, otherwise those for degraded images), and why, where it is not the usual way."""
 
+    name: str = "fast"
     weights: str = ""
     reason: str = ""
 
@@ -123,27 +124,86 @@ class ScoredBy:
     reason: str = ""
 
 
+MAX_STATE_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class TrackState:
+    """What a model family wants to know of a track at its next observation: at most 1 kB, opaque,
+    and of use only to the `weights` (name and sha256) that made it."""
+
+    weights: str
+    data: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.data) > MAX_STATE_BYTES:
+            raise ValueError(
+                f"state of {self.weights}: expected at most {MAX_STATE_BYTES} bytes, "
+                f"got {len(self.data)}"
+            )
+
+
+@dataclass(frozen=True)
+class ClassifyRequest:
+    """Crops (n, 112, 112, 3) uint8 RGB of the tracks `ids` (n,) int64; the weights of each by name
+    ("": the route's own), or none at all; the state of each track, or none at all."""
+
+    crops: Crops
+    ids: NDArray[np.int64]
+    weights: tuple[str, ...] = ()
+    states: tuple[TrackState | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClassifyReply:
+    """The scores of a request's crops, and the new state of each track, or none at all."""
+
+    scores: EmotionScores
+    states: tuple[TrackState | None, ...] = ()
+
+
 @dataclass(frozen=True)
 class CroppedFaces:
-    """One frame's tracked faces, their crops (n, 112, 112, 3) uint8 RGB, how good each look was by
-    itself, how many looks each crop is the mean of: (n,) int64, 1 or more; and which weights are to
-    score each face: one choice a face, or none at all where there is nothing to choose."""
+    """One frame's tracked faces, their crops (n, 112, 112, 3) uint8 RGB, the quality of each
+    observation, the number of observations that each crop is the mean of: (n,) int64, 1 or more;
+    and the route of each face, or none at all where all take the usual one."""
 
     tracked: TrackedFaces
     crops: Crops
     quality: QualityMeasures
     looks: NDArray[np.int64]
-    choices: tuple[Route, ...] = ()
+    routes: tuple[Route, ...] = ()
 
 
 @dataclass(frozen=True)
 class ClassifiedFaces:
-    """One frame's tracked faces, what is said of each, how good each look was, and who said it: one
-    entry a face, or none at all where all is said by the same. `answered`: whether anybody did say
-    something; if not, the scores are a mere guess."""
+    """One frame's tracked faces, their scores, the quality of each observation, which faces a
+    classifier has answered (n,) bool, and by which classifier: one entry a face, or none at all
+    where all are scored by the usual one. The scores of a face without an answer are uniform."""
 
     tracked: TrackedFaces
     scores: EmotionScores
     quality: QualityMeasures
+    answered: NDArray[np.bool_]
     by: tuple[ScoredBy, ...] = ()
-    answered: bool = True
+
+    def __post_init__(self) -> None:
+        n = len(self.tracked.faces)
+        if self.answered.shape != (n,) or len(self.scores) != n:
+            raise ValueError(
+                f"expected {n} scores and answered ({n},), "
+                f"got {len(self.scores)} and {self.answered.shape}"
+            )
+
+
+@dataclass(frozen=True)
+class LateAnswer:
+    """A second answer for a face of an earlier frame: its track, the media time of that frame in
+    seconds, probabilities (8,), the quality weight of the observation (0..1), and the weight of
+    this answer beside the first one."""
+
+    track: int
+    pts_s: float
+    probabilities: NDArray[np.float32]
+    weight: float
+    fusion_weight: float = 1.0

@@ -1,4 +1,4 @@
-"""Who holds a lock or a camera, in words that another command can show."""
+"""The command that holds a lock or a camera, in words that another command can show."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from uuid import uuid4
 from pipeline.redact import redact
 
 MOST_CHARACTERS = 300
-"""Of the words."""
+"""Longest description that is kept."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """`incarnation`: another one for every command that is started; `who`: its process, machine,
-    start and command."""
+    """`incarnation`: unique to every command that is started; `who`: its process, machine, start
+    and command line."""
 
     incarnation: str
     who: str
 
     @classmethod
     def here(cls) -> Holder:
-        """This command, from now on."""
+        """This command."""
         name = Path(sys.argv[0]).name
         command = shlex.join(["undercam" if name == "__main__.py" else name, *sys.argv[1:]])
         since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())

@@ -1,4 +1,4 @@
-"""How a command leaves: as Python does, or at once where a library would keep it from ending."""
+"""How a command exits: as Python does, or at once where a library would keep it from ending."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _last: list[Callable[[], None]] = []
 
 
 def leave_at_once(last: Callable[[], None]) -> None:
-    """From now on `leave` waits for no thread and for no exit handler; `last` is still done."""
+    """From now on `leave` waits for no thread and runs no exit handler, but calls `last`."""
     _last.append(last)
 
 

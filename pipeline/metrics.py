@@ -96,6 +96,13 @@ class CameraMetrics(Metrics):
             "Observations labelled unknown because no classifier answered in time.",
             "camera",
         )
+        self.second_answers = self._counter(
+            "second_answers",
+            "Requests to the route robust in mode auto, by outcome: answered; refused, where the "
+            "pool was full or not available; timeout.",
+            "camera",
+            "outcome",
+        )
         self.stage_seconds = self._histogram(
             "stage_seconds",
             "Seconds that a stage takes for one frame: detect, classify.",
@@ -105,7 +112,7 @@ class CameraMetrics(Metrics):
 
 
 class PoolMetrics(Metrics):
-    """Of a replica of the classifier pool."""
+    """Of a replica of a classifier pool."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -50,7 +51,8 @@ NAME = "NAME"
 
 @dataclass(frozen=True)
 class Setting:
-    """One key: its table with a description, its default as TOML or "", bounds and meaning."""
+    """One key: its table and what that is for, its default as TOML or "", bounds and meaning, and
+    whether the table may be left out."""
 
     table: str
     purpose: str
@@ -58,6 +60,7 @@ class Setting:
     default: str
     allowed: str
     meaning: str
+    is_optional: bool
 
 
 def generate_documents() -> dict[str, str]:
@@ -107,8 +110,9 @@ def record_schema(kind: type[Record]) -> dict[str, Any]:
 def example_toml() -> str:
     """The example configuration: every key with its meaning and default, cameras as comments."""
     parts = [HEAD]
-    for (table, purpose), rows in groupby(list_settings(), lambda row: (row.table, row.purpose)):
-        off = "# " if NAME in table else ""
+    tables = groupby(list_settings(), lambda row: (row.table, row.purpose, row.is_optional))
+    for (table, purpose, is_optional), rows in tables:
+        off = "# " if is_optional else ""
         parts.append(f"\n# {purpose}\n{off}[{table.replace(NAME, 'door')}]\n")
         for row in rows:
             allowed = f" ({row.allowed})" if row.allowed else ""
@@ -139,18 +143,34 @@ def metrics_table() -> str:
 def list_settings() -> list[Setting]:
     """Every setting in the order of the models; a camera's stand under the table cameras.NAME."""
     schema = Settings.model_json_schema()
-    found = []
+    found: list[Setting] = []
     for table, place in schema["properties"].items():
         many = place.get("patternProperties", {})
-        reference = next(iter(many.values()), place)["$ref"]
-        section = schema["$defs"][reference.rpartition("/")[2]]
         name = f"{table}.{NAME}" if many else table
-        for key, field in section["properties"].items():
+        found += _rows(name, next(iter(many.values()), place), schema["$defs"], bool(many))
+    return found
+
+
+def _rows(
+    table: str, place: dict[str, Any], sections: dict[str, Any], is_optional: bool
+) -> Iterator[Setting]:
+    """The keys of a table, and then those of the tables in it."""
+    section = sections[_reference(place).rpartition("/")[2]]
+    inner = {key: field for key, field in section["properties"].items() if _reference(field)}
+    for key, field in section["properties"].items():
+        if key not in inner:
             default = field.get("default")
             text = "" if default is None else json.dumps(default)
-            row = (name, section["description"], key, text, _allowed(field), field["description"])
-            found.append(Setting(*row))
-    return found
+            about = key, text, _allowed(field), field["description"], is_optional
+            yield Setting(table, section["description"], *about)
+    for key, field in inner.items():
+        yield from _rows(f"{table}.{key}", field, sections, is_optional or "anyOf" in field)
+
+
+def _reference(place: dict[str, Any]) -> str:
+    """The table that a key holds, also where it may be left out; "" where it holds none."""
+    options = (place, *place.get("anyOf", []))
+    return next((option["$ref"] for option in options if "$ref" in option), "")
 
 
 def _allowed(field: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -11,6 +12,49 @@ from models.frame_size import DEFAULT_LIMIT, FrameLimit
 from pipeline.errors import RenamedSetting
 
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+Mode = Literal["fast", "robust", "auto"]
+"""Which routes classify a camera's faces: one, or both (see `pipeline.stages.route`)."""
+
+
+def rename_keys(values: Mapping[str, Any], new_names: Mapping[str, str]) -> dict[str, Any]:
+    """The values with old keys under their new names, each with a RenamedSetting warning.
+
+    Names may be dotted, for keys of tables in tables; where a key is given under both its names,
+    the new one is taken.
+    """
+    renamed = dict(values)
+    for old, new in new_names.items():
+        *tables, key = old.split(".")
+        place = _tables_of(renamed, tables)
+        if place and key in place[-1]:
+            warnings.warn(f"setting {old!r}: renamed: call it {new!r}", RenamedSetting, 3)
+            value = place[-1].pop(key)
+            if tables and not place[-1]:
+                del place[-2][tables[-1]]
+            *tables, key = new.split(".")
+            place = _tables_of(renamed, tables, create=True)
+            if place:
+                place[-1].setdefault(key, value)
+    return renamed
+
+
+def _tables_of(
+    values: dict[str, Any], names: Sequence[str], create: bool = False
+) -> list[dict[str, Any]]:
+    """The tables along a path, outermost first, each a copy put in its place; [] where the path
+    ends before its last name."""
+    place = [values]
+    for name in names:
+        inner = place[-1].get(name, {} if create else None)
+        if isinstance(inner, BaseModel):
+            inner = {key: getattr(inner, key) for key in inner.model_fields_set}
+        if not isinstance(inner, Mapping):
+            return []
+        place[-1][name] = dict(inner)
+        place.append(place[-1][name])
+    return place
 
 
 class Section(BaseModel):
@@ -24,17 +68,11 @@ class Section(BaseModel):
     @classmethod
     def _rename_old_keys(cls, values: Any) -> Any:
         """A key under its old name; where both are given, the new one is taken."""
-        if not isinstance(values, dict):
-            return values
-        for old, new in cls.OLD_NAMES.items():
-            if old in values:
-                warnings.warn(f"setting {old!r}: renamed: call it {new!r}", RenamedSetting, 2)
-                values = {new: values[old]} | {k: v for k, v in values.items() if k != old}
-        return values
+        return rename_keys(values, cls.OLD_NAMES) if isinstance(values, dict) else values
 
 
 class SourceSettings(Section):
-    """How pictures are read, and what becomes of a live camera that is late or silent."""
+    """How frames are read, and what happens to a live camera that is late or silent."""
 
     OLD_NAMES: ClassVar[dict[str, str]] = {
         "open_s": "open_timeout_s",
@@ -47,7 +85,7 @@ class SourceSettings(Section):
     }
 
     analyse_fps: float = Field(
-        0.0, ge=0, le=240, description="Frames analysed in a second of media time; 0: all of them."
+        0.0, ge=0, le=240, description="Frames analysed per second of media time; 0: all of them."
     )
     open_timeout_s: float = Field(
         10.0, ge=0.1, le=300, description="Seconds a stream may take to open."
@@ -59,43 +97,46 @@ class SourceSettings(Section):
         2.0,
         gt=0,
         le=300,
-        description="Age in seconds past which a live picture is shed, not analysed.",
+        description="Age in seconds above which a live frame is shed, not analysed.",
     )
     retry_min_s: float = Field(
         0.5,
         ge=0.01,
         le=3600,
-        description="Seconds before the first try to reconnect, doubled at each try.",
+        description="Seconds before the first attempt to reconnect; doubled after each attempt.",
     )
     retry_max_s: float = Field(
-        30.0, ge=0.01, le=3600, description="Most seconds between two tries."
+        30.0,
+        ge=0.01,
+        le=3600,
+        description="Longest pause in seconds between two attempts to reconnect.",
     )
     tls_verify: bool = Field(
-        True, description="Whether the certificate of an rtsps:// or https:// camera is checked."
+        True, description="Whether the certificate of an rtsps:// or https:// camera is verified."
     )
     ca_file: str = Field(
-        "", description="PEM file of the authority for cameras; unset: the system's."
+        "", description="PEM file of the certificate authority for cameras; empty: the system's."
     )
     secret_variables: tuple[str, ...] = Field(
         ("*_URL",),
-        description="Patterns of the variables that a camera of the database may refer to; a "
-        "reference in this file may be any.",
+        description="Patterns of the environment variables that a camera in the database may refer "
+        "to; a camera in this file may refer to any.",
     )
     secrets_folder: str = Field(
         "/run/secrets",
-        description="Folder of the files that a camera of the database may refer to; empty: none.",
+        description="Folder of the files that a camera in the database may refer to; empty: none.",
     )
     max_side_px: int = Field(
         DEFAULT_LIMIT.side_px,
         ge=16,
         le=65_535,
-        description="Pixels of a frame's longer side; a larger one is refused, not decoded.",
+        description="Longest side of a frame in pixels; a larger frame is not decoded.",
     )
     max_megapixels: float = Field(
         DEFAULT_LIMIT.megapixels,
         gt=0,
         le=1000,
-        description="Millions of pixels of a frame; a larger one is refused, not decoded.",
+        description="Largest area of a frame in megapixels; a larger frame is not decoded.",
     )
 
     @property
@@ -116,28 +157,31 @@ class DetectorSettings(Section):
     name: Literal["centerface", "scrfd", "yunet"] = Field(
         "centerface", description="centerface comes with the package; scrfd and yunet need `model`."
     )
-    model: str = Field("", description="Path of the network, where it is not bundled.")
+    model: str = Field("", description="Path of the detector's network, where it is not bundled.")
     frame_px: int = Field(
-        448, ge=96, le=4096, description="Longer side of the frame that the detector sees, pixels."
+        448, ge=96, le=4096, description="Longer side of the detector's input in pixels."
     )
     threshold: Share | None = Field(
-        None, description="Least detector score of a face; unset: the detector's own default."
+        None, description="Lowest detector score of a face; unset: the detector's own default."
     )
     second_scale: bool = Field(
-        True, description="Look again, at another size, at a picture in which no face was found."
+        True, description="Detect again at another scale where no face was found."
     )
-    threads: int = Field(0, ge=0, le=1024, description="CPU threads of the network; 0: all cores.")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads of the detector; 0: all cores.")
     conditioning: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Take noise and haze off pictures before detection: auto, where they need it.",
+        description="Reduce noise and haze before detection; auto: only in frames that need it.",
     )
     min_face_px: int = Field(
-        16, ge=4, le=4096, description="A face whose shorter side is less is left out."
+        16,
+        ge=4,
+        le=4096,
+        description="Shortest side of a face in pixels; smaller faces are ignored.",
     )
 
 
 class TrackerSettings(Section):
-    """How boxes become tracks, in media seconds."""
+    """How detected boxes become tracks; all times are media time."""
 
     OLD_NAMES: ClassVar[dict[str, str]] = {
         "least_iou": "min_iou",
@@ -147,23 +191,30 @@ class TrackerSettings(Section):
 
     start_score: Share = Field(
         0.4,
-        description="Least detector score that begins a track; weaker boxes only go on with one.",
+        description="Lowest detector score that starts a track; weaker boxes only continue one.",
     )
-    min_iou: Share = Field(0.2, description="Overlap with its predicted place that keeps a face.")
+    min_iou: Share = Field(
+        0.2, description="Lowest IoU of a box with the predicted box of its track."
+    )
     max_distance: float = Field(
-        2.0, ge=0, le=10, description="Or: distance from there, in box sides, at the very most."
+        2.0,
+        ge=0,
+        le=10,
+        description="Largest distance from the predicted box, in box sides, without overlap.",
     )
     confirm_s: float = Field(
         0.15,
         ge=0,
         le=60,
-        description="Seconds a face is seen before it is a track; 0 in a clip of a second or less.",
+        description="Seconds a face is detected before it is a track; 0 for clips up to a second.",
     )
-    lost_s: float = Field(0.8, ge=0, le=3600, description="Seconds without a box that end a track.")
+    lost_s: float = Field(
+        0.8, ge=0, le=3600, description="Seconds without a box after which a track ends."
+    )
 
 
 class CropSettings(Section):
-    """How faces are cut out, and a noisy camera's looks at one face gathered."""
+    """How faces are cropped, and noisy crops of one track averaged."""
 
     OLD_NAMES: ClassVar[dict[str, str]] = {
         "gather_s": "fuse_s",
@@ -172,68 +223,27 @@ class CropSettings(Section):
     }
 
     fuse_s: float = Field(
-        1.0, ge=0, le=10, description="Seconds of looks that are averaged into one; 0: never."
+        1.0, ge=0, le=10, description="Seconds of a track's crops that are averaged; 0: never."
     )
-    fuse_max: int = Field(8, ge=1, le=64, description="Most looks that are averaged.")
+    fuse_max: int = Field(8, ge=1, le=64, description="Largest number of crops that are averaged.")
     fuse_noise: Share = Field(
-        0.03, description="Noise of a crop, a share of full light, above which looks are gathered."
+        0.03, description="Noise, as a share of full scale, above which crops are averaged."
     )
-
-
-WEIGHTS = ("resnet18-w36", "resnet18-w32", "lrdif")
-"""The weights in models/zoo, the ones that serve unless others are asked for first; `-udc` behind a
-name: the same network's for bad pictures."""
-
-
-class EmotionSettings(Section):
-    """How faces are classified."""
-
-    OLD_NAMES: ClassVar[dict[str, str]] = {
-        "weights_bad": "degraded_weights",
-        "bad_noise": "degraded_noise",
-    }
-
-    weights: str = Field(WEIGHTS[0], description="A name in models/zoo or a safetensors file.")
-    degraded_weights: str | None = Field(
-        None,
-        description="Other weights for faces in bad pictures, as behind a display; empty: none; "
-        f"unset: NAME-udc beside {', '.join(WEIGHTS)}; none beside others.",
-    )
-    degraded_noise: Share = Field(
-        0.024, description="Noise of a track's looks, a share of full light, above which it is bad."
-    )
-    flip: bool = Field(True, description="Average each crop with its mirror image.")
-    draws: int = Field(
-        1, ge=1, le=64, description="Starts drawn for a face and averaged, by a model that draws."
-    )
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32",
-        description="Number format of the network; bfloat16 where the processor runs it.",
-    )
-    device: str = Field("cpu", description="Where the network runs: cpu or cuda[:N].")
-    threads: int = Field(1, ge=0, le=1024, description="CPU threads of the network; 0: all cores.")
-
-    @property
-    def bad(self) -> str:
-        """The weights for bad pictures; empty: none."""
-        if self.degraded_weights is None:
-            return f"{self.weights}-udc" if self.weights in WEIGHTS else ""
-        return self.degraded_weights
 
 
 class SmootherSettings(Section):
-    """How the looks of one track become one label."""
+    """How the observations of one track become one label."""
 
     OLD_NAMES: ClassVar[dict[str, str]] = {
         "memory_s": "time_constant_s",
     }
 
     time_constant_s: float = Field(
-        0.6, ge=0.001, le=3600, description="Seconds after which a look counts 1/e."
+        0.6, ge=0.001, le=3600, description="Seconds after which an observation counts 1/e."
     )
-    unknown_below: Share = Field(0.4, description="Below this confidence the label is `unknown`.")
+    unknown_below: Share = Field(0.4, description="Confidence below which the label is `unknown`.")
     switch_margin: Share = Field(
-        0.05, description="How far a new label must lead before it replaces the shown one."
+        0.05, description="Lead in confidence that a new label needs to replace the current one."
     )
 
 
@@ -244,17 +254,21 @@ class CameraSettings(Section):
         min_length=1,
         max_length=2048,
         description="rtsp(s)://, http(s)://, listen://HOST:PORT/NAME, a file or a device; with a "
-        "password in it, a reference.",
+        "password: a reference.",
     )
-    enabled: bool = Field(True, description="Whether it is read.")
+    enabled: bool = Field(True, description="Whether the camera is read.")
     under_display: bool | None = Field(
         None,
-        description="Whether emotion.degraded_weights classify its faces, and every frame is "
-        "conditioned before detection; unset: decided by their noise.",
+        description="Whether the camera is under a display: its faces are classified by the "
+        "route's degraded_weights, its frames are conditioned; unset: decided by noise.",
+    )
+    mode: Mode | None = Field(
+        None, description="Routes that classify its faces; unset: emotion.mode."
     )
     analyse_fps: float | None = Field(
-        None, ge=0, le=240, description="Instead of source.analyse_fps."
+        None, ge=0, le=240, description="Frames analysed per second; unset: source.analyse_fps."
     )
     play: Literal["once", "loop"] = Field(
-        "once", description="A file: once, nothing shed; or again and again, as a live camera."
+        "once",
+        description="A file is played once, without shedding, or in a loop, as a live camera.",
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.table import Table
 from typer import Argument, Option
 
+from pipeline.camera_config import CameraConfig
 from pipeline.camera_names import check_camera_name
 from pipeline.cli.output import OUT, data_folders, drop_unset, print_json, progress_bar, warn
 from pipeline.config import Settings, load
@@ -49,6 +50,7 @@ def analyze(
     detector: Annotated[str, Option(help="centerface, scrfd or yunet.")] = "",
     detector_model: Annotated[str, Option(help="Path of the detector's network file.")] = "",
     weights: Annotated[str, Option(help="A name in the zoo, or a .safetensors file.")] = "",
+    mode: Annotated[str, Option(help="fast, robust or auto: the routes that classify.")] = "",
     fps: Annotated[
         float | None, Option(help="Frames to analyse per second of video; 0: all.")
     ] = None,
@@ -72,7 +74,7 @@ def analyze(
     """
     overrides: dict[str, dict[str, Any]] = {
         "detector": {"name": detector, "model": detector_model},
-        "emotion": {"weights": weights},
+        "emotion": {"mode": mode, "routes": {"fast": {"weights": weights}} if weights else None},
         "source": {"analyse_fps": fps},
     }
     if camera:
@@ -131,8 +133,7 @@ def _run_analysis(
                 video.write(frame, records, analysed)
 
         summary = run_stages(
-            *(source, detect, classify, settings, sink),
-            under_display=under_display,
+            *(source, detect, classify, CameraConfig(settings, under_display=under_display), sink),
             transform=display.apply if display else None,
             should_stop=should_stop,
             on_frame=on_frame,

@@ -1,4 +1,4 @@
-"""What commands that run on and on have in common: how they end, and what they say meanwhile."""
+"""What commands that run until they are stopped share: the signals that stop them, and faults."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Says whether Ctrl-C, SIGTERM or SIGHUP came; in here none of them interrupts anything."""
+    """Yields whether Ctrl-C, SIGTERM or SIGHUP came; inside the block none of them interrupts."""
     asked = Event()
 
     def ask(*_: Any) -> None:
         asked.set()
 
-    # One that is ignored, as nohup wants it of SIGHUP, stays so.
-    heeded = [number for number in ENDINGS if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, ask) for number in heeded}
+    # A signal that is ignored stays ignored: nohup does that to SIGHUP.
+    handled = [number for number in ENDINGS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, ask) for number in handled}
     try:
         yield asked.is_set
     finally:
@@ -32,14 +32,14 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-class Complaints:
-    """Says a fault on stderr when it begins, and not again while it lasts."""
+class FaultPrinter:
+    """Prints a fault on stderr when it begins, and not again while it lasts."""
 
     def __init__(self) -> None:
-        self._said = ""
+        self._printed = ""
 
-    def hear(self, fault: UndercamError | None) -> None:
-        """The fault of this moment, if there is one."""
-        if fault and str(fault) != self._said:
+    def update(self, fault: UndercamError | None) -> None:
+        """Take the present fault, or None."""
+        if fault and str(fault) != self._printed:
             warn(fault.what, fault.where, fault.remedy)
-        self._said = str(fault or "")
+        self._printed = str(fault or "")

@@ -1,4 +1,4 @@
-"""`undercam outbox`: what waits on this machine, and getting it away by hand."""
+"""`undercam outbox`: the events that wait on this machine, and how to send them by hand."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def drain(
 ) -> None:
     """Send everything that waits to the bus, or into the database where no bus is set.
 
-    For the outbox of a machine that is gone, or when `undercam run` does not run.
+    For the disk of a machine that was lost, or while `undercam run` is not running.
     """
     from pipeline.bus.inspection import inspect_outboxes
     from pipeline.bus.relay import Relay
@@ -81,7 +81,7 @@ def drain(
             "damaged": [str(path) for path in relay.damaged],
         }
     for path in relay.damaged:
-        warn("outbox is damaged", str(path), "it was set aside; the rest was sent")
+        warn("outbox is damaged", str(path), "it was set aside; all others were sent")
     if as_json:
         print_json(counts)
     else:
@@ -89,7 +89,7 @@ def drain(
 
 
 def _drain(relay: Relay, stop: Callable[[], bool]) -> None:
-    """Until nothing waits; raises ServiceError when bus or store does not take it."""
+    """Send until nothing waits; raises ServiceError when bus or store does not take it."""
     damaged = 0
     while not stop():
         if relay.step() or len(relay.damaged) > damaged:
@@ -103,6 +103,6 @@ def _drain(relay: Relay, stop: Callable[[], bool]) -> None:
 def _show(found: list[OutboxStatus]) -> None:
     table = Table("camera", "run", "waiting", "lost", "writer", "")
     for one in found:
-        live = "lives" if one.live else "gone"
+        live = "alive" if one.live else "ended"
         table.add_row(one.camera, one.run, str(one.waiting), str(one.lost), live, one.fault)
-    OUT.print(table if found else "nothing waits")
+    OUT.print(table if found else "no event is waiting")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,96 +20,82 @@ from pipeline.config import Settings, load, resolve
 from pipeline.errors import InputError, ServiceError, StopRequested
 
 if TYPE_CHECKING:
-    from pipeline.live.ray.deployment import Deployment
-    from pipeline.live.state import State
+    from pipeline.live.engine import Engine, State
 
 LOOK_S = 0.5
 NO_CAMERA = (
     "no camera to read: add one by `undercam cameras add NAME ADDRESS`, or enable one by "
-    "`undercam cameras set NAME --enable`; waiting for it"
+    "`undercam cameras set NAME --enable`; waiting for one"
 )
 UNREAD = (FAILED, REFUSED)
 AT_REST = (ENDED, STOPPED, *UNREAD)
-"""States after which nothing more comes of a file."""
+"""States after which a file yields no more events."""
 
 
 def run(
     config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
     seconds: Annotated[
-        float, Option(help="How long; 0: until Ctrl-C.", min=0, max=MOST_SECONDS)
+        float, Option(help="Seconds to run; 0: until Ctrl-C.", min=0, max=MOST_SECONDS)
     ] = 0.0,
     until_ended: Annotated[
-        bool, Option("--until-ended", help="Stop when every file is read and its rows are stored.")
+        bool, Option("--until-ended", help="Stop when all files are read and their rows stored.")
     ] = False,
-    dashboard: Annotated[bool, Option("--dashboard", help="Serve the pages too.")] = False,
-    address: Annotated[str, Option(help="Of a Ray cluster; `local` starts one here.")] = "",
+    dashboard: Annotated[bool, Option("--dashboard", help="Serve the dashboard too.")] = False,
+    engine: Annotated[
+        str,
+        Option(
+            help="`ray`: Ray actors; `local`: threads of this process. Default: cluster.engine."
+        ),
+    ] = "",
+    address: Annotated[str, Option(help="Address of a Ray cluster; `local` starts Ray here.")] = "",
     as_json: Annotated[bool, Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
-    """Read every camera of the roster: faces become events, and events become rows.
+    """Read every registered camera: faces become events, and events become rows.
 
-    The cameras are those of the settings and of `undercam cameras`, which may change meanwhile.
-    With `bus.url` set, `undercam store` brings the events from there into the database.
+    The cameras are those of the settings and of `undercam cameras`; changes take effect while it
+    runs. With `bus.url` set, `undercam store` brings the events from the bus into the database; the
+    local engine does that itself.
     """
-    settings = load(config, **drop_unset({"cluster": {"address": address}}))
+    settings = load(config, **drop_unset({"cluster": {"engine": engine, "address": address}}))
     with state_folder(settings):
         state = _run_until_stopped(settings, seconds, until_ended, dashboard)
     if as_json:
         print_json(as_dict(state))
     if state.close_errors:
         for line in state.close_errors:
-            _say(line)
+            say(line)
         cameras = ", ".join(sorted({line.partition(":")[0] for line in state.close_errors}))
-        remedy = "see what was said; free the disk"
+        remedy = "see the messages above; free the disk"
         raise ServiceError("events were lost at the end", cameras, remedy)
     unread = [name for name, report in state.cameras.items() if report.state in UNREAD]
     if until_ended and unread:
-        raise InputError("not read to their end", ", ".join(sorted(unread)), "see what was said")
+        raise InputError(
+            "not read to their end", ", ".join(sorted(unread)), "see the messages above"
+        )
 
 
 def _run_until_stopped(
     settings: Settings, seconds: float, until_ended: bool, dashboard: bool
 ) -> State:
-    """How everything fared at the end; of a run that was stopped before it had begun, nothing."""
+    """The state at the end; an empty one where it was stopped before it had started."""
     is_seeded = _seed(settings)
-    from pipeline.live.state import State
-
-    try:
-        with asked_to_stop() as stop:
-            return _run(settings, is_seeded, dashboard, stop, seconds, until_ended)
-    except StopRequested:
-        _say("stopped before it had begun")
-        return State()
-
-
-def _run(
-    settings: Settings,
-    is_seeded: bool,
-    dashboard: bool,
-    stop: Callable[[], bool],
-    seconds: float,
-    until_ended: bool,
-) -> State:
-    """Everything, from its start to its end; how it all fared last."""
-    from pipeline.live.ray.environment import prepare
-
-    prepare(settings.cluster.address)
-    from pipeline.live.ray.deployment import running
-    from pipeline.live.ray.job import Job
-    from pipeline.live.ray.startup import Startup
+    from pipeline.live.engine import Job, Startup, State, start_engine
 
     job = Job(settings, tuple(data_folders()), is_seeded)
-    with ExitStack() as stack:
-        # Whatever Ray tells its user, pages of a dead part's log among it, it prints there.
-        nowhere = stack.enter_context(Path(os.devnull).open("w"))
-        stack.enter_context(redirect_stdout(nowhere))
-        if dashboard:
-            stack.enter_context(_pages(settings))
-        beginning = Startup(stop, settings.cluster.start_timeout_s, _say)
-        everything = stack.enter_context(running(job, beginning))
-        until_s = time.monotonic() + seconds if seconds else math.inf
-        _watch(everything, lambda: stop() or time.monotonic() >= until_s, until_ended)
-        _say("stopping: what was seen goes to bus or store first")
-    return everything.last
+    try:
+        with asked_to_stop() as stop, ExitStack() as stack:
+            if dashboard:
+                stack.enter_context(_serve_dashboard(settings))
+            startup = Startup(stop, settings.cluster.start_timeout_s, say)
+            engine = stack.enter_context(start_engine(job, startup))
+            until_s = time.monotonic() + seconds if seconds else math.inf
+            watch(engine, lambda: stop() or time.monotonic() >= until_s, until_ended)
+            say("stopping: the last events are being delivered to bus or store")
+    except StopRequested:
+        say("stopped before it had started")
+        return State()
+    # Read after the block: closing brings the state up to date.
+    return engine.last
 
 
 def as_dict(state: State) -> dict[str, Any]:
@@ -135,29 +120,32 @@ def as_dict(state: State) -> dict[str, Any]:
 
 
 def faults(state: State) -> list[str]:
-    """Everything that keeps events from their rows, each as one sentence."""
+    """Everything that keeps events from becoming rows, each as one sentence."""
     outboxes = (report.trouble for report in state.cameras.values())
-    found = (*outboxes, *_undelivered(state), *_damage(state), state.trouble, *state.close_errors)
+    found = (
+        *(*outboxes, *_undelivered(state), state.store_fault),
+        *(*_damage(state), state.trouble, *state.close_errors),
+    )
     return sorted({fault for fault in found if fault})
 
 
 def _undelivered(state: State) -> list[str]:
-    """What keeps relays from delivering. One that finds another of ours in its folder, as two nodes
-    on one machine do, has nothing to deliver."""
+    """What keeps relays from delivering. One that finds another of our relays in its folder, as two
+    nodes on one machine do, has nothing to deliver."""
     relays = state.relays.values()
-    one_is_well = any(not relay.fault for relay in relays)
-    faulty = (relay for relay in relays if relay.fault and not (relay.elsewhere and one_is_well))
+    one_delivers = any(not relay.fault for relay in relays)
+    faulty = (relay for relay in relays if relay.fault and not (relay.elsewhere and one_delivers))
     return sorted({relay.fault for relay in faulty})
 
 
 def _damage(state: State) -> list[str]:
-    """Of each outbox that was set aside, what became of it."""
+    """One sentence for each outbox that was set aside."""
     names = sorted(name for relay in state.relays.values() for name in relay.damaged)
     return [f"{name} is damaged and was set aside: its events are not delivered" for name in names]
 
 
 def _seed(settings: Settings) -> bool:
-    """Whether the roster knows the cameras of the settings now."""
+    """Register the cameras of the settings; whether that was done."""
     from pipeline.store.engine import use_store
     from pipeline.store.registry import check_address, registered_cameras, seed_cameras
 
@@ -167,67 +155,71 @@ def _seed(settings: Settings) -> bool:
         with use_store(resolve(settings.store.url), settings.store.busy_timeout_s) as engine:
             seed_cameras(engine, settings.cameras)
             if not any(camera.enabled for camera in registered_cameras(engine).values()):
-                _say(NO_CAMERA)
+                say(NO_CAMERA)
         return True
     except ServiceError as error:
-        _say(f"{error}; a camera begins when the database has told that nobody else reads it")
+        say(f"{error}; cameras start when the database can tell that no other command reads them")
         return False
 
 
 @contextmanager
-def _pages(settings: Settings) -> Iterator[None]:
+def _serve_dashboard(settings: Settings) -> Iterator[None]:
     from dashboard.launch import serve
 
     with serve(settings, resolve(settings.store.url)) as server:
-        _say(f"dashboard: at {server.url}")
+        say(f"dashboard: {server.url}")
         yield
 
 
-def _watch(everything: Deployment, stop: Callable[[], bool], until_ended: bool) -> None:
-    """Say what changes, until it is time."""
-    said: dict[str, str] = {}
+def watch(engine: Engine, stop: Callable[[], bool], until_ended: bool) -> None:
+    """Print what changes, until `stop` says so, or every file has ended."""
+    shown: dict[str, str] = {}
     while not stop():
-        state = everything.state()
-        _say_news(said, _lines(state, said))
+        state = engine.state()
+        _print_news(shown, _lines(state, shown))
         if until_ended and has_ended(state):
             return
         time.sleep(LOOK_S)
 
 
 def has_ended(state: State) -> bool:
-    """Whether every file is at rest, and all that was seen in it has arrived."""
+    """Whether every file is read, and all its events have been delivered."""
     ended = bool(state.cameras) and all(r.state in AT_REST for r in state.cameras.values())
     waiting = any(relay.waiting for relay in state.relays.values())
     return ended and bool(state.relays) and not waiting and not _undelivered(state)
 
 
-def _lines(state: State, said: dict[str, str]) -> dict[str, str]:
-    """What to say of each thing, by its name; of a camera that is tried again, what was said."""
-    lines = {"metrics": f"at {state.metrics_url}"} if state.metrics_url else {}
+def _lines(state: State, shown: dict[str, str]) -> dict[str, str]:
+    """What to print of each thing, by its name."""
+    lines = {"metrics": state.metrics_url} if state.metrics_url else {}
     for camera, report in state.cameras.items():
-        if report.state == CONNECTING and not report.reason and camera in said:
-            lines[camera] = said[camera]
+        # A camera that is tried again connects every few seconds: its fault stays shown.
+        if report.state == CONNECTING and not report.reason and camera in shown:
+            lines[camera] = shown[camera]
             continue
         lines[camera] = ": ".join(filter(None, (report.state, report.reason, report.trouble)))
     for number, line in enumerate(state.close_errors, 1):
         lines[f"lost {number}"] = line
     if state.relays:
-        lines["events"] = "; ".join(_undelivered(state)) or "on their way"
+        lines["events"] = "; ".join(_undelivered(state)) or "being delivered"
+    if state.store_fault:
+        lines["store"] = state.store_fault
     if _damage(state):
         lines["outbox"] = "; ".join(_damage(state))
-    lines["roster"] = state.trouble or "read"
+    lines["registry"] = state.trouble or "read"
     return lines
 
 
-def _say_news(said: dict[str, str], lines: dict[str, str]) -> None:
+def _print_news(shown: dict[str, str], lines: dict[str, str]) -> None:
     for name, line in sorted(lines.items()):
-        if said.get(name) != line:
-            _say(f"{name}: {line}")
-    for name in said.keys() - lines.keys():
-        _say(f"{name}: no longer read")
-    said.clear()
-    said.update(lines)
+        if shown.get(name) != line:
+            say(f"{name}: {line}")
+    for name in shown.keys() - lines.keys():
+        say(f"{name}: no longer read")
+    shown.clear()
+    shown.update(lines)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print one line with the time on stderr."""
     ERRORS.print(f"{time.strftime('%H:%M:%S')} {line}")

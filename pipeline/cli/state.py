@@ -1,4 +1,4 @@
-"""The state folder of a command: its alone while it runs, and closed to other users."""
+"""The state folder of a command: locked while it runs, and closed to other users."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from pipeline.service_settings import OutboxSettings
 
 LOCK = ".run.lock"
 STATE = Path(OutboxSettings().folder).parent
-"""What the defaults lie in."""
+"""The folder of all default paths."""
 SAMPLE = STATE / "sample.mp4"
 """The clip of `undercam demo`."""
 PATIENCE_S = 2.0
-"""One that ends just now may still hold its folder."""
+"""Seconds to wait for the lock: a command that is just ending may still hold it."""
 OUR_FOLDERS = (STATE, Path(OutboxSettings().folder))
-"""These names are ours; any other folder belongs to whoever named it."""
+"""The folders that we name ourselves; any other belongs to whoever configured it."""
 SHARED = 0o022
-"""Rights by which others could replace a file."""
+"""Permissions with which other users could replace a file."""
 
 
 @contextmanager
 def state_folder(settings: Settings) -> Iterator[None]:
-    """The folder of the outboxes, for one command at a time, with all that we keep made private.
+    """Lock the folder of the outboxes for this command, and make all our files private.
 
-    Raises ServiceError that says who holds the folder, or why it cannot be used.
+    Raises ServiceError that names the command which holds the lock, or why the folder is unusable.
     """
     folder = Path(settings.outbox.folder)
     try:
@@ -54,7 +54,7 @@ def state_folder(settings: Settings) -> Iterator[None]:
 
 
 def tighten(settings: Settings) -> None:
-    """Close what is ours to other users, and say so; warn of what is not."""
+    """Close our files to other users, with a message; warn of files that are not ours."""
     for one in exposed(settings):
         if is_ours(one) and one.tighten():
             was = f"its mode was {one.mode:o} and is {one.wanted:o} now"
@@ -64,15 +64,15 @@ def tighten(settings: Settings) -> None:
 
 
 def holder_of(folder: Path) -> str:
-    """Who took the lock of a state folder last, in words."""
+    """The command that last locked a state folder, in words."""
     try:
         return str(json.loads(read_note(folder / LOCK))["who"])
     except (ValueError, TypeError, LookupError):
-        return "it does not say who it is"
+        return "its lock file names no command"
 
 
 def exposed(settings: Settings) -> list[Exposed]:
-    """Everything that we keep and that others may use."""
+    """All our files and folders that other users can access."""
     folders, files = _kept(settings)
     open_folders = find_exposed(folders)
     mine = [one for one in open_folders if is_ours(one) or one.path == _outboxes(settings)]
@@ -81,12 +81,12 @@ def exposed(settings: Settings) -> list[Exposed]:
 
 
 def is_ours(one: Exposed) -> bool:
-    """Whether we may change its mode: a folder of our own name, or a file, of this user."""
+    """Whether we may change its mode: a file of this user, or a folder that we name ourselves."""
     return one.is_own and (not one.path.is_dir() or one.path in OUR_FOLDERS)
 
 
 def remedy_for(one: Exposed) -> str:
-    """What a person does about it."""
+    """What the user can do about it."""
     return (
         f"chmod {one.wanted:o} {one.path}, or name a folder of its own (its mode is {one.mode:o})"
     )
@@ -120,7 +120,7 @@ def _kept(settings: Settings) -> tuple[list[Path], list[Path]]:
 
 
 def _is_of_an_outbox(path: Path) -> bool:
-    """An outbox, what SQLite keeps beside it, its lock, one that was set aside."""
+    """Whether a file is an outbox, a file of SQLite beside it, its lock, or one set aside."""
     names = [path.name.removesuffix(end) for end in ("", "-wal", "-shm", "-journal")]
     names += [name.rpartition(".")[0].rpartition(".")[0] for name in names if ".damaged" in name]
     lock = path.with_suffix(outbox_file.SUFFIX) if path.suffix == ".lock" else path
@@ -133,6 +133,6 @@ def _is_lock(path: Path) -> bool:
 
 
 def close_to_others(paths: Iterable[Path]) -> None:
-    """Files that we have just written, for their owner alone."""
+    """Make files that we have just written private to their owner."""
     for one in find_exposed(paths):
         one.tighten()

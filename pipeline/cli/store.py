@@ -10,7 +10,7 @@ from typing import Annotated
 
 from typer import Option
 
-from pipeline.cli.longrun import Complaints, asked_to_stop
+from pipeline.cli.longrun import FaultPrinter, asked_to_stop
 from pipeline.cli.options import MOST_SECONDS
 from pipeline.cli.output import OUT, print_json
 from pipeline.cli.state import tighten
@@ -65,10 +65,10 @@ def _consume(settings: Settings, until_idle_s: float) -> dict[str, float]:
         feed = stack.enter_context(RecordConsumer(settings.bus, settings.store.batch_rows))
         stop = stack.enter_context(asked_to_stop())
         consumer = StoreConsumer(feed, publisher, writer)
-        complaints = Complaints()
+        faults = FaultPrinter()
 
         def is_stopped() -> bool:
-            complaints.hear(consumer.fault)
+            faults.update(consumer.fault)
             return stop()
 
         started_s = time.monotonic()

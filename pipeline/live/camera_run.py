@@ -1,4 +1,4 @@
-"""One camera under one lease, in a thread of its own: from its address to its outbox."""
+"""One camera under one lease, in a thread of its own: from its source to its outbox."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from threading import Thread
 from models.detectors.base import Image
 from models.faces import Faces
 from pipeline.bus.outbox import EventsNotWritten, Outbox
+from pipeline.camera_config import CameraConfig
 from pipeline.camera_states import (
     CONNECTING,
     ENDED,
@@ -39,7 +40,7 @@ from pipeline.stages.source.opening import open_source
 from pipeline.stages.status import StatusMonitor
 
 ROOM_S = 0.1
-"""How often a camera that loses nothing looks whether its outbox has room again."""
+"""Seconds between two looks at a full outbox, by a file, of which no event may be shed."""
 
 
 @dataclass(frozen=True)
@@ -54,33 +55,37 @@ class Parts:
 
 
 class CameraRun:
-    """Plays a camera until it ends, is stopped, or nobody has renewed its lease for `lease_s`."""
+    """Reads a camera from `start` until it ends, is stopped, or its lease has not been renewed for
+    `workers.lease_s`."""
 
-    def __init__(self, lease: Lease, parts: Parts, ask: ClassifierClient) -> None:
+    def __init__(self, lease: Lease, parts: Parts, classifier: ClassifierClient) -> None:
         self.lease = lease
-        self._parts, self._ask = parts, ask
-        self._settings = settings_for(lease, parts.settings)
+        self._parts, self._classifier = parts, classifier
+        self._config = CameraConfig.of(lease.settings, parts.settings)
         self._stop = Flag()
-        self._is_closed = self._has_told = False
+        self._is_closed = self._has_status = False
         self._state, self._since_ms = "", 0
-        self._now(CONNECTING, "")
+        self._set_state(CONNECTING, "")
         self._trouble, self._waiting, self._analysed = "", 0, 0
         self._close_error = ""
         self._tally = Tally()
-        self.renew()
+        self.renew_lease()
         self._thread = Thread(target=self._main, name=f"camera {lease.camera}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
-    def renew(self) -> None:
-        """The lease goes on."""
-        self._until = self._parts.monotonic() + self._settings.workers.lease_s
+    def renew_lease(self) -> None:
+        """The lease holds for another `workers.lease_s`."""
+        self._until_s = self._parts.monotonic() + self._parts.settings.workers.lease_s
 
     def stop(self) -> None:
-        """End the run soon; `is_alive` says when it has."""
+        """End the run soon; `is_alive` is false when it has ended."""
         self._stop.set()
 
     def join(self, timeout_s: float | None = None) -> None:
-        """Wait until the run has let go."""
+        """Wait until the run has ended."""
         self._thread.join(timeout_s)
 
     @property
@@ -89,7 +94,7 @@ class CameraRun:
         return self._thread.is_alive()
 
     def report(self) -> Report:
-        """How the run fares."""
+        """The state of the lease now."""
         return Report(
             self.lease,
             self._state,
@@ -106,37 +111,36 @@ class CameraRun:
             self._play()
         except EventsNotWritten as error:
             self._close_error = str(error)
-            self._now(FAILED, str(error))
+            self._set_state(FAILED, str(error))
         except UndercamError as error:
             self._fail(state_after_error(error), str(error))
         except Exception as error:  # noqa: BLE001 - a camera that ends in silence looks as if it ran
-            said = redact(f"{type(error).__name__}: {error}")
-            self._fail(FAILED, f"nobody foresaw this: {said}")
+            what = redact(f"{type(error).__name__}: {error}")
+            self._fail(FAILED, f"unexpected error: {what}")
 
     def _play(self) -> None:
-        _ = self._ask.model  # a live camera is not called before somebody can say what it shows
+        # Wait for a classifier before connecting: a live camera would shed frames meanwhile.
+        _ = self._classifier.model
         lease = self.lease
-        source = open_source(
-            lease.camera, lease.run, lease.settings, self._settings, self._parts.clock
-        )
-        with closing(source), self._outbox_of(source.run, source.is_live) as outbox:
+        source = open_source(lease.camera, lease.run, self._config, self._parts.clock)
+        with closing(source), self._open_outbox(source.run, source.is_live) as outbox:
             self._run(source, outbox)
-        self._count(source, [])  # what waited when it was closed
+        self._count(source, [])  # the frames that waited when the source was closed
         if self._is_over():
-            self._now(STOPPED, "")
+            self._set_state(STOPPED, "")
         else:
-            self._now(ENDED, source.ending)
+            self._set_state(ENDED, source.ending)
 
     def _run(self, source: Source, outbox: Outbox) -> None:
         clock, metrics = self._parts.clock, self._parts.metrics
-        under_display = self.lease.settings.under_display
-        look = self._parts.detect.for_camera(under_display)
-        watch = StatusMonitor(
+        detect_faces = self._parts.detect.for_camera(self._config.under_display)
+        monitor = StatusMonitor(
             source.camera,
             source.run,
             clock,
             before=self.lease.before,
-            # A file that is read again tells anew how it stands, in the run of its bytes.
+            # A file that is read again reports its states anew, in the run of its bytes: the times
+            # are those of this reading, and the epoch keeps their numbers apart from earlier ones.
             by_day=True,
             first_seq=0 if source.run == self.lease.run else self.lease.epoch,
         )
@@ -151,51 +155,54 @@ class CameraRun:
 
         def detect(image: Image) -> Faces:
             with metrics.stage_seconds.labels("detect").time():
-                faces = look(image)
+                faces = detect_faces(image)
             self._analysed += 1
             return faces
 
-        def seen(frame: Frame, events: Sequence[Event], analysed: bool) -> None:
+        def observe_lag(frame: Frame, events: Sequence[Event], analysed: bool) -> None:
             late_s = max(clock() - frame.header.captured_ms, 0) / 1000
             metrics.lag.labels(source.camera).set(late_s if source.is_live else 0)
 
         if self.lease.quarantined:
-            sink([watch.tell(QUARANTINED, "its process died twice; it has one of its own now")])
+            reason = "its process died twice; it has a process of its own now"
+            sink([monitor.tell(QUARANTINED, reason)])
         run_stages(
             source,
             detect,
-            self._ask,
-            self._settings,
+            self._classifier,
+            self._config,
             sink,
-            monitor=watch,
-            under_display=under_display,
+            monitor=monitor,
             clock=clock,
-            on_frame=seen,
+            on_frame=observe_lag,
             should_stop=self._is_over,
         )
 
     def _is_over(self) -> bool:
-        return self._stop.is_set() or self._parts.monotonic() > self._until
+        return self._stop.is_set() or self._parts.monotonic() > self._until_s
 
-    def _outbox_of(self, run: str, is_live: bool) -> Outbox:
-        outbox = self._settings.outbox
+    def _open_outbox(self, run: str, is_live: bool) -> Outbox:
+        outbox = self._parts.settings.outbox
         return Outbox(outbox.folder, self.lease.camera, run, outbox.max_rows, sheds=is_live)
 
     def _fail(self, state: str, reason: str) -> None:
-        """The run is over; where it told nothing yet, that is told in the run of its lease."""
+        """End the run; where it has no status yet, one is written in the run of its lease."""
         since_ms = None
-        if not self._has_told:
-            watch = StatusMonitor(
+        if not self._has_status:
+            monitor = StatusMonitor(
                 self.lease.camera, self.lease.run, self._parts.clock, before=self.lease.before
             )
-            status = watch.tell(state, reason)
+            status = monitor.tell(state, reason)
             since_ms = status.since_ms
-            with suppress(UndercamError, OSError), self._outbox_of(self.lease.run, True) as outbox:
+            with (
+                suppress(UndercamError, OSError),
+                self._open_outbox(self.lease.run, True) as outbox,
+            ):
                 outbox.append([status])
         self._is_closed = True
-        self._now(state, reason, since_ms)
+        self._set_state(state, reason, since_ms)
 
-    def _now(self, state: str, reason: str, since_ms: int | None = None) -> None:
+    def _set_state(self, state: str, reason: str, since_ms: int | None = None) -> None:
         if state != self._state:
             self._since_ms = self._parts.clock() if since_ms is None else since_ms
         self._state, self._reason = state, reason
@@ -208,14 +215,14 @@ class CameraRun:
     def _count(self, source: Source, events: Sequence[Event]) -> None:
         for event in events:
             if isinstance(event, CameraStatus):
-                self._has_told = True
+                self._has_status = True
                 state, reason = from_record(event.state, event.run, event.reason)
-                # How it ended is said when it has let go of everything.
+                # The end is reported only when camera and outbox are released.
                 if state not in (*FINAL_STATES, FAILED):
-                    self._now(state, reason, event.since_ms)
+                    self._set_state(state, reason, event.since_ms)
         metrics, camera = self._parts.metrics, self.lease.camera
-        looks = sum(isinstance(event, FaceObserved) for event in events)
-        metrics.observations.labels(camera).inc(looks)
+        observations = sum(isinstance(event, FaceObserved) for event in events)
+        metrics.observations.labels(camera).inc(observations)
         counts = source.counts()
         self._tally.bring(metrics.received.labels(camera), counts.received)
         self._tally.bring(metrics.decoded.labels(camera), counts.decoded)
@@ -224,12 +231,3 @@ class CameraRun:
         self._tally.bring(metrics.reconnects.labels(camera), counts.reconnects)
         for cause, frames in counts.shed.items():
             self._tally.bring(metrics.shed.labels(camera, cause), frames)
-
-
-def settings_for(lease: Lease, settings: Settings) -> Settings:
-    """The settings in force for one camera: its own where it has any."""
-    fps = lease.settings.analyse_fps
-    if fps is None:
-        return settings
-    source = settings.source.model_copy(update={"analyse_fps": fps})
-    return settings.model_copy(update={"source": source})

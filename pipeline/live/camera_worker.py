@@ -18,12 +18,12 @@ from pipeline.metrics import CameraMetrics
 from pipeline.settings import DetectorSettings
 from pipeline.stages.detect import Detect, open_detect
 
-AskFor = Callable[[Lease, CameraMetrics], ClassifierClient]
-"""Opens a camera's way to the classifier."""
+ConnectClassifier = Callable[[Lease, CameraMetrics], ClassifierClient]
+"""Connects a camera to the classifier pool."""
 
 
 class CameraWorker:
-    """Reads the cameras that it is told to, and no others.
+    """Reads the cameras that it holds leases for, and no others.
 
     Raises what `open_detect` raises for a detector that cannot be used.
     """
@@ -31,63 +31,74 @@ class CameraWorker:
     def __init__(
         self,
         settings: Settings,
-        ask_for: AskFor,
+        connect_classifier: ConnectClassifier,
         folders: Sequence[Path] = (),
         *,
         detect: Detect | None = None,
         clock: Clock = wall_clock,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.birth = uuid4().hex
+        self.incarnation = uuid4().hex
         self.metrics = CameraMetrics()
-        detect = detect or open_detect(_one_thread(settings.detector), folders)
-        # The first look takes longest; no camera is to shed a picture for it.
+        detect = detect or open_worker_detector(settings.detector, folders)
+        # The first detection takes longest; no camera is to shed a frame for it.
         detect(np.zeros((96, 128, 3), np.uint8))
         self._parts = Parts(settings, detect, self.metrics, clock, monotonic)
-        self._ask_for = ask_for
+        self._connect_classifier = connect_classifier
         self._runs: dict[Lease, CameraRun] = {}
 
-    def renew(self, birth: str, leases: Sequence[Lease]) -> Heartbeat:
-        """These leases and no others: begin what is new, stop what is missing, renew the rest.
+    def heartbeat(self, incarnation: str, leases: Sequence[Lease]) -> Heartbeat:
+        """Hold these leases and no others: start what is new, stop what is missing, renew the rest.
 
-        Reports every lease that is held, those under way to their end too, and once more when they
-        are there. A lease whose run has ended is held, and not begun again, for as long as it is
-        renewed. Leases that were meant for this process in an earlier life, as `birth` tells,
-        change nothing: a run that died with it must not begin twice.
+        Reports every lease that is held, also of runs that are still stopping, and each once more
+        when its run has ended. A lease whose run has ended is held, and not started again, for as
+        long as it is renewed.
         """
-        if birth == self.birth:
-            self._obey(leases)
+        # A process that died and came back may be sent the leases of its earlier life. Their runs
+        # died with it, and the supervisor does not know yet: no run may start twice.
+        is_ours = incarnation == self.incarnation
+        if is_ours:
+            self._apply_leases(leases)
+        # Taken before the reports, so that no run is forgotten whose end was not reported.
         ended = {lease for lease, run in self._runs.items() if not run.is_alive}
         reports = [run.report() for run in self._runs.values()]
-        if birth == self.birth:
+        if is_ours:
             for lease in ended - set(leases):
                 del self._runs[lease]
-        return Heartbeat(self.birth, reports)
+        return Heartbeat(self.incarnation, reports)
 
-    def _obey(self, leases: Sequence[Lease]) -> None:
+    def _apply_leases(self, leases: Sequence[Lease]) -> None:
         for lease in leases:
             if lease in self._runs:
-                self._runs[lease].renew()
-            elif not any(run.lease.camera == lease.camera for run in self._held()):
-                ask = self._ask_for(lease, self.metrics)
-                self._runs[lease] = CameraRun(lease, self._parts, ask)
+                self._runs[lease].renew_lease()
+            # A camera under a new lease waits until its old run has released it: two runs of one
+            # camera would open the same stream, and interleave their events.
+            elif not any(run.lease.camera == lease.camera for run in self._live_runs()):
+                classifier = self._connect_classifier(lease, self.metrics)
+                run = self._runs[lease] = CameraRun(lease, self._parts, classifier)
+                run.start()
         for lease in self._runs.keys() - set(leases):
             self._runs[lease].stop()
 
-    def close(self) -> list[Report]:
-        """Stop all runs and wait until they have let go; returns how each has ended."""
+    def close(self, timeout_s: float | None = None) -> list[Report]:
+        """Stop all runs and wait until they have ended, for at most `timeout_s`; returns the last
+        report of each."""
+        until_s = None if timeout_s is None else time.monotonic() + timeout_s
         for run in self._runs.values():
             run.stop()
         for run in self._runs.values():
-            run.join()
+            run.join(until_s and max(until_s - time.monotonic(), 0.0))
         reports = [run.report() for run in self._runs.values()]
         self._runs.clear()
         return reports
 
-    def _held(self) -> list[CameraRun]:
+    def _live_runs(self) -> list[CameraRun]:
         return [run for run in self._runs.values() if run.is_alive]
 
 
-def _one_thread(settings: DetectorSettings) -> DetectorSettings:
-    """Cameras share the cores already, each on a thread."""
-    return settings if settings.threads else settings.model_copy(update={"threads": 1})
+def open_worker_detector(settings: DetectorSettings, folders: Sequence[Path] = ()) -> Detect:
+    """The detector of a camera process, on one thread unless the settings give another number: its
+    cameras run in parallel already."""
+    if not settings.threads:
+        settings = settings.model_copy(update={"threads": 1})
+    return open_detect(settings, folders)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def delivery(settings: Settings) -> Iterator[Deliver]:
-    """A `deliver` for relays. It connects with the first batch, so that cameras may begin while
+    """A `deliver` for relays. It connects with the first batch, so that cameras may start while
     bus or store is away; raises ConfigError for settings that cannot be used."""
     if settings.bus.url:
         with open_publisher(settings.bus) as publisher:
@@ -66,7 +66,7 @@ class IntoStore:
         return store_messages(self._writer, messages)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Disconnect from the database."""
         if self._writer:
             self._engine.dispose()
             self._writer = None

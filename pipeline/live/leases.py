@@ -1,8 +1,9 @@
-"""What a camera worker is told, and what it tells."""
+"""What a supervisor gives a camera worker, and what the worker reports."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pipeline.camera_states import FAILED, STOPPED, CameraState
 from pipeline.settings import CameraSettings
@@ -10,9 +11,9 @@ from pipeline.settings import CameraSettings
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to read a camera, for a few seconds at a time; `epoch` is never given twice.
+    """The right to read a camera, for a few seconds at a time; no `epoch` is ever given twice.
 
-    `before` is how the camera stood when it was given, where it is tried again.
+    `before` is the camera's state when the lease was given, where the camera is tried again.
     """
 
     camera: str
@@ -31,10 +32,10 @@ class Lease:
 class Report:
     """The state of a lease.
 
-    `state` is one of `pipeline.camera_states`, held since `since_ms`; `trouble` is what its outbox
-    suffers from, and `close_error` what was lost when it was closed. All three sentences are ""
-    as long as all is well. `waiting` counts the events in the outbox; `is_closed`: the run is over,
-    though the state alone does not say so.
+    `state` is one of `pipeline.camera_states`, held since `since_ms`, for the `reason`; `trouble`
+    is the fault of its outbox, and `close_error` what was lost when that was closed. All three
+    sentences are "" while all is well. `waiting` counts the events in the outbox; `is_closed`: the
+    run is over, though the state alone does not say so.
     """
 
     lease: Lease
@@ -48,14 +49,24 @@ class Report:
 
     @property
     def is_over(self) -> bool:
-        """Whether the run has let go of its camera, and another one is to try."""
+        """Whether the run has released its camera, and another run is to be tried."""
         return self.is_closed or self.state in (FAILED, STOPPED)
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """A camera process's answer: its `birth`, another one after every restart, and how each of its
-    leases fares."""
+    """A camera process's answer: its `incarnation`, a new one after every restart, and a report of
+    each lease that it holds."""
 
-    birth: str
+    incarnation: str
     reports: list[Report]
+
+
+@dataclass(frozen=True)
+class FleetReport:
+    """The reports of camera processes, by name; one that neither answered nor died is late.
+    `failed`: why some could not start."""
+
+    reports: Mapping[str, Sequence[Report]] = field(default_factory=dict)
+    died: frozenset[str] = frozenset()
+    failed: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The relay of one machine at work: a thread that drains its outboxes, whatever is away."""
+"""The relay of one machine at work: a thread that drains the outboxes, and outlives every fault."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import time
 from dataclasses import dataclass, replace
 
 from pipeline.bus.relay import DrainedElsewhere, Relay
+from pipeline.closing import Service
 from pipeline.config import Settings
 from pipeline.errors import ServiceError, UndercamError
 from pipeline.live.delivery import delivery
 from pipeline.metrics import RelayMetrics
 
-IDLE_S, COUNT_S, AGAIN_S = 0.05, 0.5, 1.0
-"""Between two looks at empty outboxes, two counts, two tries to begin."""
+IDLE_S, COUNT_S, RETRY_S = 0.05, 0.5, 1.0
+"""Seconds between two looks at empty outboxes, two reports, and two attempts to start."""
 
 
 @dataclass(frozen=True)
 class RelayReport:
-    """Events that wait, arrived, were lost, and were unreadable; `fault` is what keeps the relay
-    from delivering, "" while nothing does; `damaged` are the outboxes that were set aside.
-    `elsewhere`: the fault is that another relay drains them."""
+    """Counts of events that wait, were sent, were lost, and were unreadable; `fault` is what keeps
+    the relay from delivering, "" while nothing does; `damaged` names the outboxes that were set
+    aside. `elsewhere`: the fault is that another relay drains the same folder."""
 
     waiting: int = 0
     sent: int = 0
@@ -31,29 +32,39 @@ class RelayReport:
     elsewhere: bool = False
 
 
-class Relaying:
-    """Begins at once and goes on until it is closed."""
+class RelayService(Service):
+    """Delivers what waits in the outboxes until it is closed; `report` is its last report."""
 
     def __init__(self, settings: Settings) -> None:
         self.metrics = RelayMetrics()
-        self.report = self._before = RelayReport(fault="the relay has not begun")
+        self.report = self._before = RelayReport(fault="the relay has not started")
         self._settings = settings
         self._stop = threading.Event()
+        self._drain_until_s = 0.0
         self._thread = threading.Thread(target=self._main, name="relay", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
-    def close(self) -> None:
-        """Finish the batch that is under way, and let go of the outboxes."""
+    def close(self, drain_s: float = 0.0, timeout_s: float | None = None) -> None:
+        """Finish the batch that is under way, and release the outboxes.
+
+        Events that wait are delivered first, for at most `drain_s`, for as long as bus or store
+        takes them. A receiver that does not answer holds us up for `timeout_s` at most.
+        """
+        self._drain_until_s = time.monotonic() + drain_s
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident:
+            self._thread.join(timeout_s)
 
     def _main(self) -> None:
         while not self._stop.is_set():
             try:
                 self._relay()
-            except Exception as error:  # noqa: BLE001 - if it ended in silence, all would look well
+            except Exception as error:  # noqa: BLE001 - a relay that ends in silence looks well
                 self._fail(error)
-                self._stop.wait(AGAIN_S)
+                self._stop.wait(RETRY_S)
 
     def _relay(self) -> None:
         outbox = self._settings.outbox
@@ -61,18 +72,22 @@ class Relaying:
             delivery(self._settings) as deliver,
             Relay(outbox.folder, deliver, outbox.batch_rows) as relay,
         ):
-            counted_s = -COUNT_S
-            while not self._stop.is_set():
+            reported_s = -COUNT_S
+            is_over = False
+            while not is_over:
+                # Read before the step: what was appended before `close` is seen by this step.
+                is_stopping = self._stop.is_set()
                 sent = relay.step()
-                if not sent or time.monotonic() - counted_s > COUNT_S:
-                    self._tell(relay)
-                    counted_s = time.monotonic()
+                if not sent or time.monotonic() - reported_s > COUNT_S:
+                    self._publish(relay)
+                    reported_s = time.monotonic()
                 if not sent:
                     self._stop.wait(IDLE_S)
-            self._tell(relay)
+                is_over = is_stopping and (not sent or time.monotonic() >= self._drain_until_s)
+            self._publish(relay)
 
     def _fail(self, error: Exception) -> None:
-        """What was counted stands; the next relay counts on from there."""
+        """Report a fault; the next relay counts on from here."""
         if isinstance(error, OSError):
             folder = self._settings.outbox.folder
             error = ServiceError("outbox cannot be used", folder, error.strerror or str(error))
@@ -82,7 +97,7 @@ class Relaying:
         self.report = self._before = replace(self.report, fault=str(error), elsewhere=elsewhere)
         self.metrics.up.set(0)
 
-    def _tell(self, relay: Relay) -> None:
+    def _publish(self, relay: Relay) -> None:
         last, before, metrics = self.report, self._before, self.metrics
         self.report = RelayReport(
             relay.waiting,

@@ -12,23 +12,23 @@ from typing import Protocol
 
 from models.detectors.base import Image
 from models.faces import Faces
+from pipeline.camera_config import CameraConfig
 from pipeline.camera_states import ENDED, STOPPED, state_after_error
 from pipeline.clock import Clock, wall_clock
-from pipeline.config import Settings
 from pipeline.errors import StageFailed, UndercamError
 from pipeline.frames import ClassifiedFaces, ConnectionState, CroppedFaces, Frame
 from pipeline.records import Event
 from pipeline.settings import TrackerSettings
 from pipeline.stages.crop import Crop
 from pipeline.stages.events import EventBuilder, TrackSummary
-from pipeline.stages.route import Router
+from pipeline.stages.route import Router, SecondOpinion
 from pipeline.stages.source.base import Source
 from pipeline.stages.status import StatusMonitor
 from pipeline.stages.track import Tracker
 
 
-class ClassifierClient(Protocol):
-    """Classifies cropped faces, in this process or elsewhere."""
+class ClassifierClient(SecondOpinion, Protocol):
+    """Classifies cropped faces, here or in a pool; its names stand in the events."""
 
     @property
     def model(self) -> str:
@@ -46,7 +46,7 @@ class ClassifierClient(Protocol):
 
 
 Sink = Callable[[Sequence[Event]], None]
-"""Takes the records of a frame, in order, before the next frame is read."""
+"""Takes the records of a frame, in order; the next frame is read when it returns."""
 OnFrame = Callable[[Frame, Sequence[Event], bool], None]
 """Called for every decoded frame with its records, and whether it was analysed; a frame that was
 not has no faces."""
@@ -66,11 +66,10 @@ def run_stages(
     source: Source,
     detect: Callable[[Image], Faces],
     classify: ClassifierClient,
-    settings: Settings,
+    config: CameraConfig,
     sink: Sink,
     *,
     monitor: StatusMonitor | None = None,
-    under_display: bool | None = None,
     clock: Clock = wall_clock,
     transform: Callable[[Frame], Frame] | None = None,
     on_frame: OnFrame = lambda frame, events, analysed: None,
@@ -78,14 +77,14 @@ def run_stages(
 ) -> RunSummary:
     """Pass the frames of a source through all stages until it ends or `should_stop()`.
 
-    `monitor` makes the camera's status records. `under_display`: whether the camera is declared to
-    sit behind a display, None where nobody declared it (see `pipeline.stages.route`). `transform`
-    changes each frame before the stages see it (see `pipeline.media.display_simulation`).
+    `config` are the settings in force for the camera; `monitor` makes its status records.
+    `transform` changes each frame before the stages see it (see
+    `pipeline.media.display_simulation`).
     Raises StageFailed when a stage raises an unexpected error. Whatever ends the run, what was
     written before stays, and the tracks and the camera get their closing records.
     """
     monitor = monitor or StatusMonitor(source.camera, source.run, clock)
-    stages = _Stages(source, detect, classify, settings, clock, under_display)
+    stages = _Stages(source, detect, classify, config, clock)
     summary, state, ending = RunSummary(), "", ""
     try:
         for frame in source:
@@ -125,14 +124,14 @@ class _Stages:
         source: Source,
         detect: Callable[[Image], Faces],
         classify: ClassifierClient,
-        settings: Settings,
+        config: CameraConfig,
         clock: Clock,
-        under_display: bool | None,
     ) -> None:
+        settings = config.settings
         self._detect, self._classify = detect, classify
-        self._tracker = Tracker(_tracker_settings(source, settings))
+        self._tracker = Tracker(_tracker_settings(source, settings.tracker))
         self._crop = Crop(settings.crop)
-        self._route = Router(settings.emotion, under_display)
+        self._route = Router(settings.emotion, config.under_display)
         self.build_events = EventBuilder(
             source.camera, source.run, classify.model, classify.mode, settings.smoother, clock
         )
@@ -140,19 +139,22 @@ class _Stages:
     def __call__(self, frame: Frame) -> list[Event]:
         with _named_errors(frame):
             tracked = self._tracker.update(frame.header, self._detect(frame.image))
-            routed = self._route(self._crop(frame, tracked))
-            return self.build_events(self._classify(routed))
+            cropped = self._route(self._crop(frame, tracked))
+            classified, late = self._route.ask_again(
+                self._classify, cropped, self._classify(cropped)
+            )
+            return self.build_events(classified, late)
 
     def finish(self) -> list[Event]:
         return self.build_events.finish(self._tracker.finish())
 
 
-def _tracker_settings(source: Source, settings: Settings) -> TrackerSettings:
+def _tracker_settings(source: Source, settings: TrackerSettings) -> TrackerSettings:
     """An image, or a clip of a second at most, leaves no time to confirm a face: there a track
     begins with its first observation."""
     if source.short_clip_frames is not None:
-        return settings.tracker.model_copy(update={"confirm_s": 0.0})
-    return settings.tracker
+        return settings.model_copy(update={"confirm_s": 0.0})
+    return settings
 
 
 @contextmanager

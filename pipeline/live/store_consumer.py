@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from threading import Event, Thread
 
 from pipeline.backoff import BackOff
 from pipeline.bus.kafka.consumer import Batch, RecordConsumer
 from pipeline.bus.kafka.publisher import KafkaPublisher
+from pipeline.closing import Service
+from pipeline.config import Settings, resolve
 from pipeline.errors import RecordRefused, ServiceError
+from pipeline.live.delivery import open_publisher
 from pipeline.records import DeadLetter
+from pipeline.store.engine import use_store
 from pipeline.store.refusals import store_dead_letters, store_events
 from pipeline.store.replay import replay_newer
 from pipeline.store.writer import StoreWriter
@@ -22,19 +29,22 @@ WAIT_S = 0.25
 REPLAY_S = 600.0
 """Between two looks for dead letters that are readable by now: during a rolling upgrade, stores of
 the old release go on writing them for a while."""
+RETRY_S, IDLE_S = 1.0, 0.5
+"""Seconds between two attempts to connect; and without a record, after which the bus is read to its
+end."""
 
 
 class StoreConsumer:
     """Stores what the feed brings, batch by batch, in this order:
 
-    1. the events, in one transaction; 2. to the dead topic, what no one can read and what the
+    1. the events, in one transaction; 2. to the dead topic, what cannot be read and what the
     database refuses for good; 3. into the dead letters' table, what came from the dead topic, and
     what the dead topic does not take; 4. the offsets. Whatever fails before the last step is done
     again, and ids make it one row. No record stops it: `dead` counts the letters, `cut` those of
     which the database did not take all, `replayed` those of a newer release that it stored later.
 
     While database or broker is away, `fault` says why; the batch is kept, and so is our place in
-    the group.
+    the consumer group.
     """
 
     def __init__(
@@ -83,15 +93,15 @@ class StoreConsumer:
         return len(batch)
 
     def run(self, stop: Callable[[], bool], until_idle_s: float = math.inf) -> None:
-        """Step until told to stop, or until nothing came for so long.
+        """Step until `stop` says so, or until nothing came for so long.
 
         Raises ServiceError when nothing came because of a fault.
         """
-        busy_s = self._clock()
+        last_s = self._clock()
         while not stop():
             if self.step() or not (self.fault or self._feed.is_member):
-                busy_s = self._clock()
-            if self._clock() - busy_s >= until_idle_s:
+                last_s = self._clock()
+            if self._clock() - last_s >= until_idle_s:
                 if self.fault:
                     raise self.fault
                 return
@@ -111,10 +121,63 @@ class StoreConsumer:
             self._replay_s = self._clock() + REPLAY_S
 
     def _undeliverable(self, letters: list[DeadLetter]) -> list[DeadLetter]:
-        """Sends them to the dead topic; returns those of which it may have nothing."""
+        """Send them to the dead topic; returns those that it may not have."""
         try:
             if letters:
                 self._publisher.send(letters)
         except RecordRefused:
             return letters
         return []
+
+
+@contextmanager
+def open_consumer(settings: Settings) -> Iterator[StoreConsumer]:
+    """A consumer of the settings' bus and database; raises ServiceError where one is away."""
+    url, busy_s = resolve(settings.store.url), settings.store.busy_timeout_s
+    with (
+        open_publisher(settings.bus) as publisher,
+        use_store(url, busy_s) as engine,
+        RecordConsumer(settings.bus, settings.store.batch_rows) as feed,
+    ):
+        yield StoreConsumer(
+            feed, publisher, StoreWriter(engine, batch_rows=settings.store.batch_rows)
+        )
+
+
+class StoreService(Service):
+    """A store consumer in a thread of its own, until it is closed; `fault` says why nothing is
+    stored, "" while all is well."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.fault = ""
+        self._settings, self._stop = settings, Event()
+        self._drain_until_s = 0.0
+        self._thread = Thread(target=self._main, name="store", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self, drain_s: float = 0.0) -> None:
+        """Read the bus to its end, for at most `drain_s`, and stop."""
+        self._drain_until_s = time.monotonic() + drain_s
+        self._stop.set()
+        if self._thread.ident:
+            self._thread.join(drain_s + RETRY_S)
+
+    def _main(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with open_consumer(self._settings) as consumer:
+                    consumer.run(partial(self._is_over, consumer))
+                    consumer.run(self._is_drained, IDLE_S)
+            except ServiceError as error:
+                self.fault = str(error)
+                self._stop.wait(RETRY_S)
+
+    def _is_over(self, consumer: StoreConsumer) -> bool:
+        self.fault = str(consumer.fault or "")
+        return self._stop.is_set()
+
+    def _is_drained(self) -> bool:
+        return time.monotonic() >= self._drain_until_s

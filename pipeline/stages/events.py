@@ -1,8 +1,8 @@
-"""The last stage: looks become the records that everyone downstream reads."""
+"""The last stage: classified faces become the records that everyone downstream reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from models.emotions import EMOTIONS, UNKNOWN
 from models.faces import to_unit
 from pipeline.clock import Clock, wall_clock
 from pipeline.fields import NAME_CHARS, shorten
-from pipeline.frames import ClassifiedFaces, FrameHeader, ScoredBy
+from pipeline.frames import ClassifiedFaces, FrameHeader, LateAnswer, ScoredBy
 from pipeline.records import (
     Event,
     FaceObserved,
@@ -23,14 +23,14 @@ from pipeline.records import (
 from pipeline.settings import SmootherSettings
 from pipeline.stages.smooth import Smoother
 
-GUESS = 1 / len(EMOTIONS)
+UNIFORM = 1 / len(EMOTIONS)
 UPDATE_S = 1.0
 """Media seconds between two updates of a track that goes on."""
 
 
 @dataclass
 class _Track:
-    """What a track's records are made of."""
+    """The state of a track that its records are made of; `told_s`: media time of the last one."""
 
     started_ms: int
     ended_ms: int
@@ -38,19 +38,19 @@ class _Track:
     ended_s: float
     told_s: float
     total: np.ndarray[tuple[int], np.dtype[np.float64]]
-    answers: int = 0
+    answers: float = 0.0
     observations: int = 0
     seq: int = 0
 
     @property
     def mean(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        """Of the looks that somebody answered; a mere guess where nobody did."""
-        return self.total / self.answers if self.answers else np.full_like(self.total, GUESS)
+        """Of the observations that were answered; uniform where none was."""
+        return self.total / self.answers if self.answers else np.full_like(self.total, UNIFORM)
 
 
 @dataclass(frozen=True)
 class TrackSummary:
-    """A track as a whole, in media seconds, with the mean of its looks' probabilities."""
+    """A track as a whole, in media seconds, with the mean probabilities of its observations."""
 
     track: int
     start_s: float
@@ -60,9 +60,10 @@ class TrackSummary:
 
 
 class EventBuilder:
-    """Writes the records of one camera run: every look, and each track's start, updates and end.
+    """Builds the records of one camera run: every observation, and each track's start, updates and
+    end.
 
-    `model` and `mode` name the classifier where looks do not say who scored them; `clock` stamps
+    `model` and `mode` name the classifier of faces that do not name theirs; `clock` stamps
     `classified_ms` and `published_ms`.
     """
 
@@ -83,29 +84,44 @@ class EventBuilder:
         self._clock = clock
         self._tracks: dict[int, _Track] = {}
 
-    def __call__(self, looks: ClassifiedFaces) -> list[Event]:
-        """The records of one frame, in the order in which they happened."""
+    def __call__(self, classified: ClassifiedFaces, late: Sequence[LateAnswer] = ()) -> list[Event]:
+        """The records of one frame, in the order in which they happened.
+
+        Late answers for earlier frames enter the means of their tracks, each at its own media time,
+        and change no record that was built before; those of tracks that have ended are dropped.
+        """
+        for answer in late:
+            self._add_late(answer)
         events: list[Event] = []
-        header = looks.tracked.header
+        header = classified.tracked.header
         classified_ms = self._clock()
-        for row, number in enumerate(looks.tracked.track_ids.tolist()):
-            track = self._noted(number, header)
-            if looks.answered:
-                track.total += looks.scores.probabilities[row]
+        for row, number in enumerate(classified.tracked.track_ids.tolist()):
+            track = self._track_of(number, header)
+            if classified.answered[row]:
+                track.total += classified.scores.probabilities[row]
                 track.answers += 1
-            events.append(self._observed(looks, row, number, classified_ms))
+            events.append(self._observation(classified, row, number, classified_ms))
             if track.observations == 1:
-                events.append(self._updated(number, track, "start"))
+                events.append(self._track_record(number, track, "start"))
             elif header.pts_s - track.told_s >= UPDATE_S:
-                events.append(self._updated(number, track, "update"))
-        events += self._ends(looks.tracked.ended)
+                events.append(self._track_record(number, track, "update"))
+        events += self._ends(classified.tracked.ended)
         return events
 
     def finish(self, open_tracks: tuple[int, ...]) -> list[Event]:
-        """The run is over: the ends of the tracks that were still open."""
+        """The run is over: the end records of the tracks that were still open."""
         return list(self._ends(open_tracks))
 
-    def _noted(self, number: int, header: FrameHeader) -> _Track:
+    def _add_late(self, answer: LateAnswer) -> None:
+        track = self._tracks.get(answer.track)
+        if track is None:
+            return
+        track.total += answer.fusion_weight * answer.probabilities
+        track.answers += answer.fusion_weight
+        weight = answer.weight * answer.fusion_weight
+        self._smoother.update(answer.track, answer.pts_s, answer.probabilities, weight)
+
+    def _track_of(self, number: int, header: FrameHeader) -> _Track:
         if number not in self._tracks:
             self._tracks[number] = _Track(
                 header.captured_ms,
@@ -120,18 +136,19 @@ class EventBuilder:
         track.observations += 1
         return track
 
-    def _observed(
-        self, looks: ClassifiedFaces, row: int, number: int, classified_ms: int
+    def _observation(
+        self, classified: ClassifiedFaces, row: int, number: int, classified_ms: int
     ) -> FaceObserved:
-        header, faces = looks.tracked.header, looks.tracked.faces
-        probabilities = looks.scores.probabilities[row]
+        header, faces = classified.tracked.header, classified.tracked.faces
+        is_answered = bool(classified.answered[row])
+        probabilities = classified.scores.probabilities[row]
         confidence = float(probabilities.max())
-        sure = looks.answered and confidence >= self._threshold
-        label: Label = EMOTIONS[int(probabilities.argmax())] if sure else UNKNOWN  # type: ignore[assignment]
-        doubt = f"confidence below {self._threshold}" if looks.answered and not sure else ""
-        by = looks.by[row] if looks.by else self._by
-        quality = looks.quality
-        weight = quality.weights(faces.scores)[row] if looks.answered else 0.0
+        is_known = is_answered and confidence >= self._threshold
+        label: Label = EMOTIONS[int(probabilities.argmax())] if is_known else UNKNOWN  # type: ignore[assignment]
+        doubt = f"confidence below {self._threshold}" if is_answered and not is_known else ""
+        by = classified.by[row] if classified.by else self._by
+        quality = classified.quality
+        weight = quality.weights(faces.scores)[row] if is_answered else 0.0
         box = to_unit(faces.boxes[row : row + 1], header.width, header.height)[0]
         return FaceObserved(
             id=FaceObserved.make_id(self._camera, self._run, number, header.index),
@@ -151,8 +168,8 @@ class EventBuilder:
             label=label,
             confidence=round(confidence, 6),
             smoothed=self._smoother.update(number, header.pts_s, probabilities, float(weight)),
-            uncertainty=round(float(looks.scores.uncertainty[row]), 6),
-            answered=looks.answered,
+            uncertainty=round(float(classified.scores.uncertainty[row]), 6),
+            answered=is_answered,
             quality=Quality(
                 blur=round(float(quality.blur[row]), 4),
                 luma=round(float(quality.luma[row]), 4),
@@ -163,7 +180,7 @@ class EventBuilder:
             reason=shorten("; ".join(why for why in (by.reason, doubt) if why)),
         )
 
-    def _updated(self, number: int, track: _Track, phase: str) -> TrackUpdated:
+    def _track_record(self, number: int, track: _Track, phase: str) -> TrackUpdated:
         record = TrackUpdated(
             id=TrackUpdated.make_id(self._camera, self._run, number),
             camera=self._camera,
@@ -185,7 +202,7 @@ class EventBuilder:
             self._smoother.drop(number)
             track = self._tracks.pop(number, None)
             if track is not None:
-                end = self._updated(number, track, "end")
+                end = self._track_record(number, track, "end")
                 self.ended.append(
                     TrackSummary(
                         number, track.started_s, track.ended_s, track.observations, end.mean

@@ -1,57 +1,214 @@
-"""Which weights score a face: those for good pictures, or those that learned behind displays."""
+"""Which route a face takes, with which weights, and why.
+
+The reason stands in the records: `mode`, `under_display`, `noise 0.031`, `uncertain 0.62`.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from pipeline.frames import CroppedFaces, Route
-from pipeline.settings import EmotionSettings
+import numpy as np
+from numpy.typing import NDArray
+
+from models.faces import Faces
+from models.quality import QualityMeasures
+from pipeline.emotion_settings import AUTO, FAST, ROBUST, EmotionSettings
+from pipeline.errors import ConfigError
+from pipeline.frames import (
+    ClassifiedFaces,
+    CroppedFaces,
+    LateAnswer,
+    Route,
+    ScoredBy,
+    TrackedFaces,
+)
 
 MEMORY_S = 1.0
-"""Media seconds after which a look's noise counts 1/e in its track's."""
+"""Media seconds after which the noise of an observation counts 1/e in its track's."""
 BACK_AT = 0.8
-"""A track is good again below this share of the noise that made it bad: it does not flap."""
-GOOD = Route()
+"""A track counts as clean again below this share of the threshold, so it does not flap."""
+BURST = 4
+"""Faces that robust may be asked for at once, after a time in which fast was certain."""
+
+
+class SecondOpinion(Protocol):
+    """The part of a classifier client that asks the route robust and does not wait for it."""
+
+    @property
+    def model(self) -> str:
+        """Name of the weights of the route fast."""
+        ...
+
+    @property
+    def mode(self) -> str:
+        """How the network of the route fast is run."""
+        ...
+
+    @property
+    def in_flight(self) -> AbstractSet[int]:
+        """The tracks with a request whose answer has not been taken yet."""
+        ...
+
+    def request(self, cropped: CroppedFaces) -> None:
+        """Send faces to their route; the answers are taken later."""
+        ...
+
+    def late_answers(self) -> Sequence[LateAnswer]:
+        """The answers that have arrived since the last call, of tracks that have not ended."""
+        ...
+
+
+class ComputeShare:
+    """A token bucket of compute: what is spent never exceeds `share` of what was earned.
+
+    At most `burst` may be saved, so that a long certain time does not pay for a long load later.
+    """
+
+    def __init__(self, share: float, burst: float) -> None:
+        self._share, self._burst = share, burst
+        self._tokens = 0.0
+
+    def earn(self, cost: float) -> None:
+        """So much was computed by the other route."""
+        self._tokens = min(self._tokens + self._share * cost, self._burst)
+
+    def spend(self, cost: float) -> bool:
+        """Whether so much may be computed now; if so it is spent."""
+        if cost > self._tokens:
+            return False
+        self._tokens -= cost
+        return True
 
 
 @dataclass
 class _Track:
     noise: float
     last_s: float
-    is_bad: bool = False
+    is_degraded: bool = False
 
 
 class Router:
-    """Chooses for every face of one camera; what its tracks looked like lives here.
+    """Decides for every face of one camera; the state of its tracks lives here.
 
-    A camera says by its settings whether it is `under_display`; where it does not, the noise of a
-    track's looks decides, averaged over about a second (see `models.quality`). Without
-    weights for bad pictures there is nothing to choose.
+    The mode is the route of all faces; in `auto` fast answers every face, and `ask_again` sends
+    those of which fast is uncertain to robust as well. Within a route, faces in degraded images
+    are scored by `degraded_weights`, where there are any: a camera says by its settings whether it
+    is `under_display`; where it does not, the noise of a track decides, averaged over about a
+    second (see `models.quality`). Raises ConfigError for a mode without its route.
     """
 
     def __init__(self, settings: EmotionSettings, under_display: bool | None = None) -> None:
-        self._weights, self._threshold = settings.bad, settings.degraded_noise
-        self._always = under_display
+        if fault := settings.fault_of(settings.mode):
+            what, _, remedy = fault.partition(": ")
+            raise ConfigError(what, "emotion.mode", remedy)
+        routes = settings.routes
+        self._name = ROBUST if settings.mode == ROBUST else FAST
+        self._route = routes.by_name()[self._name]
+        self._robust = routes.robust if settings.mode == AUTO else None
+        self._under_display = under_display
         self._tracks: dict[int, _Track] = {}
+        if self._robust:
+            cost = self._robust.cost
+            self._budget = ComputeShare(self._robust.share, BURST * cost)
 
     def __call__(self, cropped: CroppedFaces) -> CroppedFaces:
-        """The same faces, each with the weights that are to score it."""
-        if not self._weights:
+        """The same faces, each with its route; without one where all take the usual way."""
+        degraded = self._route.degraded
+        if self._name == FAST and not degraded:
             return cropped
         pts_s = cropped.tracked.header.pts_s
-        numbers = cropped.tracked.track_ids.tolist()
-        looks = zip(numbers, cropped.quality.noise.tolist(), strict=True)
-        choices = tuple(self._choice(number, pts_s, noise) for number, noise in looks)
-        for number in cropped.tracked.ended:
-            self._tracks.pop(number, None)
-        return replace(cropped, choices=choices)
+        tracks = cropped.tracked.track_ids.tolist()
+        routes = []
+        for track, noise in zip(tracks, cropped.quality.noise.tolist(), strict=True):
+            reason = self._degraded_reason(track, pts_s, noise) if degraded else ""
+            because = ["mode"] if self._name == ROBUST else []
+            because += [reason] if reason else []
+            routes.append(Route(self._name, degraded if reason else "", "; ".join(because)))
+        for track in cropped.tracked.ended:
+            self._tracks.pop(track, None)
+        return replace(cropped, routes=tuple(routes))
 
-    def _choice(self, number: int, pts_s: float, noise: float) -> Route:
-        if self._always is not None:
-            return Route(self._weights, "camera under a display") if self._always else GOOD
+    def ask_again(
+        self, client: SecondOpinion, cropped: CroppedFaces, classified: ClassifiedFaces
+    ) -> tuple[ClassifiedFaces, Sequence[LateAnswer]]:
+        """In the mode auto, ask robust for the faces of which fast is uncertain, the most uncertain
+        first, within robust's share of compute; outside it, nothing.
+
+        Returns the faces, with the reason where they are asked again, and the answers of robust
+        that have arrived by now. They are weighted equally with those of fast unless
+        `fusion_weight` says otherwise.
+        """
+        if self._robust is None:
+            return classified, ()
+        rows = self._uncertain_rows(classified, client.in_flight)
+        if len(rows):
+            reasons = {row: f"uncertain {classified.scores.uncertainty[row]:.2f}" for row in rows}
+            client.request(self._again(cropped, rows, reasons))
+            classified = _with_reasons(classified, reasons, ScoredBy(client.model, client.mode))
+        weight = self._robust.fusion_weight
+        late = [replace(answer, fusion_weight=weight) for answer in client.late_answers()]
+        return classified, late
+
+    def _uncertain_rows(
+        self, classified: ClassifiedFaces, in_flight: AbstractSet[int]
+    ) -> list[int]:
+        assert self._robust is not None
+        self._budget.earn(float(classified.answered.sum()))
+        uncertainty = classified.scores.uncertainty
+        tracks = classified.tracked.track_ids
+        return [
+            row
+            for row in np.argsort(-uncertainty, kind="stable").tolist()
+            if classified.answered[row]
+            and uncertainty[row] > self._robust.uncertain_above
+            and int(tracks[row]) not in in_flight
+            and self._budget.spend(self._robust.cost)
+        ]
+
+    def _again(
+        self, cropped: CroppedFaces, rows: list[int], reasons: dict[int, str]
+    ) -> CroppedFaces:
+        assert self._robust is not None
+        degraded = self._robust.degraded
+        first = cropped.routes or (Route(),) * len(cropped.crops)
+        routes = tuple(
+            Route(ROBUST, degraded if first[row].weights else "", reasons[row]) for row in rows
+        )
+        return select_faces(cropped, np.array(rows, np.int64), routes)
+
+    def _degraded_reason(self, number: int, pts_s: float, noise: float) -> str:
+        """Why the images of a track count as degraded; "" where they do not."""
+        if self._under_display is not None:
+            return "under_display" if self._under_display else ""
         track = self._tracks.setdefault(number, _Track(noise, pts_s))
         track.noise += (1 - math.exp((track.last_s - pts_s) / MEMORY_S)) * (noise - track.noise)
         track.last_s = pts_s
-        track.is_bad = track.noise > self._threshold * (BACK_AT if track.is_bad else 1)
-        return Route(self._weights, f"noise {track.noise:.3f}") if track.is_bad else GOOD
+        threshold = self._route.degraded_noise * (BACK_AT if track.is_degraded else 1)
+        track.is_degraded = track.noise > threshold
+        return f"noise {track.noise:.3f}" if track.is_degraded else ""
+
+
+def select_faces(
+    cropped: CroppedFaces, rows: NDArray[np.int64], routes: tuple[Route, ...]
+) -> CroppedFaces:
+    """Some faces of a frame, with other routes. No track ends with it."""
+    faces, quality = cropped.tracked.faces, cropped.quality
+    boxes = Faces(faces.boxes[rows], faces.scores[rows], faces.landmarks[rows])
+    tracked = TrackedFaces(cropped.tracked.header, boxes, cropped.tracked.track_ids[rows])
+    measures = QualityMeasures(
+        quality.blur[rows], quality.noise[rows], quality.luma[rows], quality.size_px[rows]
+    )
+    return CroppedFaces(tracked, cropped.crops[rows], measures, cropped.looks[rows], routes)
+
+
+def _with_reasons(
+    classified: ClassifiedFaces, reasons: dict[int, str], usual: ScoredBy
+) -> ClassifiedFaces:
+    by = list(classified.by or (usual,) * len(classified.scores))
+    for row, reason in reasons.items():
+        by[row] = replace(by[row], reason="; ".join(filter(None, (by[row].reason, reason))))
+    return replace(classified, by=tuple(by))

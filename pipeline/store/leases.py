@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, delete, select, update
 
+from pipeline.closing import Service
 from pipeline.errors import ServiceError
 from pipeline.holder import Holder
 from pipeline.store.engine import begin_write, use_store
@@ -122,7 +123,7 @@ class LeaseTable:
         connection.execute(delete(camera_leases).where(mine, unwanted))
 
 
-class LeaseKeeper:
+class LeaseKeeper(Service):
     """Renews a LeaseTable on a thread of its own, so that a slow database blocks no caller.
 
     While the database is away, our cameras stay ours.
@@ -142,6 +143,9 @@ class LeaseKeeper:
         self._claims = LeaseClaims()
         self._lock, self._stop, self._wake = Lock(), Event(), Event()
         self._thread = Thread(target=self._run, name="leases", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def __call__(self, cameras: Collection[str]) -> LeaseClaims:
@@ -157,7 +161,8 @@ class LeaseKeeper:
         """Give all cameras back, if the database answers, and end the thread."""
         self._stop.set()
         self._wake.set()
-        self._thread.join()
+        if self._thread.ident:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, select, update
 
 from pipeline.camera_url import find_address_fault
 from pipeline.clock import Clock, wall_clock
+from pipeline.closing import Service
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.redact import may_hold_credential
 from pipeline.settings import CameraSettings
@@ -35,7 +36,7 @@ def registered_cameras(engine: Engine) -> dict[str, CameraSettings]:
     return {camera: settings for camera, settings, _ in _rows(engine)}
 
 
-class RegistryWatch:
+class RegistryWatch(Service):
     """Reads the registry every `every_s` on a thread of its own, so that a slow database blocks no
     caller. `first`, if given, is seeded before the first read."""
 
@@ -52,6 +53,9 @@ class RegistryWatch:
         self._last_rows: list[tuple[str, CameraSettings, Origin]] = []
         self._stop = Event()
         self._thread = Thread(target=self._run, name="registry", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def __call__(self) -> dict[str, CameraSettings] | None:
@@ -63,7 +67,8 @@ class RegistryWatch:
     def close(self) -> None:
         """End the thread."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.is_set():

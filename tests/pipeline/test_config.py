@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config import Settings, load, resolve
+from pipeline.camera_config import CameraConfig
+from pipeline.config import OLD_NAMES, Settings, load, resolve
+from pipeline.emotion_settings import EmotionSettings, RobustRouteSettings, Routes, RouteSettings
 from pipeline.errors import ConfigError, RenamedSetting
 from pipeline.fields import bounds_of
 from pipeline.settings import CameraSettings, Section
@@ -64,16 +67,27 @@ def test_cameras_come_from_file_and_environment(
         ("detector = 3", "'detector'", "valid dictionary"),
         ("[detector]\nthreshold = 1.5", "'detector.threshold'", "less than or equal to 1"),
         ("[detector]\nname = 'haar'", "'detector.name'", "'centerface', 'scrfd' or 'yunet'"),
-        ("[smoother]\nmemory_s = inf", "'smoother.time_constant_s'", "finite"),
-        ("[smoother]\nmemory_s = nan", "'smoother.time_constant_s'", "finite"),
+        ("[smoother]\ntime_constant_s = inf", "'smoother.time_constant_s'", "finite"),
+        ("[smoother]\ntime_constant_s = nan", "'smoother.time_constant_s'", "finite"),
         ("[dashboard]\nport = 'x'", "'dashboard.port'", "valid integer"),
         ("[detector]\nthreads = 1e30", "'detector.threads'", "give ≥ 0, ≤ 1024"),
-        ("[emotion]\nthreads = -1", "'emotion.threads'", "give ≥ 0, ≤ 1024"),
-        ("[source]\nstale_s = 1e300", "'source.max_age_s'", "give > 0, ≤ 300"),
+        (
+            "[emotion.routes.fast]\nthreads = -1",
+            "'emotion.routes.fast.threads'",
+            "give ≥ 0, ≤ 1024",
+        ),
+        ("[emotion.routes.fsat]", "unknown key 'emotion.routes.fsat'", "did you mean 'fast'?"),
+        ("[emotion.routes.fast]\nwieghts = 'x'", "routes.fast.wieghts'", "'weights'?"),
+        ("[emotion.routes.robust]", "'emotion.routes.robust.weights'", "required"),
+        ("[emotion]\nmode = 'auto'", "'emotion'", "mode 'auto' needs a robust route: set"),
+        ("[cameras.a]\nurl = 'a'\nmode = 'robust'", "camera a", "needs a robust route: set"),
+        ("[emotion.routes.fast]\ngpus = 0.5", "'emotion.routes.fast'", "device = 'cpu' does not"),
+        ("[pool]\nreplicsa = 2", "unknown key 'pool'", "see undercam.example.toml"),
+        ("[source]\nmax_age_s = 1e300", "'source.max_age_s'", "give > 0, ≤ 300"),
         ("[detector]\nthreshold = -1", "'detector.threshold'", "give ≥ 0, ≤ 1"),
         ("[metrics]\nport = 70000", "'metrics.port'", "give ≥ 0, ≤ 65535"),
         ("[cameras.door]\nurl = 'a'\nanalyse_fps = 1e9", "cameras.door.analyse_fps", "≤ 240"),
-        ("[outbox]\nmost_rows = 9223372036854775808", "outbox.max_rows", "≤ 1000000000"),
+        ("[outbox]\nmax_rows = 9223372036854775808", "outbox.max_rows", "≤ 1000000000"),
         ("[store]\nurl = = 1", "not a TOML file", "line 2, column 7"),
         ("[detector]\n[detector]", "not a TOML file", "twice"),
     ],
@@ -156,7 +170,7 @@ def test_every_number_has_a_finite_range() -> None:
     sections = [
         field.annotation for name, field in Settings.model_fields.items() if name != "cameras"
     ]
-    for section in [*sections, CameraSettings]:
+    for section in [*sections, CameraSettings, RouteSettings, RobustRouteSettings]:
         assert isinstance(section, type)
         assert issubclass(section, Section)
         for key, field in section.model_json_schema()["properties"].items():
@@ -194,21 +208,83 @@ def test_a_secret_that_is_not_there_is_named(tmp_path: Path) -> None:
         assert said in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    ("section", "old", "new"),
-    [
-        (name, old, new)
-        for name, field in Settings.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-        for old, new in field.annotation.OLD_NAMES.items()
-    ],
-)
+def value_of(settings: Settings, name: str) -> Any:
+    found: Any = settings
+    for key in name.split("."):
+        found = getattr(found, key)
+    return found
+
+
+def another(name: str) -> Any:
+    """A value that the setting may have and that is not its default."""
+    default = value_of(Settings(), name)
+    match default:
+        case bool():
+            return not default
+        case int() | float():
+            return default + 1 if default >= 1 else default / 2
+        case _:
+            return {"routes.fast.dtype": "bfloat16"}.get(name.partition(".")[2], "other")
+
+
+@pytest.mark.filterwarnings("ignore::pipeline.errors.RenamedSetting")
+@pytest.mark.parametrize(("old", "new"), OLD_NAMES.items())
 def test_a_setting_is_read_under_its_old_name_and_the_new_one_is_said(
-    tmp_path: Path, section: str, old: str, new: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str
 ) -> None:
-    value = getattr(getattr(Settings(), section), new)
-    value = "bad" if value is None else value
-    file = tmp_path / "old.toml"
-    file.write_text(f"[{section}]\n{old} = {json.dumps(value)}\n", encoding="utf-8")
-    with pytest.warns(RenamedSetting, match=f"'{old}': renamed: call it '{new}'"):
-        assert getattr(getattr(load(file), section), new) == value
+    """From a file, from the environment, and from code."""
+    value = another(new) if not new.endswith("conditioning") else "never"
+    # A share of a GPU needs a device that has one.
+    more = "[emotion.routes.fast]\ndevice = 'cuda'\n" if new.endswith("gpus") else ""
+    value = 0.5 if new.endswith("gpus") else value
+    table, key = old.split(".")
+    path = file(tmp_path, f"{more}[{table}]\n{key} = {json.dumps(value)}\n")
+    said = f"'{old}': renamed: call it '{new}'"
+    with pytest.warns(RenamedSetting, match=said):
+        assert value_of(load(path), new) == value
+    device = {"routes": {"fast": {"device": "cuda"}}}
+    given = {"emotion": device} if more else {}
+    code = {**given, table: {**given.get(table, {}), key: value}}
+    with pytest.warns(RenamedSetting, match=said):
+        assert value_of(Settings.model_validate(code), new) == value
+    monkeypatch.setenv(f"UNDERCAM_{table}__{key}".upper(), str(value))
+    with pytest.warns(RenamedSetting, match=said):
+        assert value_of(load(file(tmp_path, more)), new) == value
+
+
+def test_an_old_name_of_a_stronger_source_wins_over_the_new_one_of_a_weaker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = file(tmp_path, "[emotion.routes.fast]\nweights = 'file'\nreplicas = 2\n")
+    monkeypatch.setenv("UNDERCAM_EMOTION__WEIGHTS", "environment")
+    monkeypatch.setenv("UNDERCAM_POOL__REPLICAS", "3")
+    with pytest.warns(RenamedSetting):
+        fast = load(path).emotion.routes.fast
+    assert (fast.weights, fast.replicas) == ("environment", 3)
+    monkeypatch.delenv("UNDERCAM_EMOTION__WEIGHTS")
+    both = file(tmp_path, "[emotion]\nweights = 'old'\nroutes.fast.weights = 'new'")
+    with pytest.warns(RenamedSetting):
+        assert load(both).emotion.routes.fast.weights == "new"
+
+
+def test_old_names_in_code_keep_working() -> None:
+    with pytest.warns(RenamedSetting, match="'weights': renamed: call it 'routes.fast.weights'"):
+        settings = EmotionSettings.model_validate({"weights": "lrdif", "routes": Routes()})
+    assert settings.routes.fast.weights == "lrdif"
+
+
+def test_a_robust_route_leaves_fast_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNDERCAM_EMOTION__MODE", "auto")
+    monkeypatch.setenv("UNDERCAM_EMOTION__ROUTES__ROBUST__WEIGHTS", "lrdif")
+    emotion = load().emotion
+    assert emotion.routes.fast == RouteSettings()
+    assert list(emotion.routes.by_name()) == ["fast", "robust"]
+    assert emotion.routes.by_name()["robust"].degraded == "lrdif-udc"
+
+
+def test_a_camera_has_its_own_mode_or_that_of_all() -> None:
+    emotion = {"mode": "auto", "routes": {"robust": {"weights": "lrdif"}}}
+    settings = Settings.model_validate({"emotion": emotion})
+    own = CameraSettings(url="a", mode="robust")
+    assert CameraConfig.of(own, settings).settings.emotion.mode == "robust"
+    assert CameraConfig.of(CameraSettings(url="a"), settings).settings == settings

@@ -45,7 +45,7 @@ def test_processes_are_merged_and_labelled() -> None:
     }
     assert decoded == {("door", "cameras-0"): 3, ("hall", "cameras-1"): 4}
     (waiting,) = families["undercam_pool_pending_crops"].samples
-    assert (waiting.labels, waiting.value) == ({"process": "emotion-0"}, 2)
+    assert (waiting.labels, waiting.value) == ({"process": "classifier-fast-0"}, 2)
     counts = [
         s.value for s in families["undercam_stage_seconds"].samples if s.name.endswith("count")
     ]

@@ -35,6 +35,7 @@ class _CameraCheck:
     def __call__(self) -> str | Finding:
         if not self._camera.enabled:
             return "disabled: not read"
+        from pipeline.camera_config import CameraConfig
         from pipeline.frames import ConnectionState
         from pipeline.live.leases import Lease
         from pipeline.stages.source.opening import open_source
@@ -43,7 +44,8 @@ class _CameraCheck:
             return self._check_listening()
         lease = Lease(self._name, 0, self._camera)
         where = f"camera {self._name}"
-        source = open_source(lease.camera, lease.run, lease.settings, _impatient(self._settings))
+        config = CameraConfig.of(lease.settings, _impatient(self._settings))
+        source = open_source(lease.camera, lease.run, config)
         with closing(source):
             for item in source:
                 if not isinstance(item, ConnectionState):

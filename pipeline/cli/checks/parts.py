@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pipeline.cli.checks.base import LOCAL_TIMEOUT_S, REMOTE_TIMEOUT_S, Check, Finding, warning
 from pipeline.cli.output import data_folders
 from pipeline.config import Settings
+from pipeline.emotion_settings import check_gpus
 from pipeline.errors import ConfigError, ServiceError
 
 PACKAGES = ("torch", "opencv-python", "av", "onnxruntime", "sqlalchemy", "ray")
@@ -45,11 +46,10 @@ def _packages() -> str:
 def _device(settings: Settings) -> str:
     from pipeline.stages.classify import check_device
 
-    check_device(settings.emotion)
-    if settings.pool.gpus_per_replica and settings.emotion.device == "cpu":
-        remedy = "set emotion.device = 'cuda', or pool.gpus_per_replica = 0"
-        raise ConfigError("a GPU is set aside and not used", "pool.gpus_per_replica", remedy)
-    return f"{settings.emotion.device}, {settings.emotion.dtype}"
+    routes = settings.emotion.routes.by_name()
+    for route in routes.values():
+        check_device(route)
+    return "; ".join(f"{name}: {each.device}, {each.dtype}" for name, each in routes.items())
 
 
 def _detector(settings: Settings) -> str:
@@ -66,16 +66,20 @@ def _weights(settings: Settings) -> str:
     import numpy as np
 
     from models.crops import CROP_PX
-    from pipeline.stages.classify import open_classify
+    from pipeline.frames import ClassifyRequest
+    from pipeline.stages.classify import open_route
 
-    classify = open_classify(settings.emotion)
-    crop, degraded = np.zeros((1, CROP_PX, CROP_PX, 3), np.uint8), settings.emotion.bad
-    for name in dict.fromkeys(("", degraded)):
-        classify.predict(crop, np.zeros(1, np.int64), [name])
-    return " and ".join(filter(None, (settings.emotion.weights, degraded)))
+    crop, found = np.zeros((1, CROP_PX, CROP_PX, 3), np.uint8), []
+    for route in settings.emotion.routes.by_name().values():
+        classifier = open_route(route)
+        for name in classifier.names():
+            classifier.classify(ClassifyRequest(crop, np.zeros(1, np.int64), (name,)))
+            found.append(name or route.weights)
+    return " and ".join(found)
 
 
 def _engine(settings: Settings) -> str | Finding:
+    check_gpus(settings.emotion)
     address = settings.cluster.address
     if address == "local":
         free = os.statvfs("/dev/shm") if os.path.isdir("/dev/shm") else None

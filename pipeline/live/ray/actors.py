@@ -2,52 +2,55 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import ray
-from numpy.typing import NDArray
 from ray.actor import ActorHandle
 
-from models.crops import Crops
-from models.scores import EmotionScores
-from pipeline.frames import Route, ScoredBy
+from pipeline.emotion_settings import ROBUST, EmotionSettings
+from pipeline.frames import ClassifyReply, ClassifyRequest, ScoredBy
 from pipeline.live.camera_worker import CameraWorker
+from pipeline.live.client import ClassifierClient
+from pipeline.live.engine import Job
 from pipeline.live.leases import Heartbeat, Lease, Report
-from pipeline.live.ray.client import RayClassifierClient
-from pipeline.live.ray.job import Job
-from pipeline.live.relay_service import Relaying, RelayReport
+from pipeline.live.ray.client import RayTransport
+from pipeline.live.relay_service import RelayReport, RelayService
 from pipeline.metrics import CameraMetrics, Families
 
-POOL, CAMERAS, RELAY, SUPERVISOR = "emotion-", "cameras-", "relay-", "supervisor"
+POOL, CAMERAS, RELAY, SUPERVISOR = "classifier-", "cameras-", "relay-", "supervisor"
 """How the actors' names begin."""
 LASTING: dict[str, Any] = {"lifetime": "detached", "max_restarts": -1, "get_if_exists": True}
 
 
+ROBUST_NICE = 10
+"""Operating-system priority of robust's replicas on a CPU: they give way to all others."""
+
+
 class PoolActor:
-    """A replica of the emotion pool."""
+    """A replica of a route's classifier pool."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, route: str) -> None:
         # torch, here alone: whoever reads cameras does without.
-        from pipeline.live.pool import EmotionPool
-        from pipeline.stages.classify import open_classify
+        from pipeline.live.pool import ClassifierPool
+        from pipeline.stages.classify import open_route
 
-        job.settle()
-        classify = open_classify(job.settings.emotion)
-        self._pool = EmotionPool(classify, job.settings.pool)
-        names = {"", job.settings.emotion.bad}
-        self._by = {name: classify.scored_by(Route(name)) for name in names}
+        job.enter_home()
+        settings = job.settings.emotion.routes.by_name()[route]
+        if route == ROBUST and settings.device == "cpu":
+            os.nice(ROBUST_NICE)
+        classifier = open_route(settings)
+        self._pool = ClassifierPool(classifier, settings)
+        self._names = classifier.names()
 
-    async def by(self) -> dict[str, ScoredBy]:
-        """How weights stand in events, by their name in the settings."""
-        return self._by
+    async def names(self) -> dict[str, ScoredBy]:
+        """How the route's weights stand in events, by their name in the settings."""
+        return self._names
 
-    async def predict(
-        self, crops: Crops, ids: NDArray[np.int64], weights: Sequence[str]
-    ) -> EmotionScores:
-        """See EmotionPool."""
-        return await self._pool.predict(crops, ids, weights)
+    async def classify(self, request: ClassifyRequest) -> ClassifyReply:
+        """See ClassifierPool."""
+        return await self._pool.classify(request)
 
     async def families(self) -> Families:
         """What was counted so far."""
@@ -58,25 +61,25 @@ class CamerasActor:
     """A camera process."""
 
     def __init__(self, job: Job) -> None:
-        job.settle()
+        job.enter_home()
         settings = job.settings
-        pools = [f"{POOL}{n}" for n in range(settings.pool.replicas)]
+        emotion, start_s = settings.emotion, settings.cluster.start_timeout_s
+        replicas, transport = replica_names(emotion), RayTransport()
 
-        def ask_for(lease: Lease, metrics: CameraMetrics) -> RayClassifierClient:
-            patient = lease.settings.play == "once"
-            start_s = settings.cluster.start_timeout_s
-            return RayClassifierClient(
-                pools, lease.camera, patient, settings.pool, metrics, start_s
+        def connect_classifier(lease: Lease, metrics: CameraMetrics) -> ClassifierClient:
+            return ClassifierClient(
+                *(transport, replicas, emotion.routes.by_name(), lease.camera),
+                *(lease.settings.play == "once", metrics, start_s),
             )
 
-        self._worker = CameraWorker(settings, ask_for, job.folders)
+        self._worker = CameraWorker(settings, connect_classifier, job.folders)
 
-    def renew(self, birth: str, leases: Sequence[Lease]) -> Heartbeat:
+    def heartbeat(self, incarnation: str, leases: Sequence[Lease]) -> Heartbeat:
         """See CameraWorker."""
-        return self._worker.renew(birth, leases)
+        return self._worker.heartbeat(incarnation, leases)
 
     def close(self) -> list[Report]:
-        """Stop all cameras; what they said last is in their outboxes then, or said here."""
+        """Stop all cameras; their last events are in their outboxes, or reported as lost."""
         return self._worker.close()
 
     def families(self) -> Families:
@@ -88,33 +91,41 @@ class RelayActor:
     """The relay of one machine."""
 
     def __init__(self, job: Job) -> None:
-        job.settle()
-        self._relaying = Relaying(job.settings)
+        job.enter_home()
+        self._relay = RelayService(job.settings)
+        self._relay.start()
 
     def report(self) -> RelayReport:
-        """How it fares."""
-        return self._relaying.report
+        """Its last report."""
+        return self._relay.report
 
     def families(self) -> Families:
         """What was counted so far."""
-        return self._relaying.metrics.families()
+        return self._relay.metrics.families()
 
 
 MOST_CALLS = 10_000
-"""That one replica may hold at once; `pool.max_pending` refuses long before."""
+"""That one replica may hold at once; the route's `max_pending` refuses long before."""
 Pool = ray.remote(PoolActor)
 Cameras = ray.remote(CamerasActor)
 RelayOf = ray.remote(RelayActor)
 
 
-def start_pool(job: Job) -> dict[str, ActorHandle]:
-    """The replicas of the emotion pool by name, those that are not there yet begun."""
-    pool = job.settings.pool
-    options = {
-        **LASTING,
-        "num_cpus": 0,
-        "num_gpus": pool.gpus_per_replica,
-        "max_concurrency": MOST_CALLS,
+def replica_names(emotion: EmotionSettings) -> dict[str, list[str]]:
+    """The names of the actors of each route's pool."""
+    return {
+        route: [f"{POOL}{route}-{n}" for n in range(settings.replicas)]
+        for route, settings in emotion.routes.by_name().items()
     }
-    names = [f"{POOL}{n}" for n in range(pool.replicas)]
-    return {name: Pool.options(name=name, **options).remote(job) for name in names}
+
+
+def start_pools(job: Job) -> dict[str, ActorHandle]:
+    """The replicas of all classifier pools by name; those that do not run yet are started."""
+    emotion = job.settings.emotion
+    started: dict[str, ActorHandle] = {}
+    for route, names in replica_names(emotion).items():
+        gpus = emotion.routes.by_name()[route].gpus
+        options = {**LASTING, "num_cpus": 0, "num_gpus": gpus, "max_concurrency": MOST_CALLS}
+        for name in names:
+            started[name] = Pool.options(name=name, **options).remote(job, route)
+    return started

@@ -1,4 +1,4 @@
-"""Whom a Ray cluster lets in: us, and nobody who has no token."""
+"""Checks that a Ray cluster admits us, and nobody without a token."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import time
 from collections.abc import Mapping
 
 from pipeline.errors import ServiceError
+from pipeline.live.engine import Startup
 from pipeline.live.ray.host_thread import TOKEN
-from pipeline.live.ray.startup import Startup
 
-LET_IN, REFUSED = 0, 3
-KNOCK = """
+ADMITTED, REFUSED = 0, 3
+PROBE = """
 import sys
 from ray._raylet import GcsClient
 from ray.exceptions import AuthenticationError
@@ -29,35 +29,35 @@ TOKEN_REMEDY = (
 OPEN_REMEDY = "start it with RAY_AUTH_MODE=token and RAY_AUTH_TOKEN on every machine"
 
 
-def check_admission(gcs: str, beginning: Startup) -> None:
-    """Knock at a cluster's head as ourselves and as nobody, each in a process of its own: Ray
-    decides once in a process who it is, and tries a refused token again for twenty seconds.
+def check_admission(gcs: str, startup: Startup) -> None:
+    """Connect to a cluster's head with our token and without any, each in a process of its own: Ray
+    reads its token once in a process, and tries a refused one again for twenty seconds.
 
-    Raises ServiceError where we are refused or everybody is let in; StopRequested.
+    Raises ServiceError where we are refused, or where no token is needed; StopRequested.
     """
-    nobody = {name: value for name, value in os.environ.items() if not name.startswith(TOKEN)}
-    knocks = [_knock(gcs, env) for env in (os.environ, {**nobody, "RAY_AUTH_MODE": "disabled"})]
+    tokenless = {name: value for name, value in os.environ.items() if not name.startswith(TOKEN)}
+    probes = [_probe(gcs, env) for env in (os.environ, {**tokenless, "RAY_AUTH_MODE": "disabled"})]
 
     def have_ended(within_s: float) -> bool:
         until_s = time.monotonic() + within_s
-        while any(knock.poll() is None for knock in knocks) and time.monotonic() < until_s:
+        while any(probe.poll() is None for probe in probes) and time.monotonic() < until_s:
             time.sleep(LOOK_S)
-        return all(knock.poll() is not None for knock in knocks)
+        return all(probe.poll() is not None for probe in probes)
 
     try:
-        beginning.until(have_ended, f"Ray at {gcs}")
+        startup.wait(have_ended, f"Ray at {gcs}")
     finally:
-        for knock in knocks:
-            knock.kill()
-            knock.wait()
-    ours, anybodys = (knock.returncode for knock in knocks)
+        for probe in probes:
+            probe.kill()
+            probe.wait()
+    ours, tokenless_code = (probe.returncode for probe in probes)
     if ours == REFUSED:
         raise ServiceError("the Ray cluster refuses our token", gcs, TOKEN_REMEDY)
-    if anybodys == LET_IN:
-        raise ServiceError("the Ray cluster lets in everybody", gcs, OPEN_REMEDY)
+    if tokenless_code == ADMITTED:
+        raise ServiceError("the Ray cluster admits everybody", gcs, OPEN_REMEDY)
 
 
-def _knock(gcs: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _probe(gcs: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     quiet = subprocess.DEVNULL
-    command = [sys.executable, "-P", "-c", KNOCK, gcs]
+    command = [sys.executable, "-P", "-c", PROBE, gcs]
     return subprocess.Popen(command, env=environment, stdin=quiet, stdout=quiet, stderr=quiet)

@@ -1,4 +1,4 @@
-"""What must stand in the environment before Ray is imported."""
+"""The environment variables that must be set before Ray is imported."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ LOCAL = "local"
 """The address that means: start Ray on this machine, for this command alone."""
 ALWAYS = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Whoever may talk to a Ray runs code in it. Which token: see `engine`.
+    # Whoever can connect to Ray can run code in it. The token: see `connection`.
     "RAY_AUTH_MODE": "token",
     "PYTHONSAFEPATH": "1",
-    # Ray would take SIGTERM from whoever handles it, and abort.
+    # Ray would replace our handler of SIGTERM, and abort the process.
     "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",
 }
 ALONE = {
@@ -24,7 +24,7 @@ ALONE = {
 
 
 def prepare(address: str) -> None:
-    """Set it for this process and all that it starts."""
+    """Set them for this process and all that it starts."""
     os.environ.update(ALWAYS | (ALONE if address == LOCAL else {}))
     if path := python_path(os.environ.pop("PYTHONPATH", "")):
         os.environ["PYTHONPATH"] = path

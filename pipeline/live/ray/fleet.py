@@ -1,22 +1,27 @@
-"""The camera processes as actors: how the supervisor reaches them."""
+"""Camera processes and relays as actors: how the supervisor reaches them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.errors import UndercamError
-from pipeline.live.leases import Heartbeat, Lease, Report
-from pipeline.live.ray.actors import CAMERAS, LASTING, Cameras
-from pipeline.live.ray.causes import cause_of
-from pipeline.live.ray.job import Job
-from pipeline.live.supervisor import Answers
+from pipeline.live.engine import Job
+from pipeline.live.leases import FleetReport, Heartbeat, Lease, Report
+from pipeline.live.ray.actors import CAMERAS, LASTING, RELAY, Cameras, RelayOf
+from pipeline.live.relay_service import RelayReport
+from pipeline.metrics import Families
 
 ANSWER_S = 1.0
-"""How long to wait for all answers together; one that comes later counts at the next call."""
+"""Seconds to wait for all answers together; one that comes later counts at the next call."""
+CLOSE_S = 4.0
+"""Seconds to wait for all cameras to close."""
 
 
 class RayFleet:
@@ -24,9 +29,9 @@ class RayFleet:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._births: dict[str, str] = {}
-        self._asked: dict[str, ray.ObjectRef[Heartbeat]] = {}
-        self.handles: dict[str, ActorHandle] = {
+        self._incarnations: dict[str, str] = {}
+        self._pending: dict[str, ray.ObjectRef[Heartbeat]] = {}
+        self._handles: dict[str, ActorHandle] = {
             name: ray.get_actor(name)
             for name in ray.util.list_named_actors()
             if name.startswith(CAMERAS)
@@ -34,53 +39,129 @@ class RayFleet:
 
     def names(self) -> Sequence[str]:
         """All of them."""
-        return sorted(self.handles)
+        return sorted(self._handles)
 
     def start(self, name: str) -> None:
-        """One more, on the machine that has most room."""
+        """Start one more, on the machine that has most room."""
         options = {**LASTING, "num_cpus": self._job.settings.workers.cpus}
         actor = Cameras.options(name=name, scheduling_strategy="SPREAD", **options)
-        self.handles[name] = actor.remote(self._job)
+        self._handles[name] = actor.remote(self._job)
 
     def stop(self, name: str) -> None:
         """End one, whatever it does; what it had appended stays in its outboxes."""
-        ray.kill(self.handles.pop(name))
-        self._births.pop(name, None)
-        self._asked.pop(name, None)
+        ray.kill(self._handles.pop(name))
+        self._incarnations.pop(name, None)
+        self._pending.pop(name, None)
 
-    def reports(self) -> Answers:
-        """How all their leases fare."""
-        return self._ask({name: [] for name in self.handles}, births={})
+    def reports(self) -> FleetReport:
+        """The reports of all; no lease changes."""
+        # Without an incarnation a worker applies no leases.
+        return self._call({name: [] for name in self._handles}, incarnations={})
 
-    def renew(self, leases: Mapping[str, Sequence[Lease]]) -> Answers:
-        """Tell each what it is to read. One that was never heard of yet only says who it is."""
-        return self._ask(leases, dict(self._births))
+    def heartbeat(self, leases: Mapping[str, Sequence[Lease]]) -> FleetReport:
+        """Send each its leases. One that has not answered yet only tells its incarnation."""
+        return self._call(leases, dict(self._incarnations))
 
-    def _ask(self, leases: Mapping[str, Sequence[Lease]], births: Mapping[str, str]) -> Answers:
-        for name in leases.keys() - self._asked.keys():
-            renew = self.handles[name].renew
-            self._asked[name] = renew.remote(births.get(name, ""), list(leases[name]))
-        names = {ref: name for name, ref in self._asked.items()}
+    def close(self) -> list[Report]:
+        """Stop all cameras; returns how each run has ended, of processes that answer in time."""
+        closing = {name: handle.close.remote() for name, handle in self._handles.items()}
+        return [report for reports in collect(closing, CLOSE_S).values() for report in reports]
+
+    def families(self) -> Iterator[tuple[str, Families]]:
+        """The metrics of every camera process."""
+        return collect_families(self._handles)
+
+    def _call(
+        self, leases: Mapping[str, Sequence[Lease]], incarnations: Mapping[str, str]
+    ) -> FleetReport:
+        # One call at a time to each: a slow process must not find a queue of old leases.
+        for name in leases.keys() - self._pending.keys():
+            heartbeat = self._handles[name].heartbeat
+            self._pending[name] = heartbeat.remote(incarnations.get(name, ""), list(leases[name]))
+        names = {ref: name for name, ref in self._pending.items()}
         if not names:
-            return Answers()
+            return FleetReport()
         ready, _ = ray.wait(list(names), num_returns=len(names), timeout=ANSWER_S)
         reports: dict[str, list[Report]] = {}
         died: set[str] = set()
         failed: dict[str, str] = {}
         for name in (names[ref] for ref in ready):
-            before = self._births.get(name, "")
+            before = self._incarnations.get(name, "")
             try:
-                heard = ray.get(self._asked.pop(name))
+                heartbeat = ray.get(self._pending.pop(name))
             except RayActorError as error:
                 cause = cause_of(error)
                 if isinstance(cause, UndercamError):
                     failed[name] = str(cause)
                     continue
-                # Dead, or on its way back: told once, then known as one never heard of.
-                heard = Heartbeat("", [])
-            self._births[name] = heard.birth
-            if before and heard.birth != before:
+                # Dead, or on its way back: reported once, and then as one that never answered.
+                heartbeat = Heartbeat("", [])
+            self._incarnations[name] = heartbeat.incarnation
+            if before and heartbeat.incarnation != before:
                 died.add(name)
-            elif heard.birth:
-                reports[name] = heard.reports
-        return Answers(reports, frozenset(died), failed)
+            elif heartbeat.incarnation:
+                reports[name] = heartbeat.reports
+        return FleetReport(reports, frozenset(died), failed)
+
+
+class RayRelays:
+    """One relay actor on every machine of the cluster."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._handles: dict[str, ActorHandle] = {}
+        self._last: dict[str, RelayReport] = {}
+
+    def start_missing(self) -> None:
+        """Start one on every machine that lives; may wait for ever without the cluster's head."""
+        nodes = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        for node in nodes:
+            name = f"{RELAY}{node[:12]}"
+            if name not in self._handles:
+                here = NodeAffinitySchedulingStrategy(node, soft=False)
+                options = {**LASTING, "num_cpus": 0}  # it starts also where every core is taken
+                actor = RelayOf.options(name=name, scheduling_strategy=here, **options)
+                self._handles[name] = actor.remote(self._job)
+
+    def reports(self) -> dict[str, RelayReport]:
+        """The report of each; of one that does not answer, its last, with that as the fault."""
+        answers = collect({name: relay.report.remote() for name, relay in self._handles.items()})
+        for name in self._handles.keys() - answers.keys():
+            last = self._last.get(name)
+            silent = RelayReport(fault="the relay has not started")
+            if last:
+                silent = replace(last, fault="the relay does not answer")
+            answers[name] = silent
+        self._last = answers
+        return answers
+
+    def families(self) -> Iterator[tuple[str, Families]]:
+        """The metrics of every relay."""
+        return collect_families(self._handles)
+
+
+def collect(refs: Mapping[str, ray.ObjectRef[Any]], timeout_s: float = ANSWER_S) -> dict[str, Any]:
+    """The answers of actors, by name; one that died or is late is left out."""
+    names = {ref: name for name, ref in refs.items()}
+    if not names:
+        return {}
+    ready, _ = ray.wait(list(names), num_returns=len(names), timeout=timeout_s)
+    answers: dict[str, Any] = {}
+    for ref in ready:
+        try:
+            answers[names[ref]] = ray.get(ref)
+        except RayError:
+            continue
+    return answers
+
+
+def collect_families(handles: Mapping[str, ActorHandle]) -> Iterator[tuple[str, Families]]:
+    """The metrics of actors, each with its name."""
+    refs = {name: handle.families.remote() for name, handle in handles.items()}
+    yield from collect(refs).items()
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """What was raised in an actor that could not start; of any other error, the error itself."""
+    cause = getattr(error.args[0] if error.args else error, "cause", None)
+    return cause if isinstance(cause, BaseException) else error

@@ -1,4 +1,4 @@
-"""Whether Ray still lives: its head (GCS), and its part on this machine (raylet)."""
+"""Whether Ray's processes still live: its head (GCS), and its part on this machine (raylet)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ KNOCK_S = 1.0
 
 
 class RayHealth:
-    """Knocks at the doors of Ray's parts. A call to an actor says nothing of them: actors answer
-    each other for a while longer, until one needs a part that is gone."""
+    """Connects to the ports of Ray's parts. A call to an actor proves nothing: actors answer each
+    other for a while longer, until one needs a part that is gone."""
 
     def __init__(
         self,
@@ -22,7 +22,7 @@ class RayHealth:
         patience_s: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`patience_s`: so long a part may be silent before it is called gone."""
+        """`patience_s`: seconds that a part may be silent before it counts as gone."""
         self._parts, self._patience_s, self._monotonic = dict(parts), patience_s, monotonic
         self._heard_s = dict.fromkeys(self._parts, monotonic())
 

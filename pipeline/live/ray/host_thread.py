@@ -1,4 +1,4 @@
-"""Ray in this process: begun and ended in a thread of its own."""
+"""Ray in this process: started and ended in a thread of its own."""
 
 from __future__ import annotations
 
@@ -36,29 +36,28 @@ class RayHostThread(threading.Thread):
     def __init__(self, options: dict[str, Any]) -> None:
         super().__init__(name="ray", daemon=True)
         self._options = options
-        self._begun, self._end = threading.Event(), threading.Event()
+        self._has_started, self._end = threading.Event(), threading.Event()
         self.error: BaseException | None = None
-        self.start()
 
     def run(self) -> None:
-        """Begin, wait, end."""
+        """Start Ray, wait until it is to end, end it."""
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
         try:
             # As of a client's job: else workers would search the driver's current folder first.
             ray.init(job_config=JobConfig(_client_job=True), **self._options)
         except BaseException as error:  # noqa: BLE001 - whoever waits raises it
             self.error = error
-        self._begun.set()
+        self._has_started.set()
         self._end.wait()
         ray.shutdown()
 
-    def has_begun(self, within_s: float) -> bool:
+    def has_started(self, within_s: float) -> bool:
         """Whether `ray.init` has returned, or raised `error`, by then."""
-        return self._begun.wait(within_s)
+        return self._has_started.wait(within_s)
 
-    def let_go(self, within_s: float) -> bool:
-        """Leave Ray; whether this process has let go of it in time. Ray's own processes, where it
-        started them, then wait to be killed: they heed no gentler signal."""
+    def leave(self, within_s: float) -> bool:
+        """Disconnect from Ray; whether that was done in time. Ray's own processes, where this
+        thread started them, must be killed then: they ignore gentler signals."""
         self._end.set()
         until_s = time.monotonic() + within_s
         while self.is_alive() and hasattr(ray_worker.global_worker, "core_worker"):
@@ -68,11 +67,11 @@ class RayHostThread(threading.Thread):
         return True
 
 
-def give_token() -> None:
-    """Put our token where Ray, begun after this, finds it."""
+def set_token() -> None:
+    """Put our token where a Ray that is started after this finds it."""
     os.environ[TOKEN] = token()
 
 
-def take_token() -> None:
-    """Whatever this process starts from now on is not Ray's."""
+def unset_token() -> None:
+    """Keep the token from the processes that this one starts from now on."""
     os.environ.pop(TOKEN, None)

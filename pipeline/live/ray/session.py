@@ -1,4 +1,4 @@
-"""The folder in which a Ray of our own lives, and the processes that live there with it."""
+"""The folder of a Ray that we start, and the processes that belong to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 PREFIX = "undercam-ray-"
 MARK = "UNDERCAM_SESSION"
-"""A variable that all processes of a session inherit; it names their folder."""
+"""An environment variable that all processes of a session inherit; it names their folder."""
 SOCKET_NAME = "/ray/session_2000-01-01_00-00-00_000000_1234567/sockets/plasma_store"
 MOST_BYTES = 107
 """A Unix socket's path may be no longer."""
@@ -25,7 +25,7 @@ KILL_S, LOOK_S, CLEAN_LOOKS = 2.0, 0.03, 3
 class Session:
     """A new folder that only this user may enter; Ray itself opens its own folders to everybody.
 
-    What runs that were killed left behind is ended and removed first.
+    What killed runs left behind is ended and removed first.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Session:
 
 
 def base_folder() -> Path:
-    """The folder for temporary files, where socket paths in it do not become too long."""
+    """The folder for temporary files, or /tmp where socket paths in it would be too long."""
     folder = Path(tempfile.gettempdir()).resolve()
     longest = len(os.fsencode(folder)) + len(f"/{PREFIX}12345678{SOCKET_NAME}")
     return folder if longest <= MOST_BYTES else Path("/tmp")
@@ -82,13 +82,13 @@ def kill_processes_of(folder: Path) -> None:
 
 
 def _killed(folder: Path) -> int:
-    """How many there were."""
+    """Kill them once; returns how many there were."""
     killed = 0
     for process in Path("/proc").glob("[0-9]*"):
         if int(process.name) == os.getpid():
             continue
         with suppress(OSError):
-            # Held before it is looked at: its number may belong to another one by then.
+            # Opened before it is examined: its number may belong to another process by then.
             held = os.pidfd_open(int(process.name))
             try:
                 if _belongs(process, folder):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipeline.camera_config import CameraConfig
 from pipeline.clock import Clock, wall_clock
-from pipeline.config import Settings
 from pipeline.references import resolve_camera_url
-from pipeline.settings import CameraSettings, SourceSettings
+from pipeline.settings import SourceSettings
 from pipeline.stages.source.address import kind_of, run_id
 from pipeline.stages.source.base import Source
 from pipeline.stages.source.file import VideoSource
@@ -48,24 +48,22 @@ def open_url(request: SourceRequest) -> Source:
     return OPENERS["loop" if kind == "file" and request.loops else kind](request)
 
 
-def open_source(
-    camera: str, run: str, own: CameraSettings, settings: Settings, clock: Clock = wall_clock
-) -> Source:
-    """Open the source of a configured camera for one run: `own` are the camera's settings,
-    `settings` those in force for it.
+def open_source(camera: str, run: str, config: CameraConfig, clock: Clock = wall_clock) -> Source:
+    """Open the source of a configured camera for one run.
 
     Raises what `open_url` raises, and ConfigError for a reference that holds no address of a live
     camera, or that a camera may not use.
     """
+    settings = config.settings
     configured = {camera.url for camera in settings.cameras.values()}
     return open_url(
         SourceRequest(
-            url=resolve_camera_url(own.url, settings.source, configured),
+            url=resolve_camera_url(config.url, settings.source, configured),
             camera=camera,
             run=run,
             settings=settings.source,
-            run_settings=settings.observation_settings(own.under_display),
-            loops=own.play != "once",
+            run_settings=config.observation_key,
+            loops=config.play != "once",
             clock=clock,
         )
     )

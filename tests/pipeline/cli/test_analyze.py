@@ -10,9 +10,9 @@ import pytest
 
 from models.loading import ZOO
 from pipeline.cli.app import run
+from pipeline.emotion_settings import WEIGHTS
 from pipeline.media.video import VideoWriter
 from pipeline.records import EVENT_TYPES, Event, FaceObserved, TrackUpdated
-from pipeline.settings import WEIGHTS
 
 WALL_CLOCK = ("classified_ms", "published_ms")
 TYPES = {kind.model_fields["schema_"].default: kind for kind in EVENT_TYPES}
@@ -116,7 +116,7 @@ def test_a_clip_may_say_what_it_was_filmed_through(
         looks = [each for each in records(tmp_path / way) if isinstance(each, FaceObserved)]
         told[way] = {(look.model, look.reason) for look in looks}
     assert len(runs) == 2
-    assert told["--under-display"] == {("resnet18-w36-udc", "camera under a display")}
+    assert told["--under-display"] == {("resnet18-w36-udc", "under_display")}
     assert {model for model, _ in told["--clear"]} == {"resnet18-w36"}
 
 

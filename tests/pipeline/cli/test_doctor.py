@@ -111,14 +111,15 @@ def test_the_command_ends_as_the_first_failure_and_names_every_remedy(
     ],
 )
 def test_a_device_that_is_not_there(emotion: dict[str, str], what: str) -> None:
-    checks = checks_of_parts(settings(emotion=emotion))
+    checks = checks_of_parts(settings(emotion={"routes": {"fast": emotion}}))
     for found in run_named(checks, "device", "weights"):
         assert (found.status, found.exit_code) == ("fail", 5)
         assert what in found.found
 
 
 def test_weights_and_network_that_are_not_there() -> None:
-    for emotion in ({"weights": "nobodys"}, {"degraded_weights": "nobodys"}):
+    for route in ({"weights": "nobodys"}, {"degraded_weights": "nobodys"}):
+        emotion = {"routes": {"fast": route}}
         (found,) = run_named(checks_of_parts(settings(emotion=emotion)), "weights")
         assert (found.exit_code, "no such weights: nobodys" in found.found) == (5, True)
     detector = {"name": "yunet", "model": "none.onnx"}
@@ -126,17 +127,15 @@ def test_weights_and_network_that_are_not_there() -> None:
     assert (found.status, "none.onnx" in found.found) == ("fail", True)
 
 
-def test_a_gpu_that_is_set_aside_for_nothing_and_a_cluster_that_is_not_there(
-    free_port: int,
-) -> None:
-    checks = checks_of_parts(
-        settings(
-            pool={"gpus_per_replica": 0.5}, cluster={"address": f"ray://127.0.0.1:{free_port}"}
-        )
-    )
-    device, engine = run_named(checks, "device", "engine")
-    assert (device.exit_code, engine.exit_code) == (2, 4)
+def test_a_device_without_a_gpu_of_ray_and_a_cluster_that_is_not_there(free_port: int) -> None:
+    cluster = {"address": f"ray://127.0.0.1:{free_port}"}
+    (engine,) = run_named(checks_of_parts(settings(cluster=cluster)), "engine")
+    assert engine.exit_code == 4
     assert "Connection refused" in engine.remedy
+    emotion = {"routes": {"fast": {"device": "cuda"}}}
+    (engine,) = run_named(checks_of_parts(settings(cluster=cluster, emotion=emotion)), "engine")
+    assert engine.exit_code == 2
+    assert "device = 'cuda' without a share of a GPU" in engine.found
 
 
 def test_variables_that_are_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ def test_drain_into_the_database(capsys: pytest.CaptureFixture[str], make: Any) 
     assert sorted(left) == ["door.e1.outbox", "lab.e1.outbox.1.damaged"]
 
 
-ASIDE = "it was set aside; the rest was sent"
+ASIDE = "it was set aside; all others were sent"
 
 
 def test_drain_when_the_database_is_away(
@@ -111,4 +111,4 @@ def test_readable_without_json(capsys: pytest.CaptureFixture[str], make: Any) ->
     assert run(["outbox", "drain"]) == OK
     assert capsys.readouterr().out == "sent 3 events and 0 dead letters\n"
     assert run(["outbox", "status"]) == OK
-    assert capsys.readouterr().out == "nothing waits\n"
+    assert capsys.readouterr().out == "no event is waiting\n"

@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.cli.run import _seed, as_dict, faults, has_ended
 from pipeline.config import load
+from pipeline.live.engine import State
 from pipeline.live.leases import Lease, Report
 from pipeline.live.relay_service import RelayReport
-from pipeline.live.state import State
 from pipeline.settings import CameraSettings
 
 WELL = RelayReport(sent=5)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.camera_config import CameraConfig
 from pipeline.camera_states import CameraState, from_record
 from pipeline.clock import wall_clock
 from pipeline.config import Settings
@@ -34,7 +35,7 @@ def lease(url: object, epoch: int = 7, camera: str = "door", **settings: object)
 
 
 def renewed(worker: CameraWorker, *leases: Lease) -> list[Report]:
-    return worker.renew(worker.birth, leases).reports
+    return worker.heartbeat(worker.incarnation, leases).reports
 
 
 def until_state(worker: CameraWorker, state: str, *leases: Lease) -> Report:
@@ -69,7 +70,7 @@ def test_a_file_becomes_the_events_that_analyze_makes_of_it(
     with VideoSource(
         square_clip, "door", run_id(square_clip, settings.observation_settings())
     ) as source:
-        run_stages(source, detect, classify, settings, expected.extend)
+        run_stages(source, detect, classify, CameraConfig(settings), expected.extend)
     file = lease(square_clip)
     assert until_state(worker, "ended", file).reason == "end of file"
     found = said()
@@ -110,14 +111,14 @@ def test_a_lease_that_nobody_renews_ends(
     until_state(worker, "online", loop)
     now_s[0] += settings.workers.lease_s + 1
     end = time.monotonic() + 20
-    while worker.renew("", []).reports[0].state != "stopped":
+    while worker.heartbeat("", []).reports[0].state != "stopped":
         assert time.monotonic() < end
         time.sleep(0.02)
     worker.close()
 
 
 def test_leases_of_an_earlier_life_change_nothing(worker: CameraWorker, square_clip: Path) -> None:
-    assert worker.renew("another", [lease(square_clip)]) == Heartbeat(worker.birth, [])
+    assert worker.heartbeat("another", [lease(square_clip)]) == Heartbeat(worker.incarnation, [])
     assert renewed(worker, lease(square_clip)) != []
 
 
@@ -219,10 +220,10 @@ class Raising:
 def test_a_stage_that_fails_ends_its_camera_and_no_other(
     settings: Settings, detect: Detect, classify: Classify, square_clip: Path, said: Said
 ) -> None:
-    def ask_for(lease: Lease, metrics: object) -> Classify | Raising:
+    def connect(lease: Lease, metrics: object) -> Classify | Raising:
         return classify if lease.camera == "hall" else Raising(classify)
 
-    worker = CameraWorker(settings, ask_for, detect=detect)
+    worker = CameraWorker(settings, connect, detect=detect)
     good, bad = lease(square_clip, camera="hall", play="loop"), lease(square_clip)
     report = until_state(worker, "failed", bad, good)
     assert "ZeroDivisionError: of all things" in report.reason

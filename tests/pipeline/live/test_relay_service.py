@@ -15,7 +15,7 @@ from pipeline.bus import outbox_file
 from pipeline.bus.outbox import Outbox
 from pipeline.bus.relay import Relay
 from pipeline.config import Settings
-from pipeline.live.relay_service import Relaying
+from pipeline.live.relay_service import RelayService
 
 
 @pytest.fixture
@@ -25,10 +25,9 @@ def placed(settings: Settings, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def relaying(placed: Settings) -> Iterator[Relaying]:
-    made = Relaying(placed)
-    yield made
-    made.close()
+def relay(placed: Settings) -> Iterator[RelayService]:
+    with RelayService(placed) as made:
+        yield made
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -50,51 +49,75 @@ def looks(make: Any, first: int, count: int) -> list[Any]:
 
 
 def test_a_folder_that_is_gone_is_said_and_made_again(
-    relaying: Relaying, placed: Settings, make: Any
+    relay: RelayService, placed: Settings, make: Any
 ) -> None:
     folder = Path(placed.outbox.folder)
     with Outbox(folder, "door", "e1") as outbox:
         outbox.append(looks(make, 0, 3))
-    until(lambda: relaying.report.sent == 3)
+    until(lambda: relay.report.sent == 3)
     faults: list[str] = []
     shutil.rmtree(folder)
-    until(lambda: faults.append(relaying.report.fault) or "outbox cannot be used" in faults[-1])
-    until(lambda: relaying.report.fault == "")
+    until(lambda: faults.append(relay.report.fault) or "outbox cannot be used" in faults[-1])
+    until(lambda: relay.report.fault == "")
     with Outbox(folder, "door", "e1") as outbox:
         outbox.append(looks(make, 3, 2))
-    until(lambda: relaying.report.sent == 5)  # what was counted before stands
-    sample = relaying.metrics.registry.get_sample_value
+    until(lambda: relay.report.sent == 5)  # what was counted before stands
+    sample = relay.metrics.registry.get_sample_value
     until(lambda: sample("undercam_outbox_delivered_total") == 5)
     assert stored(placed) == 5
 
 
 def test_a_fault_that_nobody_foresaw_is_said(
-    relaying: Relaying, monkeypatch: pytest.MonkeyPatch
+    relay: RelayService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    until(lambda: relaying.report.fault == "")
+    until(lambda: relay.report.fault == "")
 
     def fail(relay: Relay) -> int:
         raise KeyError("unforeseen")
 
     with monkeypatch.context() as patch:
         patch.setattr(Relay, "step", fail)
-        until(lambda: relaying.report.fault.startswith("the relay failed: KeyError"))
-        sample = relaying.metrics.registry.get_sample_value
+        until(lambda: relay.report.fault.startswith("the relay failed: KeyError"))
+        sample = relay.metrics.registry.get_sample_value
         assert sample("undercam_outbox_delivery_up") == 0
-    until(lambda: relaying.report.fault == "")
+    until(lambda: relay.report.fault == "")
 
 
-def test_a_damaged_outbox_stays_told(relaying: Relaying, placed: Settings, make: Any) -> None:
+def test_a_damaged_outbox_stays_told(relay: RelayService, placed: Settings, make: Any) -> None:
     path = outbox_file.file_of(Path(placed.outbox.folder), "door", "e1")
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = path.with_suffix(".part")  # an empty outbox would be taken for one that is done with
     whole.write_bytes(b"not a database" * 1000)
     whole.rename(path)
-    until(lambda: relaying.report.damaged)
-    (name,) = relaying.report.damaged
+    until(lambda: relay.report.damaged)
+    (name,) = relay.report.damaged
     assert name.startswith(path.stem)
     with Outbox(placed.outbox.folder, "door", "e2") as outbox:
         outbox.append(looks(make, 0, 3))
-    until(lambda: relaying.report.sent == 3)
-    assert relaying.report.damaged == (name,)
-    assert relaying.report.fault == ""
+    until(lambda: relay.report.sent == 3)
+    assert relay.report.damaged == (name,)
+    assert relay.report.fault == ""
+
+
+def test_what_waits_when_it_is_closed_is_delivered_first(placed: Settings, make: Any) -> None:
+    small = placed.outbox.model_copy(update={"batch_rows": 10})
+    relay = RelayService(placed.model_copy(update={"outbox": small}))
+    with Outbox(placed.outbox.folder, "door", "e1") as outbox:
+        outbox.append(looks(make, 0, 100))
+    relay.start()
+    relay.close(drain_s=20)
+    assert (relay.report.sent, relay.report.waiting) == (100, 0)
+    assert stored(placed) == 100
+
+
+def test_a_receiver_that_is_away_does_not_hold_up_its_end(placed: Settings, make: Any) -> None:
+    nowhere = placed.store.model_copy(update={"url": "sqlite:////proc/nowhere/rows.db"})
+    with Outbox(placed.outbox.folder, "door", "e1") as outbox:
+        outbox.append(looks(make, 0, 3))
+    relay = RelayService(placed.model_copy(update={"store": nowhere}))
+    relay.start()
+    until(lambda: relay.report.waiting == 3 and relay.report.fault)
+    began_s = time.monotonic()
+    relay.close(drain_s=20)
+    assert time.monotonic() - began_s < 10
+    assert relay.report.waiting == 3

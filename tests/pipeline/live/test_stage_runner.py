@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from models.faces import Faces
+from pipeline.camera_config import CameraConfig
 from pipeline.config import Settings
 from pipeline.errors import InputError, StageFailed
 from pipeline.frames import Frame
@@ -29,7 +30,12 @@ def play(
     clock = count(1_000_000)
     with VideoSource(clip, "door", RUN, analyse_fps=analyse_fps) as source:
         summary = run_stages(
-            source, detect, classify, settings, events.extend, clock=lambda: next(clock)
+            source,
+            detect,
+            classify,
+            CameraConfig(settings),
+            events.extend,
+            clock=lambda: next(clock),
         )
     return summary, events
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pipeline.errors import ServiceError
-from pipeline.live.leases import Lease, Report
-from pipeline.live.supervisor import RETRY_MOST_S, START_S, Answers, Supervisor
+from pipeline.live.leases import FleetReport, Lease, Report
+from pipeline.live.supervisor import RETRY_MOST_S, START_S, Supervisor
 from pipeline.service_settings import WorkersSettings
 from pipeline.settings import CameraSettings
 from pipeline.store.leases import LeaseClaims
@@ -44,7 +44,7 @@ class World:
     def supervise(self, first: Mapping[str, CameraSettings] | None = None) -> Supervisor:
         return Supervisor(
             SETTINGS,
-            self.roster,
+            self.registry,
             self,
             first,
             self.claim,
@@ -58,7 +58,7 @@ class World:
         ours = self.asked - self.others.keys() if self.ours is None else self.ours
         return LeaseClaims(frozenset(ours), self.others, self.trouble)
 
-    def roster(self) -> Mapping[str, CameraSettings] | None:
+    def registry(self) -> Mapping[str, CameraSettings] | None:
         if self.nobody_knows:
             return None
         if self.database_is_away:
@@ -77,12 +77,12 @@ class World:
         self.dead.discard(name)
         self.deaf.discard(name)
 
-    def reports(self) -> Answers:
-        return Answers({name: self._told(name) for name in self.held if name not in self.deaf})
+    def reports(self) -> FleetReport:
+        return FleetReport({name: self._told(name) for name in self.held if name not in self.deaf})
 
-    def renew(self, leases: Mapping[str, Sequence[Lease]]) -> Answers:
+    def heartbeat(self, leases: Mapping[str, Sequence[Lease]]) -> FleetReport:
         if self.fault:
-            return Answers(failed=dict.fromkeys(leases, self.fault))
+            return FleetReport(failed=dict.fromkeys(leases, self.fault))
         died = frozenset(self.dead & leases.keys())
         for name in died:
             self.held[name] = {}
@@ -94,7 +94,7 @@ class World:
                 lease.epoch for lease in new.values() if self.held[name].get(lease.camera) != lease
             ]
             self.held[name] = new
-        return Answers({name: self._told(name) for name in heard}, died)
+        return FleetReport({name: self._told(name) for name in heard}, died)
 
     def _told(self, name: str) -> list[Report]:
         return [
@@ -291,7 +291,7 @@ def test_the_next_supervisor_leaves_everything_as_it_is() -> None:
     world = World("abc")
     world.step()
     held = {name: dict(leases) for name, leases in world.held.items()}
-    for said in ("roster", "nothing", "fault"):
+    for said in ("registry", "nothing", "fault"):
         world.nobody_knows, world.database_is_away = said == "nothing", said == "fault"
         world.supervisor = world.supervise()
         assert world.supervisor.reports().keys() == {"a", "b", "c"}
@@ -342,7 +342,7 @@ def test_a_camera_that_another_command_reads_is_not_begun_and_it_is_said_who() -
     world.step(3)
     assert world.read == ["b"]
     told = world.supervisor.reports()["a"]
-    assert (told.state, told.reason) == ("connecting", "it is read already: pid 7 on attic")
+    assert (told.state, told.reason) == ("connecting", "another command reads it: pid 7 on attic")
     world.others = {}
     world.step()
     assert world.read == ["a", "b"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.emotions import EMOTIONS
+from pipeline.camera_config import CameraConfig
 from pipeline.config import Settings
 from pipeline.frames import Frame, FrameHeader
 from pipeline.live.stage_runner import run_stages
@@ -144,7 +145,7 @@ def test_label_and_bars_are_those_of_the_record(
         VideoSource(square_clip, "door", "e1", analyse_fps=fps) as source,
         AnnotatedVideo(tmp_path / "film.mp4", source.fps) as written,
     ):
-        run_stages(source, detect, classify, settings, sink, on_frame=written.write)
+        run_stages(source, detect, classify, CameraConfig(settings), sink, on_frame=written.write)
     assert any(look.label != look.smoothed.label for look in looks.values())
     for index, look in looks.items():
         assert drawn[index] == {1: (look.label, 1.0, look.label)}

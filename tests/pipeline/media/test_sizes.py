@@ -11,6 +11,7 @@ import pytest
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from pipeline.camera_config import CameraConfig
 from pipeline.config import Settings
 from pipeline.frames import Frame
 from pipeline.live.stage_runner import RunSummary, run_stages
@@ -24,7 +25,7 @@ from pipeline.stages.source.looped import LoopedFile
 
 Picture = NDArray[np.uint8]
 RUN = "0123456789ab"
-SETTINGS = Settings.model_validate({"emotion": {"degraded_weights": ""}})
+SETTINGS = Settings.model_validate({"emotion": {"routes": {"fast": {"degraded_weights": ""}}}})
 
 
 def square(width: int, height: int, left: int, top: int, side: int) -> Picture:
@@ -65,7 +66,9 @@ def play(
 ) -> tuple[RunSummary, list[Event]]:
     events: list[Event] = []
     with VideoSource(clip, "door", RUN) as source:
-        summary = run_stages(source, detect, classify, SETTINGS, events.extend, on_frame=seen)
+        summary = run_stages(
+            source, detect, classify, CameraConfig(SETTINGS), events.extend, on_frame=seen
+        )
     return summary, events
 
 

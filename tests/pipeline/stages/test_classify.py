@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +15,31 @@ from models.faces import Faces
 from models.loading import build_network, load_classifier
 from models.scores import EmotionScores, normalised_entropy
 from models.weights import ModelCard, save
+from pipeline.camera_config import CameraConfig
+from pipeline.config import Settings
+from pipeline.emotion_settings import EmotionSettings, RouteSettings
 from pipeline.errors import ModelError
-from pipeline.frames import Frame, FrameHeader, Route, ScoredBy, TrackedFaces
+from pipeline.frames import (
+    ClassifiedFaces,
+    ClassifyRequest,
+    CroppedFaces,
+    Frame,
+    FrameHeader,
+    Route,
+    ScoredBy,
+    TrackedFaces,
+    TrackState,
+)
+from pipeline.live.stage_runner import run_stages
 from pipeline.records import FaceObserved
-from pipeline.settings import CropSettings, EmotionSettings, SmootherSettings
+from pipeline.settings import CropSettings, SmootherSettings
 from pipeline.stages import classify as classify_stage
-from pipeline.stages.classify import Classify, open_classify
+from pipeline.stages.classify import Classify, RouteClassifier, open_classify, open_route
 from pipeline.stages.crop import Crop
+from pipeline.stages.detect import Detect
 from pipeline.stages.events import EventBuilder
 from pipeline.stages.route import Router
+from pipeline.stages.source.file import VideoSource
 
 HEADER = FrameHeader("door", "e1", 0, 0.0, 0, 0, "media", 200, 100)
 
@@ -78,17 +95,17 @@ def test_a_frame_without_faces_gives_no_looks() -> None:
 
 
 def test_weights_with_other_labels_do_not_serve() -> None:
-    with pytest.raises(ModelError, match="serving speaks the eight expressions"):
+    with pytest.raises(ModelError, match="serving needs the eight expressions"):
         Classify(Brightness(BASIC_SEVEN))
 
 
 def test_a_device_that_is_not_there_is_one_clear_error() -> None:
-    with pytest.raises(ModelError, match=r"emotion\.device"):
-        open_classify(EmotionSettings(device="cuda:7"))
+    with pytest.raises(ModelError, match="CUDA device: cuda:7: "):
+        open_route(RouteSettings(device="cuda:7"))
 
 
 @pytest.fixture
-def two_weights(tmp_path: Path) -> EmotionSettings:
+def two_weights(tmp_path: Path) -> RouteSettings:
     """Two real networks, drawn at random."""
     for number, name in enumerate(("good", "bad")):
         torch.manual_seed(number)
@@ -98,18 +115,18 @@ def two_weights(tmp_path: Path) -> EmotionSettings:
         )
         save(tmp_path / f"{name}.safetensors", card, build_network(card).state_dict())
     good, bad = (str(tmp_path / f"{name}.safetensors") for name in ("good", "bad"))
-    return EmotionSettings(weights=good, degraded_weights=bad)
+    return RouteSettings(weights=good, degraded_weights=bad)
 
 
-def test_each_face_is_scored_by_the_weights_chosen_for_it(two_weights: EmotionSettings) -> None:
-    classify = open_classify(two_weights)
+def test_each_face_is_scored_by_the_weights_chosen_for_it(two_weights: RouteSettings) -> None:
+    classify = Classify(open_route(two_weights))
     image = np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8)
     boxes = ((120, 20, 170, 70), (20, 20, 70, 70), (60, 10, 130, 80))
     tracked = TrackedFaces(HEADER, faces(*boxes), np.array([7, 2, 5]))
     cropped = Crop(CropSettings(fuse_s=0))(Frame(HEADER, image), tracked)
-    bad = Route(two_weights.bad, "noise 0.050")
-    looks = classify(replace(cropped, choices=(bad, Route(), bad)))
-    by = [load_classifier(path) for path in (two_weights.bad, two_weights.weights)]
+    bad = Route("fast", two_weights.degraded, "noise 0.050")
+    looks = classify(replace(cropped, routes=(bad, Route(), bad)))
+    by = [load_classifier(path) for path in (two_weights.degraded, two_weights.weights)]
     for row, asked in enumerate((by[0], by[1], by[0])):
         alone = asked.predict(cropped.crops[row : row + 1])
         assert looks.scores.probabilities[row] == pytest.approx(alone.probabilities[0], abs=1e-6)
@@ -122,19 +139,20 @@ def test_each_face_is_scored_by_the_weights_chosen_for_it(two_weights: EmotionSe
     assert (classify.model, classify.mode) == ("good", "resnet18-flip")
     plain = classify(cropped)
     assert plain.by == ()
-    for choices in ((Route(),) * 3, ()):
-        same = classify(replace(cropped, choices=choices)).scores.probabilities
+    for routes in ((Route(),) * 3, ()):
+        same = classify(replace(cropped, routes=routes)).scores.probabilities
         assert np.array_equal(same, plain.scores.probabilities)
 
 
-def test_events_name_the_weights_that_scored_each_face(two_weights: EmotionSettings) -> None:
+def test_events_name_the_weights_that_scored_each_face(two_weights: RouteSettings) -> None:
     """From a noisy picture to its records, through every stage between."""
     image = np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8)
     image[:, 100:] = 90
     tracked = TrackedFaces(HEADER, faces((120, 20, 170, 70), (20, 20, 70, 70)), np.array([7, 2]))
     cropped = Crop(CropSettings())(Frame(HEADER, image), tracked)
     observe = EventBuilder("door", "e1", "not me", "nor me", SmootherSettings(unknown_below=1))
-    looks = open_classify(two_weights)(Router(two_weights)(cropped))
+    settings = EmotionSettings.model_validate({"routes": {"fast": two_weights}})
+    looks = open_classify(settings)(Router(settings)(cropped))
     seen = [event for event in observe(looks) if isinstance(event, FaceObserved)]
     assert [(event.track, event.model) for event in seen] == [(7, "good"), (2, "bad")]
     assert seen[0].reason == "confidence below 1.0"
@@ -144,8 +162,12 @@ def test_events_name_the_weights_that_scored_each_face(two_weights: EmotionSetti
 
 
 def test_other_weights_must_serve_too() -> None:
-    with pytest.raises(ModelError, match="serving speaks the eight expressions"):
+    with pytest.raises(ModelError, match="serving needs the eight expressions"):
         Classify(Brightness(), {"seven": Brightness(BASIC_SEVEN)})
+
+
+def mode_of(**settings: object) -> str:
+    return open_route(RouteSettings.model_validate(settings)).scored_by(Route()).mode
 
 
 def test_draws_are_asked_of_a_model_that_draws(tmp_path: Path) -> None:
@@ -155,13 +177,130 @@ def test_draws_are_asked_of_a_model_that_draws(tmp_path: Path) -> None:
     )
     path = tmp_path / "small.safetensors"
     save(path, card, build_network(card).state_dict())
-    assert open_classify(EmotionSettings(weights=str(path), draws=3)).mode == "lrdif-4-flip-x3"
-    assert open_classify(EmotionSettings(draws=3)).mode == "resnet18-flip"
+    assert mode_of(weights=str(path), draws=3) == "lrdif-4-flip-x3"
+    assert mode_of(draws=3) == "resnet18-flip"
 
 
 def test_bfloat16_is_refused_where_it_is_deadly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classify_stage, "bfloat16_is_supported", lambda: False)
-    with pytest.raises(ModelError, match=r"bfloat16 ends the process .*: emotion\.dtype: set"):
-        open_classify(EmotionSettings(dtype="bfloat16"))
+    with pytest.raises(ModelError, match=r"bfloat16 ends the process .*: emotion\.routes: set"):
+        open_route(RouteSettings(dtype="bfloat16"))
     monkeypatch.setattr(classify_stage, "bfloat16_is_supported", lambda: True)
-    assert open_classify(EmotionSettings(dtype="bfloat16")).mode == "resnet18-flip-bf16"
+    assert mode_of(dtype="bfloat16") == "resnet18-flip-bf16"
+
+
+# States and second answers -----------------------------------------------------------------------
+
+
+class Counting(Brightness):
+    """Counts the observations of a track in its state, and answers with the count."""
+
+    def predict_with_state(
+        self, crops: NDArray[np.uint8], ids: NDArray[np.int64], states: Sequence[bytes]
+    ) -> tuple[EmotionScores, list[bytes]]:
+        assert len(states) == len(crops) == len(ids)
+        counts = [int.from_bytes(state) + 1 for state in states]
+        scores = np.zeros((len(crops), 8), np.float32)
+        scores[np.arange(len(crops)), counts] = 1
+        return EmotionScores(scores, normalised_entropy(scores)), [bytes([n]) for n in counts]
+
+
+def cropped_faces(*tracks: int, ended: tuple[int, ...] = ()) -> CroppedFaces:
+    image = np.zeros((100, 200, 3), np.uint8)
+    boxes = ((20, 20, 70, 70), (120, 20, 170, 70))[: len(tracks)]
+    tracked = TrackedFaces(HEADER, faces(*boxes), np.array(tracks), ended)
+    return Crop(CropSettings())(Frame(HEADER, image), tracked)
+
+
+def counts_of(classified: ClassifiedFaces) -> list[int]:
+    return classified.scores.probabilities.argmax(axis=1).tolist()
+
+
+def test_a_track_carries_its_state_until_it_ends() -> None:
+    classify = Classify(Counting())
+    assert counts_of(classify(cropped_faces(1, 2))) == [1, 1]
+    assert counts_of(classify(cropped_faces(2, 3))) == [2, 1]
+    assert counts_of(classify(cropped_faces(2, ended=(3,)))) == [3]
+    assert counts_of(classify(cropped_faces(3, 2))) == [1, 4]
+
+
+def test_the_state_of_other_weights_counts_as_none() -> None:
+    route = RouteClassifier(Counting(), {"other": Counting()}, {"": "w@1", "other": "w@2"})
+    one = cropped_faces(1)
+
+    def ask(weights: str, state: TrackState | None) -> tuple[int, TrackState | None]:
+        request = ClassifyRequest(one.crops, np.array([1]), (weights,), (state,))
+        reply = route.classify(request)
+        return int(reply.scores.probabilities.argmax()), reply.states[0]
+
+    count, state = ask("", None)
+    assert (count, state) == (1, TrackState("w@1", b"\x01"))
+    assert ask("", state) == (2, TrackState("w@1", b"\x02"))
+    assert ask("other", state) == (1, TrackState("w@2", b"\x01"))
+
+
+def test_a_state_that_is_too_large_is_named() -> None:
+    class Wordy(Counting):
+        def predict_with_state(
+            self, crops: NDArray[np.uint8], ids: NDArray[np.int64], states: Sequence[bytes]
+        ) -> tuple[EmotionScores, list[bytes]]:
+            return self.predict(crops, ids), [bytes(1025)] * len(crops)
+
+    with pytest.raises(ModelError, match="a state is too large: b: return at most 1024 bytes"):
+        Classify(Wordy())(cropped_faces(1))
+
+
+def test_a_second_answer_of_this_process_is_there_at_once() -> None:
+    classify = Classify(Brightness(), robust=RouteClassifier(Counting()))
+    cropped = cropped_faces(1, 2)
+    classify(cropped)
+    classify.request(replace(cropped, routes=(Route("robust"),) * 2))
+    assert classify.in_flight == frozenset()
+    assert [late.track for late in classify.late_answers()] == [1, 2]
+    assert classify.late_answers() == []
+
+
+def test_a_clip_in_the_mode_auto_is_answered_by_both(square_clip: Path, detect: Detect) -> None:
+    """Fast calls the square anger, uncertain; robust, for every second face, fear."""
+
+    class Uncertain(Brightness):
+        def predict(
+            self, crops: NDArray[np.uint8], ids: NDArray[np.int64] | None = None
+        ) -> EmotionScores:
+            scores = np.full((len(crops), 8), 0.1, np.float32)
+            scores[:, EMOTIONS.index("anger")] = 0.3
+            return EmotionScores(scores, normalised_entropy(scores))
+
+    class Sure(Brightness):
+        def predict(
+            self, crops: NDArray[np.uint8], ids: NDArray[np.int64] | None = None
+        ) -> EmotionScores:
+            scores = np.tile(np.eye(8, dtype=np.float32)[EMOTIONS.index("fear")], (len(crops), 1))
+            return EmotionScores(scores, normalised_entropy(scores))
+
+    robust = {"weights": "w", "share": 1.0, "cost": 2.0}
+    emotion = {"mode": "auto", "routes": {"robust": robust}}
+
+    def play() -> list[FaceObserved]:
+        seen: list[FaceObserved] = []
+        settings = Settings.model_validate(
+            {"emotion": emotion, "smoother": {"unknown_below": 0.2}, "source": {"analyse_fps": 10}}
+        )
+        classify = Classify(Uncertain(), {"resnet18-w36-udc": Uncertain()}, RouteClassifier(Sure()))
+        with VideoSource(square_clip, "door", "e1", analyse_fps=10) as source:
+            run_stages(
+                *(source, detect, classify, CameraConfig(settings)),
+                lambda events: seen.extend(e for e in events if isinstance(e, FaceObserved)),
+            )
+        return seen
+
+    first, second = play(), play()
+    assert [e.frame for e in first] == sorted(e.frame for e in first)
+    assert {e.model for e in first} == {"b"}
+    asked = ["uncertain 0.9" in e.reason for e in first]
+    assert 0.4 <= sum(asked) / len(asked) <= 0.5
+    assert first[-1].smoothed.label == "fear"
+    stamps = {"classified_ms": 0, "published_ms": 0}
+    assert [e.model_copy(update=stamps) for e in first] == [
+        e.model_copy(update=stamps) for e in second
+    ]

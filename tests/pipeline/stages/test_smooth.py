@@ -267,8 +267,37 @@ def test_a_weight_that_is_none_is_refused(weight: float) -> None:
         Smoother(PLAIN).update(1, 0.0, sure("anger"), weight)
 
 
-def test_a_look_from_the_past_is_refused() -> None:
+# Late observations -------------------------------------------------------------------------------
+
+
+@given(looks=look_lists, data=st.data())
+def test_the_mean_does_not_depend_on_the_order_of_arrival(
+    looks: list[Look], data: st.DataObject
+) -> None:
+    """Compared through an observation of next to no weight, so that label and time are the same."""
+    order = data.draw(st.permutations(looks))
+    last = (looks[-1][0], np.full(8, 1 / 8), 1e-12)
+    one, other = Smoother(PLAIN), Smoother(PLAIN)
+    for arrived, smoother in ((looks, one), (order, other)):
+        for each in arrived:
+            smoother.update(1, *each)
+        smoother.update(1, *last)
+    assert other._tracks[1].mean == pytest.approx(one._tracks[1].mean, abs=1e-9)
+    assert other._tracks[1].mass == pytest.approx(one._tracks[1].mass, rel=1e-9)
+
+
+def test_a_late_observation_counts_by_its_age() -> None:
+    """Half a time constant old when it arrives: exp(-1/2) beside 1."""
     smoother = Smoother(PLAIN)
     smoother.update(1, 2.0, sure("anger"), 1.0)
-    with pytest.raises(ValueError, match=r"track 1: .* pts_s >= 2\.0, got 1\.0 and 1\.9"):
-        smoother.update(1, 1.9, sure("anger"), 1.0)
+    late = math.exp(-0.5)
+    smoothed = smoother.update(1, 2.0 - PLAIN.time_constant_s / 2, sure("fear"), 1.0)
+    assert smoothed == Smoothed(label="anger", confidence=round(1 / (1 + late), 6))
+    again = smoother.update(1, 2.0 - PLAIN.time_constant_s / 2, sure("fear"), 1.0)
+    assert again == Smoothed(label="fear", confidence=round(2 * late / (1 + 2 * late), 6))
+
+
+def test_an_observation_too_old_to_count_changes_nothing() -> None:
+    smoother = Smoother(PLAIN)
+    shown = smoother.update(1, 1e6, sure("anger"), 1.0)
+    assert smoother.update(1, 0.0, sure("fear"), 1.0) == shown

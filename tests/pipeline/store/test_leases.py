@@ -130,6 +130,7 @@ def keep(url: str) -> Iterator[Callable[[str], LeaseKeeper]]:
     def kept_by(name: str) -> LeaseKeeper:
         holder = Holder(name, f"pid {name}")
         kept.append(LeaseKeeper(url, 1.0, holder, lease_s=0.5, every_s=0.02))
+        kept[-1].start()
         return kept[-1]
 
     yield kept_by

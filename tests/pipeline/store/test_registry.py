@@ -119,6 +119,7 @@ def test_a_database_that_is_away_keeps_nobody_waiting_and_is_read_when_it_is_the
     folder.write_text("a file where the folder is to be")
     url = f"sqlite:///{folder}/undercam.db"
     watch = RegistryWatch(url, 0.1, {"door": DOOR}, every_s=0.01)
+    watch.start()
 
     def said() -> str | dict[str, CameraSettings] | None:
         try:

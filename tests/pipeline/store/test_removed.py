@@ -205,6 +205,7 @@ def test_a_registry_outlives_its_database(file: Path, monkeypatch: pytest.Monkey
     register(engine, "hall", hall)
     engine.dispose()
     watch = RegistryWatch(url, 1.0, every_s=0.01)
+    watch.start()
     try:
         until(watch, lambda: watch() == {"door": door, "hall": hall})
         monkeypatch.setattr(sqlite_file, "RECREATE_AFTER_S", 0.3)

@@ -61,4 +61,4 @@ def test_a_cluster_that_lets_in_everybody_is_not_joined(
     start: Any, clip: Path, address: str
 ) -> None:
     line = refused(start, clip, address)
-    assert line.startswith(f"undercam: the Ray cluster lets in everybody: {address}: start it with")
+    assert line.startswith(f"undercam: the Ray cluster admits everybody: {address}: start it with")

@@ -74,7 +74,7 @@ def test_a_signal_while_it_starts_ends_it_too(start: Any, clip: Path, stage: str
     assert code == 0 or (code == -signal.SIGTERM and not stage), live.said
     assert took_s < SOON_S
     assert all(line[2:3] == ":" for line in live.said.splitlines()), live.said
-    assert not stage or live.said.splitlines()[-1].endswith("stopped before it had begun")
+    assert not stage or live.said.splitlines()[-1].endswith("stopped before it had started")
     nothing_is_left(live)
 
 

@@ -86,11 +86,11 @@ def test_kafka_may_go_and_come_back(
     start: Any, film: Path, bus: BusSettings, broker: Broker
 ) -> None:
     live = start(tables(bus, config(film, "door", play="loop", fps=2.0)))
-    live.until(lambda: "events: on their way" in live.said and "door: online" in live.said)
+    live.until(lambda: "events: being delivered" in live.said and "door: online" in live.said)
     broker.crash()
     time.sleep(SECONDS)  # how long it is away is what this is about
     broker.start()
-    live.until(lambda: live.said.rindex("events: on their way") > live.said.rindex("broker"))
+    live.until(lambda: live.said.rindex("events: being delivered") > live.said.rindex("broker"))
     result = live.stop()
     assert result["events"]["waiting"] == result["events"]["lost"] == 0
     stored(live.folder)

@@ -18,7 +18,7 @@ from pipeline.live.ray.environment import prepare
 prepare("local")
 import numpy, ray
 import psutil  # Ray carries it
-from pipeline.live.ray.engine import STORE_BYTES, engine
+from pipeline.live.ray.connection import STORE_BYTES, connect_ray
 
 def addresses():
     # Of every process of this Ray, and of ourselves.
@@ -30,7 +30,7 @@ def addresses():
                 listening.append(socket.laddr.ip)
     return sorted(set(listening))
 
-with engine("local"):
+with connect_ray("local"):
     @ray.remote(num_cpus=0)
     class Actor:
         def where(self):
@@ -99,12 +99,12 @@ from pipeline.live.ray.environment import prepare
 prepare("local")
 import ray
 from pipeline.config import load
-from pipeline.live.ray import engine as engines
+from pipeline.live.ray import connection
 from pipeline.live.ray.actors import start_pool
-from pipeline.live.ray.job import Job
-engines.LOCAL_OPTIONS["num_gpus"] = 2
+from pipeline.live.engine import Job
+connection.LOCAL_OPTIONS["num_gpus"] = 2
 settings = load(pool={"replicas": 2, "gpus_per_replica": 1.0})
-with engines.engine("local"):
+with connection.connect_ray("local"):
     pools = start_pool(Job(settings))
     for pool in pools.values():
         ray.get(pool.by.remote())

@@ -1,16 +1,16 @@
-"""How long is waited for what begins."""
+"""How long a command waits for a part that starts."""
 
 from __future__ import annotations
 
 import pytest
 
 from pipeline.errors import ServiceError, StopRequested
-from pipeline.live.ray import beginning as module
-from pipeline.live.ray.startup import Startup
+from pipeline.live import engine as module
+from pipeline.live.engine import Startup
 
 
 class Slow:
-    """Takes so many seconds of its own time to begin."""
+    """Takes so many seconds of its own time to start."""
 
     def __init__(self, takes_s: float) -> None:
         self.now_s, self._takes_s = 0.0, takes_s
@@ -18,35 +18,37 @@ class Slow:
     def monotonic(self) -> float:
         return self.now_s
 
-    def has_begun(self, within_s: float) -> bool:
+    def has_started(self, within_s: float) -> bool:
         self.now_s += within_s
         return self.now_s >= self._takes_s
 
 
-def waited(slow: Slow, beginning: Startup, monkeypatch: pytest.MonkeyPatch) -> None:
+def waited(slow: Slow, startup: Startup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.time, "monotonic", slow.monotonic)
-    beginning.until(slow.has_begun, "the emotion pool's emotion-0")
+    startup.wait(slow.has_started, "the classifier pool's classifier-fast-0")
 
 
-def test_a_slow_start_is_no_failure_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_start_is_no_failure_and_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     waited(Slow(400.0), Startup(start_s=600.0, say=said.append), monkeypatch)
     assert 20 <= len(said) <= 27  # one in fifteen seconds
-    assert said[0].startswith("waiting for the emotion pool's emotion-0 to begin, for 15 s so far")
+    assert said[0].startswith(
+        "waiting for the classifier pool's classifier-fast-0 to start, for 15 s so far"
+    )
 
 
-def test_the_line_says_what_was_waited_for_and_how_to_wait_longer(
+def test_the_error_names_the_part_and_how_to_wait_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(ServiceError) as caught:
         waited(Slow(400.0), Startup(start_s=300.0), monkeypatch)
     assert str(caught.value) == (
-        "waited 300 s for the emotion pool's emotion-0 to begin: Ray: "
-        "see what takes this machine's cores, or raise cluster.start_timeout_s"
+        "the classifier pool's classifier-fast-0 did not start within 300 s: engine: "
+        "see what occupies this machine's cores, or raise cluster.start_timeout_s"
     )
 
 
-def test_whoever_wants_an_end_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_is_stopped_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     for takes_s in (0.0, 400.0):
         slow = Slow(takes_s)
         with pytest.raises(StopRequested):

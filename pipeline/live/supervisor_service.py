@@ -1,0 +1,183 @@
+"""The supervisor at work: a thread that steps it, and the state and metrics of all it supervises.
+
+The same class under Ray, inside an actor, and without it: the fleet and the relays are given.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from pipeline.closing import Service
+from pipeline.config import resolve
+from pipeline.errors import ServiceError
+from pipeline.live.engine import Job, State
+from pipeline.live.leases import Report
+from pipeline.live.relay_service import RelayReport
+from pipeline.live.supervisor import Fleet, Supervisor
+from pipeline.metrics import Families, SupervisorMetrics, serve
+from pipeline.store.leases import LeaseKeeper
+from pipeline.store.registry import RegistryWatch
+
+STEP_S = 0.5
+ProcessMetrics = Iterable[tuple[str, Families]]
+"""The metrics of processes, each with the process's name."""
+
+
+class ServedFleet(Fleet, Protocol):
+    """A fleet that can be closed as a whole, and counts."""
+
+    def close(self) -> Sequence[Report]:
+        """Stop all cameras; returns how each run has ended."""
+        ...
+
+    def families(self) -> ProcessMetrics:
+        """The metrics of every camera process."""
+        ...
+
+
+class Relays(Protocol):
+    """The relays, one on every machine."""
+
+    def start_missing(self) -> None:
+        """Start one on every machine that has none."""
+        ...
+
+    def reports(self) -> Mapping[str, RelayReport]:
+        """The last report of each, by name."""
+        ...
+
+    def families(self) -> ProcessMetrics:
+        """The metrics of every relay."""
+        ...
+
+
+class SupervisorService(Service):
+    """Steps a supervisor every `step_s` seconds until it is closed.
+
+    After `close_cameras` it leases nothing any more, and goes on telling the state of the relays.
+    `on_failure` is called with what ended the thread, where it should not have ended.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        fleet: ServedFleet,
+        relays: Relays,
+        pool_families: Callable[[], ProcessMetrics],
+        on_failure: Callable[[Exception], None],
+        step_s: float = STEP_S,
+    ) -> None:
+        settings = job.settings
+        self._settings, self._fleet, self._relays = settings, fleet, relays
+        self._pool_families, self._on_failure, self._step_s = pool_families, on_failure, step_s
+        self._metrics, self._metrics_url = SupervisorMetrics(), ""
+        initial = settings.cameras if job.cameras is None else job.cameras
+        url, busy_s = resolve(settings.store.url), settings.store.busy_timeout_s
+        self._watch = None
+        if job.cameras is None:
+            seed = None if job.is_seeded else initial
+            self._watch = RegistryWatch(url, busy_s, seed)
+        # Twice a worker's own lease: a worker that lost us has stopped before another command may
+        # take its cameras.
+        self._keeper = LeaseKeeper(url, busy_s, job.holder, 2 * settings.workers.lease_s)
+        known = initial if job.cameras is not None or not job.is_seeded else None
+        self._supervisor = Supervisor(
+            *(settings.workers, self._watch or (lambda: initial), fleet, known, self._keeper),
+            start_s=settings.cluster.start_timeout_s,
+        )
+        self._state = State(self._supervisor.reports())
+        self._stepping, self._stop = threading.Lock(), threading.Event()
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._main, name="supervisor", daemon=True)
+
+    def start(self) -> None:
+        """Start; raises ServiceError where the metrics port is taken."""
+        self._metrics_url = self._serve_metrics()
+        if self._watch:
+            self._watch.start()
+        self._keeper.start()
+        self._thread.start()
+
+    def state(self) -> State:
+        """The state at the last step."""
+        return self._state
+
+    def close_cameras(self) -> None:
+        """Stop all cameras for good; their last events are in their outboxes then."""
+        # The order matters. No step may lease a camera again that is being closed; and cameras are
+        # given back only after they have stopped, so that no other command reads one meanwhile.
+        with self._stepping:
+            self._is_closed = True
+        self._supervisor.note_ends(self._fleet.close())
+        self._keeper.close()
+        self.refresh()
+
+    def refresh(self) -> State:
+        """Bring the state up to date now; returns it."""
+        self._state = State(
+            self._supervisor.reports(),
+            self._relays.reports(),
+            self._supervisor.trouble,
+            self._metrics_url,
+            self._supervisor.deaths,
+            self._supervisor.close_errors,
+        )
+        return self._state
+
+    def close(self) -> None:
+        """Stop all cameras, and then the supervisor."""
+        if not self._is_closed:
+            self.close_cameras()
+        self._stop.set()
+        if self._thread.ident:
+            self._thread.join()
+        if self._watch:
+            self._watch.close()
+
+    def _main(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._step()
+                self._stop.wait(self._step_s)
+        except Exception as error:  # noqa: BLE001 - a supervisor that ends in silence looks alive
+            self._on_failure(error)
+
+    def _step(self) -> None:
+        # Outside the lock: under Ray it may wait for ever for a cluster's head that is gone, and
+        # the cameras must be closed all the same.
+        self._relays.start_missing()
+        deaths = self._supervisor.deaths
+        with self._stepping:
+            if not self._is_closed:
+                self._supervisor.step()
+        self._metrics.deaths.inc(self._supervisor.deaths - deaths)
+        self.refresh()
+
+    def _serve_metrics(self) -> str:
+        where = self._settings.metrics
+        if where.port is None:
+            return ""
+        try:
+            return serve(where.host, where.port, self._families)
+        except OSError as error:
+            what = f"metrics cannot be served ({error.strerror})"
+            place = f"{where.host}:{where.port}"
+            raise ServiceError(what, place, "choose another metrics.port") from error
+
+    def _families(self) -> Iterator[tuple[str, Families]]:
+        yield "supervisor", self._metrics.families()
+        yield from self._pool_families()
+        yield from self._relays.families()
+        yield from self._fleet.families()
+
+
+def wait_until_delivered(state: Callable[[], State], until_s: float) -> None:
+    """Wait until no outbox holds events that bus or store takes, or until `until_s` (monotonic)."""
+    while time.monotonic() < until_s:
+        relays = state().relays.values()
+        if not any(relay.waiting and not relay.fault for relay in relays):
+            return
+        time.sleep(0.1)
