@@ -66,8 +66,8 @@ class Machine:
         venv = self.home / "undercam/.venv"
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
         (site,) = venv.glob("lib/python3*/site-packages")
-        ours = Path(sys.prefix, site.relative_to(venv))
-        (site / "here.pth").write_text(f"{self.home / 'undercam'}\n{ours}\n", "utf-8")
+        packages = [path for path in sys.path if path.endswith("site-packages")]
+        (site / "here.pth").write_text("\n".join([f"{self.home}/undercam", *packages]), "utf-8")
         entries = {
             "ray": "from ray.scripts.scripts import main",
             "undercam": "from pipeline.__main__ import main",
@@ -98,13 +98,12 @@ class Machine:
             "RAY_USAGE_STATS_ENABLED=0",
         ]
         enter = ["nsenter", "-t", str(self._pid()), "-m", "-p", "-n", "env", "-i", *environment]
-        return [*enter, "bash", "-c", command]
+        return [*enter, "bash", "-c", f"cd {ROOT} && {command}"]
 
     def run(self, command: str, timeout_s: float = 300) -> str:
         """What a command prints; its shell is gone when this returns."""
         done = subprocess.run(
             self._enter(command),
-            cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -114,7 +113,7 @@ class Machine:
         return done.stdout
 
     def start(self, command: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._enter(command), cwd=ROOT)
+        return subprocess.Popen(self._enter(command), start_new_session=True)
 
     def commands(self) -> list[str]:
         """What runs on it, but for its first process and this look."""
@@ -124,7 +123,7 @@ class Machine:
             line[1]
             for line in lines
             if not line[0].startswith("Z")
-            and not line[1].startswith(("sleep 3600", "ps ", "bash -c ps"))
+            and not line[1].startswith(("sleep 3600", "ps ", "bash -c"))
         ]
 
     def close(self) -> None:
@@ -176,8 +175,9 @@ def test_ray_up_brings_everything_and_ray_down_ends_it(machine: Machine, data: P
 
     clip = data / "media/pyfeat_single_face.mp4"
     push = machine.start(
-        f"exec ffmpeg -loglevel error -re -stream_loop -1 -i {clip} -c:v libx264 -preset ultrafast "
-        "-tune zerolatency -g 25 -an -f rtsp -rtsp_transport tcp rtsp://127.0.0.1:8554/camera"
+        f"while ! ffmpeg -loglevel error -re -stream_loop -1 -i {clip} -c:v libx264 -preset ultrafast "
+        "-tune zerolatency -g 25 -an -f rtsp -rtsp_transport tcp rtsp://127.0.0.1:8554/camera; "
+        "do sleep 1; done"
     )
     try:
         machine.wait_for_more(0)
@@ -185,7 +185,7 @@ def test_ray_up_brings_everything_and_ray_down_ends_it(machine: Machine, data: P
         machine.run("pkill -9 -f '[u]ndercam run'")
         machine.wait_for_more(machine.observations() + 20, 240)
     finally:
-        push.kill()
+        os.killpg(push.pid, signal.SIGKILL)
         push.wait()
 
     health = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8501/_stcore/health').read())"
