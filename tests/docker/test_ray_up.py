@@ -176,7 +176,8 @@ def test_ray_up_brings_everything_and_ray_down_ends_it(machine: Machine, data: P
     clip = data / "media/pyfeat_single_face.mp4"
     push = machine.start(
         f"while ! ffmpeg -loglevel error -re -stream_loop -1 -i {clip} -c:v libx264 "
-        "-preset ultrafast -tune zerolatency -g 25 -an -f rtsp -rtsp_transport tcp rtsp://127.0.0.1:8554/camera; "
+        "-preset ultrafast -tune zerolatency -g 25 -an -f rtsp -rtsp_transport tcp "
+        "rtsp://127.0.0.1:8554/camera; "
         "do sleep 1; done"
     )
     try:
