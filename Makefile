@@ -6,7 +6,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-slow test-all demo train-smoke
+.PHONY: help setup cluster-setup check test test-slow test-all demo train-smoke
 
 BIN := .venv/bin
 DEMO_SECONDS ?=
@@ -41,6 +41,9 @@ test-slow: .venv/.developer
 
 test-all: test test-slow
 
+# What cluster.yaml installs on every machine.
+cluster-setup: .venv/.cluster
+
 demo: .venv/.demo
 	@$(BIN)/undercam demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(if $(filter-out 0,$(DEMO_HEADLESS)),--headless)
 
@@ -49,9 +52,13 @@ train-smoke: .venv/.developer
 	$(BIN)/undercam train resnet18 --preset smoke --data toy --seed 0 --run-dir runs/smoke --out runs/smoke/toy.safetensors --json
 	$(BIN)/undercam analyze sample --weights runs/smoke/toy.safetensors --json
 
-# Two stamp files: packages are installed again only when these two prerequisites change.
+# The stamps: packages are installed again only when these files change.
 .venv/.demo: pyproject.toml constraints.txt | .venv/bin/python
 	$(call install,dashboard)
+	@touch $@
+
+.venv/.cluster: pyproject.toml constraints.txt | .venv/bin/python
+	$(call install,dashboard$(comma)kafka$(comma)postgres$(comma)cluster)
 	@touch $@
 
 .venv/.developer: pyproject.toml constraints.txt | .venv/bin/python
