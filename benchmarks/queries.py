@@ -100,7 +100,9 @@ def expressions(camera: str, now: int, window: int) -> Queries:
 
 def measure(url: str, rounds: int, now: int, long: store_queries.Track) -> dict[str, Any]:
     """Milliseconds of each query and of each page."""
-    return {name: measure_page(url, asked, rounds) for name, asked in pages(now, long).items()}
+    return {
+        name: measure_page(url, statements, rounds) for name, statements in pages(now, long).items()
+    }
 
 
 def measure_page(url: str, queries: Queries, rounds: int) -> dict[str, Any]:
@@ -154,9 +156,9 @@ def prepare(url: str, rows: int) -> dict[str, Any]:
     if not found:
         fill(engine, rows, wall_clock())
     dialect = engine.dialect.name
-    asked = "SELECT sqlite_version()" if dialect == "sqlite" else "SHOW server_version"
+    statements = "SELECT sqlite_version()" if dialect == "sqlite" else "SHOW server_version"
     with engine.connect() as connection:
-        version = connection.execute(text(asked)).scalar_one().split()[0]
+        version = connection.execute(text(statements)).scalar_one().split()[0]
         about = {
             "database": f"{dialect} {version}",
             "rows": rows,

@@ -37,7 +37,7 @@ LONG_OBSERVATIONS = 18_000
 GAPS_MS = (40, 100, 200, 400)
 UNKNOWN_SHARE = 0.05
 STATUS_MS = 60_000
-LETTERS, GAPS = 1_000, 200
+DEAD_LETTERS, GAPS = 1_000, 200
 CHUNK = 50_000
 Whole = NDArray[np.int64]
 Columns = dict[str, Whole]
@@ -152,7 +152,7 @@ def _gap_rows(now_ms: int) -> Iterator[Any]:
 
 
 def _dead_letter_rows(now_ms: int) -> Iterator[Any]:
-    for n in range(LETTERS):
+    for n in range(DEAD_LETTERS):
         yield (f"undercam.observations[0]@{n}", "not JSON", b"{" * 200, now_ms - n * 1_000)
 
 

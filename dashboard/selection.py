@@ -41,7 +41,7 @@ class TimeRange:
     run: str | None = None
     """The run of a recording; None for live video."""
 
-    def rounded(self) -> TimeRange:
+    def align_to_refresh(self) -> TimeRange:
         """Moved back to a multiple of 5 s, or of a minute if longer than 10 min: otherwise the
         buckets of a chart would shift at every refresh."""
         step = 5 * SECOND_MS if self.until_ms - self.since_ms <= 10 * MINUTE_MS else MINUTE_MS

@@ -58,7 +58,7 @@ class Faces:
             np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32)
         )
 
-    def moved(self, scale: float, offset_x: float = 0.0, offset_y: float = 0.0) -> Faces:
+    def transform(self, scale: float, offset_x: float = 0.0, offset_y: float = 0.0) -> Faces:
         """The same faces in another image's pixels: p -> (p - offset) * scale."""
         offset = np.array([offset_x, offset_y], np.float32)
         boxes = (self.boxes.reshape(-1, 2, 2) - offset) * np.float32(scale)

@@ -40,7 +40,7 @@ def logits_from_errors(errors: Tensor, weights: Tensor) -> Tensor:
 
 
 class SoftmaxClassifier:
-    """An `EmotionClassifier`. With `flip`, logits of a crop and its mirror image are averaged.
+    """An `EmotionClassifier`. With `flip`, logits of a crop and its horizontal flip are averaged.
 
     `dtype` bfloat16 computes in it where torch's autocast does; see `models.precision` first: on
     some processors that ends the process.
@@ -89,7 +89,7 @@ class SoftmaxClassifier:
         return scores
 
     def logits(self, x: Tensor, ids: NDArray[np.int64] | None = None, draw: int = 0) -> Tensor:
-        """Model input (n, c, px, px) -> logits (n, K) float32, averaged with the mirror image where
+        """Model input (n, c, px, px) -> logits (n, K) float32, with horizontal-flip TTA where
         `flip` is set; `ids` (n,) and `draw` seed what is drawn at random: here, nothing."""
         return self._average_flip(x, self._network)
 

@@ -25,13 +25,13 @@ class BackOff:
         self._failures = 0
         self._again_s = 0.0
 
-    def failed(self) -> None:
+    def record_failure(self) -> None:
         """Count a failure: the next wait is longer."""
         wait_s = min(self._least_s * 2.0 ** min(self._failures, 60), self._most_s)
         self._failures += 1
         self._again_s = self._clock() + wait_s * (0.5 + self._chance() / 2)
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """Count a success: the next failure is the first again."""
         self._failures = 0
 

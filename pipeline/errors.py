@@ -7,7 +7,7 @@ UndercamError        1   (models.errors) anything that has a remedy
 ├── ServiceError     4   a database or broker that cannot be reached or refuses
 │   └── RecordRefused    it refuses this record for good: sending it again is in vain
 ├── PoolFull         1   a classifier pool has more to do than it may keep waiting
-└── StageFailed      1   a stage raised something that nobody foresaw
+└── StageFailed      1   a stage raised an unexpected error
 """
 
 from __future__ import annotations

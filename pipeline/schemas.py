@@ -161,7 +161,7 @@ def _rows(
         if key not in inner:
             default = field.get("default")
             text = "" if default is None else json.dumps(default)
-            about = key, text, _allowed(field), field["description"], is_optional
+            about = key, text, _describe_allowed(field), field["description"], is_optional
             yield Setting(table, section["description"], *about)
     for key, field in inner.items():
         yield from _rows(f"{table}.{key}", field, sections, is_optional or "anyOf" in field)
@@ -173,7 +173,7 @@ def _reference(place: dict[str, Any]) -> str:
     return next((option["$ref"] for option in options if "$ref" in option), "")
 
 
-def _allowed(field: dict[str, Any]) -> str:
+def _describe_allowed(field: dict[str, Any]) -> str:
     choices = [f'"{choice}"' for choice in field.get("enum", [])]
     return " or ".join(choices) or bounds_of(field)
 

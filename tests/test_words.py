@@ -56,7 +56,9 @@ CLASSES = {
     **{"Team": "DistributedContext", "Views": "AugmentedBatches"},
 }
 """Classes that have another name now; as words of other names they may be right."""
-INNOCENT = re.compile(r"dead_?letters?|snapshots?|letter_?box|look_?(?:ahead|up)", re.I)
+INNOCENT = re.compile(
+    r"dead_?letters?|snapshots?|letter_?box|look_?(?:ahead|up)|explained_variance", re.I
+)
 """Standard terms that hold one of the words."""
 IRREGULAR = {
     *("begun", "brought", "built", "done", "drawn", "found", "given", "gone", "held"),
@@ -218,9 +220,9 @@ def interface() -> Iterator[tuple[str, str, str]]:
     """(place, name, text) of every setting, option and metric."""
     from pipeline.cli.app import COMMANDS, load_command
     from pipeline.metrics import OLD_NAMES, describe_metrics
-    from pipeline.schemas import settings
+    from pipeline.schemas import list_settings
 
-    for setting in settings():
+    for setting in list_settings():
         yield f"setting {setting.table}", setting.key, setting.meaning
     for metric in describe_metrics():
         if metric.name.removesuffix("_total") not in OLD_NAMES.values():

@@ -16,15 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from models.crops import crops_from_tiles
 from models.loading import as_classifier, find_weights, load_network
+from models.model_input import to_model_input
 from models.weights import ModelCard
+from trainer.augment import warp_images
 from trainer.compare.budgets import is_udc_trained
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 from trainer.objectives.base import Batch
 from trainer.recipes import Distillation
-from trainer.teacher_inputs import INPUT_FIELDS, has_own_input, teacher_input
 
+INPUT_FIELDS = ("input_px", "channels", "mean", "std")
+"""What makes one input of a network another than the next one's."""
 REMEDY = "give teachers that were trained like the student"
 
 
@@ -139,3 +143,21 @@ def _open_teacher(
         what = "of teacher and student only one was trained under displays"
         raise DataError(what, str(path), REMEDY)
     return as_classifier(network, card, device=device)
+
+
+def has_own_input(teacher: ModelCard, student: ModelCard) -> bool:
+    """Whether a teacher takes another input than the student."""
+    return any(getattr(teacher, name) != getattr(student, name) for name in INPUT_FIELDS)
+
+
+def teacher_input(faces: FaceSet, batch: Batch, card: ModelCard) -> Tensor:
+    """The faces of a batch as this teacher's input, (n, channels, px, px) float32, on the batch's
+    device.
+
+    Enlarging the student's image would show the teacher a blurred face that it was never trained
+    on, so its input is made from the faces themselves, as serving makes it. The warp is the
+    batch's; the student's contrast, brightness and erased square are left out.
+    """
+    rows = batch.rows.cpu().numpy()
+    x = to_model_input(crops_from_tiles(faces.tiles[rows]), card)
+    return warp_images(x, batch.warps.cpu()).to(batch.x.device)

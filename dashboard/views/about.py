@@ -22,7 +22,7 @@ person feels, thinks or intends. Do not base decisions about people on them.
 - **People are not equally represented.** The training images are not balanced by age, gender, skin
   tone or culture, and they carry no such information, so the difference in accuracy between groups
   of people has not been measured. Expect lower accuracy for people who are rare in such images.
-- **Difficult images stay difficult.** Behind a display panel, in the dark, from the side or with a
+- **Difficult images stay difficult.** Under a display panel, in the dark, from the side or with a
   mask, faces are missed first and mislabelled next. A prediction that is too uncertain is shown as
   *unknown*: it means "no answer" and is not an expression.
 

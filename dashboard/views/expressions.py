@@ -56,7 +56,7 @@ def _select(cameras: Sequence[str]) -> tuple[str, str]:
 def _draw_camera(cameras: Sequence[str], camera: str, window: str) -> None:
     time = selected_range(camera, window)
     since, until = time.since_ms, time.until_ms
-    drawn = time.rounded()
+    drawn = time.align_to_refresh()
     timeline = query(expression_timeline, camera, drawn.since_ms, drawn.until_ms, points=POINTS)
     shares = query(expression_shares, since, until)
     tracks = {c.camera: c.tracks for c in query(camera_overview, since, until)}

@@ -51,11 +51,11 @@ def _draw() -> None:
     time = TimeRange(minute - RATE_MS, minute)
     minutes = query(rows_per_minute, time.since_ms, time.until_ms)
     gaps = query(recent_gaps, now - DAY_MS, now)
-    letters, size = query(dead_letter_count), query(database_bytes)
+    dead_letters, size = query(dead_letter_count), query(database_bytes)
     cameras = query(camera_overview, now, now)
     expected = [c.camera for c in cameras if c.state not in IDLE][:MAX_CAMERAS]
     last = minutes[-1].rows if minutes and minutes[-1].minute_ms == minute - MINUTE_MS else 0
-    _show_metrics(latencies["10 min"], last, letters, size)
+    _show_metrics(latencies["10 min"], last, dead_letters, size)
     st.subheader("Observations per minute", anchor=False)
     if minutes:
         no_data = [find_no_data(name, time) for name in expected]
@@ -74,11 +74,11 @@ def _draw() -> None:
     with left:
         _show_latencies(latencies)
     with right:
-        _show_losses(gaps, letters, now)
+        _show_losses(gaps, dead_letters, now)
     st.caption(f"Database: {describe_database()}")
 
 
-def _show_metrics(latencies: Sequence[Latency], last: int, letters: int, size: int) -> None:
+def _show_metrics(latencies: Sequence[Latency], last: int, dead_letters: int, size: int) -> None:
     p50 = max((clock.p50_ms for clock in latencies), default=None)
     p99 = max((clock.p99_ms for clock in latencies), default=None)
     explanation = (
@@ -89,7 +89,7 @@ def _show_metrics(latencies: Sequence[Latency], last: int, letters: int, size: i
     columns[0].metric("Median latency", _or_dash(p50), border=True, help=explanation)
     columns[1].metric("99th percentile", _or_dash(p99), border=True, help=explanation)
     columns[2].metric("Observations, last minute", f"{last:,}", border=True)
-    columns[3].metric("Dead letters", _capped(letters), border=True)
+    columns[3].metric("Dead letters", _format_capped(dead_letters), border=True)
     columns[4].metric("Database size", _format_size(size), border=True)
 
 
@@ -124,7 +124,7 @@ def _clock_rows(name: str, latencies: Mapping[str, Sequence[Latency]]) -> list[l
     return rows
 
 
-def _show_losses(gaps: Sequence[GapRow], letters: int, now: int) -> None:
+def _show_losses(gaps: Sequence[GapRow], dead_letters: int, now: int) -> None:
     st.subheader("Lost events, last 24 h", anchor=False)
     rows = [
         (
@@ -147,7 +147,7 @@ def _show_losses(gaps: Sequence[GapRow], letters: int, now: int) -> None:
         )
     else:
         st.write("No event is known to be lost.")
-    if letters:
+    if dead_letters:
         st.caption(
             "Dead letters are records that could not be stored as rows; they are kept in the table "
             "dead_letters."
@@ -158,7 +158,7 @@ def _or_dash(ms: int | None) -> str:
     return "–" if ms is None else format_duration(ms)
 
 
-def _capped(count: int) -> str:
+def _format_capped(count: int) -> str:
     return f"{count:,}" if count < COUNT_LIMIT else f"{COUNT_LIMIT:,} or more"
 
 

@@ -57,7 +57,7 @@ def detect_at_scales(
     for px in (longer_px, again_px):
         if px and len(faces) == 0:
             small, scale = scale_image(image, px)
-            faces = detect(small).moved(1 / scale)
+            faces = detect(small).transform(1 / scale)
     return faces
 
 

@@ -43,7 +43,7 @@ def detect_multi_scale(
     detections = []
     for px in sizes(max(image.shape[:2]), noise, most_px):
         small, scale = scale_image(light, px)
-        detections.append(detect(stretch_levels(to_srgb(small), CUT)).moved(1 / scale))
+        detections.append(detect(stretch_levels(to_srgb(small), CUT)).transform(1 / scale))
     return fuse_detections(detections, float(np.interp(noise, NOISES, GAINS)))
 
 

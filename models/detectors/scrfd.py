@@ -71,7 +71,7 @@ class Scrfd:
         order = np.argsort(-rows[:, 4], kind="stable")
         table = rows[order].astype(np.float32)
         points = landmarks[order].astype(np.float32)
-        return Faces(table[:, :4], table[:, 4], points).moved(1, left, top)
+        return Faces(table[:, :4], table[:, 4], points).transform(1, left, top)
 
 
 def download_network() -> Path:

@@ -51,8 +51,8 @@ class LRDifClassifier(SoftmaxClassifier):
         self._start, self.draws = start, draws
 
     def logits(self, x: Tensor, ids: NDArray[np.int64] | None = None, draw: int = 0) -> Tensor:
-        """Model input (n, c, px, px) and ids (n,) -> logits (n, K) float32 of one draw, averaged
-        over the mirror image if asked; without `ids` every face has id 0."""
+        """Model input (n, c, px, px) and ids (n,) -> logits (n, K) float32 of one draw, with
+        horizontal-flip TTA if `flip` is set; without `ids` every face has id 0."""
         start, *noises = self._noise(np.zeros(len(x), np.int64) if ids is None else ids, draw)
         return self._average_flip(x, lambda view: self._network(view, start, noises))
 

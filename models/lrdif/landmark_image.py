@@ -122,11 +122,11 @@ class DILNetwork(nn.Module):
         self.stages, self.cross = nn.ModuleList(), nn.ModuleList()
         levels = zip(widths, blocks, (1, 2, 2), HEADS, LANDMARK_WIDTHS, strict=True)
         c_in = widths[0]
-        for c_out, depth, stride, heads, asked in levels:
+        for c_out, depth, stride, heads, queries in levels:
             first = ResidualBlock(c_in, c_out, stride)
             rest = [ResidualBlock(c_out, c_out, 1) for _ in range(depth - 1)]
             self.stages.append(nn.Sequential(first, *rest))
-            self.cross.append(CrossBlock(c_out, heads, input_px // 8, asked))
+            self.cross.append(CrossBlock(c_out, heads, input_px // 8, queries))
             c_in = c_out
 
     def train(self, mode: bool = True) -> DILNetwork:
@@ -139,7 +139,7 @@ class DILNetwork(nn.Module):
             landmarks = self.landmarks(x)
         x = self.stem(x)
         maps: list[Tensor] = []
-        for stage, cross, asked in zip(self.stages, self.cross, landmarks, strict=True):
+        for stage, cross, queries in zip(self.stages, self.cross, landmarks, strict=True):
             x = stage(x)
-            maps.append(cross(x.permute(0, 2, 3, 1), asked))
+            maps.append(cross(x.permute(0, 2, 3, 1), queries))
         return maps

@@ -64,7 +64,7 @@ def blur(
     lens_px: Tensor,
     padding: Padding = "reflect",
 ) -> Tensor:
-    """Linear light (n, c, h, w) in 0..1 behind the display, the same shape, float64.
+    """Linear light (n, c, h, w) in 0..1 under the display, the same shape, float64.
 
     c is 3, each channel at its wavelength, or 1, a mix of the three by luminance. The others are
     (n,) or (1,). No light is lost, and a flat image stays as it is.

@@ -97,7 +97,7 @@ def apply_panel(
 ) -> Images:
     """Images (n, h, w) grey or (n, h, w, 3) RGB uint8 as the camera under the panel records them.
     Raises ValueError for others, and where panels or generators do not fit n."""
-    check_pictures(images)
+    check_images(images)
     stacked = images if images.ndim == 4 else images[..., None]
     x = torch.from_numpy(stacked / np.float64(255)).permute(0, 3, 1, 2)
     levels = (render_panel(x, panels, generators, padding) * 255).round().to(torch.uint8)
@@ -140,7 +140,7 @@ def expose(
     return torch.where(noisy, counted / panel["white_e"], light * transmitted) * gain
 
 
-def check_pictures(images: Images) -> None:
+def check_images(images: Images) -> None:
     """Raises ValueError for what is not (n, h, w) grey or (n, h, w, 3) RGB, uint8."""
     shape, is_rgb = images.shape, images.ndim == 4 and images.shape[-1] == 3
     if images.dtype != np.uint8 or not (images.ndim == 3 or is_rgb):
@@ -181,10 +181,10 @@ def _sample_electrons(expected: Tensor, read_e: Tensor, generators: Generators) 
         parts = list(rates)
     else:
         raise ValueError(f"generators: expected 1 or {len(rates)}, got {len(generators)}")
-    shot, read = [], []
+    photons, read = [], []
     for generator, part in zip(generators, parts, strict=True):
-        shot.append(generator.poisson(part))
+        photons.append(generator.poisson(part))
         read.append(generator.standard_normal(part.shape))
     noise = torch.from_numpy(np.array(read).reshape(rates.shape)).to(expected.device)
-    electrons = torch.from_numpy(np.array(shot).reshape(rates.shape)).to(expected.device)
+    electrons = torch.from_numpy(np.array(photons).reshape(rates.shape)).to(expected.device)
     return electrons + read_e * noise

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.udc.optics import blur
-from models.udc.panel import FACE_PX, Images, Panel, apply_panel, check_pictures
+from models.udc.panel import FACE_PX, Images, Panel, apply_panel, check_images
 
 CLEAN = "clean"
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -130,7 +130,7 @@ def degrade(
     `ids` (n,) and the data set's name choose each tile's noise. Raises ValueError for other tiles,
     for ids that do not fit, and for an unknown cell.
     """
-    check_pictures(tiles)
+    check_images(tiles)
     if cell == CLEAN:
         return tiles
     if len(ids) != len(tiles):

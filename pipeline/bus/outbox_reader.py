@@ -37,7 +37,9 @@ class OutboxReader:
         (under_way,) = self._file.execute(
             "SELECT count(*) FROM events WHERE n > ? AND n <= (SELECT n FROM taken)", (self._done,)
         ).fetchone()
-        return int(under_way) + len(outbox_file.waiting_in(self._file)) + len(self._unreported())
+        return (
+            int(under_way) + len(outbox_file.waiting_in(self._file)) + len(self._read_unreported())
+        )
 
     def lost(self) -> int:
         """Events that the writer had to shed."""
@@ -62,7 +64,7 @@ class OutboxReader:
             ).fetchall()
             self._last = found[-1][0] if found else self._done
             self._file.execute("UPDATE taken SET n = max(n, ?)", (self._last,))
-            losses = self._unreported()
+            losses = self._read_unreported()
         self._losses = {n: events for n, _, _, events in losses}
         records = [self._message(*row) for row in found]
         return [*records, *(gap_of(self._path, loss) for loss in losses)]
@@ -101,7 +103,7 @@ class OutboxReader:
         self._reported.clear()
         self._must_delete = False
 
-    def _unreported(self) -> list[tuple[int, int, int, int]]:
+    def _read_unreported(self) -> list[tuple[int, int, int, int]]:
         rows = self._file.execute(
             "SELECT n, since_ms, until_ms, events FROM lost WHERE events > told ORDER BY n"
         ).fetchall()

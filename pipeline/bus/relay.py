@@ -82,9 +82,9 @@ class Relay(Closing):
             dead = self._deliver(batch) or 0
         except ServiceError as fault:
             self.fault = fault
-            self._backoff.failed()
+            self._backoff.record_failure()
             return 0
-        self._backoff.succeeded()
+        self._backoff.record_success()
         # Deleted only now: before the delivery, a crash would lose the batch. So it may arrive
         # twice, and ids make that one row.
         for path, _ in parts:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from pipeline.camera_states import CONNECTING, FAILED, REFUSED
-from pipeline.cli.longrun import asked_to_stop
+from pipeline.cli.longrun import catch_stop_signals
 from pipeline.cli.options import MOST_SECONDS
 from pipeline.cli.output import ERRORS, data_folders, print_json
 from pipeline.cli.state import SAMPLE, close_to_others, state_folder
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CAMERA = "sample"
 ANALYSE_FPS = 5.0
-LOOK_S = 0.1
+POLL_S = 0.1
 
 
 def demo(
@@ -107,7 +107,7 @@ def _play(settings: Settings, clip: Path, seconds: float) -> set[str]:
     job = Job(settings, tuple(data_folders()), cameras=cameras)
     runs: set[str] = set()
     try:
-        with asked_to_stop() as stop:
+        with catch_stop_signals() as stop:
             startup = Startup(stop, settings.cluster.start_timeout_s, ERRORS.print)
             with start_engine(job, startup) as engine:
                 _watch(engine, stop, seconds or math.inf, runs)
@@ -133,4 +133,4 @@ def _watch(engine: Engine, stop: Callable[[], bool], seconds: float, runs: set[s
                 shown = fault
                 if fault:
                     ERRORS.print(f"{CAMERA}: {report.state}: {fault}")
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)

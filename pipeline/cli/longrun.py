@@ -15,18 +15,18 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[Callable[[], bool]]:
+def catch_stop_signals() -> Iterator[Callable[[], bool]]:
     """Yields whether Ctrl-C, SIGTERM or SIGHUP came; inside the block none of them interrupts."""
-    asked = Event()
+    is_stopping = Event()
 
     def ask(*_: Any) -> None:
-        asked.set()
+        is_stopping.set()
 
     # A signal that is ignored stays ignored: nohup does that to SIGHUP.
     handled = [number for number in ENDINGS if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, ask) for number in handled}
     try:
-        yield asked.is_set
+        yield is_stopping.is_set
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from typer import Argument
 
-from pipeline.cli.longrun import asked_to_stop
+from pipeline.cli.longrun import catch_stop_signals
 from pipeline.cli.options import AsJson, Config
 from pipeline.cli.output import OUT, print_json, warn
 from pipeline.config import load
@@ -70,7 +70,7 @@ def drain(
     with (
         delivery(settings) as deliver,
         Relay(source, deliver, settings.outbox.batch_rows) as relay,
-        asked_to_stop() as stop,
+        catch_stop_signals() as stop,
     ):
         _drain(relay, stop)
         counts = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from pipeline.camera_states import CONNECTING, ENDED, FAILED, REFUSED, STOPPED
-from pipeline.cli.longrun import asked_to_stop
+from pipeline.cli.longrun import catch_stop_signals
 from pipeline.cli.options import MOST_SECONDS
 from pipeline.cli.output import ERRORS, data_folders, drop_unset, print_json
 from pipeline.cli.state import state_folder
@@ -22,7 +22,7 @@ from pipeline.errors import InputError, ServiceError, StopRequested
 if TYPE_CHECKING:
     from pipeline.live.engine import Engine, State
 
-LOOK_S = 0.5
+POLL_S = 0.5
 NO_CAMERA = (
     "no camera to read: add one by `undercam cameras add NAME ADDRESS`, or enable one by "
     "`undercam cameras set NAME --enable`; waiting for one"
@@ -83,7 +83,7 @@ def _run_until_stopped(
 
     job = Job(settings, tuple(data_folders()), is_seeded)
     try:
-        with asked_to_stop() as stop, ExitStack() as stack:
+        with catch_stop_signals() as stop, ExitStack() as stack:
             if dashboard:
                 stack.enter_context(_serve_dashboard(settings))
             startup = Startup(stop, settings.cluster.start_timeout_s, say)
@@ -123,13 +123,13 @@ def faults(state: State) -> list[str]:
     """Everything that keeps events from becoming rows, each as one sentence."""
     outboxes = (report.trouble for report in state.cameras.values())
     found = (
-        *(*outboxes, *_undelivered(state), state.store_fault),
+        *(*outboxes, *_list_undelivered(state), state.store_fault),
         *(*_damage(state), state.trouble, *state.close_errors),
     )
     return sorted({fault for fault in found if fault})
 
 
-def _undelivered(state: State) -> list[str]:
+def _list_undelivered(state: State) -> list[str]:
     """What keeps relays from delivering. One that finds another of our relays in its folder, as two
     nodes on one machine do, has nothing to deliver."""
     relays = state.relays.values()
@@ -179,14 +179,14 @@ def watch(engine: Engine, stop: Callable[[], bool], until_ended: bool) -> None:
         _print_news(shown, _lines(state, shown))
         if until_ended and has_ended(state):
             return
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
 
 
 def has_ended(state: State) -> bool:
     """Whether every file is read, and all its events have been delivered."""
     ended = bool(state.cameras) and all(r.state in AT_REST for r in state.cameras.values())
     waiting = any(relay.waiting for relay in state.relays.values())
-    return ended and bool(state.relays) and not waiting and not _undelivered(state)
+    return ended and bool(state.relays) and not waiting and not _list_undelivered(state)
 
 
 def _lines(state: State, shown: dict[str, str]) -> dict[str, str]:
@@ -201,7 +201,7 @@ def _lines(state: State, shown: dict[str, str]) -> dict[str, str]:
     for number, line in enumerate(state.close_errors, 1):
         lines[f"lost {number}"] = line
     if state.relays:
-        lines["events"] = "; ".join(_undelivered(state)) or "being delivered"
+        lines["events"] = "; ".join(_list_undelivered(state)) or "being delivered"
     if state.store_fault:
         lines["store"] = state.store_fault
     if _damage(state):

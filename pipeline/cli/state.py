@@ -55,7 +55,7 @@ def state_folder(settings: Settings) -> Iterator[None]:
 
 def tighten(settings: Settings) -> None:
     """Close our files to other users, with a message; warn of files that are not ours."""
-    for one in exposed(settings):
+    for one in list_exposed(settings):
         if is_ours(one) and one.tighten():
             was = f"its mode was {one.mode:o} and is {one.wanted:o} now"
             warn("was open to other users", str(one.path), was)
@@ -71,9 +71,9 @@ def holder_of(folder: Path) -> str:
         return "its lock file names no command"
 
 
-def exposed(settings: Settings) -> list[Exposed]:
+def list_exposed(settings: Settings) -> list[Exposed]:
     """All our files and folders that other users can access."""
-    folders, files = _kept(settings)
+    folders, files = _list_kept(settings)
     open_folders = find_exposed(folders)
     mine = [one for one in open_folders if is_ours(one) or one.path == _outboxes(settings)]
     others = find_exposed([one.path for one in open_folders if one not in mine], SHARED)
@@ -106,7 +106,7 @@ def _outboxes(settings: Settings) -> Path:
     return Path(settings.outbox.folder)
 
 
-def _kept(settings: Settings) -> tuple[list[Path], list[Path]]:
+def _list_kept(settings: Settings) -> tuple[list[Path], list[Path]]:
     outboxes, database = _outboxes(settings), database_file(settings)
     folders, files = [outboxes], [SAMPLE]
     if outboxes.parent in OUR_FOLDERS:

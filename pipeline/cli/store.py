@@ -10,7 +10,7 @@ from typing import Annotated
 
 from typer import Option
 
-from pipeline.cli.longrun import FaultPrinter, asked_to_stop
+from pipeline.cli.longrun import FaultPrinter, catch_stop_signals
 from pipeline.cli.options import MOST_SECONDS
 from pipeline.cli.output import OUT, print_json
 from pipeline.cli.state import tighten
@@ -63,7 +63,7 @@ def _consume(settings: Settings, until_idle_s: float) -> dict[str, float]:
         engine = stack.enter_context(use_store(url, busy_s))
         writer = StoreWriter(engine, batch_rows=settings.store.batch_rows)
         feed = stack.enter_context(RecordConsumer(settings.bus, settings.store.batch_rows))
-        stop = stack.enter_context(asked_to_stop())
+        stop = stack.enter_context(catch_stop_signals())
         consumer = StoreConsumer(feed, publisher, writer)
         faults = FaultPrinter()
 

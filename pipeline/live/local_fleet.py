@@ -57,7 +57,7 @@ class LocalFleet:
     def close(self) -> list[Report]:
         """Stop all cameras; returns how each run has ended, or where it stands after CLOSE_S."""
         self._opener.shutdown(wait=False, cancel_futures=True)
-        workers = list(self._opened().values())
+        workers = list(self._get_open_workers().values())
         # All are told to stop before any is waited for, so that their cameras stop together.
         for worker in workers:
             worker.heartbeat(worker.incarnation, [])
@@ -67,7 +67,7 @@ class LocalFleet:
 
     def families(self) -> Iterator[tuple[str, Families]]:
         """The metrics of every worker."""
-        for name, worker in self._opened().items():
+        for name, worker in self._get_open_workers().items():
             yield name, worker.metrics.families()
 
     def _call(self, leases: Mapping[str, Sequence[Lease]], applies: bool) -> FleetReport:
@@ -87,7 +87,7 @@ class LocalFleet:
                 failed[name] = redact(f"unexpected error: {type(error).__name__}: {error}")
         return FleetReport(reports, failed=failed)
 
-    def _opened(self) -> dict[str, CameraWorker]:
+    def _get_open_workers(self) -> dict[str, CameraWorker]:
         done = {name: opening for name, opening in list(self._workers.items()) if _is_open(opening)}
         return {name: opening.result() for name, opening in sorted(done.items())}
 

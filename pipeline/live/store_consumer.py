@@ -86,10 +86,10 @@ class StoreConsumer:
             self._replay()
         except ServiceError as fault:
             self.fault = fault
-            self._backoff.failed()
+            self._backoff.record_failure()
             return 0
         self.fault = None
-        self._backoff.succeeded()
+        self._backoff.record_success()
         return len(batch)
 
     def run(self, stop: Callable[[], bool], until_idle_s: float = math.inf) -> None:
@@ -108,11 +108,11 @@ class StoreConsumer:
 
     def _store(self, batch: Batch) -> None:
         refused = store_events(self._writer, batch.events)
-        letters = [*batch.unreadable, *refused]
-        cut = store_dead_letters(self._writer, [*self._undeliverable(letters), *batch.dead])
+        dead = [*batch.unreadable, *refused]
+        cut = store_dead_letters(self._writer, [*self._undeliverable(dead), *batch.dead])
         self.batches += 1
         self.events += len(batch.events) - len(refused)
-        self.dead += len(letters)
+        self.dead += len(dead)
         self.cut += cut
 
     def _replay(self) -> None:
@@ -120,13 +120,13 @@ class StoreConsumer:
             self.replayed += replay_newer(self._writer)
             self._replay_s = self._clock() + REPLAY_S
 
-    def _undeliverable(self, letters: list[DeadLetter]) -> list[DeadLetter]:
+    def _undeliverable(self, dead: list[DeadLetter]) -> list[DeadLetter]:
         """Send them to the dead topic; returns those that it may not have."""
         try:
-            if letters:
-                self._publisher.send(letters)
+            if dead:
+                self._publisher.send(dead)
         except RecordRefused:
-            return letters
+            return dead
         return []
 
 

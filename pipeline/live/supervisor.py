@@ -82,7 +82,7 @@ class Supervisor:
         self._clock, self._monotonic = clock, monotonic
         self._wanted = {camera: s for camera, s in (initial or {}).items() if s.enabled}
         self._leases: dict[str, dict[str, Lease]] = {}
-        self._heard_s: dict[str, float] = {}
+        self._last_heartbeat_s: dict[str, float] = {}
         self._deaths: defaultdict[str, list[float]] = defaultdict(list)
         self._retries: dict[str, BackOff] = {}
         self._failed: dict[str, float] = {}
@@ -105,7 +105,7 @@ class Supervisor:
         news = self._fleet.heartbeat(leases)
         now = self._monotonic()
         for name, reports in news.reports.items():
-            self._heard_s[name] = now
+            self._last_heartbeat_s[name] = now
             for report in reports:
                 self._handle_report(name, report)
         for name in news.died & self._leases.keys():
@@ -140,7 +140,7 @@ class Supervisor:
         """Keep the leases that processes hold already, also while the registry is unknown."""
         now = self._monotonic()
         self._leases = {name: {} for name in self._fleet.names()}
-        self._heard_s = dict.fromkeys(self._leases, now)
+        self._last_heartbeat_s = dict.fromkeys(self._leases, now)
         for name, reports in self._fleet.reports().reports.items():
             for report in reports:
                 lease = report.lease
@@ -214,7 +214,7 @@ class Supervisor:
         name = next(f"cameras-{n}" for n in count() if f"cameras-{n}" not in self._leases)
         self._fleet.start(name)
         self._leases[name] = {}
-        self._heard_s[name] = self._monotonic() + self._start_s
+        self._last_heartbeat_s[name] = self._monotonic() + self._start_s
         return name
 
     def _has_ended(self, camera: str) -> bool:
@@ -256,7 +256,7 @@ class Supervisor:
         """A process that died, or hangs: its cameras are leased again, under new epochs, since the
         outbox of the old run may still be open for as long as the old lease lasts."""
         self.deaths += 1
-        self._heard_s[name] = now + self._start_s
+        self._last_heartbeat_s[name] = now + self._start_s
         for camera, lease in self._leases[name].items():
             if not self._has_ended(camera):
                 self._reports[camera] = Report(lease, CONNECTING, reason)
@@ -268,7 +268,7 @@ class Supervisor:
     def _late(self, now: float) -> list[str]:
         # After one lease its runs have stopped by themselves; after two it is ended.
         patience_s = 2 * self._settings.lease_s
-        return [name for name in self._leases if now - self._heard_s[name] > patience_s]
+        return [name for name in self._leases if now - self._last_heartbeat_s[name] > patience_s]
 
     def _deaths_of(self, camera: str) -> int:
         since = self._monotonic() - DEATHS_WITHIN_S
@@ -280,7 +280,7 @@ class Supervisor:
         if now - self._failed.get(camera, -RETRY_MOST_S) >= RETRY_MOST_S:
             self._retries[camera] = BackOff(RETRY_LEAST_S, RETRY_MOST_S, self._monotonic)
         self._failed[camera] = now
-        self._retries[camera].failed()
+        self._retries[camera].record_failure()
 
     def _next_epoch(self) -> int:
         """Milliseconds since 1970, so that the epochs of another database are not met again; but

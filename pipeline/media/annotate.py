@@ -62,13 +62,13 @@ def annotate(
     rectangles = [_rectangle(box) for box in boxes]
     opacities = [1.0] * len(rectangles) if opacities is None else opacities
     for rectangle, label, opacity in zip(rectangles, labels, opacities, strict=True):
-        with _blended(canvas, opacity):
+        with _blend(canvas, opacity):
             _outline(canvas, rectangle, rgb(label), unit, is_dashed=opacity < 1)
     plates: list[Rectangle] = []
     for row, rectangle in enumerate(rectangles):
         text = f"#{track_ids[row]} {labels[row]} {confidences[row]:.2f}"
         others = rectangles[:row] + rectangles[row + 1 :]
-        with _blended(canvas, opacities[row]):
+        with _blend(canvas, opacities[row]):
             colour = rgb(labels[row])
             plates.append(_label(canvas, rectangle, others + plates, text, colour, unit))
     for row, rectangle in enumerate(rectangles):
@@ -76,13 +76,13 @@ def annotate(
         place = _chart_place(canvas, rectangle, others + plates, unit)
         if place:
             plates.append(place)
-            with _blended(canvas, opacities[row]):
+            with _blend(canvas, opacities[row]):
                 _chart(canvas, place, probabilities[row], unit)
     return canvas
 
 
 @contextmanager
-def _blended(canvas: Image, opacity: float) -> Iterator[None]:
+def _blend(canvas: Image, opacity: float) -> Iterator[None]:
     """Blend what is drawn in the block over the image with this opacity."""
     before = None if opacity >= 1 else canvas.copy()
     yield
@@ -126,16 +126,16 @@ def _label(
     unit: float,
 ) -> Rectangle:
     """Draw the plate above the box, or below it where that hides less; returns its place."""
-    letters = _letters(text, LABEL_TEXT * unit)
+    coverage = _rasterise_text(text, LABEL_TEXT * unit)
     gap, stripe = round(GAP * unit), round(5 * unit)
-    size = (stripe + letters.shape[1] + 2 * gap, letters.shape[0] + gap)
+    size = (stripe + coverage.shape[1] + 2 * gap, coverage.shape[0] + gap)
     tops = (rectangle[1] - size[1], rectangle[3])
     places = [_inside(canvas, rectangle[0], top, size) for top in tops]
     place = min(places, key=lambda place: sum(_intersection(place, other) for other in taken))
     _shade(canvas, place)
     x0, y0, _, y1 = place
     cv2.rectangle(canvas, (x0, y0), (x0 + stripe - 1, y1 - 1), colour, cv2.FILLED)
-    _write(canvas, letters, x0 + stripe + gap, y0 + gap // 2 + 1)
+    _write(canvas, coverage, x0 + stripe + gap, y0 + gap // 2 + 1)
     return place
 
 
@@ -167,14 +167,14 @@ def _chart(canvas: Image, place: Rectangle, probabilities: Float32, unit: float)
     left, longest = place[0] + gap + round(NAME * unit), round(BAR * unit)
     for row, (name, probability) in enumerate(zip(EMOTIONS, probabilities, strict=True)):
         top = place[1] + gap + row * step
-        letters = _letters(name, CHART_TEXT * unit)
-        _write(canvas, letters, place[0] + gap, top + (step - len(letters)) // 2 + 1)
+        coverage = _rasterise_text(name, CHART_TEXT * unit)
+        _write(canvas, coverage, place[0] + gap, top + (step - len(coverage)) // 2 + 1)
         right = left + round(float(probability) * longest)
         cv2.rectangle(canvas, (left, top + 2), (right, top + step - 3), rgb(name), cv2.FILLED)
 
 
 @lru_cache(maxsize=128)
-def _letters(text: str, scale: float) -> Image:
+def _rasterise_text(text: str, scale: float) -> Image:
     """How much of each pixel the text covers, (height, width, 1) uint8; all texts of one scale have
     one height."""
     thick = max(round(1.2 * FINE * scale), 1)
@@ -188,9 +188,9 @@ def _letters(text: str, scale: float) -> Image:
     return small[..., None].astype(np.uint8, copy=False)
 
 
-def _write(canvas: Image, letters: Image, x: int, y: int) -> None:
-    window = canvas[y : y + letters.shape[0], x : x + letters.shape[1]]
-    covered = letters[: window.shape[0], : window.shape[1]].astype(np.uint16)
+def _write(canvas: Image, coverage: Image, x: int, y: int) -> None:
+    window = canvas[y : y + coverage.shape[0], x : x + coverage.shape[1]]
+    covered = coverage[: window.shape[0], : window.shape[1]].astype(np.uint16)
     window[:] = (window * (255 - covered) + 255 * covered) // 255
 
 

@@ -158,7 +158,7 @@ def _card(person: Person, height: int) -> Image:
     side = round(person.size * height)
     margin = round(SHADOW_REACH * side)
     face = cv2.resize(cut, (side, side), interpolation=cv2.INTER_CUBIC)
-    sharp = np.pad(_rounded(side), margin)
+    sharp = np.pad(_draw_rounded_square(side), margin)
     below = np.roll(sharp, margin // 4, axis=0)
     shadow = SHADOW_DEPTH * cv2.GaussianBlur(below, (0, 0), margin / 5)
     opacity = 255 * (sharp + shadow * (1 - sharp))
@@ -166,7 +166,7 @@ def _card(person: Person, height: int) -> Image:
     return np.dstack([colour, opacity]).round().astype(np.uint8)
 
 
-def _rounded(side: int) -> NDArray[np.float32]:
+def _draw_rounded_square(side: int) -> NDArray[np.float32]:
     """A square with rounded corners and a soft edge, (side, side) in 0..1."""
     radius = 0.16 * side
     offset = np.abs(np.arange(side, dtype=np.float32) - (side - 1) / 2)

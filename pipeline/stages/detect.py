@@ -23,7 +23,7 @@ class Detect:
         self.name = detector.name
 
     def for_camera(self, under_display: bool | None) -> Detect:
-        """The stage for one camera. Behind a display every frame is conditioned before detection;
+        """The stage for one camera. Under a display every frame is conditioned before detection;
         otherwise (False or None) the noise of the frame decides (see
         `models.detectors.conditioner`)."""
         if under_display and isinstance(self._detector, ConditioningDetector):

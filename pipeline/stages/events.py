@@ -36,7 +36,7 @@ class _Track:
     ended_ms: int
     started_s: float
     ended_s: float
-    told_s: float
+    reported_s: float
     total: np.ndarray[tuple[int], np.dtype[np.float64]]
     answers: float = 0.0
     observations: int = 0
@@ -103,7 +103,7 @@ class EventBuilder:
             events.append(self._observation(classified, row, number, classified_ms))
             if track.observations == 1:
                 events.append(self._track_record(number, track, "start"))
-            elif header.pts_s - track.told_s >= UPDATE_S:
+            elif header.pts_s - track.reported_s >= UPDATE_S:
                 events.append(self._track_record(number, track, "update"))
         events += self._ends(classified.tracked.ended)
         return events
@@ -145,7 +145,7 @@ class EventBuilder:
         confidence = float(probabilities.max())
         is_known = is_answered and confidence >= self._threshold
         label: Label = EMOTIONS[int(probabilities.argmax())] if is_known else UNKNOWN  # type: ignore[assignment]
-        doubt = f"confidence below {self._threshold}" if is_answered and not is_known else ""
+        doubtful = f"confidence below {self._threshold}" if is_answered and not is_known else ""
         by = classified.by[row] if classified.by else self._by
         quality = classified.quality
         weight = quality.weights(faces.scores)[row] if is_answered else 0.0
@@ -177,7 +177,7 @@ class EventBuilder:
             ),
             model=shorten(by.model, NAME_CHARS),
             mode=by.mode,
-            reason=shorten("; ".join(why for why in (by.reason, doubt) if why)),
+            reason=shorten("; ".join(why for why in (by.reason, doubtful) if why)),
         )
 
     def _track_record(self, number: int, track: _Track, phase: str) -> TrackUpdated:
@@ -194,7 +194,7 @@ class EventBuilder:
             mean=Probabilities.of(track.mean.tolist()),
         )
         track.seq += 1
-        track.told_s = track.ended_s
+        track.reported_s = track.ended_s
         return record
 
     def _ends(self, numbers: tuple[int, ...]) -> Iterator[TrackUpdated]:

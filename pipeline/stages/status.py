@@ -51,9 +51,9 @@ class StatusMonitor:
         self._since_ms = 0
         self._reason = ""
         self._analysed = 0
-        self._told_s = 0.0
-        self._told_analysed = 0
-        self._told_ms = 0
+        self._reported_s = 0.0
+        self._reported_analysed = 0
+        self._reported_ms = 0
         self._last_ms: int | None = None
         self._shed: Mapping[str, int] = {}
 
@@ -62,7 +62,7 @@ class StatusMonitor:
     ) -> list[CameraStatus]:
         """A status at the first frame, at every change, and every two seconds of media time.
 
-        `shed` counts the frames of the run that were given up, by cause.
+        `shed` counts the frames of the run that were shed, by cause.
         """
         self._analysed += analysed
         self._shed = shed or {}
@@ -71,11 +71,11 @@ class StatusMonitor:
         self._last_ms = now_ms
         lag_ms = self._lag_ms(header)
         state = LAGGING if lag_ms > LAGGING_MS else ONLINE
-        elapsed_s = header.pts_s - self._told_s
+        elapsed_s = header.pts_s - self._reported_s
         if state == self._state and elapsed_s < STATUS_S:
             return []
-        fps = (self._analysed - self._told_analysed) / elapsed_s if elapsed_s > 0 else 0.0
-        self._told_s, self._told_analysed = header.pts_s, self._analysed
+        fps = (self._analysed - self._reported_analysed) / elapsed_s if elapsed_s > 0 else 0.0
+        self._reported_s, self._reported_analysed = header.pts_s, self._analysed
         return [self._status(state, now_ms, "", fps, lag_ms)]
 
     def silence(
@@ -86,13 +86,13 @@ class StatusMonitor:
         if link.state == ONLINE:
             return []
         self._shed = shed or {}
-        told = CameraState(link.state, link.since_ms, link.reason)
+        reported = CameraState(link.state, link.since_ms, link.reason)
         if link.state == CONNECTING and self._state == QUARANTINED:
-            told = CameraState(self._state, self._since_ms, self._reason)
-        news = (told.state, told.reason) != (self._state, self._reason)
-        if not news and self._clock() - self._told_ms < SILENT_MS:
+            reported = CameraState(self._state, self._since_ms, self._reason)
+        news = (reported.state, reported.reason) != (self._state, self._reason)
+        if not news and self._clock() - self._reported_ms < SILENT_MS:
             return []
-        return [self.tell(told.state, told.reason, told.since_ms)]
+        return [self.tell(reported.state, reported.reason, reported.since_ms)]
 
     def tell(self, state: str, reason: str, since_ms: int | None = None) -> CameraStatus:
         """A status by someone who knows better; `since_ms` is now where it is not given."""
@@ -115,8 +115,8 @@ class StatusMonitor:
         if state != self._state:
             goes_on = self._before and not self._state and self._before.state == state
             self._since_ms = self._before.since_ms if self._before and goes_on else since_ms
-        self._state, self._reason, self._told_ms = state, reason, self._clock()
-        recorded, told = to_record(state, reason)
+        self._state, self._reason, self._reported_ms = state, reason, self._clock()
+        recorded, reported = to_record(state, reason)
         record = CameraStatus(
             id=CameraStatus.make_id(self._camera, self._run, self._seq),
             camera=self._camera,
@@ -124,7 +124,7 @@ class StatusMonitor:
             seq=self._seq,
             state=recorded,
             since_ms=self._since_ms,
-            reason=shorten(told),
+            reason=shorten(reported),
             fps=round(fps, 2),
             lag_ms=lag_ms,
             shed=dict(self._shed),

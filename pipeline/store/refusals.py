@@ -22,9 +22,9 @@ def store_messages(writer: StoreWriter, messages: Sequence[Message]) -> int:
     """
     read = [read_message(one) for one in messages]
     refused = store_events(writer, [one for one in read if not isinstance(one, DeadLetter)])
-    letters = [one for one in read if isinstance(one, DeadLetter)]
-    store_dead_letters(writer, [*letters, *refused])
-    return len(letters) + len(refused) - sum(isinstance(one, DeadLetter) for one in messages)
+    dead = [one for one in read if isinstance(one, DeadLetter)]
+    store_dead_letters(writer, [*dead, *refused])
+    return len(dead) + len(refused) - sum(isinstance(one, DeadLetter) for one in messages)
 
 
 def store_events(writer: StoreWriter, events: Sequence[Event]) -> list[DeadLetter]:
@@ -40,26 +40,29 @@ def store_events(writer: StoreWriter, events: Sequence[Event]) -> list[DeadLette
     return []
 
 
-def store_dead_letters(writer: StoreWriter, letters: Sequence[DeadLetter]) -> int:
+def store_dead_letters(writer: StoreWriter, dead: Sequence[DeadLetter]) -> int:
     """Stores dead letters, shortened where necessary; returns how many were truncated."""
-    short = [letter.cut(DEAD_LETTER_BYTES) if letter.payload else letter for letter in letters]
-    truncated = sum(one is not letter for one, letter in zip(short, letters, strict=True))
+    short = [
+        dead_letter.cut(DEAD_LETTER_BYTES) if dead_letter.payload else dead_letter
+        for dead_letter in dead
+    ]
+    truncated = sum(one is not dead_letter for one, dead_letter in zip(short, dead, strict=True))
     return truncated + _write_halving(writer, short)
 
 
-def _write_halving(writer: StoreWriter, letters: Sequence[DeadLetter]) -> int:
+def _write_halving(writer: StoreWriter, dead: Sequence[DeadLetter]) -> int:
     try:
-        writer.write_dead_letters(letters)
+        writer.write_dead_letters(dead)
     except RecordRefused as refusal:
-        if len(letters) == 1:
-            return _write_reduced(writer, letters[0], refusal)
-        half = len(letters) // 2
-        return _write_halving(writer, letters[:half]) + _write_halving(writer, letters[half:])
+        if len(dead) == 1:
+            return _write_reduced(writer, dead[0], refusal)
+        half = len(dead) // 2
+        return _write_halving(writer, dead[:half]) + _write_halving(writer, dead[half:])
     return 0
 
 
-def _write_reduced(writer: StoreWriter, letter: DeadLetter, refusal: RecordRefused) -> int:
-    for reduced in _reductions(letter):
+def _write_reduced(writer: StoreWriter, dead_letter: DeadLetter, refusal: RecordRefused) -> int:
+    for reduced in _reductions(dead_letter):
         try:
             writer.write_dead_letters([reduced])
         except RecordRefused as still:
@@ -71,8 +74,8 @@ def _write_reduced(writer: StoreWriter, letter: DeadLetter, refusal: RecordRefus
     raise refusal
 
 
-def _reductions(letter: DeadLetter) -> Iterator[DeadLetter]:
+def _reductions(dead_letter: DeadLetter) -> Iterator[DeadLetter]:
     """The letter without its payload, then only the hash of its origin."""
-    yield letter.cut(0)
-    digest = hashlib.sha256(letter.origin.encode(errors="replace")).hexdigest()
+    yield dead_letter.cut(0)
+    digest = hashlib.sha256(dead_letter.origin.encode(errors="replace")).hexdigest()
     yield DeadLetter(f"sha256:{digest}", "the database refuses its origin, reason and payload", b"")

@@ -20,7 +20,10 @@ def replay_newer(writer: StoreWriter) -> int:
     replayed, last = 0, ""
     while found := writer.read_dead_letters(NEWER, last, PART_ROWS):
         last = found[-1].origin
-        records = {letter.origin: read_record(letter.payload, letter.origin) for letter in found}
+        records = {
+            dead_letter.origin: read_record(dead_letter.payload, dead_letter.origin)
+            for dead_letter in found
+        }
         known = {key: one for key, one in records.items() if not isinstance(one, DeadLetter)}
         _store(writer, list(known.values()))
         # Only now: a crash before it stores them again, and ids make that one row.

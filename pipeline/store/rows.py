@@ -101,12 +101,12 @@ def gap_row(event: EventsLost, stored_ms: int) -> Row:
     }
 
 
-def dead_letter_row(letter: DeadLetter, stored_ms: int) -> Row:
+def dead_letter_row(dead_letter: DeadLetter, stored_ms: int) -> Row:
     """The row of `dead_letters`."""
     return {
-        "origin": replace_nul(letter.origin),
-        "reason": replace_nul(letter.reason),
-        "payload": letter.payload,
+        "origin": replace_nul(dead_letter.origin),
+        "reason": replace_nul(dead_letter.reason),
+        "payload": dead_letter.payload,
         "stored_ms": stored_ms,
     }
 

@@ -61,7 +61,7 @@ def _execute(connection: Connection, statement: Executable, rows: Sequence[Row])
     return connection.execute(statement, arrays)
 
 
-def _sorted(rows: Mapping[str, Row]) -> list[Row]:
+def _sort_rows(rows: Mapping[str, Row]) -> list[Row]:
     return [rows[key] for key in sorted(rows)]
 
 
@@ -71,7 +71,7 @@ def insert_new(connection: Connection, table: Table, rows: Mapping[str, Row]) ->
         return []
     (key,) = table.primary_key
     insert = _insert(connection, table).on_conflict_do_nothing().returning(key)
-    return _execute(connection, insert, _sorted(rows)).scalars().all()
+    return _execute(connection, insert, _sort_rows(rows)).scalars().all()
 
 
 def upsert_cameras_and_runs(connection: Connection, events: Sequence[Event], now: int) -> None:
@@ -183,7 +183,7 @@ def upsert_tracks(connection: Connection, rows: Iterable[Row]) -> int:
         where=tuple_(new_ended, new.seq, new.observations)
         > tuple_(old_ended, old.seq, old.observations),
     )
-    return len(_execute(connection, upsert.returning(old.id), _sorted(newest)).all())
+    return len(_execute(connection, upsert.returning(old.id), _sort_rows(newest)).all())
 
 
 def _update_order(track: Row) -> tuple[Any, ...]:
@@ -206,4 +206,4 @@ def upsert_gaps(connection: Connection, rows: Iterable[Row]) -> int:
         set_=dict(insert.excluded.items()),
         where=insert.excluded.events > gaps.c.events,
     )
-    return len(_execute(connection, upsert.returning(gaps.c.id), _sorted(largest)).all())
+    return len(_execute(connection, upsert.returning(gaps.c.id), _sort_rows(largest)).all())

@@ -64,12 +64,12 @@ class StoreWriter:
             written += self._write_batch(events[first : first + self._batch_rows])
         return written
 
-    def write_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+    def write_dead_letters(self, dead: Sequence[DeadLetter]) -> None:
         """Stores dead letters, one row per origin."""
-        if not letters:
+        if not dead:
             return
         now = self._clock()
-        rows = [dead_letter_row(letter, now) for letter in letters]
+        rows = [dead_letter_row(dead_letter, now) for dead_letter in dead]
         with begin_write(self._engine) as connection:
             insert_new(connection, dead_letters, {row["origin"]: row for row in rows})
 

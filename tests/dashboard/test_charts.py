@@ -104,11 +104,14 @@ def test_a_minute_without_rows_is_zero() -> None:
 
 
 def test_a_rounded_range_moves_in_steps() -> None:
-    spans = [TimeRange(T0 + ms - HOUR_MS, T0 + ms).rounded() for ms in (0, 2_000, 58_000, 60_000)]
+    spans = [
+        TimeRange(T0 + ms - HOUR_MS, T0 + ms).align_to_refresh()
+        for ms in (0, 2_000, 58_000, 60_000)
+    ]
     assert [span.until_ms - T0 for span in spans] == [0, 0, 0, 60_000]
     assert {span.until_ms - span.since_ms for span in spans} == {HOUR_MS}
     recording = TimeRange(0, 61_001, is_recording=True)
-    assert recording.rounded() == recording
+    assert recording.align_to_refresh() == recording
 
 
 def gap(since_ms: int, until_ms: int) -> GapRow:

@@ -122,8 +122,8 @@ def test_suppression_of_equal_scores_keeps_the_first() -> None:
 
 @given(some_faces())
 def test_moving_there_and_back(faces: Faces) -> None:
-    there = faces.moved(scale=2, offset_x=3, offset_y=-4)
-    back = there.moved(scale=0.5, offset_x=-6, offset_y=8)
+    there = faces.transform(scale=2, offset_x=3, offset_y=-4)
+    back = there.transform(scale=0.5, offset_x=-6, offset_y=8)
     assert np.array_equal(back.boxes, faces.boxes)
     assert np.array_equal(back.landmarks, faces.landmarks)
     assert np.array_equal(there.scores, faces.scores)
@@ -132,7 +132,7 @@ def test_moving_there_and_back(faces: Faces) -> None:
 
 def test_moving_by_hand() -> None:
     face = Faces(f32([[10, 20, 30, 40]]), np.ones(1, np.float32), np.ones((1, 5, 2), "f4"))
-    moved = face.moved(0.5, offset_x=10, offset_y=20)
+    moved = face.transform(0.5, offset_x=10, offset_y=20)
     assert moved.boxes.tolist() == [[0, 0, 10, 10]]
     assert moved.landmarks[0, 0].tolist() == [-4.5, -9.5]
 

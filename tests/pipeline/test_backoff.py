@@ -14,7 +14,7 @@ def test_waits_double_up_to_the_most(failures: int, chance: float) -> None:
     backoff = BackOff(0.5, 15.0, clock=lambda: now, chance=lambda: chance)
     assert not backoff.waits
     for _ in range(failures):
-        backoff.failed()
+        backoff.record_failure()
     full = min(0.5 * 2 ** (failures - 1), 15.0)
     now += full * (0.5 + chance / 2) - 1e-6
     assert backoff.waits
@@ -22,7 +22,7 @@ def test_waits_double_up_to_the_most(failures: int, chance: float) -> None:
     now += 2e-6
     assert not backoff.waits
     assert backoff.left_s == 0
-    backoff.succeeded()
-    backoff.failed()
+    backoff.record_success()
+    backoff.record_failure()
     now += 0.5
     assert not backoff.waits

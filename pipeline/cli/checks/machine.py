@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.bus.locks import FileLock
 from pipeline.cli.checks.base import Check, Finding, warning
-from pipeline.cli.state import LOCK, exposed, holder_of
+from pipeline.cli.state import LOCK, holder_of, list_exposed
 from pipeline.config import Settings
 from pipeline.errors import ServiceError
 
@@ -77,7 +77,7 @@ def _folder(settings: Settings) -> str | Finding:
 
 
 def _modes(settings: Settings) -> str | Finding:
-    found = exposed(settings)
+    found = list_exposed(settings)
     if not found:
         return "nothing is open to other users"
     first = found[0]

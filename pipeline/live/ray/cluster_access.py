@@ -22,7 +22,7 @@ try:
 except AuthenticationError:
     sys.exit(3)
 """
-LOOK_S = 0.05
+POLL_S = 0.05
 TOKEN_REMEDY = (
     "set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to a file of mode 0600, to the cluster's token"
 )
@@ -41,7 +41,7 @@ def check_admission(gcs: str, startup: Startup) -> None:
     def have_ended(within_s: float) -> bool:
         until_s = time.monotonic() + within_s
         while any(probe.poll() is None for probe in probes) and time.monotonic() < until_s:
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
         return all(probe.poll() is not None for probe in probes)
 
     try:

@@ -152,7 +152,7 @@ def _unreachable(address: str, error: BaseException) -> ServiceError:
 def _leave_ray(host: RayHostThread, health: RayHealth | None) -> bool:
     """Disconnect; false where Ray cannot: without its parts, or half started, `ray.shutdown` waits
     for a minute, or aborts the process."""
-    if not host.has_started(BREAK_OFF_S) or (health and health.gone()):
+    if not host.has_started(BREAK_OFF_S) or (health and health.find_lost_part()):
         return False
     return host.leave(LEAVE_S)
 

@@ -24,15 +24,15 @@ class RayHealth:
     ) -> None:
         """`patience_s`: seconds that a part may be silent before it counts as gone."""
         self._parts, self._patience_s, self._monotonic = dict(parts), patience_s, monotonic
-        self._heard_s = dict.fromkeys(self._parts, monotonic())
+        self._last_answer_s = dict.fromkeys(self._parts, monotonic())
 
-    def gone(self) -> str:
+    def find_lost_part(self) -> str:
         """The name of a part that is gone; "" while all are there."""
         now = self._monotonic()
         for name, address in self._parts.items():
             if _opens(address):
-                self._heard_s[name] = now
-            elif now - self._heard_s[name] >= self._patience_s:
+                self._last_answer_s[name] = now
+            elif now - self._last_answer_s[name] >= self._patience_s:
                 return name
         return ""
 

@@ -15,7 +15,7 @@ from ray._private import worker as ray_worker
 from ray.job_config import JobConfig
 
 ENDINGS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-LOOK_S = 0.05
+POLL_S = 0.05
 TOKEN = "RAY_AUTH_TOKEN"
 
 
@@ -63,7 +63,7 @@ class RayHostThread(threading.Thread):
         while self.is_alive() and hasattr(ray_worker.global_worker, "core_worker"):
             if time.monotonic() > until_s:
                 return False
-            self.join(LOOK_S)
+            self.join(POLL_S)
         return True
 
 

@@ -45,7 +45,7 @@ class RayEngine:
 
         Raises ServiceError when it does not come back, or when a part of Ray has ended.
         """
-        if part := self._health.gone():
+        if part := self._health.find_lost_part():
             remedy = "start again: what waits in the outboxes is delivered then"
             raise ServiceError("Ray has ended", part, remedy)
         try:
@@ -147,7 +147,7 @@ def _first_answer(answer: ray.ObjectRef[Any], who: str, startup: Startup) -> Non
 def _end(health: RayHealth) -> None:
     """End our named actors, which outlive the command, and wait until their names are free."""
     until_s = time.monotonic() + END_S
-    while not health.gone() and time.monotonic() < until_s:
+    while not health.find_lost_part() and time.monotonic() < until_s:
         names = ray.util.list_named_actors()
         if not names:
             return

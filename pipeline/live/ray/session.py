@@ -19,7 +19,7 @@ SOCKET_NAME = "/ray/session_2000-01-01_00-00-00_000000_1234567/sockets/plasma_st
 MOST_BYTES = 107
 """A Unix socket's path may be no longer."""
 LOCK = "lock"
-KILL_S, LOOK_S, CLEAN_LOOKS = 2.0, 0.03, 3
+KILL_S, POLL_S, CLEAN_POLLS = 2.0, 0.03, 3
 
 
 class Session:
@@ -76,12 +76,12 @@ def kill_processes_of(folder: Path) -> None:
     until_s = time.monotonic() + KILL_S
     clean = 0
     # One that is just being started shows no environment for a moment.
-    while clean < CLEAN_LOOKS and time.monotonic() < until_s:
-        clean = 0 if _killed(folder) else clean + 1
-        time.sleep(LOOK_S)
+    while clean < CLEAN_POLLS and time.monotonic() < until_s:
+        clean = 0 if _kill_all(folder) else clean + 1
+        time.sleep(POLL_S)
 
 
-def _killed(folder: Path) -> int:
+def _kill_all(folder: Path) -> int:
     """Kill them once; returns how many there were."""
     killed = 0
     for process in Path("/proc").glob("[0-9]*"):

@@ -21,7 +21,7 @@ class SupervisorActor:
     def __init__(self, job: Job) -> None:
         job.enter_home()
         self._job = job
-        self._asked_s = time.monotonic()
+        self._last_request_s = time.monotonic()
         pools = start_pools(job)
         self._service = SupervisorService(
             *(job, RayFleet(job), RayRelays(job)), lambda: collect_families(pools), _end_process
@@ -30,11 +30,11 @@ class SupervisorActor:
 
     def job(self) -> tuple[Job, float]:
         """What it was given to run; and how many seconds ago its state was last asked for."""
-        return self._job, time.monotonic() - self._asked_s
+        return self._job, time.monotonic() - self._last_request_s
 
     def state(self) -> State:
         """The state of everything at the last step."""
-        self._asked_s = time.monotonic()
+        self._last_request_s = time.monotonic()
         return self._service.state()
 
     def close(self) -> None:

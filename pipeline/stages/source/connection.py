@@ -129,7 +129,7 @@ class Connection(Closing):
             yield from self._received_frames()
         except ConnectionLost:
             for frame, camera_ms in self._decoder.flush():
-                yield self._received(frame, camera_ms)
+                yield self._receive(frame, camera_ms)
             raise
         finally:
             self._decoder.end("stopped")
@@ -137,16 +137,16 @@ class Connection(Closing):
     def _received_frames(self) -> Iterator[ReceivedFrame]:
         decoded_by_s = self._now() + self._settings.open_timeout_s
         for packet in self._packets():
-            for frame, camera_ms in self._decoded(packet):
+            for frame, camera_ms in self._decode(packet):
                 decoded_by_s = self._now() + self._settings.open_timeout_s
-                yield self._received(frame, camera_ms)
+                yield self._receive(frame, camera_ms)
             if self._now() > decoded_by_s:
                 raise ConnectionLost("refused", NOT_DECODED)
         if self._byte_limit.is_exceeded:
             raise ConnectionLost("refused", NO_FRAME_IN_DATA)
         raise ConnectionLost("offline", CONNECTION_CLOSED)
 
-    def _decoded(self, packet: Packet[Any]) -> Iterator[tuple[VideoFrame, float | None]]:
+    def _decode(self, packet: Packet[Any]) -> Iterator[tuple[VideoFrame, float | None]]:
         try:
             yield from self._decoder.decode(packet, self._camera_ms(packet))
         except FrameTooLarge as error:
@@ -178,7 +178,7 @@ class Connection(Closing):
         prft = bytes(packet.get_sidedata("prft"))
         return int.from_bytes(prft[:8], sys.byteorder, signed=True) / 1000
 
-    def _received(self, frame: VideoFrame, camera_ms: float | None) -> ReceivedFrame:
+    def _receive(self, frame: VideoFrame, camera_ms: float | None) -> ReceivedFrame:
         if self._container.format.flags & NO_STAMPS:
             return ReceivedFrame(frame, self._now())
         return ReceivedFrame(frame, frame.time, camera_ms)

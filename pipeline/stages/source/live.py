@@ -201,7 +201,7 @@ class LiveSource(Closing, Source):
             self._set_state(lost.state, lost.reason)
             if not lost.retry_at_once:
                 back_off = self._back_offs[lost.state]
-                back_off.failed()
+                back_off.record_failure()
                 self._closed.wait(back_off.left_s)
         self._connection = self._new_connection()
 
@@ -216,15 +216,15 @@ class LiveSource(Closing, Source):
                     self._mark_connected()
                 elif arrived_s - first_s > STABLE_S:
                     for back_off in self._back_offs.values():
-                        back_off.succeeded()
+                        back_off.record_success()
                 self._receive(received, arrived_s)
                 if self._closed.is_set():
                     return
 
     def _mark_connected(self) -> None:
         self._set_state("online", "")
-        self._time.connected()
-        self._camera_clock.connected()
+        self._time.start_connection()
+        self._camera_clock.start_connection()
         with self._changed:
             self._reconnects += self._index > 0
 
@@ -233,7 +233,9 @@ class LiveSource(Closing, Source):
         pts_s = self._time.of(received.stamp_s, arrived_s)
         index, self._index = self._index, self._index + 1
         received_ms = self._clock()
-        captured_ms, clock = self._camera_clock.captured(received.camera_ms, received_ms, arrived_s)
+        captured_ms, clock = self._camera_clock.estimate_capture(
+            received.camera_ms, received_ms, arrived_s
+        )
         waiting = _Waiting(received.frame, index, pts_s, captured_ms, received_ms, clock, arrived_s)
         with self._changed:
             if self._closed.is_set():

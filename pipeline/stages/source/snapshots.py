@@ -110,7 +110,7 @@ class SnapshotConnection(Closing):
         """The images as they come, until the connection is lost."""
         image, decoded_s = self._first, self._now()
         while not self._aborted.is_set():
-            frame = image and _decoded(image, self._settings.frame_limit)
+            frame = image and _decode(image, self._settings.frame_limit)
             if frame:
                 yield ReceivedFrame(frame, self._due_s)
             elif image:
@@ -222,7 +222,7 @@ def _format(head: bytes) -> str:
     return next((name for magic, name in _BY_MAGIC.items() if head.startswith(magic)), "")
 
 
-def _decoded(image: _Image, limit: FrameLimit) -> VideoFrame | None:
+def _decode(image: _Image, limit: FrameLimit) -> VideoFrame | None:
     """The image, None where it is damaged; raises ConnectionLost for one that is too large."""
     options = decoder_options(limit)
     try:

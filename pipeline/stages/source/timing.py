@@ -182,9 +182,9 @@ class LiveTime:
     def __init__(self) -> None:
         self._last_s = -PERIOD_S
         self._arrived_s: float | None = None
-        self.connected()
+        self.start_connection()
 
-    def connected(self) -> None:
+    def start_connection(self) -> None:
         """The next frame comes over a new connection, whose stamps have a new origin."""
         self._is_new = self.is_stamp_used = True
         self._stamp_filter = StampFilter()
@@ -228,24 +228,24 @@ class CameraClock:
 
     def __init__(self) -> None:
         self._captured_ms = 0
-        self.connected()
+        self.start_connection()
 
-    def connected(self) -> None:
+    def start_connection(self) -> None:
         """Forget what the camera told over the connection before."""
         self._stamp_filter = StampFilter()
         self._good_ms: float | None = None
         self._good_s = 0.0
 
-    def captured(
+    def estimate_capture(
         self, camera_ms: float | None, received_ms: int, arrived_s: float
     ) -> tuple[int, ClockName]:
         """Capture time of the next frame from the camera's own time (None where unknown) and the
         time of arrival, UTC milliseconds and monotonic seconds."""
-        told_ms = self._camera_time(camera_ms, arrived_s)
+        reported_ms = self._camera_time(camera_ms, arrived_s)
         captured_ms = received_ms
         clock: ClockName = "arrival"
-        if told_ms is not None and -BEHIND_MS <= told_ms - received_ms <= AHEAD_MS:
-            captured_ms, clock = round(told_ms), "rtcp"
+        if reported_ms is not None and -BEHIND_MS <= reported_ms - received_ms <= AHEAD_MS:
+            captured_ms, clock = round(reported_ms), "rtcp"
         # A switch from our clock to the camera's must not make a frame older than the one before.
         # A larger step back than that means that our own clock was set back.
         if self._captured_ms - captured_ms <= BEHIND_MS + AHEAD_MS:

@@ -50,7 +50,9 @@ def camera_states(
     Before the last `limit` changes of a window the camera is `unknown` too.
     """
     with begin_read(engine) as connection:
-        rows = connection.execute(_reported(camera, since_ms, until_ms, limit)).mappings().all()
+        rows = (
+            connection.execute(_select_reported(camera, since_ms, until_ms, limit)).mappings().all()
+        )
     reported = [_interval(row) for row in rows if is_time_of_day(row["since_ms"])]
     reported.sort(key=lambda interval: interval.since_ms)
     # A state ends no later than the next one begins.
@@ -61,7 +63,7 @@ def camera_states(
     return _fill([*cut, *reported[-1:]], since_ms, until_ms)
 
 
-def _reported(camera: str, since_ms: int, until_ms: int, limit: int) -> Select[Any]:
+def _select_reported(camera: str, since_ms: int, until_ms: int, limit: int) -> Select[Any]:
     """The last status of every state that began before until_ms, back to the first that began
     before since_ms.
 

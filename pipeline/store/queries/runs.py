@@ -32,11 +32,11 @@ def run_totals(engine: Engine, camera: str, runs: Collection[str]) -> RunTotals:
             )
             for table in (tracks, observations)
         ]
-        told = camera_status.c
+        status = camera_status.c
         statuses = connection.execute(
-            select(told.run, told.shed)
-            .where(told.camera == camera, told.run.in_(sorted(runs)))
-            .order_by(told.seq)
+            select(status.run, status.shed)
+            .where(status.camera == camera, status.run.in_(sorted(runs)))
+            .order_by(status.seq)
         ).all()
     # Each status counts from the start of its run: the last one of a run counts all.
     last = {run: shed for run, shed in statuses}

@@ -347,7 +347,7 @@ def test_time_goes_by_arrival_where_stamps_cannot_be_true() -> None:
     stuck = [times.of(0.0, arrived_s=100 + n / 25) for n in range(500)]
     assert not times.is_stamp_used
     assert stuck[-1] - stuck[-101] == pytest.approx(4.0)
-    times.connected()
+    times.start_connection()
     assert times.of(7.0, arrived_s=130.0) == pytest.approx(stuck[-1] + 130.0 - 119.96)
     good = [times.of(7.04 + n / 25, arrived_s=130.04 + n / 25 * 1.0001) for n in range(90_000)]
     assert times.is_stamp_used  # a clock that is wrong by 100 ppm, for an hour

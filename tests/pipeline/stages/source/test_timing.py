@@ -128,7 +128,7 @@ def play(
         camera_ms = NOW_MS + (taken_s + stamp_off_s(n) + report_off_s(n)) * 1000
         seen.pts_s.append(live_time.of(n / fps + stamp_off_s(n), arrived_s))
         seen.is_stamp_used.append(live_time.is_stamp_used)
-        captured_ms, name = clock.captured(camera_ms, received_ms, arrived_s)
+        captured_ms, name = clock.estimate_capture(camera_ms, received_ms, arrived_s)
         seen.captured_ms.append(captured_ms)
         seen.received_ms.append(received_ms)
         seen.clocks.append(name)
@@ -241,8 +241,8 @@ def test_clocks_that_run_at_slightly_different_rates(ppm: float) -> None:
 
 def test_no_report_yet() -> None:
     clock = CameraClock()
-    assert clock.captured(None, NOW_MS, 1.0) == (NOW_MS, "arrival")
-    assert clock.captured(NOW_MS + 0.4, NOW_MS + 40, 1.04) == (NOW_MS, "rtcp")
-    assert clock.captured(None, NOW_MS + 80, 1.08) == (NOW_MS + 40, "rtcp")
-    clock.connected()
-    assert clock.captured(None, NOW_MS + 120, 1.12) == (NOW_MS + 120, "arrival")
+    assert clock.estimate_capture(None, NOW_MS, 1.0) == (NOW_MS, "arrival")
+    assert clock.estimate_capture(NOW_MS + 0.4, NOW_MS + 40, 1.04) == (NOW_MS, "rtcp")
+    assert clock.estimate_capture(None, NOW_MS + 80, 1.08) == (NOW_MS + 40, "rtcp")
+    clock.start_connection()
+    assert clock.estimate_capture(None, NOW_MS + 120, 1.12) == (NOW_MS + 120, "arrival")
