@@ -171,7 +171,7 @@ class CroppedFaces:
     tracked: TrackedFaces
     crops: Crops
     quality: QualityMeasures
-    looks: NDArray[np.int64]
+    fused_counts: NDArray[np.int64]
     routes: tuple[Route, ...] = ()
 
 

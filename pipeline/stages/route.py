@@ -202,7 +202,7 @@ def select_faces(
     measures = QualityMeasures(
         quality.blur[rows], quality.noise[rows], quality.luma[rows], quality.size_px[rows]
     )
-    return CroppedFaces(tracked, cropped.crops[rows], measures, cropped.looks[rows], routes)
+    return CroppedFaces(tracked, cropped.crops[rows], measures, cropped.fused_counts[rows], routes)
 
 
 def _with_reasons(

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from pipeline.config import load
-from pipeline.metrics import listed
+from pipeline.metrics import describe_metrics
 
 ROOT = Path(__file__).parent.parent.parent
 DOCKER = ROOT / "docker"
@@ -104,7 +104,7 @@ def test_boards_and_alerts_ask_for_metrics_that_exist() -> None:
         (DOCKER / "prometheus/alerts.yml").read_text("utf-8"),
     ]
     asked = {name for text in texts for name in re.findall(r"\bundercam_\w+", text)}
-    known = {metric.name for metric in listed()}
+    known = {metric.name for metric in describe_metrics()}
     known |= {f"{name}_bucket" for name in known}
     assert asked - known == set()
     assert asked

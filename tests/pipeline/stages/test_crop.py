@@ -56,7 +56,7 @@ def test_a_quiet_camera_passes_untouched(scene: NDArray[np.uint8]) -> None:
     for number in range(3):
         cropped = show(crop, scene, number / 5)
         assert np.array_equal(cropped.crops, crop_faces(scene, cropped.tracked.faces))
-        assert cropped.looks.tolist() == [1]
+        assert cropped.fused_counts.tolist() == [1]
 
 
 def test_noise_falls_with_every_look_even_while_the_box_jitters(scene: NDArray[np.uint8]) -> None:
@@ -65,7 +65,7 @@ def test_noise_falls_with_every_look_even_while_the_box_jitters(scene: NDArray[n
     for number in range(8):
         shift = float(np.random.default_rng(number).integers(-3, 4))
         cropped = show(crop, noisy(scene, number), number / 25, shift=shift)
-        assert cropped.looks.tolist() == [number + 1]
+        assert cropped.fused_counts.tolist() == [number + 1]
         errors.append(error(cropped, scene))
     assert errors[7] < 0.5 * errors[0]
     assert errors[3] < errors[1] < errors[0]
@@ -76,7 +76,7 @@ def test_the_newest_look_counts_most(scene: NDArray[np.uint8]) -> None:
     dimmed = scene * 0.8
     first, alone = show(crop, noisy(scene, 1), 0.0), show(Crop(CropSettings()), noisy(dimmed, 2), 0)
     both = show(crop, noisy(dimmed, 2), 0.2)
-    assert both.looks.tolist() == [2]
+    assert both.fused_counts.tolist() == [2]
     older, newer, mean = (
         float(to_linear_light(one.crops[0]).mean()) for one in (first, alone, both)
     )
@@ -85,9 +85,15 @@ def test_the_newest_look_counts_most(scene: NDArray[np.uint8]) -> None:
 
 def test_looks_that_are_too_old_or_too_many_are_left_out(scene: NDArray[np.uint8]) -> None:
     few = Crop(CropSettings(fuse_max=3))
-    assert [show(few, noisy(scene, n), n / 10).looks[0] for n in range(5)] == [1, 2, 3, 3, 3]
+    assert [show(few, noisy(scene, n), n / 10).fused_counts[0] for n in range(5)] == [1, 2, 3, 3, 3]
     short = Crop(CropSettings(fuse_s=0.25))
-    assert [show(short, noisy(scene, n), n / 10).looks[0] for n in range(5)] == [1, 2, 3, 3, 3]
+    assert [show(short, noisy(scene, n), n / 10).fused_counts[0] for n in range(5)] == [
+        1,
+        2,
+        3,
+        3,
+        3,
+    ]
 
 
 def test_a_face_that_changes_is_not_smeared(scene: NDArray[np.uint8]) -> None:
@@ -97,23 +103,23 @@ def test_a_face_that_changes_is_not_smeared(scene: NDArray[np.uint8]) -> None:
     changed = scene.copy()
     changed[150:175, 212:250] //= 4
     cropped = show(crop, noisy(changed, 9), 0.4)
-    assert cropped.looks.tolist() == [1]
+    assert cropped.fused_counts.tolist() == [1]
 
 
 def test_tracks_are_kept_apart_and_forgotten_when_they_end(scene: NDArray[np.uint8]) -> None:
     crop = Crop(CropSettings())
     show(crop, noisy(scene, 0), 0.0, ids=(1, 2))
-    assert show(crop, noisy(scene, 1), 0.1, ids=(2, 3)).looks.tolist() == [2, 1]
+    assert show(crop, noisy(scene, 1), 0.1, ids=(2, 3)).fused_counts.tolist() == [2, 1]
     show(crop, noisy(scene, 2), 0.2, ids=(3,), ended=(2,))
-    assert show(crop, noisy(scene, 3), 0.3, ids=(2,)).looks.tolist() == [1]
+    assert show(crop, noisy(scene, 3), 0.3, ids=(2,)).fused_counts.tolist() == [1]
 
 
 def test_gathering_can_be_switched_off(scene: NDArray[np.uint8]) -> None:
     crop = Crop(CropSettings(fuse_s=0))
-    assert [show(crop, noisy(scene, n), n / 10).looks[0] for n in range(3)] == [1, 1, 1]
+    assert [show(crop, noisy(scene, n), n / 10).fused_counts[0] for n in range(3)] == [1, 1, 1]
 
 
 def test_no_face_no_crop(scene: NDArray[np.uint8]) -> None:
     cropped = show(Crop(CropSettings()), scene, 0.0, ids=())
     assert cropped.crops.shape == (0, 112, 112, 3)
-    assert len(cropped.looks) == len(cropped.quality) == 0
+    assert len(cropped.fused_counts) == len(cropped.quality) == 0
