@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.results import save_result
-from pipeline.settings import WEIGHTS
+from pipeline.emotion_settings import WEIGHTS
 
 if TYPE_CHECKING:
     from models.classifier import EmotionClassifier

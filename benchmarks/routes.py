@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection
 from threading import Lock, Thread
 from typing import Any
 
-from benchmarks.kept import keep
+from benchmarks.results import save_result
 
 BLOCKS = 10
 NICE = 10
@@ -249,7 +249,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args()
     figures = measure(given.faces, given.fast_ms / 1e3, given.slow_ms / 1e3, given.nice)
-    result = keep("routes", figures)
+    result = save_result("routes", figures)
     if given.json:
         print(json.dumps(result))
         return

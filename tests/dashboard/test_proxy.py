@@ -104,7 +104,7 @@ def _walk(tab: Any, root: str) -> None:
     assert tab.url.startswith(f"http://{root}/tracks")
     stamp = tab.get_by_text("As of").inner_text()
     tab.wait_for_function("old => !document.body.innerText.includes(old)", arg=stamp)
-    tab.get_by_text("Limits, bias, law").click()
+    tab.get_by_text("Limitations and law").click()
     tab.get_by_role("heading", name="About", level=1).wait_for()
     assert tab.url.startswith(f"http://{root}/about")
 

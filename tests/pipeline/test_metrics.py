@@ -38,7 +38,7 @@ def test_processes_are_merged_and_labelled() -> None:
     cameras[0].stage_seconds.labels("detect").observe(0.02)
     pool = PoolMetrics()
     pool.pending.set(2)
-    page = scrape({"cameras-0": cameras[0], "cameras-1": cameras[1], "emotion-0": pool})
+    page = scrape({"cameras-0": cameras[0], "cameras-1": cameras[1], "classifier-fast-0": pool})
     families = {family.name: family for family in text_string_to_metric_families(page)}
     decoded = {
         tuple(s.labels.values()): s.value for s in families["undercam_frames_decoded"].samples
@@ -60,12 +60,12 @@ def test_renamed_metrics_are_exported_under_both_names() -> None:
         counter.labels("door").inc(7)
     pool.batch_crops.observe(5)
     pool.batch_seconds.observe(0.25)
-    page = scrape({"cameras-0": camera, "emotion-0": pool})
+    page = scrape({"cameras-0": camera, "classifier-fast-0": pool})
     labels = '{camera="door",process="cameras-0"} 7.0'
     for new, old in OLD_NAMES.items():
         if "pool" in new:
-            assert f'{old}_count{{process="emotion-0"}} 1.0' in page
-            assert f'{new}_sum{{process="emotion-0"}}' in page
+            assert f'{old}_count{{process="classifier-fast-0"}} 1.0' in page
+            assert f'{new}_sum{{process="classifier-fast-0"}}' in page
             assert f"# HELP {old} deprecated: use {new}." in page
         else:
             assert f"{old}_total{labels}" in page

@@ -213,7 +213,10 @@ def test_an_old_setting_is_one_line(
     toml.write_text("[source]\nopen_s = 3.0\n", encoding="utf-8")
     assert run(["cameras", "list", "--json", "-c", str(toml)]) == 0
     printed = capsys.readouterr()
-    assert printed.err == "undercam: setting 'open_s': renamed: call it 'open_timeout_s'\n"
+    assert (
+        printed.err
+        == "undercam: setting 'source.open_s': renamed: call it 'source.open_timeout_s'\n"
+    )
     assert json.loads(printed.out) == {"cameras": {}}
 
 
@@ -236,14 +239,14 @@ def test_nothing_looks_like_python() -> None:
 
 
 def test_what_was_trained_is_told_in_a_sentence() -> None:
-    from pipeline.cli.train import _measured
+    from pipeline.cli.train import _describe
 
     table = {"accuracy": 0.87654, "macro_f1": 0.7, "ece": 0.0123, "confusion": [[1, 2], [3, 4]]}
-    assert _measured({"cut": table, "displays": table}) == (
+    assert _describe({"cut": table, "displays": table}) == (
         "cut: accuracy 87.65%, macro F1 0.700, ECE 0.012; "
         "displays: accuracy 87.65%, macro F1 0.700, ECE 0.012"
     )
-    assert _measured({}) == "no face was held out to measure it on"
+    assert _describe({}) == "not measured: too few faces for a validation cut"
 
 
 def test_a_video_evaluation_is_told_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -256,5 +259,5 @@ def test_a_video_evaluation_is_told_in_a_sentence(capsys: pytest.CaptureFixture[
     show({**about, "conditions": {"clean": figures}, "means": {}, "coverage": coverage})
     show(about | {"conditions": {}, "means": {}, "coverage": coverage, "through_video": found})
     printed = capsys.readouterr().out
-    assert "through video: centerface found 93.75% of the faces" in printed
+    assert "end-to-end: centerface found 93.75% of the faces" in printed
     assert not set("{}'") & set(printed)

@@ -167,7 +167,7 @@ def test_a_replica_that_is_dead_full_or_missing_is_followed_by_the_next(fault: o
     assert ours(frame(0)).answered.tolist() == [True]
     assert ours(frame(1)).answered.tolist() == [True]
     assert [replica for replica, _ in made.sent] == ["fast-0", "fast-1", "fast-1"]
-    assert counted(metrics, "looks_unanswered") == 0
+    assert counted(metrics, "observations_unanswered") == 0
 
 
 def test_a_face_without_an_answer_in_time_is_unknown_and_counted() -> None:
@@ -179,7 +179,7 @@ def test_a_face_without_an_answer_in_time_is_unknown_and_counted() -> None:
     assert classified.scores.probabilities == pytest.approx(np.full((2, 8), 1 / 8))
     reason = "no answer from the classifier pool in 5 s"
     assert classified.by == (ScoredBy("fast", "m", reason),) * 2
-    assert counted(metrics, "looks_unanswered", camera="d") == 2
+    assert counted(metrics, "observations_unanswered", camera="d") == 2
     assert ours(frame(1)).answered.tolist() == [True]
 
 
@@ -198,7 +198,7 @@ def test_one_route_without_an_answer_leaves_the_faces_of_the_other_answered() ->
     assert classified.answered.tolist() == [False, True]
     assert [one.model for one in classified.by] == ["robust", "fast"]
     assert classified.by[1].reason == ""
-    assert counted(metrics, "looks_unanswered") == 1
+    assert counted(metrics, "observations_unanswered") == 1
 
 
 def test_a_patient_camera_waits_and_then_says_what_is_missing() -> None:

@@ -104,7 +104,7 @@ def test_a_live_camera_does_not_wait_and_what_was_not_answered_is_counted(
     assert looks.by[0].reason.startswith("no answer from the classifier pool in 0.05 s")
     assert looks.scores.uncertainty.tolist() == [1, 1, 1]
     unanswered = metrics.registry.get_sample_value(
-        "undercam_looks_unanswered_total", {"camera": "door"}
+        "undercam_observations_unanswered_total", {"camera": "door"}
     )
     assert unanswered == 3
 

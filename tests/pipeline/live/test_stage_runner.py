@@ -102,7 +102,13 @@ def test_a_display_stands_before_everything_else(
 
     with VideoSource(square_clip, "door", RUN) as source:
         summary = run_stages(
-            source, detect, classify, Settings(), lambda events: None, transform=dark, on_frame=note
+            source,
+            detect,
+            classify,
+            CameraConfig(Settings()),
+            lambda events: None,
+            transform=dark,
+            on_frame=note,
         )
     assert (summary.frames, summary.tracks) == (80, [])
     assert max(seen) < 64
@@ -145,7 +151,7 @@ def test_an_error_with_a_remedy_passes_as_it_is(
         raise InputError("disk full", "events.jsonl", "make room")
 
     with VideoSource(square_clip, "door", RUN) as source, pytest.raises(InputError, match="disk"):
-        run_stages(source, detect, classify, Settings(), full)
+        run_stages(source, detect, classify, CameraConfig(Settings()), full)
 
 
 def test_stop_ends_the_run_and_its_tracks(
@@ -155,7 +161,12 @@ def test_stop_ends_the_run_and_its_tracks(
     answers = iter([False] * 19 + [True])
     with VideoSource(square_clip, "door", RUN) as source:
         summary = run_stages(
-            source, detect, classify, Settings(), events.extend, should_stop=lambda: next(answers)
+            source,
+            detect,
+            classify,
+            CameraConfig(Settings()),
+            events.extend,
+            should_stop=lambda: next(answers),
         )
     assert summary.frames == 20
     ends = [event for event in events if isinstance(event, TrackUpdated) and event.phase == "end"]

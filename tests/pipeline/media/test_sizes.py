@@ -172,7 +172,9 @@ def test_a_longer_clip_and_a_live_camera_wait_as_ever(
     events: list[Event] = []
     with LoopedFile(clip_of(tmp_path / "d.mp4", 10), "door", "e1", 0) as source:
         stop = lambda: any(isinstance(event, FaceObserved) for event in events)  # noqa: E731
-        run_stages(source, detect, classify, Settings(), events.extend, should_stop=stop)
+        run_stages(
+            source, detect, classify, CameraConfig(Settings()), events.extend, should_stop=stop
+        )
     look = next(event for event in events if isinstance(event, FaceObserved))
     assert look.pts_ms >= 150
 

@@ -119,7 +119,7 @@ def test_what_z_explains_is_told_once_an_epoch(make_lrdif: MakeLRDif, batch: Bat
     shares = []
     for _ in range(2):
         objective.loss("s2", batch)
-        shares.append(float(objective._explained[-1]))
+        shares.append(float(objective._z_r2[-1]))
     assert objective.train_metrics() == {"z_r2": pytest.approx(np.mean(shares), abs=1e-5)}
     assert objective.train_metrics() == {}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.camera_config import CameraConfig
 from pipeline.config import Settings
 from pipeline.errors import ConfigError, InputError
 from pipeline.settings import CameraSettings
@@ -22,7 +23,8 @@ SETTINGS = Settings.model_validate({"source": {"analyse_fps": 5.0}})
 
 
 def open_camera(url: str, **own: str) -> Source:
-    return open_source("door", "e7", CameraSettings.model_validate({"url": url, **own}), SETTINGS)
+    camera = CameraSettings.model_validate({"url": url, **own})
+    return open_source("door", "e7", CameraConfig.of(camera, SETTINGS))
 
 
 def test_a_file_to_its_end(encode: Callable[..., Path]) -> None:
