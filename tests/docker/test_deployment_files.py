@@ -128,3 +128,16 @@ def test_a_unit_runs_a_command_as_its_own_user(path: Path) -> None:
     assert (ROOT / f"pipeline/cli/{command[1]}.py").is_file()
     assert service["User"] == "undercam"
     assert command[1] != "run" or service["KillMode"] == "mixed"
+
+
+@pytest.mark.slow
+def test_a_machine_that_finds_no_head_ends_its_part(tmp_path: Path) -> None:
+    ray = tmp_path / "ray"
+    ray.write_text(f"#!/bin/sh\necho asked >> {tmp_path}/calls\nexit 1\n", "utf-8")
+    ray.chmod(0o755)
+    supervisor = f'trap "exit 7" TERM; {DOCKER}/cluster/join & wait'
+    path = f"{tmp_path}:/usr/bin:/bin"
+    environment = {"PATH": path, "CLUSTER_HEAD": "127.0.0.1", "CLUSTER_PATIENCE_S": "8"}
+    done = subprocess.run(["bash", "-c", supervisor], env=environment, timeout=60)
+    assert done.returncode == 7
+    assert (tmp_path / "calls").read_text("utf-8").split() == ["asked", "asked"]
