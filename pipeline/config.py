@@ -35,6 +35,7 @@ from pipeline.service_settings import (
     BusSettings,
     ClusterSettings,
     DashboardSettings,
+    DiscoverySettings,
     MetricsSettings,
     OutboxSettings,
     StoreSettings,
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     emotion: EmotionSettings = EmotionSettings()
     smoother: SmootherSettings = SmootherSettings()
     workers: WorkersSettings = WorkersSettings()
+    discovery: DiscoverySettings = DiscoverySettings()
     outbox: OutboxSettings = OutboxSettings()
     bus: BusSettings = BusSettings()
     store: StoreSettings = StoreSettings()

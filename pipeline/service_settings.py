@@ -30,6 +30,24 @@ class WorkersSettings(Section):
     )
 
 
+class DiscoverySettings(Section):
+    """Cameras that publish to a MediaMTX server, registered by themselves if `api_url` is set."""
+
+    api_url: str = Field("", description="Address of MediaMTX' API, such as http://HOST:9997.")
+    rtsp_url: str = Field(
+        "", description="Address under which its cameras are read, such as rtsp://HOST:8554."
+    )
+    user: str = Field("", description="User that may read and use the API, or a reference.")
+    password: str = Field("", description="Its password, as a reference: env:NAME or file:PATH.")
+    poll_s: float = Field(2.0, ge=0.1, le=3600, description="Seconds between two requests.")
+    remove_after_s: float = Field(
+        60.0,
+        ge=0,
+        le=1_000_000,
+        description="Seconds without a publisher after which a discovered camera is unregistered.",
+    )
+
+
 class OutboxSettings(Section):
     """Where events wait until the bus or the store has taken them."""
 

@@ -256,6 +256,9 @@ class CameraSettings(Section):
         description="rtsp(s)://, http(s)://, listen://HOST:PORT/NAME, a file or a device; with a "
         "password: a reference.",
     )
+    display_name: str = Field(
+        "", max_length=200, description="Name on the pages, of any characters; empty: the id."
+    )
     enabled: bool = Field(True, description="Whether the camera is read.")
     under_display: bool | None = Field(
         None,

@@ -13,6 +13,7 @@ from typing import Protocol
 from pipeline.closing import Service
 from pipeline.config import resolve
 from pipeline.errors import ServiceError
+from pipeline.live.discovery import Discovery
 from pipeline.live.engine import Job, State
 from pipeline.live.leases import Report
 from pipeline.live.relay_service import RelayReport
@@ -80,6 +81,9 @@ class SupervisorService(Service):
         if job.cameras is None:
             seed = None if job.is_seeded else initial
             self._watch = RegistryWatch(url, busy_s, seed)
+        self._discovery = None
+        if job.cameras is None and settings.discovery.api_url:
+            self._discovery = Discovery(settings)
         # Twice a worker's own lease: a worker that lost us has stopped before another command may
         # take its cameras.
         self._keeper = LeaseKeeper(url, busy_s, job.holder, 2 * settings.workers.lease_s)
@@ -98,6 +102,8 @@ class SupervisorService(Service):
         self._metrics_url = self._serve_metrics()
         if self._watch:
             self._watch.start()
+        if self._discovery:
+            self._discovery.start()
         self._keeper.start()
         self._thread.start()
 
@@ -120,7 +126,7 @@ class SupervisorService(Service):
         self._state = State(
             self._supervisor.reports(),
             self._relays.reports(),
-            self._supervisor.trouble,
+            self._supervisor.trouble or (self._discovery.fault if self._discovery else ""),
             self._metrics_url,
             self._supervisor.deaths,
             self._supervisor.close_errors,
@@ -134,6 +140,8 @@ class SupervisorService(Service):
         self._stop.set()
         if self._thread.ident:
             self._thread.join()
+        if self._discovery:
+            self._discovery.close()
         if self._watch:
             self._watch.close()
 

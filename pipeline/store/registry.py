@@ -27,7 +27,7 @@ from pipeline.store.upserts import upsert_camera
 
 EVERY_S = 1.0
 """Seconds between two reads of the registry."""
-Origin = Literal["settings", "command"]
+Origin = Literal["settings", "command", "discovered"]
 """Who registered a camera: the configuration file, or `undercam cameras`."""
 
 
@@ -110,9 +110,12 @@ def register(
 ) -> None:
     """Register a camera, or change the settings of a registered one.
 
-    Raises ConfigError for an address with a credential in it, or that no camera can have.
+    Raises ConfigError for an address with a credential in it, or that no camera can have. That of
+    a discovered camera is taken as it is: its path is a name that the server shows, and may look
+    like anything.
     """
-    check_address(camera, settings)
+    if origin != "discovered":
+        check_address(camera, settings)
     with begin_write(engine) as connection:
         upsert_camera(connection, _row(camera, settings, origin, clock()))
 
@@ -126,6 +129,26 @@ def unregister(engine: Engine, camera: str) -> bool:
     )
     with begin_write(engine) as connection:
         return connection.execute(removed).rowcount > 0
+
+
+class DiscoveredCameras:
+    """The part of the registry that discovery may change. Everything raises ServiceError when the
+    database cannot answer."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def origins(self) -> dict[str, Origin]:
+        """Who registered each camera, by its name: of all that are registered."""
+        return {camera: origin for camera, _, origin in _rows(self._engine)}
+
+    def add(self, camera: str, settings: CameraSettings) -> None:
+        """Register a camera that was discovered."""
+        register(self._engine, camera, settings, "discovered")
+
+    def remove(self, camera: str) -> None:
+        """Unregister a camera."""
+        unregister(self._engine, camera)
 
 
 def seed_cameras(

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from pipeline.camera_config import CameraConfig
 from pipeline.clock import Clock, wall_clock
-from pipeline.references import resolve_camera_url
+from pipeline.references import resolve, resolve_camera_url
+from pipeline.service_settings import DiscoverySettings
 from pipeline.settings import SourceSettings
 from pipeline.stages.source.address import kind_of, run_id
 from pipeline.stages.source.base import Source
@@ -58,7 +60,9 @@ def open_source(camera: str, run: str, config: CameraConfig, clock: Clock = wall
     configured = {camera.url for camera in settings.cameras.values()}
     return open_url(
         SourceRequest(
-            url=resolve_camera_url(config.url, settings.source, configured),
+            url=_sign_in(
+                resolve_camera_url(config.url, settings.source, configured), settings.discovery
+            ),
             camera=camera,
             run=run,
             settings=settings.source,
@@ -67,6 +71,18 @@ def open_source(camera: str, run: str, config: CameraConfig, clock: Clock = wall
             clock=clock,
         )
     )
+
+
+def _sign_in(url: str, discovery: DiscoverySettings) -> str:
+    """An address on the discovery's server, with its user and password: the registry holds none."""
+    server = discovery.rtsp_url.rstrip("/") + "/"
+    if not (discovery.rtsp_url and discovery.user and url.startswith(server)):
+        return url
+    user, password = (
+        quote(resolve(part), safe="") for part in (discovery.user, discovery.password)
+    )
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{user}:{password}@{rest}"
 
 
 def _open_file(request: SourceRequest) -> Source:

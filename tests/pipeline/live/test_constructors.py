@@ -15,6 +15,7 @@ from pipeline.config import Settings
 from pipeline.holder import Holder
 from pipeline.live.camera_run import CameraRun, Parts
 from pipeline.live.camera_worker import CameraWorker
+from pipeline.live.discovery import Discovery
 from pipeline.live.engine import Job, Startup
 from pipeline.live.leases import Lease
 from pipeline.live.local_engine import LocalEngine
@@ -63,6 +64,7 @@ MAKERS: dict[str, Callable[[Settings, Detect, Classify], Any]] = {
     "LocalPool": lambda s, d, c: LocalPool(s, lambda: c),
     "RayHostThread": _ray_thread,
     "RegistryWatch": lambda s, d, c: RegistryWatch(URL, 1.0),
+    "Discovery": lambda s, d, c: Discovery(s),
     "RelayService": lambda s, d, c: RelayService(s),
     "StoreService": lambda s, d, c: StoreService(s),
 }
