@@ -100,20 +100,30 @@ prepare("local")
 import ray
 from pipeline.config import load
 from pipeline.live.ray import connection
-from pipeline.live.ray.actors import start_pool
+from pipeline.live.ray.actors import start_pools
 from pipeline.live.engine import Job
-connection.LOCAL_OPTIONS["num_gpus"] = 2
-settings = load(pool={"replicas": 2, "gpus_per_replica": 1.0})
+connection.LOCAL_OPTIONS["num_gpus"] = int(os.environ["GPUS"])
+fast = {"replicas": 2, "device": "cuda", "gpus": 1.0}
+settings = load(emotion={"routes": {"fast": fast}})
 with connection.connect_ray("local"):
-    pools = start_pool(Job(settings))
-    for pool in pools.values():
-        ray.get(pool.by.remote())
-    print(ray.available_resources().get("GPU", 0.0), ray.cluster_resources()["GPU"])
+    for pool in start_pools(Job(settings)).values():
+        try:
+            ray.get(pool.names.remote(), timeout=float(os.environ["PATIENCE_S"]))
+        except ray.exceptions.GetTimeoutError:
+            print("waits")
+        except ray.exceptions.RayError as error:
+            print("began" if "no CUDA device" in str(error) else error)
 """
 
 
 @pytest.mark.slow
-def test_replicas_take_the_gpus_that_are_set_aside_for_them(tmp_path: Path) -> None:
-    ended = looked(PLACED, tmp_path)
+@pytest.mark.parametrize(
+    ("gpus", "patience_s", "found"), [(2, 120, ["began", "began"]), (0, 10, ["waits", "waits"])]
+)
+def test_replicas_take_the_gpus_that_are_set_aside_for_them(
+    tmp_path: Path, gpus: int, patience_s: int, found: list[str]
+) -> None:
+    """Ray is told of GPUs that are not there: a replica that it places begins, and says so."""
+    ended = looked(PLACED, tmp_path, GPUS=str(gpus), PATIENCE_S=str(patience_s))
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.split() == ["0.0", "2.0"]
+    assert ended.stdout.split() == found
