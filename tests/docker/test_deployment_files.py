@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,6 +37,13 @@ PROMTOOL, KUBECTL = shutil.which("promtool"), shutil.which("kubectl")
 def run(*command: str | Path) -> None:
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def wait_for(is_so: Callable[[], bool], most_s: float = 15) -> None:
+    until_s = time.monotonic() + most_s
+    while not is_so():
+        assert time.monotonic() < until_s
+        time.sleep(0.1)
 
 
 def test_the_compose_file_follows_its_published_schema() -> None:
@@ -304,3 +311,44 @@ def test_a_start_ends_the_last_supervisord_and_no_stranger(
         time.sleep(0.2)
         assert (process.poll() is not None) is ends
         process.kill()
+
+
+def argument(process: Path) -> str:
+    """The command line of a process, "" where it has ended."""
+    try:
+        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+@pytest.mark.parametrize("role", ["head", "worker"])
+def test_programs_end_when_their_supervisord_is_killed(tmp_path: Path, role: str) -> None:
+    """`ray stop` kills it where closing the cameras takes more than five seconds."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (tmp_path / "log").mkdir()
+    for name in ("ray", "undercam"):
+        (folder / name).write_text(f"#!{sys.executable}\nimport time\ntime.sleep(60)\n", "utf-8")
+        (folder / name).chmod(0o755)
+    home = str(tmp_path)
+    environment = {"HOME": home, "CLUSTER_HOME": home, "CLUSTER_CHECKOUT": str(ROOT)}
+    environment |= {"CLUSTER_STORE": "true", "CLUSTER_HEAD": "127.0.0.1"}
+    environment["PATH"] = f"{folder}:/usr/bin:/bin"
+    module = "from supervisor.supervisord import main; main()"
+    command = [sys.executable, "-W", "ignore", "-c", module, "-n", "-c"]
+
+    def programs() -> list[str]:
+        found = [argument(process) for process in Path("/proc").glob("[0-9]*")]
+        return [text for text in found if f"{folder}/" in text]
+
+    expected = 4 if role == "head" else 1
+    with subprocess.Popen(
+        [*command, str(DOCKER / f"cluster/{role}.conf")],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    ) as supervisord:
+        try:
+            wait_for(lambda: len(programs()) == expected)
+        finally:
+            supervisord.kill()
+    wait_for(lambda: programs() == [])
