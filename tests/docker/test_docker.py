@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -87,3 +88,39 @@ def test_every_volume_is_declared() -> None:
         if not volume.startswith("./")
     }
     assert named == set(COMPOSE["volumes"])
+
+
+@pytest.mark.parametrize("name", ["run", "run-gpu"])
+def test_cameras_are_discovered_in_compose(name: str) -> None:
+    discovery = load(ROOT / "docker/cameras.toml").discovery
+    hosts = {urlsplit(discovery.api_url).hostname, urlsplit(discovery.rtsp_url).hostname}
+    assert hosts == {"mediamtx"} <= OURS[name]["depends_on"].keys()
+    reader = COMPOSE["services"]["mediamtx"]["environment"]["MTX_AUTHINTERNALUSERS_1_PASS"]
+    assert OURS[name]["environment"][discovery.password.removeprefix("env:")] == reader
+    server = yaml.safe_load((ROOT / "docker/mediamtx/mediamtx.yml").read_text("utf-8"))
+    assert server["authInternalUsers"][1]["user"] == discovery.user
+
+
+def test_prometheus_scrapes_either_of_the_runs() -> None:
+    scraped = yaml.safe_load((ROOT / "docker/prometheus/prometheus.yml").read_text("utf-8"))
+    (target,) = scraped["scrape_configs"][0]["static_configs"][0]["targets"]
+    host = target.partition(":")[0]
+    assert host in OURS
+    assert host in OURS["run-gpu"]["networks"]["default"]["aliases"]
+
+
+def test_filled_in_copies_are_not_committed() -> None:
+    ignored = (ROOT / ".gitignore").read_text("utf-8").split()
+    assert {".env", "secret.yaml", "secrets.env"} <= set(ignored)
+
+
+@pytest.mark.parametrize("path", ["cluster.yaml", "docker/cluster/aws-gpu.yaml"])
+def test_filled_in_copies_are_not_sent_to_a_cluster(path: str) -> None:
+    cluster = yaml.safe_load((ROOT / path).read_text("utf-8"))
+    assert {".env", "secret.yaml", "secrets.env"} <= set(cluster["rsync_exclude"])
+
+
+def test_the_image_has_what_kuberay_probes_with() -> None:
+    installed = {word for step in STEPS if step[0] == "RUN" for word in step}
+    assert "wget" in installed
+    assert ".[dashboard,postgres,kafka,cluster]" in installed
