@@ -144,6 +144,12 @@ def test_a_teacher_of_another_size_sees_no_simulated_display(
     open_teachers(make_distillation([str(made_teacher)], 0.5, "clean"), student, faces=make_faces())
 
 
+def test_teachers_of_other_classes_are_refused(tiny_card: ModelCard, made_teacher: Path) -> None:
+    student = replace(tiny_card, labels=tiny_card.labels[::-1])
+    with pytest.raises(DataError, match="with labels .*: give teachers with the student's classes"):
+        open_teachers(make_distillation([str(made_teacher)], 0.5), student)
+
+
 def build_loaded(path: Path) -> torch.nn.Module:
     return load_network(str(path))[0]
 
