@@ -56,7 +56,7 @@ def train(
         Path | None, Option(help="Directory of the checkpoints. Default: runs/NAME-seedS.")
     ] = None,
     teacher: Annotated[
-        str, Option(help="Distill from other weights: names or files, separated by commas.")
+        str, Option(help="Distil from other weights: names or files, separated by commas.")
     ] = "",
     distill_weight: DistillWeight = None,
     teacher_view: TeacherView = None,
