@@ -56,7 +56,7 @@ def read_frame(path: Path, at_s: float) -> Image:
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             if frame.time is not None and frame.time >= at_s:
-                return frame.to_ndarray(format="rgb24")
+                return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
     raise SystemExit(f"conditioner: {path} ends before {at_s} s")
 
 

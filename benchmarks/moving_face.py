@@ -50,6 +50,7 @@ def play(
     clip: str, weights: str, fps: float, fuse_s: float, panel: str, severity: int
 ) -> Observations:
     """All observations of a clip, under a display where `panel` names one."""
+    from pipeline.camera_config import CameraConfig
     from pipeline.live.stage_runner import run_stages
     from pipeline.media.display_simulation import open_simulation
     from pipeline.stages.classify import open_classify
@@ -57,7 +58,9 @@ def play(
     from pipeline.stages.source.file import VideoSource
 
     settings = load(
-        source={"analyse_fps": fps}, crop={"fuse_s": fuse_s}, emotion={"weights": weights}
+        source={"analyse_fps": fps},
+        crop={"fuse_s": fuse_s},
+        emotion={"routes": {"fast": {"weights": weights}}},
     )
     records: list[FaceObserved] = []
 
@@ -65,10 +68,12 @@ def play(
         records.extend(event for event in events if isinstance(event, FaceObserved))
 
     display = open_simulation(panel, severity) if panel else None
-    with VideoSource(clip, "moving", "e0") as source:
-        detect, classify = open_detect(settings.detector), open_classify(settings.emotion)
-        render_panel = display.frame if display else None
-        run_stages(source, detect, classify, settings, sink, display=render_panel)
+    detect, classify = open_detect(settings.detector), open_classify(settings.emotion)
+    with VideoSource(clip, "moving", "e0", analyse_fps=fps) as source:
+        run_stages(
+            *(source, detect, classify, CameraConfig(settings), sink),
+            transform=display.apply if display else None,
+        )
     return Observations(
         np.array([record.frame for record in records], np.int64),
         np.array([record.box for record in records], np.float32).reshape(-1, 4),

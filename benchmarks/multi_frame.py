@@ -20,8 +20,7 @@ from benchmarks.results import save_result
 from pipeline.emotion_settings import WEIGHTS
 
 if TYPE_CHECKING:
-    from models.classifier import EmotionClassifier
-
+    from models.scores import EmotionClassifier
     from trainer.data.faceset import FaceSet
 
 FRAMES = (1, 2, 4, 8)
@@ -79,7 +78,7 @@ def main() -> None:
         "data": faces.name,
         "n": len(faces),
         "averaging": "flip",
-        "looks": FRAMES,
+        "frames": FRAMES,
         "accuracy": cells,
     }
     result = save_result(f"multi-frame-{Path(given.weights).stem}", figures)

@@ -181,7 +181,7 @@ def face(index: int) -> Any:
 
     header = FrameHeader("made", "e1", index, index / 30, 0, 0, "arrival", 640, 480)
     one = np.ones(1, np.float32)
-    faces = Faces(np.float32([[0, 0, 112, 112]]), one, np.zeros((1, 5, 2), np.float32))
+    faces = Faces(np.array([[0, 0, 112, 112]], np.float32), one, np.zeros((1, 5, 2), np.float32))
     crops = np.zeros((1, 112, 112, 3), np.uint8)
     tracked = TrackedFaces(header, faces, np.ones(1, np.int64))
     return CroppedFaces(tracked, crops, QualityMeasures(one, one, one, one), np.ones(1, np.int64))
@@ -201,7 +201,10 @@ def measure(faces: int, fast_s: float, slow_s: float, nice: int) -> dict[str, An
     client = ClassifierClient(
         *(transport, {"fast": ["fast-0"], "robust": ["robust-0"]}),
         {"fast": RouteSettings(), "robust": RobustRouteSettings(weights="made")},
-        *("made", False, CameraMetrics(), 60.0),
+        "made",
+        False,
+        CameraMetrics(),
+        60.0,
     )
     one = face(0)
     slow = SlowLoad(transport, ClassifyRequest(one.crops, one.tracked.track_ids))

@@ -100,7 +100,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "noise.mkv"
         write_noise_clip(clip)
-        command = ["/usr/bin/python3", SERVER, clip, "--hang-up", str(DISCONNECT_S)]
+        command = ["/usr/bin/python3", str(SERVER), str(clip), "--hang-up", str(DISCONNECT_S)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             try:
                 assert server.stdout

@@ -108,7 +108,8 @@ class TrackedFaces:
 @dataclass(frozen=True)
 class Route:
     """The route that a face takes: its name, the weights by their name in the settings ("": the
-    route's own, otherwise those for degraded images), and why, where it is not the usual way."""
+    route's own, otherwise those for degraded images), and why, where it is not route fast with its
+    own weights."""
 
     name: str = "fast"
     weights: str = ""
@@ -166,7 +167,7 @@ class ClassifyReply:
 class CroppedFaces:
     """One frame's tracked faces, their crops (n, 112, 112, 3) uint8 RGB, the quality of each
     observation, the number of observations that each crop is the mean of: (n,) int64, 1 or more;
-    and the route of each face, or none at all where all take the usual one."""
+    and the route of each face, or none at all where all take route fast with its own weights."""
 
     tracked: TrackedFaces
     crops: Crops
@@ -179,7 +180,8 @@ class CroppedFaces:
 class ClassifiedFaces:
     """One frame's tracked faces, their scores, the quality of each observation, which faces a
     classifier has answered (n,) bool, and by which classifier: one entry a face, or none at all
-    where all are scored by the usual one. The scores of a face without an answer are uniform."""
+    where route fast scored all with its own weights. The scores of a face without an answer are
+    uniform."""
 
     tracked: TrackedFaces
     scores: EmotionScores

@@ -21,7 +21,7 @@ MIGRATIONS = "pipeline/store/migrations/versions"
 """A migration keeps the name under which databases know it."""
 TEXTS = (
     *("README.md", "CONTRIBUTING.md", "SECURITY.md", "undercam.example.toml", "Makefile"),
-    *("docs/*.md", "docs/guides/*.md", "docker/*"),
+    *("docs/*.md", "docs/guides/*.md", "docker/*", "models/zoo/README.md"),
 )
 HISTORY = ("docs/LOG.md", "docs/schemas")
 """Dated entries stay as they were written."""
@@ -45,9 +45,12 @@ INSTEAD = {
     "explained": "translate_error",
 }
 """A word of an identifier, and what it is called here."""
-ONLY_IN = dict.fromkeys(("held", "passes"), ("models/", "trainer/", "benchmarks/"))
+ONLY_IN = dict.fromkeys(("held", "passes"), ("models/", "trainer/", "benchmarks/", "keys of "))
 """Elsewhere a lock is held, and a value passes a check."""
-COMPOUNDS = {"weights_bad": "degraded_weights", "bad_noise": "degraded_noise"}
+COMPOUNDS = {
+    **{"weights_bad": "degraded_weights", "bad_noise": "degraded_noise"},
+    **{"through_video": "end_to_end", "same_answers": "same_predictions"},
+}
 CLASSES = {
     **dict.fromkeys(("Ask", "RemoteAsk", "Scorer"), "ClassifierClient"),
     **dict.fromkeys(("Choose", "Choice"), "Router, Route"),
@@ -134,6 +137,28 @@ def identifiers_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name
 
 
+def keys_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """The keys that a module writes into dictionaries, such as those of JSON objects: lower-case
+    identifiers. Not those of `OLD_NAMES`, which are names of the last release."""
+    old = [
+        set(ast.walk(node))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and "OLD_NAMES" in ast.unparse(node)
+    ]
+    for node in ast.walk(tree):
+        match node:
+            case ast.Dict(keys=keys) if not any(node in names for names in old):
+                found = keys
+            case ast.Subscript(slice=key, ctx=ast.Store()):
+                found = [key]
+            case _:
+                continue
+        for key in found:
+            match key:
+                case ast.Constant(value=str(name)) if name.isidentifier() and name.islower():
+                    yield key.lineno, name
+
+
 def fault_of(identifier: str, file: str = "") -> tuple[str, str] | None:
     """The word of an identifier that has a better one in this file, and the better one."""
     for compound, instead in COMPOUNDS.items():
@@ -203,6 +228,10 @@ def module_offences(file: str, source: str) -> Iterator[Offence]:
         if fault:
             yield Offence(file, 1, part, fault[1])
     yield from name_offences(file, tree)
+    for line, key in keys_of(tree):
+        fault = fault_of(key, f"keys of {file}")
+        if fault and (file, key) not in EXCEPTIONS:
+            yield Offence(file, line, f"[{key!r}]", fault[1])
     yield from phrase_offences(file, strings_of(tree))
 
 
@@ -305,6 +334,8 @@ def test_exceptions_are_needed() -> None:
         ("f('which are taken\\n   for which')", ["which are taken for which"]),
         ('"""Faces behind simulated displays."""', ["behind simulated displays"]),
         ("x = f'average with the mirror image {y}'", ["mirror image"]),
+        ("x = {'passes': 1, **y}", ["['passes']"]),
+        ("row['same_answers'] = 1", ["['same_answers']"]),
         ("print('It was given up after 3 s')", ["was given up"]),
     ],
 )
@@ -327,6 +358,9 @@ def test_an_offender_is_seen(source: str, found: list[str]) -> None:
         "print('a camera under a display')",
         "import os.picture",  # a name of somebody else
         "x.look()",
+        "x = row['passes'] + about['pictures']",  # a key that is read may be an old file's
+        "x = {'it passes': 1}",
+        "OLD_NAMES: C = {'looks': 'observations'}",
     ],
 )
 def test_what_is_allowed(source: str) -> None:

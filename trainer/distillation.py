@@ -28,8 +28,9 @@ from trainer.objectives.base import Batch
 from trainer.recipes import Distillation
 
 INPUT_FIELDS = ("input_px", "channels", "mean", "std")
-"""What makes one input of a network another than the next one's."""
+"""The card fields that define a network's input."""
 REMEDY = "give teachers that were trained like the student"
+SAME_CLASSES = "give teachers with the student's classes"
 
 
 class Teacher(Protocol):
@@ -65,7 +66,7 @@ class TeacherEnsemble:
         """The batch with (1 - weight) votes + weight calibrated predictions for targets.
 
         Images at a reduced resolution are enlarged to the teachers' input size; a teacher of
-        another input than the student's gets its own (`trainer.teacher_inputs`).
+        another input than the student's gets its own (`teacher_input`).
         """
         ids = batch.rows.cpu().numpy()
         # Probabilities are averaged, not logits: each teacher is divided by its own temperature
@@ -132,7 +133,7 @@ def _open_teacher(
         ours, theirs = getattr(student, fact), getattr(card, fact)
         if ours != theirs:
             what = f"a teacher with {fact} {theirs!r}, the student has {ours!r}"
-            raise DataError(what, str(path), REMEDY)
+            raise DataError(what, str(path), SAME_CLASSES if fact == "labels" else REMEDY)
     if view == "same" and student.recipe.get("panel") and has_own_input(card, student):
         what = "a teacher of another input, which cannot see the student's simulated displays"
         raise DataError(what, str(path), "give --teacher-view clean, or teachers of the same input")

@@ -32,8 +32,8 @@ from trainer.pretrained import encoder_digests
 from trainer.recipes import Recipe
 
 TERMS = {
-    "ferplus": "FER+ votes: MIT. FER2013 pictures: web search of 2013, no licence, research use.",
-    "csv": "FER+ votes: MIT. FER2013 pictures: web search of 2013, no licence, research use.",
+    "ferplus": "FER+ votes: MIT. FER2013 images: web search of 2013, no licence, research use.",
+    "csv": "FER+ votes: MIT. FER2013 images: web search of 2013, no licence, research use.",
 }
 """Terms of the data that a reader knows; those of any other data are unknown here."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3

@@ -30,7 +30,7 @@ from trainer.data.readers import open_faces
 from trainer.errors import DataError
 
 KINDS = ("folder", "ferplus", "sheet", "csv", "npz")
-"""What the address of a data set begins with; render_panel `trainer.data.readers`."""
+"""What the address of a data set begins with; see `trainer.data.readers`."""
 MANIFEST = "manifest.csv"
 PANEL_NAMES = {corruption: name for name, corruption in DISPLAYS.items()}
 
@@ -99,7 +99,7 @@ def write_set(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return {
-        "pictures": len(rows),
+        "images": len(rows),
         "splits": dict(Counter(row["split"] for row in rows)),
         "panels": dict(sorted(Counter(f"{r['panel']}/{r['severity']}" for r in rows).items())),
     }

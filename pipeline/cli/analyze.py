@@ -12,6 +12,15 @@ from typer import Argument, Option
 
 from pipeline.camera_config import CameraConfig
 from pipeline.camera_names import check_camera_name
+from pipeline.cli.options import (
+    AsJson,
+    Config,
+    Detector,
+    DetectorModel,
+    Fps,
+    UnderDisplay,
+    Weights,
+)
 from pipeline.cli.output import OUT, data_folders, drop_unset, print_json, progress_bar, warn
 from pipeline.config import Settings, load
 from pipeline.redact import redact
@@ -22,13 +31,6 @@ if TYPE_CHECKING:
     from pipeline.records import Event
 
 SAMPLE = "sample"
-UnderDisplay = Annotated[
-    bool | None,
-    Option(
-        "--under-display/--clear",
-        help="Whether the camera sits under a display. Default: decided by the noise of the image.",
-    ),
-]
 
 
 def analyze(
@@ -46,14 +48,12 @@ def analyze(
         Path | None,
         Option(help="Write the clip, or the image, with boxes and labels to this file."),
     ] = None,
-    config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
-    detector: Annotated[str, Option(help="centerface, scrfd or yunet.")] = "",
-    detector_model: Annotated[str, Option(help="Path of the detector's network file.")] = "",
-    weights: Annotated[str, Option(help="A name in the zoo, or a .safetensors file.")] = "",
+    config: Config = None,
+    detector: Detector = "",
+    detector_model: DetectorModel = "",
+    weights: Weights = "",
     mode: Annotated[str, Option(help="fast, robust or auto: the routes that classify.")] = "",
-    fps: Annotated[
-        float | None, Option(help="Frames to analyse per second of video; 0: all.")
-    ] = None,
+    fps: Fps = None,
     panel: Annotated[
         str, Option(help="Simulate a display in front of the camera: t-oled or p-oled.")
     ] = "",
@@ -65,7 +65,7 @@ def analyze(
     camera: Annotated[
         str, Option(help="Camera name in the records. Default: from the file or host name.")
     ] = "",
-    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Detect, track and classify the faces of a clip.
 

@@ -14,7 +14,7 @@ from typer import Option
 
 from pipeline.camera_states import CONNECTING, FAILED, REFUSED
 from pipeline.cli.longrun import catch_stop_signals
-from pipeline.cli.options import MOST_SECONDS
+from pipeline.cli.options import Config, Seconds
 from pipeline.cli.output import ERRORS, data_folders, print_json
 from pipeline.cli.state import SAMPLE, close_to_others, state_folder
 from pipeline.config import Settings, load, resolve
@@ -32,12 +32,9 @@ POLL_S = 0.1
 
 
 def demo(
-    seconds: Annotated[
-        float,
-        Option(help="Seconds to play; 0: until Ctrl-C.", min=0, max=MOST_SECONDS),
-    ] = 0.0,
+    seconds: Seconds = 0.0,
     headless: Annotated[bool, Option("--headless", help="Open no browser window.")] = False,
-    config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
+    config: Config = None,
     port: Annotated[
         int, Option(help="Port of the dashboard; 0: a free one.", min=0, max=65535)
     ] = 0,

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from pipeline.cli.evaluation_report import show
-from pipeline.cli.options import MOST_FACES
+from pipeline.cli.options import (
+    CONDITIONS,
+    MOST_FACES,
+    AsJson,
+    Conditions,
+    Data,
+    Detector,
+    DetectorModel,
+    Protocol,
+    Weights,
+)
 from pipeline.cli.output import data_folders, print_json, progress_bar
 from pipeline.config import load
 from pipeline.errors import ConfigError
@@ -21,39 +31,30 @@ if TYPE_CHECKING:
     from trainer.compare.evaluate import Predictions
     from trainer.data.faceset import FaceSet
 
-KNOWN = "clean, udc_t, udc_p, udc, udc_c, fer_nb, or a cell such as udc_p/3"
-
-
 Limit = Annotated[int, Option(help="Only the first N faces; 0: all.", min=0, max=MOST_FACES)]
 
 
 def evaluate(
-    weights: Annotated[str, Option(help="A name in the zoo, or a .safetensors file.")],
-    data: Annotated[
-        str,
-        Option(help="Faces: ferplus:public, sheet:IMAGE,LABELS.npz, npz:, csv:, folder:LAYOUT:DIR"),
-    ] = "ferplus:public",
-    condition: Annotated[
-        str, Option("--conditions", help=f"{KNOWN}; separated by commas.")
-    ] = "clean",
-    protocol: Annotated[str, Option(help="From votes to labels: ms_majority or no_drop.")] = (
-        "ms_majority"
-    ),
+    weights: Weights,
+    data: Data = "ferplus:public",
+    condition: Conditions = "clean",
+    protocol: Protocol = "ms_majority",
     flip: Annotated[bool, Option(help="Horizontal-flip TTA, or no TTA.")] = True,
     end_to_end: Annotated[
         bool,
-        Option("--end-to-end", help="Encode the faces as video, then detect, crop and classify."),
+        Option(
+            "--end-to-end",
+            help="Encode the faces as video, then detect (by --detector), crop and classify.",
+        ),
     ] = False,
-    detector: Annotated[str, Option(help="With --end-to-end: centerface, scrfd, yunet.")] = (
-        "centerface"
-    ),
-    detector_model: Annotated[str, Option(help="Path of the detector's network.")] = "",
+    detector: Detector = "centerface",
+    detector_model: DetectorModel = "",
     against: Annotated[str, Option(help="Other weights, to compare on the same faces.")] = "",
     save_predictions: Annotated[
         Path | None, Option(help="Save the predictions in this folder, for `undercam table`.")
     ] = None,
     limit: Limit = 0,
-    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure weights on labelled faces: accuracy, F1, recall, calibration, coverage.
 
@@ -82,7 +83,7 @@ def evaluate(
                 saved.save_predictions(save_predictions, about, cell, found, faces)
     result = build_report(files[0], faces, predictions[0], averaging, started_s)
     if end_to_end:
-        result["through_video"] = {"detector": detector, "found": _found_share(predictions[0])}
+        result["end_to_end"] = {"detector": detector, "found": _found_share(predictions[0])}
     if against:
         result["against"] = compare_with(files[1], predictions[0], predictions[1], faces)
     (print_json if as_json else show)(result)
@@ -97,7 +98,7 @@ def _cells(spec: str, end_to_end: bool) -> tuple[str, ...]:
             if end_to_end and cell != CLEAN:
                 find_panel(cell)
     except ValueError as error:
-        raise ConfigError(str(error), "--conditions", f"give {KNOWN}") from error
+        raise ConfigError(str(error), "--conditions", f"give {CONDITIONS}") from error
     return cells
 
 

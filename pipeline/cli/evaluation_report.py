@@ -27,8 +27,8 @@ def show(result: Mapping[str, Any]) -> None:
     OUT.print(table)
     OUT.print(TTA[result["averaging"]], end="; ")
     OUT.print(f"precision at 80 % coverage: {result['coverage']['precision_at_80']:.2%}")
-    if "through_video" in result:
-        found = result["through_video"]
+    if "end_to_end" in result:
+        found = result["end_to_end"]
         OUT.print(f"end-to-end: {found['detector']} found {found['found']:.2%} of the faces")
     if "against" in result:
         _show_against(result["against"])

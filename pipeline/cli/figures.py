@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from models.atomic_files import writing
-from pipeline.cli.options import MOST_FACES
+from pipeline.cli.options import MOST_FACES, AsJson, Conditions, Data
 from pipeline.cli.output import ERRORS, print_json, progress_bar
 from pipeline.errors import ConfigError
 
@@ -24,16 +24,18 @@ def figures(
         Path, Option(help="Folder of `undercam evaluate --save-predictions`.")
     ] = Path("docs/predictions"),
     weights: Annotated[
-        str, Option(help="Also project these networks' features: names or files, comma-separated.")
+        str,
+        Option(
+            help="Also project these networks' features of --data under --conditions: names or "
+            "files, comma-separated."
+        ),
     ] = "",
-    data: Annotated[str, Option(help="With --weights: the faces.")] = "ferplus:public",
-    condition: Annotated[
-        str, Option("--conditions", help="With --weights: as for `evaluate`, separated by commas.")
-    ] = "clean,udc_p/5",
+    data: Data = "ferplus:public",
+    condition: Conditions = "clean,udc_p/5",
     limit: Annotated[
         int, Option(help="With --weights: only the first N faces.", min=8, max=MOST_FACES)
     ] = 800,
-    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Draw the comparison from saved predictions, and networks' features of faces.
 

@@ -16,6 +16,7 @@ MOST_FACES = 10_000_000
 MOST_SEED = 2**31 - 1
 CONDITIONS = "clean, udc_t, udc_p, udc, udc_c, fer_nb, or a cell such as udc_p/3"
 
+Seconds = Annotated[float, Option(help="Seconds to run; 0: until Ctrl-C.", min=0, max=MOST_SECONDS)]
 Config = Annotated[Path | None, Option("-c", "--config", help="A TOML file.")]
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object.")]
 AsJsonAtEnd = Annotated[bool, Option("--json", help="Print one JSON object at the end.")]
@@ -24,9 +25,8 @@ Data = Annotated[
     str,
     Option(help="Faces: ferplus:public, sheet:IMAGE,LABELS.npz, npz:, csv:, folder:LAYOUT:DIR"),
 ]
-Protocol = Annotated[str, Option(help="Votes to labels: ms_majority or no_drop.")]
+Protocol = Annotated[str, Option(help="From votes to labels: ms_majority or no_drop.")]
 Conditions = Annotated[str, Option("--conditions", help=f"{CONDITIONS}; separated by commas.")]
-Limit = Annotated[int, Option(help="Only the first N faces; 0: all.", min=0, max=MOST_FACES)]
 Detector = Annotated[str, Option(help="centerface, scrfd or yunet.")]
 DetectorModel = Annotated[str, Option(help="Path of the detector's network.")]
 Fps = Annotated[float | None, Option(help="Frames analysed per second; 0: all.")]

@@ -6,14 +6,13 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
 from pipeline.camera_states import CONNECTING, ENDED, FAILED, REFUSED, STOPPED
 from pipeline.cli.longrun import catch_stop_signals
-from pipeline.cli.options import MOST_SECONDS
+from pipeline.cli.options import AsJsonAtEnd, Config, Seconds
 from pipeline.cli.output import ERRORS, data_folders, drop_unset, print_json
 from pipeline.cli.state import state_folder
 from pipeline.config import Settings, load, resolve
@@ -33,10 +32,8 @@ AT_REST = (ENDED, STOPPED, *UNREAD)
 
 
 def run(
-    config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
-    seconds: Annotated[
-        float, Option(help="Seconds to run; 0: until Ctrl-C.", min=0, max=MOST_SECONDS)
-    ] = 0.0,
+    config: Config = None,
+    seconds: Seconds = 0.0,
     until_ended: Annotated[
         bool, Option("--until-ended", help="Stop when all files are read and their rows stored.")
     ] = False,
@@ -48,7 +45,7 @@ def run(
         ),
     ] = "",
     address: Annotated[str, Option(help="Address of a Ray cluster; `local` starts Ray here.")] = "",
-    as_json: Annotated[bool, Option("--json", help="Print one JSON object at the end.")] = False,
+    as_json: AsJsonAtEnd = False,
 ) -> None:
     """Read every registered camera: faces become events, and events become rows.
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
 from pipeline.cli.longrun import FaultPrinter, catch_stop_signals
-from pipeline.cli.options import MOST_SECONDS
+from pipeline.cli.options import MOST_SECONDS, AsJsonAtEnd, Config
 from pipeline.cli.output import OUT, print_json
 from pipeline.cli.state import tighten
 from pipeline.config import Settings, load, resolve
@@ -19,7 +18,7 @@ from pipeline.errors import ConfigError
 
 
 def store(
-    config: Annotated[Path | None, Option("-c", "--config", help="A TOML file.")] = None,
+    config: Config = None,
     until_idle: Annotated[
         float,
         Option(
@@ -28,7 +27,7 @@ def store(
             max=MOST_SECONDS,
         ),
     ] = 0.0,
-    as_json: Annotated[bool, Option("--json", help="Print one JSON object at the end.")] = False,
+    as_json: AsJsonAtEnd = False,
 ) -> None:
     """Write events from the bus into the database, until Ctrl-C or SIGTERM.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.table import Table
 from typer import Option
 
-from pipeline.cli.options import MOST_FACES
+from pipeline.cli.options import MOST_FACES, AsJson
 from pipeline.cli.output import OUT, print_json, progress_bar, warn
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def table(
     limit: Annotated[
         int, Option(help="With --recompute: only the first N faces.", min=1, max=MOST_FACES)
     ] = 800,
-    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare all models: accuracy on clean faces and under simulated displays."""
     from models.registry import FAMILIES
@@ -76,7 +76,7 @@ def _recompute(
         again = _repeat(one, limit, quiet)
         every.append(again)
         agreement = measure_agreement(one, again)
-        agreements.append(about | {"n": again.about["n"], "same_answers": agreement})
+        agreements.append(about | {"n": again.about["n"], "same_predictions": agreement})
     return every, agreements
 
 
@@ -120,7 +120,7 @@ def _show(result: dict[str, Any]) -> None:
     for heading in ("faces", *headings):
         shown.add_column(heading, justify="right", no_wrap=True)
     for row in result["rows"]:
-        trained = f"seed {row['seed']}, {row['passes']} epochs"
+        trained = f"seed {row['seed']}, {row['epochs']} epochs"
         trained += ", displays" * row["panel"] + ", distilled" * bool(row["teachers"])
         shown.add_row(f"{row['weights']}, {_protocol(row)}", str(row["n"]), *_shares(row, headings))
         shown.add_row(f"  {trained}", "", *_shares(row, headings, ", new faces"), end_section=True)
@@ -133,7 +133,7 @@ def _show(result: dict[str, Any]) -> None:
         if "why_not" in one:
             warn("not recomputed", one["weights"], one["why_not"])
             continue
-        least = min(one["same_answers"].values())
+        least = min(one["same_predictions"].values())
         OUT.print(f"{one['weights']}: {one['n']} faces, at least {least:.2%} predicted the same")
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from pipeline.cli.options import MOST_SEED
+from pipeline.cli.options import MOST_SEED, AsJson, Protocol
 from pipeline.cli.output import ERRORS, as_text, print_json, warn
+from pipeline.errors import ConfigError
 
 Threads = Annotated[int, Option(help="CPU threads; 0: torch's choice.", min=0, max=1024)]
 
@@ -20,14 +21,20 @@ Workers = Annotated[
 Seed = Annotated[int, Option(help="Seed of all random numbers.", min=0, max=MOST_SEED)]
 
 DistillWeight = Annotated[
-    float,
+    float | None,
     Option(
-        help="With --teacher: weight of the teachers' predictions in the targets.", min=0, max=1
+        help="With --teacher: weight of the teachers' predictions in the targets. Default: 0.5.",
+        min=0.01,
+        max=1,
     ),
 ]
 
 TeacherView = Annotated[
-    str, Option(help="Teachers classify the `same` image as the student, or its `clean` twin.")
+    str | None,
+    Option(
+        help="With --teacher: they classify the `same` image as the student, the default, or its "
+        "`clean` twin."
+    ),
 ]
 
 if TYPE_CHECKING:
@@ -44,21 +51,19 @@ def train(
         str, Option(help="Faces: ferplus:training, sheet:, csv:, npz:, folder:LAYOUT:DIR or toy.")
     ] = "ferplus:training",
     seed: Seed = 1,
-    protocol: Annotated[str, Option(help="From votes to labels: ms_majority or no_drop.")] = (
-        "ms_majority"
-    ),
+    protocol: Protocol = "ms_majority",
     run_dir: Annotated[
         Path | None, Option(help="Directory of the checkpoints. Default: runs/NAME-seedS.")
     ] = None,
     teacher: Annotated[
-        str, Option(help="Distill from other weights: names or files, separated by commas.")
+        str, Option(help="Distil from other weights: names or files, separated by commas.")
     ] = "",
-    distill_weight: DistillWeight = 0.5,
-    teacher_view: TeacherView = "same",
+    distill_weight: DistillWeight = None,
+    teacher_view: TeacherView = None,
     threads: Threads = 0,
     workers: Workers = 1,
     gpu: Annotated[bool, Option("--gpu", help="Train on a GPU, one for each worker.")] = False,
-    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a model, calibrate it on the validation cut, and write its weights with their card.
 
@@ -72,6 +77,8 @@ def train(
     if teacher:
         recipe = _with_teachers(recipe, teacher, distill_weight, teacher_view)
         name = f"{name}-distilled"
+    else:
+        _refuse_without_teacher(distill_weight, teacher_view)
     folder = run_dir or Path("runs") / f"{name}-seed{seed}"
     check_writable(out)
 
@@ -106,11 +113,17 @@ def _find_recipe(model: str, preset: str) -> tuple[Recipe, str]:
     return find_preset(model, name), f"{model}-{name}"
 
 
-def _with_teachers(recipe: Recipe, names: str, weight: float, view: str) -> Recipe:
+def _with_teachers(recipe: Recipe, names: str, weight: float | None, view: str | None) -> Recipe:
     from trainer.distillation import make_distillation
 
-    distillation = make_distillation(names.split(","), weight, view)
+    distillation = make_distillation(names.split(","), weight or 0.5, view or "same")
     return replace(recipe, distillation=distillation, clean_twin=view == "clean")
+
+
+def _refuse_without_teacher(weight: float | None, view: str | None) -> None:
+    for option, value in (("--distill-weight", weight), ("--teacher-view", view)):
+        if value is not None:
+            raise ConfigError("an option for teachers, and no teacher", option, "give --teacher")
 
 
 def _describe(metrics: dict[str, Any]) -> str:

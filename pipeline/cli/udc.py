@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from pipeline.cli.options import AsJson
 from pipeline.cli.output import OUT, as_text, print_json, progress_bar, warn
 from pipeline.errors import ConfigError
 
@@ -33,7 +34,7 @@ def udc(
         float,
         Option(help="Height of the faces in the image or clip, pixels.", min=8, max=8192),
     ] = 192,
-    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Simulate an under-display camera: the optics of the display and the noise of the sensor.
 

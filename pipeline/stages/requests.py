@@ -85,7 +85,8 @@ def merge_replies(
     by: Mapping[int, ScoredBy],
 ) -> ClassifiedFaces:
     """The classified faces of a frame, in the order of its faces. A request with the reply None
-    was not answered; `by` names the classifier of each row, {} where all are the usual one."""
+    was not answered; `by` names the classifier of each row, {} where it is route fast with
+    its own weights for all."""
     n = len(cropped.crops)
     probabilities = np.full((n, len(EMOTIONS)), 1 / len(EMOTIONS), np.float32)
     uncertainty, answered = np.ones(n, np.float32), np.zeros(n, bool)

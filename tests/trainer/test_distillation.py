@@ -128,7 +128,7 @@ def test_a_teacher_of_another_size_is_given_its_own_input(
 def test_a_teacher_of_the_same_input_judges_the_students_image(
     tiny_card: ModelCard, made_teacher: Path, make_faces: Callable[..., FaceSet]
 ) -> None:
-    """With the faces at hand too: contrast and the erased square are its to render_panel."""
+    """With the faces at hand too: contrast and the erased square are its to see."""
     batch = replace(batch_of(24), targets=torch.full((2, 8), 1 / 8))
     how = make_distillation([str(made_teacher)], 1.0)
     with_faces = open_teachers(how, tiny_card, faces=make_faces())(batch)
@@ -142,6 +142,12 @@ def test_a_teacher_of_another_size_sees_no_simulated_display(
     with pytest.raises(DataError, match="another input.*: give --teacher-view clean"):
         open_teachers(make_distillation([str(made_teacher)], 0.5), student, faces=make_faces())
     open_teachers(make_distillation([str(made_teacher)], 0.5, "clean"), student, faces=make_faces())
+
+
+def test_teachers_of_other_classes_are_refused(tiny_card: ModelCard, made_teacher: Path) -> None:
+    student = replace(tiny_card, labels=tiny_card.labels[::-1])
+    with pytest.raises(DataError, match="with labels .*: give teachers with the student's classes"):
+        open_teachers(make_distillation([str(made_teacher)], 0.5), student)
 
 
 def build_loaded(path: Path) -> torch.nn.Module:

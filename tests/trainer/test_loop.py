@@ -43,7 +43,7 @@ def stop_after(epoch: int) -> Callable[[dict[str, Any]], None]:
 def go(
     tiny_card: ModelCard, make_faces: MakeFaces, make_recipe: MakeRecipe, tmp_path: Path
 ) -> Callable[..., TrainingResult]:
-    """Train on 40 made faces, in tmp_path/run if nothing else is message."""
+    """Train on 40 made faces, in tmp_path/run unless `changes` say otherwise."""
 
     def run(**changes: Any) -> TrainingResult:
         given: dict[str, Any] = {

@@ -98,8 +98,8 @@ class Difference:
 
 
 def paired_difference(right_a: Floats, right_b: Floats, seed: int = 0) -> Difference:
-    """Paired bootstrap over faces. right_a, right_b (n,): a face's mark_correct, or its mean over
-    conditions."""
+    """Paired bootstrap over faces. right_a, right_b (n,): whether a face was classified right, or
+    the mean of that over conditions."""
     gains = np.asarray(right_a, float) - np.asarray(right_b, float)
     n = len(gains)
     # Faces with equal gains are interchangeable, so it is enough to sample how often each gain

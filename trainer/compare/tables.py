@@ -71,7 +71,7 @@ def _row(one: Evaluation) -> dict[str, Any]:
     row: dict[str, Any] = {key: one.about[key] for key in ("weights", *PROTOCOL_FIELDS)}
     card = one.about["card"]
     row |= {"panel": is_udc_trained(card), "seed": card["recipe"].get("seed")}
-    row |= {"passes": count_epochs(card), "teachers": list(list_teachers(card))}
+    row |= {"epochs": count_epochs(card), "teachers": list(list_teachers(card))}
     for name, right in suite_correctness(one):
         fresh = ~one.faces.seen_in_training
         row[name] = round(float(right.mean()), 5)

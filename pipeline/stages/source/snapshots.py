@@ -1,4 +1,4 @@
-"""A camera that responses each HTTP request with one image: polled at the rate of analysis."""
+"""A camera that answers each HTTP request with one image: polled at the rate of analysis."""
 
 from __future__ import annotations
 

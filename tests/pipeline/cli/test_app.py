@@ -257,7 +257,7 @@ def test_a_video_evaluation_is_told_in_a_sentence(capsys: pytest.CaptureFixture[
     found = {"detector": "centerface", "found": 0.9375}
     coverage = {"precision_at_80": 0.9}
     show({**about, "conditions": {"clean": figures}, "means": {}, "coverage": coverage})
-    show(about | {"conditions": {}, "means": {}, "coverage": coverage, "through_video": found})
+    show(about | {"conditions": {}, "means": {}, "coverage": coverage, "end_to_end": found})
     printed = capsys.readouterr().out
     assert "end-to-end: centerface found 93.75% of the faces" in printed
     assert not set("{}'") & set(printed)

@@ -76,8 +76,8 @@ def test_through_a_video_under_a_panel(
     options = ("--weights", weights(tmp_path, "a", 1), "--data", f"npz:{faces}", "--limit", 1)
     result = evaluate(capsys, *options, "--end-to-end", "--conditions", "udc_t/2")
     assert list(result["conditions"]) == ["udc_t/2"]
-    assert result["through_video"]["detector"] == "centerface"
-    assert result["through_video"]["found"] == 0
+    assert result["end_to_end"]["detector"] == "centerface"
+    assert result["end_to_end"]["found"] == 0
     assert result["conditions"]["udc_t/2"]["accuracy"] == 0
 
 

@@ -51,6 +51,7 @@ def fails(capsys: pytest.CaptureFixture[str], code: int, words: str, *arguments:
         (["train", "resnet18", "--out", "x"], "--threads", ["-1", "9999"]),
         (["train", "resnet18", "--out", "x"], "--workers", ["0", "9999"]),
         (["train", "resnet18", "--out", "x"], "--seed", ["-1", "9" * 30]),
+        (["train", "resnet18", "--out", "x"], "--distill-weight", ["0", "1.01", "nan"]),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -210,6 +211,11 @@ def test_unknown_config_key(capsys: pytest.CaptureFixture[str], clip: Path, tmp_
         (["evaluate", "--weights", "w", "--conditions", "fog"], "no such condition 'fog'"),
         (["train", "resnet18", "--preset", "w32-plan", "--out", "w"], "did you mean w32-plain"),
         (["train", "resnet19", "--out", "w"], "give one of face-resnet, lrdif, poster, resnet18"),
+        (
+            ["train", "resnet18", "--out", "w", "--distill-weight", "0.5"],
+            "an option for teachers, and no teacher: --distill-weight: give --teacher",
+        ),
+        (["train", "resnet18", "--out", "w", "--teacher-view", "same"], "--teacher-view: give"),
         (["evaluate", "--weights", "resnet18-w36", "--data", "zip:x"], "no such kind of data"),
         (["evaluate", "--weights", "resnet18-w36", "--protocol", "mean"], "no such protocol"),
         (["udc", "folder:nothing:.", "out"], "no such layout"),

@@ -61,7 +61,7 @@ def test_asked_again_the_tables_are_of_the_new_answers(
     asked = {pair: one for pair, one in told.items() if pair[0] != "poster-cpu"}
     assert len(asked) == 4
     for one in asked.values():
-        assert (one["n"], one["same_answers"]) == (60, {"clean": 1.0})
+        assert (one["n"], one["same_predictions"]) == (60, {"clean": 1.0})
     assert {(row["weights"], row["n"]) for row in result["rows"]} == {
         *(("resnet18-w36", 60), ("lrdif", 60)),
     }

@@ -74,7 +74,7 @@ def test_a_data_set(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     np.savez(tmp_path / "f.npz", image=tiles, label=np.arange(10) % 7)
     faces = f"npz:{tmp_path / 'f.npz'}"
     told = udc(capsys, faces, tmp_path / "all")
-    assert (told["pictures"], told["splits"]) == (10, {"": 10})
+    assert (told["images"], told["splits"]) == (10, {"": 10})
     told = udc(capsys, faces, tmp_path / "one", "--panel", "t-oled", "--severity", 2)
     assert told["panels"] == {"t-oled/2": 10}
     assert len((tmp_path / "one" / "manifest.csv").read_text().splitlines()) == 11

@@ -70,7 +70,7 @@ def keep(
 def test_a_row_says_each_suite_with_and_without_duplicates(keep: Callable[..., Path]) -> None:
     (row,) = build_rows(load_evaluations(keep("lrdif-cpu", "lrdif", 0.75)))
     assert (row["weights"], row["n"], row["seed"], row["panel"]) == ("lrdif-cpu", N, 1, True)
-    assert (row["passes"], row["teachers"]) == (5, [])
+    assert (row["epochs"], row["teachers"]) == (5, [])
     for name in (CLEAN, "udc_t", "udc_p", UDC):
         assert row[name] == 0.75
         assert row[f"{name}, new faces"] == pytest.approx(0.75, abs=0.001)
