@@ -21,6 +21,7 @@ from pipeline.emotion_settings import EmotionSettings, RouteSettings
 from pipeline.errors import ModelError
 from pipeline.frames import (
     ClassifiedFaces,
+    ClassifyReply,
     ClassifyRequest,
     CroppedFaces,
     Frame,
@@ -38,6 +39,7 @@ from pipeline.stages.classify import Classify, RouteClassifier, open_classify, o
 from pipeline.stages.crop import Crop
 from pipeline.stages.detect import Detect
 from pipeline.stages.events import EventBuilder
+from pipeline.stages.requests import TrackStates
 from pipeline.stages.route import Router
 from pipeline.stages.source.file import VideoSource
 
@@ -304,3 +306,19 @@ def test_a_clip_in_the_mode_auto_is_answered_by_both(square_clip: Path, detect: 
     assert [e.model_copy(update=stamps) for e in first] == [
         e.model_copy(update=stamps) for e in second
     ]
+
+
+def test_a_reply_without_states_ends_those_of_its_tracks() -> None:
+    """They are no longer those of the tracks' last observation."""
+    states = TrackStates()
+    one = CroppedFaces(
+        TrackedFaces(HEADER, faces((0, 0, 9, 9)), np.array([1])),
+        *(np.zeros((1, 112, 112, 3), np.uint8), None, np.ones(1, np.int64)),  # type: ignore[arg-type]
+    )
+    states.follow(one)
+    scores = EmotionScores(np.full((1, 8), 1 / 8, np.float32), np.ones(1, np.float32))
+    kept = (TrackState("w@1", b"x"),)
+    states.keep("fast", [1], ClassifyReply(scores, kept))
+    assert states.of("fast", [1]) == kept
+    states.keep("fast", [1], ClassifyReply(scores))
+    assert states.of("fast", [1]) == ()
