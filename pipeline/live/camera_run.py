@@ -30,7 +30,7 @@ from pipeline.config import Settings
 from pipeline.errors import UndercamError
 from pipeline.frames import Frame
 from pipeline.live.leases import Lease, Report
-from pipeline.live.stage_runner import ClassifierClient, run_stages
+from pipeline.live.stage_runner import FaceClassifier, run_stages
 from pipeline.metrics import CameraMetrics, Tally
 from pipeline.records import CameraStatus, Event, FaceObserved
 from pipeline.redact import redact
@@ -58,7 +58,7 @@ class CameraRun:
     """Reads a camera from `start` until it ends, is stopped, or its lease has not been renewed for
     `workers.lease_s`."""
 
-    def __init__(self, lease: Lease, parts: Parts, classifier: ClassifierClient) -> None:
+    def __init__(self, lease: Lease, parts: Parts, classifier: FaceClassifier) -> None:
         self.lease = lease
         self._parts, self._classifier = parts, classifier
         self._config = CameraConfig.of(lease.settings, parts.settings)

@@ -27,7 +27,7 @@ from pipeline.stages.status import StatusMonitor
 from pipeline.stages.track import Tracker
 
 
-class ClassifierClient(SecondOpinion, Protocol):
+class FaceClassifier(SecondOpinion, Protocol):
     """Classifies cropped faces, here or in a pool; its names stand in the events."""
 
     @property
@@ -65,7 +65,7 @@ class RunSummary:
 def run_stages(
     source: Source,
     detect: Callable[[Image], Faces],
-    classify: ClassifierClient,
+    classify: FaceClassifier,
     config: CameraConfig,
     sink: Sink,
     *,
@@ -123,7 +123,7 @@ class _Stages:
         self,
         source: Source,
         detect: Callable[[Image], Faces],
-        classify: ClassifierClient,
+        classify: FaceClassifier,
         config: CameraConfig,
         clock: Clock,
     ) -> None:
@@ -131,7 +131,8 @@ class _Stages:
         self._detect, self._classify = detect, classify
         self._tracker = Tracker(_tracker_settings(source, settings.tracker))
         self._crop = Crop(settings.crop)
-        self._route = Router(settings.emotion, config.under_display)
+        mode_key = f"cameras.{source.camera}.mode" if config.has_own_mode else "emotion.mode"
+        self._route = Router(settings.emotion, config.under_display, mode_key)
         self.build_events = EventBuilder(
             source.camera, source.run, classify.model, classify.mode, settings.smoother, clock
         )

@@ -322,3 +322,21 @@ def test_a_reply_without_states_ends_those_of_its_tracks() -> None:
     assert states.of("fast", [1]) == kept
     states.keep("fast", [1], ClassifyReply(scores))
     assert states.of("fast", [1]) == ()
+
+
+@pytest.mark.parametrize(
+    ("fast", "robust", "expected"), [(1, 2, [2]), (3, 1, [3]), (0, 2, []), (2, 0, [])]
+)
+def test_the_routes_of_a_process_share_one_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch, fast: int, robust: int, expected: list[int]
+) -> None:
+    """0 is all cores, torch's own number: it is left alone."""
+    numbers: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", numbers.append)
+    monkeypatch.setattr(classify_stage, "load_classifier", lambda *_, **__: Brightness())
+    routes = {
+        "fast": {"threads": fast, "degraded_weights": ""},
+        "robust": {"threads": robust, "weights": "slow"},
+    }
+    open_classify(EmotionSettings.model_validate({"routes": routes}), every_route=True)
+    assert numbers == expected
