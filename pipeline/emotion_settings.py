@@ -157,6 +157,12 @@ class EmotionSettings(Section):
             return ""
         return f"mode {mode!r} needs a robust route: set emotion.routes.robust.weights"
 
+    def names_needed(self) -> tuple[str, ...]:
+        """The routes without which no face gets a first answer: in `auto`, robust may come
+        later."""
+        is_robust = self.mode == ROBUST and self.routes.robust is not None
+        return (FAST, ROBUST) if is_robust else (FAST,)
+
     def in_use(self) -> EmotionSettings:
         """The same without the route robust, where the mode does not use it."""
         if self.mode != FAST or self.routes.robust is None:

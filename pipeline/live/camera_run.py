@@ -119,13 +119,15 @@ class CameraRun:
             self._fail(FAILED, f"unexpected error: {what}")
 
     def _play(self) -> None:
-        # Wait for a classifier before connecting: a live camera would shed frames meanwhile.
-        _ = self._classifier.model
+        # Wait for the classifiers before connecting: a live camera would shed frames meanwhile.
+        self._classifier.wait_for(self._config.settings.emotion.names_needed())
         lease = self.lease
         source = open_source(lease.camera, lease.run, self._config, self._parts.clock)
-        with closing(source), self._open_outbox(source.run, source.is_live) as outbox:
-            self._run(source, outbox)
-        self._count(source, [])  # the frames that waited when the source was closed
+        try:
+            with closing(source), self._open_outbox(source.run, source.is_live) as outbox:
+                self._run(source, outbox)
+        finally:
+            self._count(source, [])  # the frames that waited when the source was closed
         if self._is_over():
             self._set_state(STOPPED, "")
         else:

@@ -5,7 +5,7 @@ Whatever reads a camera runs this loop: `analyze`, the tests, and each camera wo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -38,6 +38,10 @@ class FaceClassifier(SecondOpinion, Protocol):
     @property
     def mode(self) -> str:
         """How the weights are used, as it stands in the events."""
+        ...
+
+    def wait_for(self, routes: Iterable[str]) -> None:
+        """Wait until these routes can answer; raises ServiceError where one does not come."""
         ...
 
     def __call__(self, cropped: CroppedFaces) -> ClassifiedFaces:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol, runtime_checkable
 
@@ -137,6 +137,9 @@ class Classify:
         self.model, self.mode = usual.model, usual.mode
         self._states = TrackStates()
         self._late: list[LateAnswer] = []
+
+    def wait_for(self, routes: Iterable[str]) -> None:
+        """Every route is loaded already."""
 
     def __call__(self, cropped: CroppedFaces) -> ClassifiedFaces:
         """The scores of a frame's cropped faces, in their order; there may be none."""
