@@ -12,12 +12,14 @@ from pipeline.settings import CameraSettings
 @dataclass(frozen=True)
 class CameraConfig:
     """`settings`: everybody's, with the camera's own values in their place; `url`, `play` and
-    `under_display` are the camera's own (see `pipeline.settings.CameraSettings`)."""
+    `under_display` are the camera's own (see `pipeline.settings.CameraSettings`). `has_own_mode`:
+    the mode is the camera's own too."""
 
     settings: Settings
     url: str = ""
     play: Literal["once", "loop"] = "once"
     under_display: bool | None = None
+    has_own_mode: bool = False
 
     @classmethod
     def of(cls, own: CameraSettings, settings: Settings) -> CameraConfig:
@@ -28,7 +30,8 @@ class CameraConfig:
         if own.mode is not None:
             emotion = settings.emotion.model_copy(update={"mode": own.mode})
             settings = settings.model_copy(update={"emotion": emotion})
-        return cls(settings, own.url, own.play, own.under_display)
+        has_own_mode = own.mode is not None
+        return cls(settings, own.url, own.play, own.under_display, has_own_mode)
 
     @property
     def observation_key(self) -> str:

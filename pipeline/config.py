@@ -85,9 +85,11 @@ class Settings(BaseSettings):
         """The settings that decide a file's observations, with its camera's `under_display`.
 
         As JSON: it is hashed into the run's id. Only what differs from its default is in it, so a
-        setting that a later release adds leaves the ids of earlier runs as they are.
+        setting that a later release adds leaves the ids of earlier runs as they are. The route
+        robust is not in it where the mode does not use it.
         """
         sections = {name: getattr(self, name) for name in OBSERVATION_SECTIONS}
+        sections["emotion"] = self.emotion.in_use()
         fps = self.source.analyse_fps or None
         return encode_changes(sections, analyse_fps=fps, under_display=under_display)
 

@@ -39,7 +39,13 @@ class RouteSettings(Section):
         "float32",
         description="Number format of the network; bfloat16 only where the device supports it.",
     )
-    threads: int = Field(1, ge=0, le=1024, description="CPU threads of the network; 0: all cores.")
+    threads: int = Field(
+        1,
+        ge=0,
+        le=1024,
+        description="CPU threads of the network; 0: all cores. Where both routes are in one "
+        "process, the larger number is that of both.",
+    )
     flip: bool = Field(True, description="Horizontal-flip TTA: average with the mirrored crop.")
     draws: int = Field(
         1, ge=1, le=64, description="Random starts averaged per face, for models that sample."
@@ -150,6 +156,18 @@ class EmotionSettings(Section):
         if mode == FAST or self.routes.robust is not None:
             return ""
         return f"mode {mode!r} needs a robust route: set emotion.routes.robust.weights"
+
+    def names_needed(self) -> tuple[str, ...]:
+        """The routes without which no face gets a first answer: in `auto`, robust may come
+        later."""
+        is_robust = self.mode == ROBUST and self.routes.robust is not None
+        return (FAST, ROBUST) if is_robust else (FAST,)
+
+    def in_use(self) -> EmotionSettings:
+        """The same without the route robust, where the mode does not use it."""
+        if self.mode != FAST or self.routes.robust is None:
+            return self
+        return self.model_copy(update={"routes": self.routes.model_copy(update={"robust": None})})
 
 
 def check_gpus(emotion: EmotionSettings) -> None:

@@ -13,9 +13,9 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pipeline.camera_url import find_live_url_fault
-from pipeline.errors import ConfigError
-from pipeline.settings import SourceSettings
+from pipeline.camera_url import find_live_url_fault, kind_of
+from pipeline.errors import ConfigError, InputError
+from pipeline.settings import CameraSettings, SourceSettings
 
 MAX_BYTES = 65_536
 """Maximum size of a file that is referred to."""
@@ -31,6 +31,21 @@ def is_reference(text: str) -> bool:
     """
     kind, colon, name = text.partition(":")
     return bool(colon) and (kind == "env" or (kind == "file" and not name.startswith("//")))
+
+
+def is_recording(camera: CameraSettings) -> bool:
+    """Whether a camera is a file that is read once. A reference is none: it must be the address of
+    a live camera.
+
+    >>> is_recording(CameraSettings(url="a.mp4")), is_recording(CameraSettings(url="rtsp://a/b"))
+    (True, False)
+    """
+    if camera.play != "once" or is_reference(camera.url):
+        return False
+    try:
+        return kind_of(camera.url) == "file"
+    except InputError:  # an unknown scheme: refused when it is opened
+        return False
 
 
 def resolve(reference: str) -> str:

@@ -25,6 +25,10 @@ from pipeline.settings import CameraSettings
 
 Name = Annotated[str, Argument(help="Lower case letters, digits, - and _.")]
 Play = Annotated[str | None, Option(help="A file: once, or loop.")]
+Mode = Annotated[
+    str | None,
+    Option(help="Routes that classify its faces: fast, robust or auto; see emotion.mode."),
+]
 cameras = Typer(
     add_completion=False,
     rich_markup_mode="markdown",
@@ -84,6 +88,7 @@ def add(
     fps: Fps = None,
     play: Play = None,
     under_display: UnderDisplay = None,
+    mode: Mode = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
@@ -95,7 +100,7 @@ def add(
     with _open_store(config) as engine:
         if camera in registered_cameras(engine):
             raise ConfigError("already registered", camera, "change it with `undercam cameras set`")
-        settings = _settings(camera, {"url": url}, fps, play, under_display)
+        settings = _settings(camera, {"url": url}, fps, play, under_display, mode)
         register(engine, camera, settings)
     message = f"added camera {camera}: {_redact_url(url)}; `undercam run` reads it within seconds"
     _report(as_json, camera, settings.model_dump(), message)
@@ -111,6 +116,7 @@ def change(
     fps: Fps = None,
     play: Play = None,
     under_display: UnderDisplay = None,
+    mode: Mode = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
@@ -125,7 +131,7 @@ def change(
         given = {"url": url, "enabled": enabled}
         values = before.model_dump()
         values |= {key: value for key, value in given.items() if value is not None}
-        settings = _settings(camera, values, fps, play, under_display)
+        settings = _settings(camera, values, fps, play, under_display, mode)
         register(engine, camera, settings)
     changes = ", ".join(_describe_changes(before, settings)) or "no changes"
     _report(as_json, camera, settings.model_dump(), f"changed camera {camera}: {changes}")
@@ -165,8 +171,9 @@ def _settings(
     fps: float | None,
     play: str | None,
     under_display: bool | None,
+    mode: str | None,
 ) -> CameraSettings:
-    options = {"analyse_fps": fps, "play": play, "under_display": under_display}
+    options = {"analyse_fps": fps, "play": play, "under_display": under_display, "mode": mode}
     values = values | {key: value for key, value in options.items() if value is not None}
     try:
         return CameraSettings.model_validate(values)

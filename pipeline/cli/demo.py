@@ -18,7 +18,7 @@ from pipeline.cli.options import Config, Seconds
 from pipeline.cli.output import ERRORS, data_folders, print_json
 from pipeline.cli.state import SAMPLE, close_to_others, state_folder
 from pipeline.config import Settings, load, resolve
-from pipeline.errors import StopRequested
+from pipeline.errors import InputError, StopRequested
 from pipeline.permissions import FILE, make_folder
 from pipeline.redact import redact
 from pipeline.settings import CameraSettings
@@ -87,8 +87,14 @@ def _make_sample(clip: Path) -> None:
 
     ERRORS.print("making the sample clip from photographs in the installed packages")
     make_folder(clip.parent)
-    write_sample(clip)
-    clip.chmod(FILE)
+    # Under its own name only when it is whole: the next demo plays whatever is there.
+    unfinished = clip.with_stem(f"{clip.stem}.unfinished")
+    try:
+        write_sample(unfinished)
+        unfinished.chmod(FILE)
+        unfinished.replace(clip)
+    finally:
+        unfinished.unlink(missing_ok=True)
     close_to_others([clip])
 
 
@@ -107,20 +113,28 @@ def _play(settings: Settings, clip: Path, seconds: float) -> set[str]:
         with catch_stop_signals() as stop:
             startup = Startup(stop, settings.cluster.start_timeout_s, ERRORS.print)
             with start_engine(job, startup) as engine:
-                _watch(engine, stop, seconds or math.inf, runs)
+                _watch(engine, stop, seconds or math.inf, runs, clip)
     except StopRequested:
         ERRORS.print("stopped before it had started")
     return runs
 
 
-def _watch(engine: Engine, stop: Callable[[], bool], seconds: float, runs: set[str]) -> None:
-    """Collect the runs of the camera, and print its faults, until it is time."""
+def _watch(
+    engine: Engine, stop: Callable[[], bool], seconds: float, runs: set[str], clip: Path
+) -> None:
+    """Collect the runs of the camera, and print its faults, until it is time.
+
+    Raises InputError where the clip cannot be played at all.
+    """
     until_s = math.inf
     shown = ""
     while not stop() and time.monotonic() < until_s:
         state = engine.state()
         if report := state.cameras.get(CAMERA):
             runs.add(report.lease.run)
+            if report.state in (FAILED, REFUSED) and until_s == math.inf:
+                remedy = f"{report.reason}; or delete it: it is made again"
+                raise InputError("the sample clip cannot be played", str(clip), remedy)
             is_playing = report.state not in (CONNECTING, FAILED, REFUSED)
             if is_playing and until_s == math.inf:
                 until_s = time.monotonic() + seconds

@@ -29,6 +29,8 @@ NO_CAMERA = (
 UNREAD = (FAILED, REFUSED)
 AT_REST = (ENDED, STOPPED, *UNREAD)
 """States after which a file yields no more events."""
+PARTS = frozenset({"metrics", "events", "store", "outbox"})
+"""What has a line beside the cameras, by a name without a space."""
 
 
 def run(
@@ -199,11 +201,11 @@ def _lines(state: State, shown: dict[str, str]) -> dict[str, str]:
         lines[f"lost {number}"] = line
     if state.relays:
         lines["events"] = "; ".join(_list_undelivered(state)) or "being delivered"
-    if state.store_fault:
-        lines["store"] = state.store_fault
+    if state.store_fault or "store" in shown:
+        lines["store"] = state.store_fault or "being written"
     if _damage(state):
         lines["outbox"] = "; ".join(_damage(state))
-    lines["registry"] = state.trouble or "read"
+    lines["camera registry"] = state.trouble or "reachable"
     return lines
 
 
@@ -211,7 +213,9 @@ def _print_news(shown: dict[str, str], lines: dict[str, str]) -> None:
     for name, line in sorted(lines.items()):
         if shown.get(name) != line:
             say(f"{name}: {line}")
-    for name in shown.keys() - lines.keys():
+    # No camera's name has a space.
+    gone = {name for name in shown.keys() - lines.keys() - PARTS if " " not in name}
+    for name in sorted(gone):
         say(f"{name}: no longer read")
     shown.clear()
     shown.update(lines)

@@ -30,7 +30,7 @@ from pipeline.config import Settings
 from pipeline.errors import UndercamError
 from pipeline.frames import Frame
 from pipeline.live.leases import Lease, Report
-from pipeline.live.stage_runner import ClassifierClient, run_stages
+from pipeline.live.stage_runner import FaceClassifier, run_stages
 from pipeline.metrics import CameraMetrics, Tally
 from pipeline.records import CameraStatus, Event, FaceObserved
 from pipeline.redact import redact
@@ -58,7 +58,7 @@ class CameraRun:
     """Reads a camera from `start` until it ends, is stopped, or its lease has not been renewed for
     `workers.lease_s`."""
 
-    def __init__(self, lease: Lease, parts: Parts, classifier: ClassifierClient) -> None:
+    def __init__(self, lease: Lease, parts: Parts, classifier: FaceClassifier) -> None:
         self.lease = lease
         self._parts, self._classifier = parts, classifier
         self._config = CameraConfig.of(lease.settings, parts.settings)
@@ -119,13 +119,15 @@ class CameraRun:
             self._fail(FAILED, f"unexpected error: {what}")
 
     def _play(self) -> None:
-        # Wait for a classifier before connecting: a live camera would shed frames meanwhile.
-        _ = self._classifier.model
+        # Wait for the classifiers before connecting: a live camera would shed frames meanwhile.
+        self._classifier.wait_for(self._config.settings.emotion.names_needed())
         lease = self.lease
         source = open_source(lease.camera, lease.run, self._config, self._parts.clock)
-        with closing(source), self._open_outbox(source.run, source.is_live) as outbox:
-            self._run(source, outbox)
-        self._count(source, [])  # the frames that waited when the source was closed
+        try:
+            with closing(source), self._open_outbox(source.run, source.is_live) as outbox:
+                self._run(source, outbox)
+        finally:
+            self._count(source, [])  # the frames that waited when the source was closed
         if self._is_over():
             self._set_state(STOPPED, "")
         else:

@@ -13,12 +13,12 @@ from pipeline.clock import Clock, wall_clock
 from pipeline.config import Settings
 from pipeline.live.camera_run import CameraRun, Parts
 from pipeline.live.leases import Heartbeat, Lease, Report
-from pipeline.live.stage_runner import ClassifierClient
+from pipeline.live.stage_runner import FaceClassifier
 from pipeline.metrics import CameraMetrics
 from pipeline.settings import DetectorSettings
 from pipeline.stages.detect import Detect, open_detect
 
-ConnectClassifier = Callable[[Lease, CameraMetrics], ClassifierClient]
+ConnectClassifier = Callable[[Lease, CameraMetrics], FaceClassifier]
 """Connects a camera to the classifier pool."""
 
 

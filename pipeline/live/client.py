@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -127,6 +127,12 @@ class ClassifierClient:
         """How the usual weights are run."""
         return self._names_of(FAST)[""].mode
 
+    def wait_for(self, routes: Iterable[str]) -> None:
+        """Wait until a replica of each route has loaded its weights, for up to `start_s` each;
+        raises ServiceError."""
+        for route in routes:
+            self._names_of(route)
+
     def __call__(self, cropped: CroppedFaces) -> ClassifiedFaces:
         """The scores of a frame's cropped faces, in their order; there may be none.
 
@@ -232,7 +238,8 @@ class ClassifierClient:
 
     def _blame(self, call: _Call, error: Exception) -> None:
         """The next attempt is at the next replica."""
-        call.fault = type(error).__name__
+        is_full = isinstance(error, PoolFull)
+        call.fault = "the pool is full" if is_full else "its replica has died"
         self._turn[call.route] += 1
 
     def _wait(self, call: _Call) -> Any:

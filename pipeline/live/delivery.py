@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,10 @@ from pipeline.store.writer import StoreWriter
 
 if TYPE_CHECKING:
     from pipeline.bus.kafka.publisher import KafkaPublisher
+
+REPLAY_S = 600.0
+"""Between two looks for dead letters that are readable by now: during a rolling upgrade, stores of
+the old release go on writing them for a while."""
 
 
 @contextmanager
@@ -49,8 +55,11 @@ def open_publisher(settings: BusSettings) -> KafkaPublisher:
 class IntoStore:
     """Writes messages into the database, which it opens with the first batch."""
 
-    def __init__(self, settings: StoreSettings) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: StoreSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings, self._clock = settings, clock
+        self._replay_s = -math.inf
         self._writer: StoreWriter | None = None
         self._url = resolve(settings.url)
 
@@ -62,8 +71,12 @@ class IntoStore:
         if self._writer is None:
             self._engine = open_store(self._url, self._settings.busy_timeout_s)
             self._writer = StoreWriter(self._engine, batch_rows=self._settings.batch_rows)
+        dead = store_messages(self._writer, messages)
+        if self._clock() >= self._replay_s:
             replay_newer(self._writer)
-        return store_messages(self._writer, messages)
+            # Only now: one that fails is tried again with the next batch.
+            self._replay_s = self._clock() + REPLAY_S
+        return dead
 
     def close(self) -> None:
         """Disconnect from the database."""

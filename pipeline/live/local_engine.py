@@ -21,6 +21,7 @@ from pipeline.live.local_pool import LocalPool
 from pipeline.live.relay_service import RelayReport, RelayService
 from pipeline.live.supervisor_service import SupervisorService
 from pipeline.metrics import CameraMetrics, Families
+from pipeline.references import is_recording
 
 if TYPE_CHECKING:
     from pipeline.live.store_consumer import StoreService
@@ -124,7 +125,7 @@ class LocalEngine(Service):
         settings = self._job.settings
         return ClassifierClient(
             *(self._pool, self._pool.replicas, settings.emotion.routes.by_name(), lease.camera),
-            *(lease.settings.play == "once", metrics, settings.cluster.start_timeout_s),
+            *(is_recording(lease.settings), metrics, settings.cluster.start_timeout_s),
         )
 
 

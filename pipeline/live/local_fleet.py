@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -12,7 +13,7 @@ from pipeline.metrics import Families
 from pipeline.redact import redact
 
 CLOSE_S = 4.0
-"""Seconds to wait for all cameras to close."""
+"""Seconds to wait for the cameras of all workers together to close."""
 
 
 class LocalFleet:
@@ -58,12 +59,19 @@ class LocalFleet:
         """Stop all cameras; returns how each run has ended, or where it stands after CLOSE_S."""
         self._opener.shutdown(wait=False, cancel_futures=True)
         workers = list(self._get_open_workers().values())
-        # All are told to stop before any is waited for, so that their cameras stop together.
+        until_s = time.monotonic() + CLOSE_S
+        # All are told to stop before any is waited for, so that their cameras stop together. A run
+        # that has ended by itself is reported now and never again.
+        reports = {
+            report.lease: report
+            for worker in workers
+            for report in worker.heartbeat(worker.incarnation, []).reports
+        }
         for worker in workers:
-            worker.heartbeat(worker.incarnation, [])
-        reports = [report for worker in workers for report in worker.close(CLOSE_S)]
+            left_s = max(until_s - time.monotonic(), 0.0)
+            reports |= {report.lease: report for report in worker.close(left_s)}
         self._workers.clear()
-        return reports
+        return list(reports.values())
 
     def families(self) -> Iterator[tuple[str, Families]]:
         """The metrics of every worker."""

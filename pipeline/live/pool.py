@@ -32,7 +32,7 @@ class Classifier(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Waiting:
     request: ClassifyRequest
     at_s: float
@@ -74,7 +74,14 @@ class ClassifierPool:
         self._waiting.append(waiting)
         self._count(len(waiting))
         self._has_come.set()
-        return await waiting.reply
+        try:
+            return await waiting.reply
+        except asyncio.CancelledError:
+            # Nobody waits for it any more: it is not computed, unless a batch has it already.
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+                self._count(-len(waiting))
+            raise
 
     def close(self) -> None:
         """Finish the batch that runs and take no more."""
@@ -87,6 +94,8 @@ class ClassifierPool:
         while True:
             await self._wait_for_requests()
             batch = self._next_batch()
+            if not batch:  # whoever asked has given up since
+                continue
             try:
                 replies = await loop.run_in_executor(self._thread, self._classify, batch)
                 for waiting, reply in zip(batch, replies, strict=True):
@@ -114,10 +123,13 @@ class ClassifierPool:
                 return
 
     def _next_batch(self) -> list[_Waiting]:
-        """The oldest requests, whole, of at most `max_batch` crops if more than one."""
-        batch = [self._waiting.popleft()]
-        crops = len(batch[0])
-        while self._waiting and crops + len(self._waiting[0]) <= self._settings.max_batch:
+        """The oldest requests, whole, of at most `max_batch` crops if more than one; none where all
+        have been given up."""
+        batch: list[_Waiting] = []
+        crops = 0
+        while self._waiting and (
+            not batch or crops + len(self._waiting[0]) <= self._settings.max_batch
+        ):
             batch.append(self._waiting.popleft())
             crops += len(batch[-1])
         return batch

@@ -5,7 +5,7 @@ Whatever reads a camera runs this loop: `analyze`, the tests, and each camera wo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -27,7 +27,7 @@ from pipeline.stages.status import StatusMonitor
 from pipeline.stages.track import Tracker
 
 
-class ClassifierClient(SecondOpinion, Protocol):
+class FaceClassifier(SecondOpinion, Protocol):
     """Classifies cropped faces, here or in a pool; its names stand in the events."""
 
     @property
@@ -38,6 +38,10 @@ class ClassifierClient(SecondOpinion, Protocol):
     @property
     def mode(self) -> str:
         """How the weights are used, as it stands in the events."""
+        ...
+
+    def wait_for(self, routes: Iterable[str]) -> None:
+        """Wait until these routes can answer; raises ServiceError where one does not come."""
         ...
 
     def __call__(self, cropped: CroppedFaces) -> ClassifiedFaces:
@@ -65,7 +69,7 @@ class RunSummary:
 def run_stages(
     source: Source,
     detect: Callable[[Image], Faces],
-    classify: ClassifierClient,
+    classify: FaceClassifier,
     config: CameraConfig,
     sink: Sink,
     *,
@@ -123,7 +127,7 @@ class _Stages:
         self,
         source: Source,
         detect: Callable[[Image], Faces],
-        classify: ClassifierClient,
+        classify: FaceClassifier,
         config: CameraConfig,
         clock: Clock,
     ) -> None:
@@ -131,7 +135,8 @@ class _Stages:
         self._detect, self._classify = detect, classify
         self._tracker = Tracker(_tracker_settings(source, settings.tracker))
         self._crop = Crop(settings.crop)
-        self._route = Router(settings.emotion, config.under_display)
+        mode_key = f"cameras.{source.camera}.mode" if config.has_own_mode else "emotion.mode"
+        self._route = Router(settings.emotion, config.under_display, mode_key)
         self.build_events = EventBuilder(
             source.camera, source.run, classify.model, classify.mode, settings.smoother, clock
         )

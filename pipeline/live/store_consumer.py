@@ -15,9 +15,10 @@ from pipeline.bus.kafka.consumer import Batch, RecordConsumer
 from pipeline.bus.kafka.publisher import KafkaPublisher
 from pipeline.closing import Service
 from pipeline.config import Settings, resolve
-from pipeline.errors import RecordRefused, ServiceError
-from pipeline.live.delivery import open_publisher
+from pipeline.errors import RecordRefused, ServiceError, UndercamError
+from pipeline.live.delivery import REPLAY_S, open_publisher
 from pipeline.records import DeadLetter
+from pipeline.redact import redact
 from pipeline.store.engine import use_store
 from pipeline.store.refusals import store_dead_letters, store_events
 from pipeline.store.replay import replay_newer
@@ -26,9 +27,6 @@ from pipeline.store.writer import StoreWriter
 LEAST_S, MOST_S = 0.5, 15.0
 """Seconds between two tries while the database is away."""
 WAIT_S = 0.25
-REPLAY_S = 600.0
-"""Between two looks for dead letters that are readable by now: during a rolling upgrade, stores of
-the old release go on writing them for a while."""
 RETRY_S, IDLE_S = 1.0, 0.5
 """Seconds between two attempts to connect; and without a record, after which the bus is read to its
 end."""
@@ -171,8 +169,8 @@ class StoreService(Service):
                 with open_consumer(self._settings) as consumer:
                     consumer.run(partial(self._is_over, consumer))
                     consumer.run(self._is_drained, IDLE_S)
-            except ServiceError as error:
-                self.fault = str(error)
+            except Exception as error:  # noqa: BLE001 - a thread that ends in silence stores nothing
+                self.fault = _describe_fault(error)
                 self._stop.wait(RETRY_S)
 
     def _is_over(self, consumer: StoreConsumer) -> bool:
@@ -181,3 +179,8 @@ class StoreService(Service):
 
     def _is_drained(self) -> bool:
         return time.monotonic() >= self._drain_until_s
+
+
+def _describe_fault(error: Exception) -> str:
+    is_ours = isinstance(error, UndercamError)
+    return redact(str(error) if is_ours else f"unexpected error: {type(error).__name__}: {error}")

@@ -83,6 +83,7 @@ class Supervisor:
         self._wanted = {camera: s for camera, s in (initial or {}).items() if s.enabled}
         self._leases: dict[str, dict[str, Lease]] = {}
         self._last_heartbeat_s: dict[str, float] = {}
+        self._has_runs: dict[str, bool] = {}
         self._deaths: defaultdict[str, list[float]] = defaultdict(list)
         self._retries: dict[str, BackOff] = {}
         self._failed: dict[str, float] = {}
@@ -104,6 +105,7 @@ class Supervisor:
         leases = {name: list(kept.values()) for name, kept in self._leases.items()}
         news = self._fleet.heartbeat(leases)
         now = self._monotonic()
+        self._has_runs |= {name: bool(reports) for name, reports in news.reports.items()}
         for name, reports in news.reports.items():
             self._last_heartbeat_s[name] = now
             for report in reports:
@@ -142,6 +144,7 @@ class Supervisor:
         self._leases = {name: {} for name in self._fleet.names()}
         self._last_heartbeat_s = dict.fromkeys(self._leases, now)
         for name, reports in self._fleet.reports().reports.items():
+            self._has_runs[name] = bool(reports)
             for report in reports:
                 lease = report.lease
                 # No epoch may be given twice, also where the clock was set back since.
@@ -224,8 +227,8 @@ class Supervisor:
         return False
 
     def _stop_idle(self) -> None:
-        """Stop idle processes but one, which the next camera gets without waiting."""
-        idle = sorted(name for name, leases in self._leases.items() if not leases)
+        """Stop processes without leases or runs, but one, which the next camera gets at once."""
+        idle = sorted(n for n, held in self._leases.items() if not (held or self._has_runs.get(n)))
         for name in idle[1:]:
             self._fleet.stop(name)
             del self._leases[name]

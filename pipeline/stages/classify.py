@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol, runtime_checkable
 
@@ -138,6 +138,9 @@ class Classify:
         self._states = TrackStates()
         self._late: list[LateAnswer] = []
 
+    def wait_for(self, routes: Iterable[str]) -> None:
+        """Every route is loaded already."""
+
     def __call__(self, cropped: CroppedFaces) -> ClassifiedFaces:
         """The scores of a frame's cropped faces, in their order; there may be none."""
         self._states.follow(cropped)
@@ -207,8 +210,11 @@ def check_device(route: RouteSettings) -> None:
 def open_route(settings: RouteSettings) -> RouteClassifier:
     """The classifiers of a route; raises ModelError for weights that cannot serve, and for a device
     or a number format that is not available."""
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    _set_threads(settings)
+    return _load_route(settings)
+
+
+def _load_route(settings: RouteSettings) -> RouteClassifier:
     check_device(settings)
 
     def load(weights: str) -> EmotionClassifier:
@@ -230,9 +236,20 @@ def open_route(settings: RouteSettings) -> RouteClassifier:
 def open_classify(settings: EmotionSettings, every_route: bool = False) -> Classify:
     """The routes that the mode needs, or every one of the settings, in this process; raises
     ModelError as `open_route` does."""
-    routes, needed = settings.routes, every_route or settings.mode in (ROBUST, AUTO)
-    robust = open_route(routes.robust) if needed and routes.robust else None
-    return Classify(open_route(routes.fast), robust=robust)
+    fast, robust = settings.routes.fast, settings.routes.robust
+    if robust is None or not (every_route or settings.mode in (ROBUST, AUTO)):
+        return Classify(open_route(fast))
+    _set_threads(fast, robust)
+    loaded = _load_route(robust)
+    return Classify(_load_route(fast), robust=loaded)
+
+
+def _set_threads(*routes: RouteSettings) -> None:
+    """Set how many threads torch uses in this process: one number, the largest that a route asks
+    for. 0, all cores, is what torch uses by itself."""
+    wanted = [route.threads for route in routes]
+    if all(wanted):
+        torch.set_num_threads(max(wanted))
 
 
 def _identity_of(weights: str, classifier: EmotionClassifier) -> str:

@@ -30,7 +30,8 @@ UPDATE_S = 1.0
 
 @dataclass
 class _Track:
-    """The state of a track that its records are made of; `told_s`: media time of the last one."""
+    """The state of a track that its records are made of; `reported_s`: media time of the last
+    one."""
 
     started_ms: int
     ended_ms: int
@@ -87,16 +88,21 @@ class EventBuilder:
     def __call__(self, classified: ClassifiedFaces, late: Sequence[LateAnswer] = ()) -> list[Event]:
         """The records of one frame, in the order in which they happened.
 
-        Late answers for earlier frames enter the means of their tracks, each at its own media time,
-        and change no record that was built before; those of tracks that have ended are dropped.
+        Late answers, for this frame or earlier ones, enter the means of their tracks, each at its
+        own media time, and change no record that was built before; those of tracks that have ended
+        are dropped.
         """
-        for answer in late:
-            self._add_late(answer)
         events: list[Event] = []
         header = classified.tracked.header
         classified_ms = self._clock()
-        for row, number in enumerate(classified.tracked.track_ids.tolist()):
-            track = self._track_of(number, header)
+        # The tracks come first: a late answer may be for one that begins in this very frame.
+        tracks = [
+            (number, self._track_of(number, header))
+            for number in classified.tracked.track_ids.tolist()
+        ]
+        for answer in late:
+            self._add_late(answer)
+        for row, (number, track) in enumerate(tracks):
             if classified.answered[row]:
                 track.total += classified.scores.probabilities[row]
                 track.answers += 1
@@ -114,7 +120,7 @@ class EventBuilder:
 
     def _add_late(self, answer: LateAnswer) -> None:
         track = self._tracks.get(answer.track)
-        if track is None:
+        if track is None or answer.pts_s < track.started_s:
             return
         track.total += answer.fusion_weight * answer.probabilities
         track.answers += answer.fusion_weight

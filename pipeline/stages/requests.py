@@ -49,8 +49,10 @@ class TrackStates:
         return found if any(found) else ()
 
     def keep(self, route: str, tracks: Iterable[int], reply: ClassifyReply) -> None:
-        """Take the new states of a reply."""
-        for track, state in zip(tracks, reply.states, strict=False):
+        """Take the new states of a reply; where it has none, the old ones are forgotten: they are
+        no longer those of the track's last observation."""
+        ids = list(tracks)
+        for track, state in zip(ids, reply.states or (None,) * len(ids), strict=True):
             self._states.pop((route, track), None)
             if state is not None and self.is_alive(track):
                 self._states[route, track] = state

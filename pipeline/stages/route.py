@@ -98,17 +98,26 @@ class Router:
     those of which fast is uncertain to robust as well. Within a route, faces in degraded images
     are scored by `degraded_weights`, where there are any: a camera says by its settings whether it
     is `under_display`; where it does not, the noise of a track decides, averaged over about a
-    second (see `models.quality`). Raises ConfigError for a mode without its route.
+    second (see `models.quality`). In `auto` one decision holds for both routes: by the
+    `degraded_noise` of fast, or of robust where fast has no weights for degraded images. Raises
+    ConfigError, which names the setting `mode_key`, for a mode without its route.
     """
 
-    def __init__(self, settings: EmotionSettings, under_display: bool | None = None) -> None:
+    def __init__(
+        self,
+        settings: EmotionSettings,
+        under_display: bool | None = None,
+        mode_key: str = "emotion.mode",
+    ) -> None:
         if fault := settings.fault_of(settings.mode):
             what, _, remedy = fault.partition(": ")
-            raise ConfigError(what, "emotion.mode", remedy)
+            raise ConfigError(what, mode_key, remedy)
         routes = settings.routes
         self._name = ROBUST if settings.mode == ROBUST else FAST
         self._route = routes.by_name()[self._name]
         self._robust = routes.robust if settings.mode == AUTO else None
+        routed = [route for route in (self._route, self._robust) if route and route.degraded]
+        self._max_noise = routed[0].degraded_noise if routed else None
         self._under_display = under_display
         self._tracks: dict[int, _Track] = {}
         if self._robust:
@@ -117,19 +126,23 @@ class Router:
 
     def __call__(self, cropped: CroppedFaces) -> CroppedFaces:
         """The same faces, each with its route; without one where all take the usual way."""
-        degraded = self._route.degraded
-        if self._name == FAST and not degraded:
+        if self._name == FAST and self._max_noise is None:
             return cropped
+        degraded = self._route.degraded
         pts_s = cropped.tracked.header.pts_s
         tracks = cropped.tracked.track_ids.tolist()
         routes = []
         for track, noise in zip(tracks, cropped.quality.noise.tolist(), strict=True):
-            reason = self._degraded_reason(track, pts_s, noise) if degraded else ""
+            # Measured also where only robust has weights for it: `ask_again` needs to know.
+            found = self._degraded_reason(track, pts_s, noise)
+            reason = found if degraded else ""
             because = ["mode"] if self._name == ROBUST else []
             because += [reason] if reason else []
             routes.append(Route(self._name, degraded if reason else "", "; ".join(because)))
         for track in cropped.tracked.ended:
             self._tracks.pop(track, None)
+        if self._name == FAST and not degraded:
+            return cropped
         return replace(cropped, routes=tuple(routes))
 
     def ask_again(
@@ -173,23 +186,32 @@ class Router:
         self, cropped: CroppedFaces, rows: list[int], reasons: dict[int, str]
     ) -> CroppedFaces:
         assert self._robust is not None
-        degraded = self._robust.degraded
-        first = cropped.routes or (Route(),) * len(cropped.crops)
+        degraded, tracks = self._robust.degraded, cropped.tracked.track_ids.tolist()
         routes = tuple(
-            Route(ROBUST, degraded if first[row].weights else "", reasons[row]) for row in rows
+            Route(ROBUST, degraded if self._is_degraded(tracks[row]) else "", reasons[row])
+            for row in rows
         )
         return select_faces(cropped, np.array(rows, np.int64), routes)
 
     def _degraded_reason(self, number: int, pts_s: float, noise: float) -> str:
-        """Why the images of a track count as degraded; "" where they do not."""
+        """Why the images of a track count as degraded; "" where they do not, or no weights are for
+        such images."""
+        if self._max_noise is None:
+            return ""
         if self._under_display is not None:
             return "under_display" if self._under_display else ""
         track = self._tracks.setdefault(number, _Track(noise, pts_s))
         track.noise += (1 - math.exp((track.last_s - pts_s) / MEMORY_S)) * (noise - track.noise)
         track.last_s = pts_s
-        threshold = self._route.degraded_noise * (BACK_AT if track.is_degraded else 1)
+        threshold = self._max_noise * (BACK_AT if track.is_degraded else 1)
         track.is_degraded = track.noise > threshold
         return f"noise {track.noise:.3f}" if track.is_degraded else ""
+
+    def _is_degraded(self, number: int) -> bool:
+        """Whether the images of a track counted as degraded in the frame that was routed last."""
+        if self._under_display is not None:
+            return self._under_display
+        return number in self._tracks and self._tracks[number].is_degraded
 
 
 def select_faces(

@@ -23,7 +23,7 @@ STATUS_S = 2.0
 SILENT_MS = 10_000
 """Milliseconds between two statuses of a camera that sends nothing."""
 LAGGING_MS = 2_000
-"""A live camera whose pictures are analysed later than this is said to lag."""
+"""A live camera whose frames are analysed later than this is said to lag."""
 
 
 class StatusMonitor:

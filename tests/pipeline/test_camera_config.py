@@ -28,3 +28,17 @@ def test_its_own_values_count() -> None:
         config.settings.observation_settings(),
     }
     assert len(keys) == 3
+
+
+def test_a_route_that_the_mode_does_not_use_names_no_run() -> None:
+    """Robust, configured for one camera, leaves the runs of all other files as they are."""
+    robust = {"weights": "lrdif"}
+    plain, settings = load(), load(emotion={"routes": {"robust": robust}})
+    everybodys = CameraConfig.of(CameraSettings(url="a.mp4"), settings)
+    assert everybodys.observation_key == plain.observation_settings()
+    own = CameraConfig.of(CameraSettings(url="a.mp4", mode="auto"), settings)
+    assert '"robust":{"weights":"lrdif"}' in own.observation_key
+    auto = load(emotion={"mode": "auto", "routes": {"robust": robust}})
+    fast = CameraConfig.of(CameraSettings(url="a.mp4", mode="fast"), auto)
+    assert fast.observation_key == plain.observation_settings()
+    assert (own.has_own_mode, fast.has_own_mode, everybodys.has_own_mode) == (True, True, False)

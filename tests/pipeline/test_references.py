@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline.camera_url import find_live_url_fault
 from pipeline.errors import ConfigError
-from pipeline.references import resolve, resolve_camera_url
-from pipeline.settings import SourceSettings
+from pipeline.references import is_recording, resolve, resolve_camera_url
+from pipeline.settings import CameraSettings, SourceSettings
 
 SETTINGS = SourceSettings()
 LIVE = "rtsp://ann:pw@10.0.0.7/live"
@@ -150,3 +150,21 @@ def test_what_cannot_be_read_is_told_without_what_it_holds(tmp_path: Path) -> No
         assert "s3cret" not in str(refused.value)
     with pytest.raises(ConfigError, match="64 kB"):
         resolve("file:/dev/zero")
+
+
+@pytest.mark.parametrize(
+    ("url", "play", "is_one"),
+    [
+        ("clips/a.mp4", "once", True),
+        ("file:///clips/a.mp4", "once", True),
+        ("clips/a.mp4", "loop", False),
+        (LIVE, "once", False),
+        ("https://10.0.0.7/snapshot.jpg", "once", False),
+        ("listen://0.0.0.0:8554/door", "once", False),
+        ("webcam:0", "once", False),
+        ("env:DOOR_URL", "once", False),
+        ("gopher://a", "once", False),
+    ],
+)
+def test_only_a_file_that_is_read_once_is_a_recording(url: str, play: str, is_one: bool) -> None:
+    assert is_recording(CameraSettings.model_validate({"url": url, "play": play})) == is_one

@@ -141,5 +141,8 @@ class RecordConsumer(Closing):
         headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
         origin, reason = headers.get("origin", place), headers.get("reason", "not said")
         # During a rolling upgrade the stores of the old release put here what this one can read.
-        replayed = read_record(payload, origin) if NEWER in reason else None
-        return replayed or DeadLetter(origin, reason, payload)
+        read = read_record(payload, origin) if NEWER in reason else None
+        # One that is still unreadable stays as it is, or its reason would change at every reading.
+        if read is None or isinstance(read, DeadLetter):
+            return DeadLetter(origin, reason, payload)
+        return read

@@ -18,6 +18,7 @@ from pipeline.live.leases import Heartbeat, Lease, Report
 from pipeline.live.ray.client import RayTransport
 from pipeline.live.relay_service import RelayReport, RelayService
 from pipeline.metrics import CameraMetrics, Families
+from pipeline.references import is_recording
 
 POOL, CAMERAS, RELAY, SUPERVISOR = "classifier-", "cameras-", "relay-", "supervisor"
 """How the actors' names begin."""
@@ -69,7 +70,7 @@ class CamerasActor:
         def connect_classifier(lease: Lease, metrics: CameraMetrics) -> ClassifierClient:
             return ClassifierClient(
                 *(transport, replicas, emotion.routes.by_name(), lease.camera),
-                *(lease.settings.play == "once", metrics, start_s),
+                *(is_recording(lease.settings), metrics, start_s),
             )
 
         self._worker = CameraWorker(settings, connect_classifier, job.folders)

@@ -104,3 +104,13 @@ def test_the_list_in_a_pipe_has_everything(
     shown = json.loads(piped("list", "--json"))["cameras"]
     assert shown["gate"]["fps"] == 4.96
     assert [row["enabled"] for row in shown.values()] == [False, True, True]
+
+
+def test_a_camera_may_have_a_mode_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    added = json.loads(said(capsys, "add", "door", "a.mp4", "--mode", "robust", "--json"))
+    assert added["settings"]["mode"] == "robust"
+    assert said(capsys, "set", "door", "--mode", "auto") == (
+        "changed camera door: mode robust to auto\n"
+    )
+    assert run(["cameras", "set", "door", "--mode", "slow"]) == 2
+    assert "bad value for 'mode': door: Input should be 'fast'" in capsys.readouterr().err

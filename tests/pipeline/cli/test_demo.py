@@ -17,9 +17,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.camera_states import FAILED, REFUSED
+from pipeline.cli.demo import CAMERA, _make_sample, _watch
+from pipeline.errors import InputError
+from pipeline.live.engine import State
+from pipeline.live.leases import Lease, Report
 from pipeline.media.sample_clip import write_sample
 from pipeline.media.video import VideoWriter
 from pipeline.permissions import make_folder
+from pipeline.settings import CameraSettings
 
 ROOT = Path(__file__).parents[3]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -127,3 +133,35 @@ def test_a_signal_ends_it_with_its_last_line(
     out, errors = process.communicate(timeout=100)
     assert process.returncode == 0, errors
     assert json.loads(out.splitlines()[-1])["ok"]
+
+
+@pytest.mark.parametrize("state", [FAILED, REFUSED])
+def test_a_clip_that_cannot_be_played_ends_it_with_the_reason(state: str) -> None:
+    report = Report(Lease(CAMERA, 1, CameraSettings(url="a.mp4")), state, "not a video: a.mp4")
+
+    class Refused:
+        def state(self) -> State:
+            return State(cameras={CAMERA: report})
+
+    with pytest.raises(InputError, match=r"cannot be played: a.mp4: not a video") as raised:
+        _watch(Refused(), lambda: False, 1.0, set(), Path("a.mp4"))  # type: ignore[arg-type]
+    assert raised.value.exit_code == 3
+
+
+def test_a_sample_that_is_interrupted_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.media.sample_clip.write_sample", write)
+    with pytest.raises(KeyboardInterrupt):
+        _make_sample(tmp_path / "state" / "sample.mp4")
+    assert list((tmp_path / "state").iterdir()) == []
+    monkeypatch.setattr(
+        "pipeline.media.sample_clip.write_sample", lambda path: path.write_bytes(b"whole")
+    )
+    _make_sample(tmp_path / "state" / "sample.mp4")
+    (clip,) = (tmp_path / "state").iterdir()
+    assert (clip.name, clip.read_bytes()) == ("sample.mp4", b"whole")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.cli.run import _seed, as_dict, faults, has_ended
+from pipeline.cli.run import _lines, _print_news, _seed, as_dict, faults, has_ended
 from pipeline.config import load
 from pipeline.live.engine import State
 from pipeline.live.leases import Lease, Report
@@ -76,3 +77,24 @@ def test_without_a_camera_it_says_how_to_add_one(
     assert _seed(load(store={"url": f"sqlite:///{tmp_path}/u.db"}, cameras=cameras))
     said = capsys.readouterr().err
     assert ("no camera to read: add one by `undercam cameras add NAME ADDRESS`" in said) == is_said
+
+
+def test_a_fault_that_is_over_is_told_and_only_cameras_are_no_longer_read(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown: dict[str, str] = {}
+
+    def told(heard: State) -> list[str]:
+        _print_news(shown, _lines(heard, shown))
+        return [line.partition(" ")[2] for line in capsys.readouterr().err.splitlines()]
+
+    well = state(WELL, camera="online")
+    assert told(replace(well, store_fault="database is locked", trouble="away")) == [
+        "camera registry: away",
+        "door: online",
+        "events: being delivered",
+        "store: database is locked",
+    ]
+    assert told(well) == ["camera registry: reachable", "store: being written"]
+    assert told(well) == []
+    assert told(State()) == ["door: no longer read"]

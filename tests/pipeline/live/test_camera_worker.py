@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from pipeline.camera_config import CameraConfig
 from pipeline.camera_states import CameraState, from_record
 from pipeline.clock import wall_clock
 from pipeline.config import Settings
+from pipeline.emotion_settings import EmotionSettings
 from pipeline.errors import ServiceError
-from pipeline.frames import ClassifiedFaces, CroppedFaces
+from pipeline.frames import ClassifiedFaces, Counts, CroppedFaces
 from pipeline.live.camera_worker import CameraWorker
 from pipeline.live.leases import Heartbeat, Lease, Report
 from pipeline.live.stage_runner import run_stages
@@ -183,10 +184,7 @@ def test_a_camera_that_fails_before_it_is_opened_tells_why(
     settings: Settings, detect: Detect, square_clip: Path, said: Said
 ) -> None:
     class Away:
-        mode = "fast"
-
-        @property
-        def model(self) -> str:
+        def wait_for(self, routes: Iterable[str]) -> None:
             raise ServiceError("no classifier answers", "pool", "wait")
 
     worker = CameraWorker(settings, lambda *_: Away(), detect=detect)  # type: ignore[arg-type]
@@ -209,6 +207,7 @@ class Raising:
     def __init__(self, classify: Classify) -> None:
         self._classify, self._left = classify, 20
         self.model, self.mode = classify.model, classify.mode
+        self.wait_for = classify.wait_for
 
     def __call__(self, cropped: CroppedFaces) -> ClassifiedFaces:
         self._left -= len(cropped.crops)
@@ -268,6 +267,67 @@ def test_everything_is_counted(worker: CameraWorker, square_clip: Path) -> None:
     assert sample("undercam_observations_total", door) > 0
     assert sample("undercam_camera_state", {**door, "state": "online"}) == 0
     assert sample("undercam_camera_state", {**door, "state": "ended"}) == 1
+
+
+def test_frames_that_waited_when_a_run_failed_are_counted(
+    settings: Settings,
+    detect: Detect,
+    classify: Classify,
+    square_clip: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Waiting(VideoSource):
+        """Sheds three frames when it is closed, as a live camera does."""
+
+        shed = 0
+
+        def close(self) -> None:
+            super().close()
+            self.shed = 3
+
+        def counts(self) -> Counts:
+            return replace(super().counts(), shed={"stopped": self.shed})
+
+    monkeypatch.setattr(
+        "pipeline.live.camera_run.open_source", lambda *_: Waiting(square_clip, "door", "e7")
+    )
+    worker = CameraWorker(settings, lambda *_: Raising(classify), detect=detect)  # type: ignore[arg-type, return-value]
+    until_state(worker, "failed", lease(square_clip))
+    shed = {"camera": "door", "cause": "stopped"}
+    assert worker.metrics.registry.get_sample_value("undercam_frames_shed_total", shed) == 3
+    worker.close()
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("robust", ["fast", "robust"]), ("auto", ["fast"]), ("fast", ["fast"])]
+)
+def test_it_waits_for_the_routes_of_its_mode_before_it_connects(
+    settings: Settings,
+    detect: Detect,
+    classify: Classify,
+    square_clip: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    expected: list[str],
+) -> None:
+    """Or a live camera would shed its first frames while the weights are loaded."""
+    order: list[str] = []
+
+    class Loading:
+        def wait_for(self, routes: Iterable[str]) -> None:
+            order.extend(routes)
+
+    def open_source(*_: object) -> VideoSource:
+        order.append("connected")
+        raise ServiceError("no camera", "door", "wait")
+
+    monkeypatch.setattr("pipeline.live.camera_run.open_source", open_source)
+    emotion = EmotionSettings.model_validate({"routes": {"robust": {"weights": "slow"}}})
+    both = settings.model_copy(update={"emotion": emotion})
+    worker = CameraWorker(both, lambda *_: Loading(), detect=detect)  # type: ignore[arg-type, return-value]
+    until_state(worker, "failed", lease(square_clip, mode=mode))
+    worker.close()
+    assert order == [*expected, "connected"]
 
 
 def test_nothing_is_late_where_nothing_comes(

@@ -160,6 +160,30 @@ def test_each_face_is_asked_of_the_pool_of_its_route() -> None:
     assert (ours.model, ours.mode) == ("fast", "m")
 
 
+def test_a_replica_that_has_died_is_named_in_the_reason() -> None:
+    made = Made(script={"fast-0": [DEAD] * 99, "fast-1": [DEAD] * 99})
+    ours, _ = client(made)
+    (by,) = ours(frame(0)).by
+    assert by.reason == "no answer from the classifier pool in 5 s (its replica has died)"
+
+
+def test_routes_that_were_waited_for_hold_no_frame_up() -> None:
+    made = Made()
+    named: list[str] = []
+    send = made.send
+
+    def note(replica: str, method: str, *arguments: Any) -> Reply:
+        named.extend([replica] if method == "names" else [])
+        return send(replica, method, *arguments)
+
+    made.send = note  # type: ignore[method-assign]
+    ours, _ = client(made)
+    ours.wait_for(("fast", "robust"))
+    assert named == ["fast-0", "robust-0"]
+    ours(frame(0, routes=(Route("robust", "", "mode"),)))
+    assert named == ["fast-0", "robust-0"]
+
+
 @pytest.mark.parametrize("fault", [DEAD, FULL, "missing"])
 def test_a_replica_that_is_dead_full_or_missing_is_followed_by_the_next(fault: object) -> None:
     made = Made(script={"fast-0": [fault]})
@@ -187,7 +211,7 @@ def test_replicas_that_stay_full_use_up_the_time_and_are_named() -> None:
     made = Made(script={"fast-0": [FULL] * 99, "fast-1": [FULL] * 99})
     ours, _ = client(made)
     (by,) = ours(frame(0)).by
-    assert by.reason == "no answer from the classifier pool in 5 s (PoolFull)"
+    assert by.reason == "no answer from the classifier pool in 5 s (the pool is full)"
     assert 105 <= made.now_s < 105.1
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from pipeline.config import Settings
 from pipeline.errors import ConfigError, ServiceError
-from pipeline.live.delivery import IntoStore, delivery
+from pipeline.live.delivery import REPLAY_S, IntoStore, delivery
 from pipeline.records import DeadLetter
 from pipeline.service_settings import BusSettings, StoreSettings
 from pipeline.store.engine import open_store
@@ -55,3 +55,25 @@ def test_kafka_without_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
         delivery(settings),
     ):
         pass
+
+
+def test_dead_letters_are_looked_at_again_after_a_fault_and_now_and_then(
+    tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    now_s = [0.0]
+
+    def replay(writer: object) -> int:
+        looks.append(now_s[0])
+        if len(looks) == 1:
+            raise ServiceError("the database went away", "store.url", "wait")
+        return 0
+
+    monkeypatch.setattr("pipeline.live.delivery.replay_newer", replay)
+    into_store = IntoStore(StoreSettings(url=f"sqlite:///{tmp_path}/s.db"), lambda: now_s[0])
+    with pytest.raises(ServiceError, match="went away"):
+        into_store([make.look(1)])
+    for now_s[0] in (1.0, 2.0, 1.0 + REPLAY_S):
+        assert into_store([make.look(1)]) == 0
+    into_store.close()
+    assert looks == [0.0, 1.0, 1.0 + REPLAY_S]

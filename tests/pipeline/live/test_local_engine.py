@@ -19,9 +19,11 @@ from pipeline.camera_config import CameraConfig
 from pipeline.config import Settings
 from pipeline.errors import ModelError, ServiceError, StopRequested
 from pipeline.live.engine import Job, Startup, State
+from pipeline.live.leases import Lease
 from pipeline.live.local_engine import LocalEngine
 from pipeline.live.stage_runner import run_stages
 from pipeline.media.video import VideoWriter
+from pipeline.metrics import CameraMetrics
 from pipeline.records import Event, FaceObserved
 from pipeline.settings import CameraSettings
 from pipeline.stages.classify import Classify
@@ -305,3 +307,10 @@ def test_with_a_bus_it_brings_the_events_into_the_database_too(
     assert engine.last.store_fault == ""
     ((count,),) = rows(tmp_path, "SELECT count(*) FROM observations")
     assert count > 50
+
+
+@pytest.mark.parametrize(("url", "is_patient"), [("rtsp://10.0.0.7/live", False), ("a.mp4", True)])
+def test_only_a_file_waits_for_every_answer(tmp_path: Path, url: str, is_patient: bool) -> None:
+    engine = LocalEngine(job(tmp_path, {}), Startup())
+    lease = Lease("door", 1, CameraSettings(url=url))
+    assert engine._connect_classifier(lease, CameraMetrics())._patient == is_patient

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from pipeline.config import Settings
 from pipeline.errors import ModelError
 from pipeline.live.camera_worker import CameraWorker
-from pipeline.live.leases import FleetReport, Lease
+from pipeline.live.leases import FleetReport, Heartbeat, Lease, Report
 from pipeline.live.local_fleet import LocalFleet
 from pipeline.live.supervisor import Supervisor
 from pipeline.service_settings import WorkersSettings
@@ -113,3 +114,45 @@ def test_a_worker_that_cannot_be_opened_has_failed_and_its_neighbour_goes_on(
     assert len(set(epochs)) == 1
     assert supervisor.deaths == 0
     fleet.close()
+
+
+@dataclass
+class MadeWorker:
+    """One run has ended by itself, with a loss; another one ends when it is told to."""
+
+    incarnation: str
+    waits: list[float] = field(default_factory=list)
+    runs: dict[Lease, Report] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lost = Lease(f"lost-{self.incarnation}", 1, CameraSettings(url="a"))
+        live = Lease(f"live-{self.incarnation}", 2, CameraSettings(url="b"))
+        self.runs[lost] = Report(lost, "failed", close_error="3 events were lost")
+        self.runs[live] = Report(live, "online")
+
+    def heartbeat(self, incarnation: str, leases: Sequence[Lease]) -> Heartbeat:
+        reports = list(self.runs.values())
+        self.runs = {lease: one for lease, one in self.runs.items() if not one.is_over}
+        return Heartbeat(self.incarnation, reports)
+
+    def close(self, timeout_s: float) -> list[Report]:
+        self.waits.append(timeout_s)
+        time.sleep(0.2)
+        return [replace(report, state="stopped") for report in self.runs.values()]
+
+
+def test_at_the_end_every_run_is_reported_once_and_all_share_the_time() -> None:
+    made = [MadeWorker("a"), MadeWorker("b")]
+    workers = list(made)
+    fleet = LocalFleet(lambda: workers.pop(0))  # type: ignore[arg-type, return-value]
+    for name in ("cameras-0", "cameras-1"):
+        fleet.start(name)
+    until(fleet.reports, lambda news: len(news.reports) == 2)
+    for worker in made:
+        worker.__post_init__()
+    reports = {report.lease.camera: report for report in fleet.close()}
+    assert {name: one.state for name, one in reports.items()} == {
+        **{"lost-a": "failed", "lost-b": "failed", "live-a": "stopped", "live-b": "stopped"}
+    }
+    assert reports["lost-a"].close_error == reports["lost-b"].close_error == "3 events were lost"
+    assert made[0].waits[0] - made[1].waits[0] >= 0.2

@@ -201,3 +201,38 @@ def test_a_saturated_slow_pool_never_keeps_a_fast_one_waiting() -> None:
         pool.close()
 
     played(RouteSettings(max_wait_ms=0), script)
+
+
+def test_what_nobody_waits_for_any_more_is_not_computed() -> None:
+    """Neither does it count as waiting: others get its place at once."""
+
+    async def script(pool: ClassifierPool, reader: Reader) -> None:
+        reader.go.clear()
+        first = asyncio.create_task(ask(pool, crops(0, 1), np.arange(1)))
+        assert await asyncio.to_thread(reader.began.wait, 10)
+        late = asyncio.create_task(ask(pool, crops(1, 3), np.arange(3)))
+        await asyncio.sleep(0)
+        late.cancel()
+        await asyncio.sleep(0.01)
+        assert pool._pending == 1
+        last = asyncio.create_task(ask(pool, crops(4, 3), np.arange(3)))
+        await asyncio.sleep(0)
+        reader.go.set()
+        await asyncio.gather(first, last)
+        assert pool._pending == 0
+
+    _, reader = played(RouteSettings(max_wait_ms=0, max_pending=4), script)
+    assert reader.passes == [1, 3]
+
+
+def test_a_request_that_is_given_up_while_it_waits_for_others_ends_nothing() -> None:
+    async def script(pool: ClassifierPool, _: Reader) -> None:
+        late = asyncio.create_task(ask(pool, crops(0, 1), np.arange(1)))
+        await asyncio.sleep(0.01)
+        late.cancel()
+        await asyncio.sleep(0.2)
+        await ask(pool, crops(1, 2), np.arange(2))
+        assert pool._pending == 0
+
+    _, reader = played(RouteSettings(max_wait_ms=100), script)
+    assert reader.passes == [2]

@@ -17,8 +17,9 @@ from pipeline.bus.kafka.consumer import RecordConsumer
 from pipeline.bus.kafka.publisher import KafkaPublisher
 from pipeline.bus.outbox import Outbox
 from pipeline.bus.relay import Relay
-from pipeline.errors import ServiceError
-from pipeline.live.store_consumer import StoreConsumer
+from pipeline.config import Settings
+from pipeline.errors import ConfigError, ServiceError
+from pipeline.live.store_consumer import StoreConsumer, StoreService
 from pipeline.records import Event
 from pipeline.service_settings import BusSettings
 from pipeline.store.engine import for_writing, open_store
@@ -313,3 +314,39 @@ def through(
         consuming(bus, database) as consumer,
     ):
         yield outbox, relay, consumer
+
+
+def test_the_thread_survives_what_no_one_expected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what it was, without credentials, and goes on when it is over."""
+    opened: list[Exception] = [
+        KeyError("rtsp://ann:secret@10.0.0.7/live"),
+        ConfigError("secret not set", "env:STORE", "set it"),
+    ]
+
+    @contextmanager
+    def open_consumer(settings: Settings) -> Iterator[Any]:
+        if opened:
+            raise opened.pop(0)
+        yield Idle()
+
+    class Idle:
+        fault = None
+
+        def run(self, stop: Callable[[], bool], until_idle_s: float = 0.0) -> None:
+            while not until_idle_s and not stop():
+                time.sleep(0.01)
+
+    monkeypatch.setattr("pipeline.live.store_consumer.open_consumer", open_consumer)
+    monkeypatch.setattr("pipeline.live.store_consumer.RETRY_S", 0.3)
+    faults: list[str] = []
+    with StoreService(Settings()) as service:
+        deadline = time.monotonic() + 20
+        while not (faults and not service.fault and not opened):
+            assert time.monotonic() < deadline, faults
+            faults += [service.fault] if service.fault not in (*faults, "") else []
+            time.sleep(0.01)
+    assert faults[0].startswith("unexpected error: KeyError")
+    assert "secret@" not in faults[0]
+    assert faults[1].startswith("secret not set")

@@ -141,9 +141,24 @@ def test_a_camera_comes_changes_and_goes() -> None:
     assert again.epoch > first.epoch
     assert again.settings.analyse_fps == 1.0
     world.wanted = {}
-    world.step()
+    world.step(2)
     assert world.read == []
     assert len(world.held) == 1  # one idle process stays
+
+
+def test_a_process_is_stopped_only_when_its_runs_have_ended() -> None:
+    """Or their last events would die with it."""
+    world = World("abcd")
+    world.step()
+    (first, second) = world.held
+    ending = [Report(lease, "online") for lease in world.held[second].values()]
+    world.late_reports = {second: ending}
+    world.wanted = {}
+    world.step(3)
+    assert sorted(world.held) == sorted([first, second])  # it still reports
+    world.late_reports = {}
+    world.step(2)
+    assert list(world.held) == [first]
 
 
 def test_a_process_that_dies_is_filled_again_and_the_others_are_left_alone() -> None:

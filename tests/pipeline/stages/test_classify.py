@@ -21,6 +21,7 @@ from pipeline.emotion_settings import EmotionSettings, RouteSettings
 from pipeline.errors import ModelError
 from pipeline.frames import (
     ClassifiedFaces,
+    ClassifyReply,
     ClassifyRequest,
     CroppedFaces,
     Frame,
@@ -38,6 +39,7 @@ from pipeline.stages.classify import Classify, RouteClassifier, open_classify, o
 from pipeline.stages.crop import Crop
 from pipeline.stages.detect import Detect
 from pipeline.stages.events import EventBuilder
+from pipeline.stages.requests import TrackStates
 from pipeline.stages.route import Router
 from pipeline.stages.source.file import VideoSource
 
@@ -304,3 +306,37 @@ def test_a_clip_in_the_mode_auto_is_answered_by_both(square_clip: Path, detect: 
     assert [e.model_copy(update=stamps) for e in first] == [
         e.model_copy(update=stamps) for e in second
     ]
+
+
+def test_a_reply_without_states_ends_those_of_its_tracks() -> None:
+    """They are no longer those of the tracks' last observation."""
+    states = TrackStates()
+    one = CroppedFaces(
+        TrackedFaces(HEADER, faces((0, 0, 9, 9)), np.array([1])),
+        *(np.zeros((1, 112, 112, 3), np.uint8), None, np.ones(1, np.int64)),  # type: ignore[arg-type]
+    )
+    states.follow(one)
+    scores = EmotionScores(np.full((1, 8), 1 / 8, np.float32), np.ones(1, np.float32))
+    kept = (TrackState("w@1", b"x"),)
+    states.keep("fast", [1], ClassifyReply(scores, kept))
+    assert states.of("fast", [1]) == kept
+    states.keep("fast", [1], ClassifyReply(scores))
+    assert states.of("fast", [1]) == ()
+
+
+@pytest.mark.parametrize(
+    ("fast", "robust", "expected"), [(1, 2, [2]), (3, 1, [3]), (0, 2, []), (2, 0, [])]
+)
+def test_the_routes_of_a_process_share_one_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch, fast: int, robust: int, expected: list[int]
+) -> None:
+    """0 is all cores, torch's own number: it is left alone."""
+    numbers: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", numbers.append)
+    monkeypatch.setattr(classify_stage, "load_classifier", lambda *_, **__: Brightness())
+    routes = {
+        "fast": {"threads": fast, "degraded_weights": ""},
+        "robust": {"threads": robust, "weights": "slow"},
+    }
+    open_classify(EmotionSettings.model_validate({"routes": routes}), every_route=True)
+    assert numbers == expected

@@ -87,6 +87,13 @@ def test_a_late_answer_counts_by_its_fusion_weight_and_not_once_its_track_has_en
     assert builder(look(2, HAPPY), [LateAnswer(1, 0.0, SAD, 1.0)])[1].mean.happiness == 1.0
 
 
+def test_a_late_answer_for_the_frame_in_which_its_track_begins_counts() -> None:
+    """A recording's robust answers come with the frame itself."""
+    builder = EventBuilder("door", "e1", "m", "mode", SmootherSettings(unknown_below=0.05))
+    _, start = builder(look(0, HAPPY), [LateAnswer(1, 0.0, SAD, 18.0)])
+    assert (start.phase, start.mean.happiness, start.mean.sadness) == ("start", 0.5, 0.5)
+
+
 def test_faces_of_one_frame_are_answered_each_for_itself() -> None:
     one = look(0, HAPPY)
     faces = Faces(

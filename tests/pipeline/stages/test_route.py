@@ -187,6 +187,8 @@ def test_a_mode_without_its_route_is_refused() -> None:
         ConfigError, match="mode 'auto' needs a robust route: emotion.mode: set emotion"
     ):
         Router(settings)
+    with pytest.raises(ConfigError, match=r"route: cameras.door.mode: set emotion"):
+        Router(settings, mode_key="cameras.door.mode")
 
 
 class Robust:
@@ -263,6 +265,21 @@ def test_a_degraded_face_is_asked_again_with_the_weights_for_it() -> None:
     classified, _ = router.ask_again(client, cropped, classified)
     assert client.requests[0].routes == (Route("robust", "slow-udc", "uncertain 0.90"),)
     assert classified.by == (ScoredBy("fast-bad", "m", "under_display; uncertain 0.90"),)
+
+
+@pytest.mark.parametrize("under_display", [None, True])
+def test_robust_has_weights_for_degraded_faces_where_fast_has_none(
+    under_display: bool | None,
+) -> None:
+    """Each face for itself, by the threshold of robust; fast scores all with its usual weights."""
+    robust = {"degraded_weights": "slow-udc", "degraded_noise": 0.1, "share": 9.0, "cost": 1.0}
+    router, client = Router(emotion("auto", **robust), under_display), Robust()
+    cropped = router(frame(0, [0.05, 0.2], numbers=(5, 6)))
+    assert cropped.routes == ()
+    router.ask_again(client, cropped, answered(cropped, [0.9, 0.8]))
+    assert client.tracks == [[5, 6]]
+    weights = [route.weights for route in client.requests[0].routes]
+    assert weights == (["slow-udc"] * 2 if under_display else ["", "slow-udc"])
 
 
 def test_late_answers_carry_the_fusion_weight() -> None:

@@ -12,6 +12,7 @@ from kafka import codec
 from pipeline.bus.kafka import batches
 from pipeline.errors import ServiceError
 from pipeline.fields import ORIGIN_CHARS, REASON_CHARS
+from pipeline.messages import read_record
 from pipeline.records import DeadLetter, FaceObserved
 from tests.pipeline.bus.kafka.conftest import Reading
 from tests.pipeline.bus.kafka.wire import CODECS, GZIP, NONE, ZSTD, batch_of
@@ -157,3 +158,12 @@ def test_values_that_are_no_record(reading: Reading, payload: bytes) -> None:
     (letter,) = feed.poll(0).unreadable
     assert (letter.origin, letter.payload) == ("undercam.tracks/0/0", payload)
     assert 0 < len(letter.reason) <= REASON_CHARS
+
+
+def test_a_dead_letter_that_is_still_unreadable_stays_as_it_is(reading: Reading) -> None:
+    payload = b'{"schema": "undercam.face_observed/999"}'
+    found = read_record(payload, "door.e1.outbox/2")
+    assert isinstance(found, DeadLetter)
+    named = [(b"origin", found.origin.encode()), (b"reason", found.reason.encode())]
+    feed, _ = reading({"dead": batch_of([(b"k", payload, named)])})
+    assert feed.poll(0).dead == [found]

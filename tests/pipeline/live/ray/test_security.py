@@ -130,12 +130,12 @@ def test_the_token_stands_in_environments_of_ray_and_nowhere_else(start: Any, cl
     assert token not in live.said
     assert not folder.exists()
     again = start(config(clip, "door", play="loop"), inside="again")
-    again.until(lambda: "registry: read" in again.said)
+    again.until(lambda: "camera registry: reachable" in again.said)
     _, folder, other = session_of(again)
     assert other != token
     again.process.send_signal(signal.SIGKILL)
     again.process.communicate()
     third = start(config(clip, "door", play="loop"), inside="third")
-    third.until(lambda: "registry: read" in third.said)
+    third.until(lambda: "camera registry: reachable" in third.said)
     assert not folder.exists()  # the next one removes what a killed one left
     third.stop()
