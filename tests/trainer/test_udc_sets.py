@@ -54,7 +54,7 @@ def rafdb(tmp_path: Path) -> Path:
 def test_every_picture_once_with_its_panel(rafdb: Path, tmp_path: Path) -> None:
     out, told = tmp_path / "udc", []
     written = write_set(f"folder:rafdb:{rafdb}", out, CELLS, lambda *count: told.append(count))
-    assert written["pictures"] == 21
+    assert written["images"] == 21
     assert written["splits"] == {"train": 14, "test": 7}
     assert told[-1] == (21, 21)
     rows = manifest(out)

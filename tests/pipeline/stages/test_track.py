@@ -195,7 +195,7 @@ def test_ids_are_unique_and_end_once(frames: list[Detections]) -> None:
 
 def changed(frames: list[Detections], scale: float = 1.0, shift_s: float = 0.0) -> list[Detections]:
     return [
-        Detections(frame.pts_s + shift_s, frame.faces.moved(scale), frame.people)
+        Detections(frame.pts_s + shift_s, frame.faces.transform(scale), frame.people)
         for frame in frames
     ]
 
