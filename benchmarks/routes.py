@@ -98,6 +98,9 @@ class PipeReply:
         """Wait for the reply."""
         return self._future.result(timeout_s)
 
+    def cancel(self) -> None:
+        """Nothing: the replica computes it all the same, as the pool is to be saturated."""
+
 
 class PipeTransport:
     """Calls replicas that are processes of this one."""

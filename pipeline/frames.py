@@ -200,7 +200,7 @@ class ClassifiedFaces:
 
 @dataclass(frozen=True)
 class LateAnswer:
-    """A second answer for a face of an earlier frame: its track, the media time of that frame in
+    """A late answer for a face of an earlier frame: its track, the media time of that frame in
     seconds, probabilities (8,), the quality weight of the observation (0..1), and the weight of
     this answer beside the first one."""
 

@@ -96,8 +96,8 @@ class CameraMetrics(Metrics):
             "Observations labelled unknown because no classifier answered in time.",
             "camera",
         )
-        self.second_answers = self._counter(
-            "second_answers",
+        self.robust_requests = self._counter(
+            "robust_requests",
             "Requests to the route robust in mode auto, by outcome: answered; refused, where the "
             "pool was full or not available; timeout.",
             "camera",

@@ -23,6 +23,7 @@ from pipeline.cli.options import (
 )
 from pipeline.cli.output import OUT, data_folders, drop_unset, print_json, progress_bar, warn
 from pipeline.config import Settings, load
+from pipeline.emotion_settings import FAST, ROBUST
 from pipeline.redact import redact
 
 if TYPE_CHECKING:
@@ -72,9 +73,10 @@ def analyze(
     The same clip with the same settings gives the same records, but for the wall-clock fields
     `classified_ms` and `published_ms`.
     """
+    route = ROBUST if (mode or load(config).emotion.mode) == ROBUST else FAST
     overrides: dict[str, dict[str, Any]] = {
         "detector": {"name": detector, "model": detector_model},
-        "emotion": {"mode": mode, "routes": {"fast": {"weights": weights}} if weights else None},
+        "emotion": {"mode": mode, "routes": {route: {"weights": weights}} if weights else None},
         "source": {"analyse_fps": fps},
     }
     if camera:

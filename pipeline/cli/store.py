@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import ExitStack
 from typing import Annotated
 
 from typer import Option
@@ -13,7 +12,7 @@ from pipeline.cli.longrun import FaultPrinter, catch_stop_signals
 from pipeline.cli.options import MOST_SECONDS, AsJsonAtEnd, Config
 from pipeline.cli.output import OUT, print_json
 from pipeline.cli.state import tighten
-from pipeline.config import Settings, load, resolve
+from pipeline.config import Settings, load
 from pipeline.errors import ConfigError
 
 
@@ -49,21 +48,12 @@ def store(
 
 def _consume(settings: Settings, until_idle_s: float) -> dict[str, float]:
     from pipeline.live.delivery import open_publisher
-    from pipeline.store.engine import use_store
-    from pipeline.store.writer import StoreWriter
 
-    with ExitStack() as stack:
-        publisher = stack.enter_context(open_publisher(settings.bus))
-        # After open_publisher, which raises a clear ConfigError where Kafka's client is missing.
-        from pipeline.bus.kafka.consumer import RecordConsumer
-        from pipeline.live.store_consumer import StoreConsumer
+    # It raises a clear ConfigError where Kafka's client is missing; our consumer's module needs it.
+    open_publisher(settings.bus).close()
+    from pipeline.live.store_consumer import open_consumer
 
-        url, busy_s = resolve(settings.store.url), settings.store.busy_timeout_s
-        engine = stack.enter_context(use_store(url, busy_s))
-        writer = StoreWriter(engine, batch_rows=settings.store.batch_rows)
-        feed = stack.enter_context(RecordConsumer(settings.bus, settings.store.batch_rows))
-        stop = stack.enter_context(catch_stop_signals())
-        consumer = StoreConsumer(feed, publisher, writer)
+    with open_consumer(settings) as consumer, catch_stop_signals() as stop:
         faults = FaultPrinter()
 
         def is_stopped() -> bool:
@@ -76,6 +66,6 @@ def _consume(settings: Settings, until_idle_s: float) -> dict[str, float]:
             "events": consumer.events,
             "batches": consumer.batches,
             "dead": consumer.dead,
-            "cut": consumer.cut + publisher.cut,
+            "cut": consumer.cut,
             "seconds": round(time.monotonic() - started_s, 1),
         }

@@ -143,7 +143,7 @@ class CameraRun:
             before=self.lease.before,
             # A file that is read again reports its states anew, in the run of its bytes: the times
             # are those of this reading, and the epoch keeps their numbers apart from earlier ones.
-            by_day=True,
+            wall_time=True,
             first_seq=0 if source.run == self.lease.run else self.lease.epoch,
         )
 
@@ -167,7 +167,7 @@ class CameraRun:
 
         if self.lease.quarantined:
             reason = "its process died twice; it has a process of its own now"
-            sink([monitor.tell(QUARANTINED, reason)])
+            sink([monitor.report(QUARANTINED, reason)])
         run_stages(
             source,
             detect,
@@ -194,7 +194,7 @@ class CameraRun:
             monitor = StatusMonitor(
                 self.lease.camera, self.lease.run, self._parts.clock, before=self.lease.before
             )
-            status = monitor.tell(state, reason)
+            status = monitor.report(state, reason)
             since_ms = status.since_ms
             with (
                 suppress(UndercamError, OSError),

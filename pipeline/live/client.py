@@ -47,6 +47,10 @@ class Reply(Protocol):
         PoolFull where it takes no more; and what else the call raised."""
         ...
 
+    def cancel(self) -> None:
+        """Nobody waits for the reply any more: what has not begun need not be computed."""
+        ...
+
 
 class Transport(Protocol):
     """Carries calls to the replicas of pools."""
@@ -110,21 +114,21 @@ class ClassifierClient:
         self._names: dict[str, dict[str, ScoredBy]] = {}
         self._states = TrackStates()
         self._later: list[_Later] = []
-        self._seconds = metrics.stage_seconds.labels("classify")
+        self._robust_requestss = metrics.stage_seconds.labels("classify")
         self._unanswered = metrics.unanswered.labels(camera)
-        self._second = {
-            outcome: metrics.second_answers.labels(camera, outcome)
+        self._robust_requests = {
+            outcome: metrics.robust_requests.labels(camera, outcome)
             for outcome in ("answered", "refused", "timeout")
         }
 
     @property
     def model(self) -> str:
-        """The name of the usual weights, as it stands in the events."""
+        """The name of the weights of the route fast, as it stands in the events."""
         return self._names_of(FAST)[""].model
 
     @property
     def mode(self) -> str:
-        """How the usual weights are run."""
+        """How the network of the route fast is run."""
         return self._names_of(FAST)[""].mode
 
     def wait_for(self, routes: Iterable[str]) -> None:
@@ -147,7 +151,7 @@ class ClassifierClient:
             for row, route in enumerate(cropped.routes)
         }
         replies: list[tuple[RoutedRequest, ClassifyReply | None]] = []
-        with self._seconds.time():
+        with self._robust_requestss.time():
             # All requests are sent before the first reply is waited for.
             calls = [self._start(one) for one in routed]
             for one, call in zip(routed, calls, strict=True):
@@ -186,7 +190,8 @@ class ClassifierClient:
             elif later.call.reply is None or later.call.reply.is_ready():
                 found += self._try_to_take(later)
             elif is_over:
-                self._second["timeout"].inc()
+                later.call.reply.cancel()
+                self._robust_requests["timeout"].inc()
             else:
                 self._later.append(later)
         return [answer for answer in found if self._states.is_alive(answer.track)]
@@ -197,11 +202,11 @@ class ClassifierClient:
                 raise ServiceError(later.call.fault, later.call.route, "wait")
             return self._take(later, later.call.reply.result(0.0))
         except (ServiceError, PoolFull, TimeoutError):
-            self._second["refused"].inc()
+            self._robust_requests["refused"].inc()
             return ()
 
     def _take(self, later: _Later, reply: ClassifyReply) -> Sequence[LateAnswer]:
-        self._second["answered"].inc()
+        self._robust_requests["answered"].inc()
         self._states.keep(later.routed.route, later.routed.request.ids.tolist(), reply)
         return late_answers(later.cropped, reply.scores)
 
@@ -209,8 +214,8 @@ class ClassifierClient:
         self, by: Mapping[int, ScoredBy], routed: RoutedRequest, n: int, reason: str
     ) -> dict[int, ScoredBy]:
         self._unanswered.inc(len(routed.rows))
-        usual = ScoredBy(self.model, self.mode)
-        named = {row: by.get(row, usual) for row in range(n)}
+        default = ScoredBy(self.model, self.mode)
+        named = {row: by.get(row, default) for row in range(n)}
         return named | {row: replace(named[row], reason=reason) for row in routed.rows.tolist()}
 
     def _names_of(self, route: str) -> dict[str, ScoredBy]:
@@ -252,6 +257,7 @@ class ClassifierClient:
                 try:
                     return call.reply.result(left_s)
                 except TimeoutError:
+                    call.reply.cancel()
                     break
                 except (ServiceError, PoolFull) as error:
                     call.reply = None

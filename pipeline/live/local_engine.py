@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 STEP_S = 0.2
 """Seconds between two steps: shorter than under Ray, as no call leaves this process."""
-STORE_S = 2.0
-"""Seconds that the store may take to read the bus to its end."""
+STORE_S, OVERTIME_S = 1.0, 0.5
+"""Seconds that the store may take to read the bus to its end; and that relay and store, each, may
+be waited for beyond their time where bus or database do not answer."""
 RELAY = "relay-local"
 
 
@@ -92,9 +93,9 @@ class LocalEngine(Service):
         cameras.start()
         cameras.join(CLOSE_S)
         left_s = max(until_s - time.monotonic(), 0.0)
-        self._relay.close(drain_s=left_s, timeout_s=left_s + 1.0)
+        self._relay.close(drain_s=left_s, timeout_s=left_s + OVERTIME_S)
         if self._store:
-            self._store.close(drain_s=STORE_S)
+            self._store.close(drain_s=STORE_S, timeout_s=STORE_S + OVERTIME_S)
         self.last = self._with_store(self._supervisor.refresh())
         if cameras.is_alive():
             leave_at_once(lambda: None)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pipeline.stages.classify import Classify
 
 NAME = "classifier-"
-CLOSE_S = 2.0
+CLOSE_S = 1.0
+"""Seconds that the batch under way may take to end."""
 
 
 class LocalReply:
@@ -36,12 +37,12 @@ class LocalReply:
         """See `pipeline.live.client.Reply`; raises TimeoutError also when the pool is closed."""
         try:
             return self._future.result(timeout_s)
-        except TimeoutError:
-            # Nobody waits for it any more; the batch that it may be in goes on for the others.
-            self._future.cancel()
-            raise
         except CancelledError as error:
             raise TimeoutError from error
+
+    def cancel(self) -> None:
+        """See `pipeline.live.client.Reply`; the batch that it may be in goes on for the others."""
+        self._future.cancel()
 
 
 class LocalPool(Service):

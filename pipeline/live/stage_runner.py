@@ -21,13 +21,13 @@ from pipeline.records import Event
 from pipeline.settings import TrackerSettings
 from pipeline.stages.crop import Crop
 from pipeline.stages.events import EventBuilder, TrackSummary
-from pipeline.stages.route import Router, SecondOpinion
+from pipeline.stages.route import RobustClient, Router
 from pipeline.stages.source.base import Source
 from pipeline.stages.status import StatusMonitor
 from pipeline.stages.track import Tracker
 
 
-class FaceClassifier(SecondOpinion, Protocol):
+class FaceClassifier(RobustClient, Protocol):
     """Classifies cropped faces, here or in a pool; its names stand in the events."""
 
     @property
@@ -94,12 +94,12 @@ def run_stages(
         for frame in source:
             shed = source.counts().shed
             if isinstance(frame, ConnectionState):
-                sink(monitor.silence(frame, shed))
+                sink(monitor.report_silence(frame, shed))
             else:
                 frame = transform(frame) if transform else frame
                 analysed = source.sampler.is_due(frame.header.pts_s)
                 events = stages(frame) if analysed else []
-                events += monitor.frame(frame.header, analysed, shed)
+                events += monitor.note_frame(frame.header, analysed, shed)
                 sink(events)
                 on_frame(frame, events, analysed)
                 summary.frames += 1
@@ -145,7 +145,7 @@ class _Stages:
         with _named_errors(frame):
             tracked = self._tracker.update(frame.header, self._detect(frame.image))
             cropped = self._route(self._crop(frame, tracked))
-            classified, late = self._route.ask_again(
+            classified, late = self._route.ask_robust(
                 self._classify, cropped, self._classify(cropped)
             )
             return self.build_events(classified, late)

@@ -38,8 +38,8 @@ class StoreConsumer:
     1. the events, in one transaction; 2. to the dead topic, what cannot be read and what the
     database refuses for good; 3. into the dead letters' table, what came from the dead topic, and
     what the dead topic does not take; 4. the offsets. Whatever fails before the last step is done
-    again, and ids make it one row. No record stops it: `dead` counts the letters, `cut` those of
-    which the database did not take all, `replayed` those of a newer release that it stored later.
+    again, and ids make it one row. No record stops it: `dead` counts the letters, `replayed` those
+    of a newer release that it stored later.
 
     While database or broker is away, `fault` says why; the batch is kept, and so is our place in
     the consumer group.
@@ -54,7 +54,7 @@ class StoreConsumer:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.fault: ServiceError | None = None
-        self.events = self.batches = self.dead = self.cut = self.replayed = 0
+        self.events = self.batches = self.dead = self.replayed = self._cut = 0
         self._feed = feed
         self._publisher = publisher
         self._writer = writer
@@ -62,6 +62,11 @@ class StoreConsumer:
         self._backoff = BackOff(LEAST_S, MOST_S, clock, chance)
         self._held: Batch | None = None
         self._replay_s = -math.inf
+
+    @property
+    def cut(self) -> int:
+        """Dead letters that the dead topic or the database took only in part."""
+        return self._cut + self._publisher.cut
 
     def step(self) -> int:
         """One batch; returns the number of its records, 0 when none came or none could be stored.
@@ -111,7 +116,7 @@ class StoreConsumer:
         self.batches += 1
         self.events += len(batch.events) - len(refused)
         self.dead += len(dead)
-        self.cut += cut
+        self._cut += cut
 
     def _replay(self) -> None:
         if self._clock() >= self._replay_s:
@@ -156,12 +161,13 @@ class StoreService(Service):
         """Start the thread."""
         self._thread.start()
 
-    def close(self, drain_s: float = 0.0) -> None:
-        """Read the bus to its end, for at most `drain_s`, and stop."""
+    def close(self, drain_s: float = 0.0, timeout_s: float | None = None) -> None:
+        """Read the bus to its end, for at most `drain_s`, and stop. A bus or database that does
+        not answer holds us up for `timeout_s` at most."""
         self._drain_until_s = time.monotonic() + drain_s
         self._stop.set()
         if self._thread.ident:
-            self._thread.join(drain_s + RETRY_S)
+            self._thread.join(timeout_s)
 
     def _main(self) -> None:
         while not self._stop.is_set():

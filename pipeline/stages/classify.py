@@ -117,7 +117,7 @@ class RouteClassifier:
 class Classify:
     """All routes in this process: classifies each face by its route, and waits for each.
 
-    The route fast has `classifier` and `others` (see RouteClassifier). Because a second answer of
+    The route fast has `classifier` and `others` (see RouteClassifier). Because a late answer of
     robust is computed at once, a recording gives the same records whenever it is analysed.
     """
 
@@ -133,8 +133,8 @@ class Classify:
             else RouteClassifier(classifier, others)
         )
         self.routes = {FAST: fast} | ({ROBUST: robust} if robust else {})
-        usual = fast.scored_by(Route())
-        self.model, self.mode = usual.model, usual.mode
+        default = fast.scored_by(Route())
+        self.model, self.mode = default.model, default.mode
         self._states = TrackStates()
         self._late: list[LateAnswer] = []
 

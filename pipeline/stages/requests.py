@@ -21,7 +21,7 @@ from pipeline.frames import (
     TrackState,
 )
 
-USUAL = Route()
+DEFAULT_ROUTE = Route()
 
 
 class TrackStates:
@@ -69,7 +69,7 @@ class RoutedRequest:
 
 def split_by_route(cropped: CroppedFaces, states: TrackStates) -> list[RoutedRequest]:
     """One request for each route that a face of the frame takes; none for a frame without faces."""
-    routes = cropped.routes or (USUAL,) * len(cropped.crops)
+    routes = cropped.routes or (DEFAULT_ROUTE,) * len(cropped.crops)
     ids = cropped.tracked.track_ids
     requests = []
     for name in dict.fromkeys(route.name for route in routes):

@@ -35,7 +35,7 @@ BURST = 4
 """Faces that robust may be asked for at once, after a time in which fast was certain."""
 
 
-class SecondOpinion(Protocol):
+class RobustClient(Protocol):
     """The part of a classifier client that asks the route robust and does not wait for it."""
 
     @property
@@ -94,7 +94,7 @@ class _Track:
 class Router:
     """Decides for every face of one camera; the state of its tracks lives here.
 
-    The mode is the route of all faces; in `auto` fast answers every face, and `ask_again` sends
+    The mode is the route of all faces; in `auto` fast answers every face, and `ask_robust` sends
     those of which fast is uncertain to robust as well. Within a route, faces in degraded images
     are scored by `degraded_weights`, where there are any: a camera says by its settings whether it
     is `under_display`; where it does not, the noise of a track decides, averaged over about a
@@ -125,7 +125,7 @@ class Router:
             self._budget = ComputeShare(self._robust.share, BURST * cost)
 
     def __call__(self, cropped: CroppedFaces) -> CroppedFaces:
-        """The same faces, each with its route; without one where all take the usual way."""
+        """The same faces, each with its route; without where all take fast with its own weights."""
         if self._name == FAST and self._max_noise is None:
             return cropped
         degraded = self._route.degraded
@@ -133,7 +133,7 @@ class Router:
         tracks = cropped.tracked.track_ids.tolist()
         routes = []
         for track, noise in zip(tracks, cropped.quality.noise.tolist(), strict=True):
-            # Measured also where only robust has weights for it: `ask_again` needs to know.
+            # Measured also where only robust has weights for it: `ask_robust` needs to know.
             found = self._degraded_reason(track, pts_s, noise)
             reason = found if degraded else ""
             because = ["mode"] if self._name == ROBUST else []
@@ -145,8 +145,8 @@ class Router:
             return cropped
         return replace(cropped, routes=tuple(routes))
 
-    def ask_again(
-        self, client: SecondOpinion, cropped: CroppedFaces, classified: ClassifiedFaces
+    def ask_robust(
+        self, client: RobustClient, cropped: CroppedFaces, classified: ClassifiedFaces
     ) -> tuple[ClassifiedFaces, Sequence[LateAnswer]]:
         """In the mode auto, ask robust for the faces of which fast is uncertain, the most uncertain
         first, within robust's share of compute; outside it, nothing.
@@ -228,9 +228,9 @@ def select_faces(
 
 
 def _with_reasons(
-    classified: ClassifiedFaces, reasons: dict[int, str], usual: ScoredBy
+    classified: ClassifiedFaces, reasons: dict[int, str], default: ScoredBy
 ) -> ClassifiedFaces:
-    by = list(classified.by or (usual,) * len(classified.scores))
+    by = list(classified.by or (default,) * len(classified.scores))
     for row, reason in reasons.items():
         by[row] = replace(by[row], reason="; ".join(filter(None, (by[row].reason, reason))))
     return replace(classified, by=tuple(by))

@@ -31,7 +31,7 @@ class StatusMonitor:
 
     `before` is how the camera stood when the run began: a state that goes on keeps its start.
     Statuses are numbered from `first_seq` on. Those of a recording tell its own time, as all its
-    records do; `by_day`: the time of day, which is when it is read.
+    records do; with `wall_time` they tell the time at which it is read.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class StatusMonitor:
         *,
         before: CameraState | None = None,
         first_seq: int = 0,
-        by_day: bool = False,
+        wall_time: bool = False,
     ) -> None:
         self._camera, self._run, self._clock = camera, run, clock
-        self._before, self._by_day = before, by_day
+        self._before, self._wall_time = before, wall_time
         self._first_seq = self._seq = first_seq
         self._state = ""
         self._since_ms = 0
@@ -57,7 +57,7 @@ class StatusMonitor:
         self._last_ms: int | None = None
         self._shed: Mapping[str, int] = {}
 
-    def frame(
+    def note_frame(
         self, header: FrameHeader, analysed: bool = True, shed: Mapping[str, int] | None = None
     ) -> list[CameraStatus]:
         """A status at the first frame, at every change, and every two seconds of media time.
@@ -67,7 +67,7 @@ class StatusMonitor:
         self._analysed += analysed
         self._shed = shed or {}
         is_recorded = header.clock == "media"
-        now_ms = self._clock() if is_recorded and self._by_day else header.captured_ms
+        now_ms = self._clock() if is_recorded and self._wall_time else header.captured_ms
         self._last_ms = now_ms
         lag_ms = self._lag_ms(header)
         state = LAGGING if lag_ms > LAGGING_MS else ONLINE
@@ -78,7 +78,7 @@ class StatusMonitor:
         self._reported_s, self._reported_analysed = header.pts_s, self._analysed
         return [self._status(state, now_ms, "", fps, lag_ms)]
 
-    def silence(
+    def report_silence(
         self, link: ConnectionState, shed: Mapping[str, int] | None = None
     ) -> list[CameraStatus]:
         """No frame came for a while: a status when the link changed, then every ten seconds; none
@@ -92,9 +92,9 @@ class StatusMonitor:
         news = (reported.state, reported.reason) != (self._state, self._reason)
         if not news and self._clock() - self._reported_ms < SILENT_MS:
             return []
-        return [self.tell(reported.state, reported.reason, reported.since_ms)]
+        return [self.report(reported.state, reported.reason, reported.since_ms)]
 
-    def tell(self, state: str, reason: str, since_ms: int | None = None) -> CameraStatus:
+    def report(self, state: str, reason: str, since_ms: int | None = None) -> CameraStatus:
         """A status by someone who knows better; `since_ms` is now where it is not given."""
         since_ms = self._clock() if since_ms is None else since_ms
         return self._status(state, since_ms, reason, 0.0, 0)

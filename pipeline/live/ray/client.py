@@ -32,6 +32,10 @@ class RayReply:
         except RayActorError as error:
             raise ServiceError("the replica has died", self._replica, "wait") from error
 
+    def cancel(self) -> None:
+        """See `pipeline.live.client.Reply`."""
+        ray.cancel(self._reference)
+
 
 class RayTransport:
     """Calls replicas by the names of their actors."""

@@ -120,6 +120,16 @@ def test_a_clip_may_say_what_it_was_filmed_through(
     assert {model for model, _ in told["--clear"]} == {"resnet18-w36"}
 
 
+def test_weights_are_those_of_the_route_that_the_mode_names(
+    capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path
+) -> None:
+    clip, events = data / "media" / "pyfeat_single_face.mp4", tmp_path / "e.jsonl"
+    options = ("--fps", 2, "--clear", "--mode", "robust", "--weights", "resnet18-w32")
+    analyze(capsys, clip, *options, "--events", events)
+    found = [each for each in records(events) if isinstance(each, FaceObserved)]
+    assert {(face.model, face.reason) for face in found} == {("resnet18-w32", "mode")}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("detector", ["centerface", "scrfd"])
 def test_crying_becomes_laughing(

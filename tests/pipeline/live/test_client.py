@@ -60,6 +60,9 @@ class MadeReply:
             raise self.value
         return self.value
 
+    def cancel(self) -> None:
+        self.made.cancelled += 1
+
 
 @dataclass
 class Made:
@@ -69,6 +72,7 @@ class Made:
     script: dict[str, list[Any]] = field(default_factory=dict)
     delay_s: dict[str, float] = field(default_factory=dict)
     sent: list[tuple[str, ClassifyRequest]] = field(default_factory=list)
+    cancelled: int = 0
     states: Callable[[ClassifyRequest], tuple[TrackState | None, ...]] = lambda request: ()
 
     def send(self, replica: str, method: str, *arguments: Any) -> Reply:
@@ -260,14 +264,14 @@ def test_a_late_answer_is_taken_when_it_is_there_and_nobody_waits_for_it() -> No
     assert (late.track, late.pts_s, late.probabilities.argmax()) == (1, 0.3, 2)
     assert late.weight == pytest.approx(0.5 * 56 / 112)
     assert ours.in_flight == set()
-    assert counted(metrics, "second_answers", outcome="answered") == 1
+    assert counted(metrics, "robust_requests", outcome="answered") == 1
 
 
 @pytest.mark.parametrize(
     ("script", "outcome"),
     [([SILENT], "timeout"), ([FULL], "refused"), ([DEAD], "refused"), (["missing"], "refused")],
 )
-def test_a_second_answer_that_does_not_come_is_counted_and_let_go(
+def test_a_late_answer_that_does_not_come_is_counted_and_let_go(
     script: list[object], outcome: str
 ) -> None:
     made = Made(script={"robust-0": script})
@@ -277,8 +281,9 @@ def test_a_second_answer_that_does_not_come_is_counted_and_let_go(
     made.now_s += ROBUST.timeout_s
     assert ours.late_answers() == []
     assert ours.in_flight == set()
-    assert counted(metrics, "second_answers", outcome=outcome) == 1
+    assert counted(metrics, "robust_requests", outcome=outcome) == 1
     assert len(made.sent) == 2
+    assert made.cancelled == (outcome == "timeout")
 
 
 def test_the_answer_for_a_track_that_has_ended_is_dropped() -> None:
@@ -293,7 +298,7 @@ def test_the_answer_for_a_track_that_has_ended_is_dropped() -> None:
     assert made.sent[-1][1].states == (None, TrackState("w", b"s"))
 
 
-def test_a_patient_camera_waits_for_second_answers() -> None:
+def test_a_patient_camera_waits_for_late_answers() -> None:
     made = Made(delay_s={"robust-0": 30.0})
     ours, _ = client(made, patient=True)
     ours(frame(0))

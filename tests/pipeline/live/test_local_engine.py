@@ -18,7 +18,8 @@ from models.faces import Faces
 from pipeline.camera_config import CameraConfig
 from pipeline.config import Settings
 from pipeline.errors import ModelError, ServiceError, StopRequested
-from pipeline.live.engine import Job, Startup, State
+from pipeline.live import local_engine, local_pool
+from pipeline.live.engine import STOP_S, Job, Startup, State
 from pipeline.live.leases import Lease
 from pipeline.live.local_engine import LocalEngine
 from pipeline.live.stage_runner import run_stages
@@ -211,6 +212,12 @@ def until_gone(before: set[threading.Thread]) -> None:
     while left := [thread for thread in threading.enumerate() if thread not in before]:
         assert time.monotonic() < end, left
         time.sleep(0.02)
+
+
+def test_no_part_that_hangs_keeps_the_end_from_coming_in_ten_seconds() -> None:
+    relay_s = store_s = local_engine.OVERTIME_S
+    at_most_s = STOP_S + relay_s + local_engine.STORE_S + store_s + local_pool.CLOSE_S
+    assert at_most_s < 10  # a service manager kills then
 
 
 class Hanging(SquareDetector):

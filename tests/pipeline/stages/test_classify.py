@@ -191,7 +191,7 @@ def test_bfloat16_is_refused_where_it_is_deadly(monkeypatch: pytest.MonkeyPatch)
     assert mode_of(dtype="bfloat16") == "resnet18-flip-bf16"
 
 
-# States and second answers -----------------------------------------------------------------------
+# States and late answers -----------------------------------------------------------------------
 
 
 class Counting(Brightness):
@@ -252,7 +252,7 @@ def test_a_state_that_is_too_large_is_named() -> None:
         Classify(Wordy())(cropped_faces(1))
 
 
-def test_a_second_answer_of_this_process_is_there_at_once() -> None:
+def test_a_late_answer_of_this_process_is_there_at_once() -> None:
     classify = Classify(Brightness(), robust=RouteClassifier(Counting()))
     cropped = cropped_faces(1, 2)
     classify(cropped)

@@ -227,7 +227,7 @@ def test_outside_auto_nobody_is_asked_again() -> None:
         client, cropped = Robust(), frame(0, [0.0])
         classified = answered(cropped, [1.0])
         client.late = [LateAnswer(1, 0.0, np.zeros(8, np.float32), 1.0)]
-        assert Router(settings).ask_again(client, cropped, classified) == (classified, ())
+        assert Router(settings).ask_robust(client, cropped, classified) == (classified, ())
         assert client.requests == []
 
 
@@ -236,7 +236,7 @@ def test_the_most_uncertain_faces_are_asked_again_and_the_reason_is_said() -> No
     router, client = Router(emotion("auto", share=1.0, cost=1.5, uncertain_above=0.4)), Robust()
     cropped = router(frame(0, [0.0] * 3, numbers=(5, 6, 7)))
     assert cropped.routes == ()
-    classified, late = router.ask_again(client, cropped, answered(cropped, [0.5, 0.625, 0.6]))
+    classified, late = router.ask_robust(client, cropped, answered(cropped, [0.5, 0.625, 0.6]))
     assert client.tracks == [[6, 7]]
     assert [route.name for route in client.requests[0].routes] == ["robust", "robust"]
     assert [one.reason for one in classified.by] == ["", "uncertain 0.62", "uncertain 0.60"]
@@ -249,7 +249,7 @@ def test_faces_that_are_certain_unanswered_or_asked_already_are_not_asked_again(
     cropped = frame(0, [0.0] * 4, numbers=(1, 2, 3, 4))
     client.in_flight = {3}
     classified = answered(cropped, [0.4, 0.9, 0.9, 0.9], [True, False, True, True])
-    router.ask_again(client, cropped, classified)
+    router.ask_robust(client, cropped, classified)
     assert client.tracks == [[4]]
 
 
@@ -262,7 +262,7 @@ def test_a_degraded_face_is_asked_again_with_the_weights_for_it() -> None:
         *(cropped.tracked, answered(cropped, [0.9]).scores, cropped.quality),
         *(np.array([True]), by),
     )
-    classified, _ = router.ask_again(client, cropped, classified)
+    classified, _ = router.ask_robust(client, cropped, classified)
     assert client.requests[0].routes == (Route("robust", "slow-udc", "uncertain 0.90"),)
     assert classified.by == (ScoredBy("fast-bad", "m", "under_display; uncertain 0.90"),)
 
@@ -276,7 +276,7 @@ def test_robust_has_weights_for_degraded_faces_where_fast_has_none(
     router, client = Router(emotion("auto", **robust), under_display), Robust()
     cropped = router(frame(0, [0.05, 0.2], numbers=(5, 6)))
     assert cropped.routes == ()
-    router.ask_again(client, cropped, answered(cropped, [0.9, 0.8]))
+    router.ask_robust(client, cropped, answered(cropped, [0.9, 0.8]))
     assert client.tracks == [[5, 6]]
     weights = [route.weights for route in client.requests[0].routes]
     assert weights == (["slow-udc"] * 2 if under_display else ["", "slow-udc"])
@@ -286,7 +286,7 @@ def test_late_answers_carry_the_fusion_weight() -> None:
     router, client = Router(emotion("auto", fusion_weight=0.25)), Robust()
     client.late = [LateAnswer(1, 0.0, np.zeros(8, np.float32), 1.0)]
     cropped = frame(0, [])
-    _, late = router.ask_again(client, cropped, answered(cropped, []))
+    _, late = router.ask_robust(client, cropped, answered(cropped, []))
     assert [answer.fusion_weight for answer in late] == [0.25]
 
 
@@ -314,5 +314,5 @@ def test_the_share_is_used_where_everything_is_uncertain() -> None:
     router, client = Router(emotion("auto", share=0.5, cost=20.0)), Robust()
     for index in range(1000):
         cropped = frame(index, [0.0])
-        router.ask_again(client, cropped, answered(cropped, [1.0]))
+        router.ask_robust(client, cropped, answered(cropped, [1.0]))
     assert len(client.requests) == 25

@@ -19,7 +19,7 @@ def test_a_status_at_the_start_at_every_change_and_every_two_seconds() -> None:
     for index in range(60):
         pts_s = index / 10
         now_ms[0] = round(pts_s * 1000) + (3 * LAGGING_MS if 2.5 <= pts_s < 3.5 else 100)
-        told += [(pts_s, status) for status in watch.frame(header(pts_s))]
+        told += [(pts_s, status) for status in watch.note_frame(header(pts_s))]
     told += [(6.0, status) for status in watch.end("unplugged")]
     assert [(pts_s, status.state) for pts_s, status in told] == [
         (0.0, "online"),
@@ -37,8 +37,8 @@ def test_a_status_at_the_start_at_every_change_and_every_two_seconds() -> None:
 
 
 def test_a_file_never_lags() -> None:
-    watch = StatusMonitor("door", "e1", lambda: 10**12, by_day=True)
-    (status,) = watch.frame(header(0.0, "media"))
+    watch = StatusMonitor("door", "e1", lambda: 10**12, wall_time=True)
+    (status,) = watch.note_frame(header(0.0, "media"))
     assert (status.state, status.lag_ms, status.since_ms) == ("online", 0, 10**12)
     (ended,) = watch.end("end of file", "ended")
     assert (ended.state, ended.reason) == ("offline", "ended: end of file")
@@ -48,8 +48,8 @@ def test_a_file_never_lags() -> None:
 def test_a_file_that_is_analysed_tells_its_own_time() -> None:
     watch = StatusMonitor("door", "e1", lambda: 10**12)
     told = [
-        watch.frame(header(0.0, "media")),
-        watch.frame(header(3.0, "media")),
+        watch.note_frame(header(0.0, "media")),
+        watch.note_frame(header(3.0, "media")),
         watch.end("", "ended"),
     ]
     assert [status.since_ms for [status] in told] == [0, 0, 3000]
@@ -63,40 +63,40 @@ def test_a_silent_camera_is_told_at_once_then_seldom_until_it_is_back() -> None:
     now_ms = [1000]
     watch = StatusMonitor("door", "e1", lambda: now_ms[0])
     lost = ConnectionState("offline", 900, "no frame for 3 s")
-    (first,) = watch.silence(ConnectionState("connecting", 500))
+    (first,) = watch.report_silence(ConnectionState("connecting", 500))
     assert (first.state, first.reason, first.since_ms) == ("offline", "connecting", 500)
-    assert watch.silence(ConnectionState("connecting", 500)) == []
-    assert [told.state for told in watch.silence(lost)] == ["offline"]
+    assert watch.report_silence(ConnectionState("connecting", 500)) == []
+    assert [told.state for told in watch.report_silence(lost)] == ["offline"]
     now_ms[0] += SILENT_MS - 1
-    assert watch.silence(lost) == []
+    assert watch.report_silence(lost) == []
     now_ms[0] += 1
-    (again,) = watch.silence(lost, {"stale": 2})
+    (again,) = watch.report_silence(lost, {"stale": 2})
     assert (again.seq, again.since_ms, again.reason) == (2, 900, lost.reason)
     assert again.shed == {"stale": 2}
-    (refused,) = watch.silence(ConnectionState("refused", 12_000, "wrong user or password"))
+    (refused,) = watch.report_silence(ConnectionState("refused", 12_000, "wrong user or password"))
     assert (refused.state, refused.since_ms) == ("refused", 12_000)
-    (back,) = watch.frame(header(12.5))
+    (back,) = watch.note_frame(header(12.5))
     assert (back.state, back.since_ms, back.reason, back.seq) == ("online", 12_500, "", 4)
-    assert watch.silence(ConnectionState("online", 12_500)) == []
+    assert watch.report_silence(ConnectionState("online", 12_500)) == []
 
 
 def test_a_state_that_goes_on_keeps_its_start() -> None:
     before = CameraState("refused", 7, "no such file")
     assert (
-        StatusMonitor("door", "e2", lambda: 50, before=before).tell("refused", "other").since_ms
+        StatusMonitor("door", "e2", lambda: 50, before=before).report("refused", "other").since_ms
         == 7
     )
     watch = StatusMonitor("door", "e2", lambda: 50, before=before)
-    assert [watch.tell(state, "").since_ms for state in ("offline", "refused")] == [50, 50]
+    assert [watch.report(state, "").since_ms for state in ("offline", "refused")] == [50, 50]
 
 
 def test_a_quarantined_camera_stays_so_until_its_link_is_known() -> None:
     now_ms = [1000]
     watch = StatusMonitor("door", "e1", lambda: now_ms[0])
-    watch.tell("quarantined", "died twice")
-    assert watch.silence(ConnectionState("connecting", 1000)) == []
+    watch.report("quarantined", "died twice")
+    assert watch.report_silence(ConnectionState("connecting", 1000)) == []
     now_ms[0] += SILENT_MS
-    (again,) = watch.silence(ConnectionState("connecting", 1000))
+    (again,) = watch.report_silence(ConnectionState("connecting", 1000))
     assert (again.state, again.since_ms, again.fps, again.lag_ms) == ("quarantined", 1000, 0, 0)
-    (away,) = watch.silence(ConnectionState("offline", 11_500, "no answer"))
+    (away,) = watch.report_silence(ConnectionState("offline", 11_500, "no answer"))
     assert (away.state, away.since_ms) == ("offline", 11_500)
