@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -67,6 +68,7 @@ class Image:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._started: list[subprocess.Popen[bytes]] = []
         self._make_venv(folder / "srv/venv")
         (folder / "srv/undercam/state").mkdir(parents=True)
         self._make_etc(folder / "etc")
@@ -75,8 +77,11 @@ class Image:
             (folder / f"srv/packages/{number}").mkdir(parents=True)
         binds = [f"mount --bind {path} /srv/packages/{n}" for n, path in enumerate(packages)]
         script = IMAGE.format(folder=folder, python=sys.base_prefix, packages="\n".join(binds))
-        self._first = subprocess.Popen(["unshare", "-mpnf", "--mount-proc", "sh", "-c", script])
-        wait_for(lambda: self._pid() is not None, 20, lambda: "the namespaces were not made")
+        with (folder / "machine").open("wb") as log:
+            self._first = subprocess.Popen(
+                ["unshare", "-mpnf", "--mount-proc", "sh", "-c", script], stdout=log, stderr=log
+            )
+        wait_for(lambda: self._pid() is not None, 60, lambda: self.said("machine"))
 
     def _make_venv(self, venv: Path) -> None:
         """As the Dockerfile does, with this environment's packages beside our own."""
@@ -95,11 +100,12 @@ class Image:
 
     def _make_etc(self, etc: Path) -> None:
         (etc / "undercam").mkdir(parents=True)
-        names = " ".join(COMPOSE["services"])
+        # This machine's own name too: Java looks it up, and there is no name server.
+        names = " ".join([socket.gethostname(), *COMPOSE["services"]])
         (etc / "hosts").write_text(f"127.0.0.1 localhost {names}\n")
         user = f"undercam:x:{USER}:{USER}::/srv/undercam:/bin/sh\n"
         (etc / "passwd").write_text(Path("/etc/passwd").read_text() + user)
-        write_sample(etc / "undercam/sample.mp4")
+        write_sample(etc / "undercam/sample.mp4", seconds=10, size=(640, 360))
         sample = '[cameras.sample]\nurl = "/etc/undercam/sample.mp4"\nplay = "loop"\n'
         cameras = (ROOT / "docker/cameras.toml").read_text("utf-8")
         (etc / "undercam/cameras.toml").write_text(f"{cameras}\n{sample}")
@@ -107,7 +113,7 @@ class Image:
     def _pid(self) -> int | None:
         """Of its first process, as this machine counts, once all is mounted."""
         for child in children(self._first.pid):
-            if b"sleep" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"sleep"):
                 return child
         return None
 
@@ -117,7 +123,9 @@ class Image:
         """A process in there; what it prints is in the file of that name."""
         enter = ["nsenter", "-t", str(self._pid()), "-m", "-p", "-n", "sh", "-c", command]
         with (self.folder / name).open("ab") as log:
-            return subprocess.Popen(enter, env=environment, stdout=log, stderr=log)
+            started = subprocess.Popen(enter, env=environment, stdout=log, stderr=log)
+        self._started.append(started)
+        return started
 
     def said(self, name: str) -> str:
         return (self.folder / name).read_text("utf-8")[-6000:]
@@ -130,7 +138,8 @@ class Image:
     def close(self) -> None:
         if pid := self._pid():
             os.kill(pid, signal.SIGKILL)  # and with it all that runs in there
-        self._first.wait()
+        for process in (*self._started, self._first):
+            process.wait(20)
 
 
 def children(pid: int) -> list[int]:
@@ -219,7 +228,7 @@ def image(tmp_path: Path) -> Iterator[Image]:
 def start_kafka(image: Image, data: Path) -> None:
     image.start("kafka", f"exec {data}/kafka/broker /tmp/kafka 9092")
     is_up = f"{sys.executable} -c 'import socket; socket.create_connection((\"kafka\", 9092))'"
-    wait_for(lambda: image.run(f"{is_up} && echo up"), 60, lambda: image.said("kafka"))
+    wait_for(lambda: image.run(f"{is_up} && echo up"), 180, lambda: image.said("kafka"))
 
 
 def start_postgres(image: Image) -> Callable[[str], str]:
@@ -240,7 +249,7 @@ def start_postgres(image: Image) -> Callable[[str], str]:
     image.start("postgres", start)
     psql = f"PGPASSWORD={SECRET} {programs}/psql -h postgres -U undercam -At"
     create = f"{psql} -d postgres -c 'CREATE DATABASE undercam'"
-    wait_for(lambda: image.run(create), 60, lambda: image.said("postgres"))
+    wait_for(lambda: image.run(create), 120, lambda: image.said("postgres"))
     return lambda query: image.run(f'{psql} -d undercam -c "{query}"')
 
 
