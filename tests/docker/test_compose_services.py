@@ -74,8 +74,11 @@ class Image:
         self._make_etc(folder / "etc")
         packages = [path for path in sys.path if path.endswith("site-packages")]
         for number, _ in enumerate(packages):
-            (folder / f"srv/packages/{number}").mkdir(parents=True)
-        binds = [f"mount --bind {path} /srv/packages/{n}" for n, path in enumerate(packages)]
+            (folder / f"srv/packages/{number}/site-packages").mkdir(parents=True)
+        binds = [
+            f"mount --bind {path} /srv/packages/{number}/site-packages"
+            for number, path in enumerate(packages)
+        ]
         script = IMAGE.format(folder=folder, python=sys.base_prefix, packages="\n".join(binds))
         with (folder / "machine").open("wb") as log:
             self._first = subprocess.Popen(
@@ -90,7 +93,9 @@ class Image:
         for name in ("models", "trainer", "pipeline", "dashboard"):
             shutil.copytree(ROOT / name, site / name, ignore=shutil.ignore_patterns("__pycache__"))
         numbers = range(sum(path.endswith("site-packages") for path in sys.path))
-        (site / "packages.pth").write_text("".join(f"/srv/packages/{n}\n" for n in numbers))
+        # Streamlit takes itself for a checkout where its folder has another name.
+        shown = "".join(f"/srv/packages/{number}/site-packages\n" for number in numbers)
+        (site / "packages.pth").write_text(shown)
         (venv / "bin").mkdir()
         (venv / "bin/python").symlink_to(f"/usr/local/bin/{version}")
         (venv / "pyvenv.cfg").write_text("home = /usr/local/bin\n")
@@ -161,7 +166,8 @@ class Service:
     def __init__(self, image: Image, name: str) -> None:
         self.name, self._image = name, image
         self._service: dict[str, Any] = OURS[name]
-        self._environment = {"PATH": os.environ["PATH"]}
+        # The interpreter is elsewhere than where it was built, and may have its library beside it.
+        self._environment = {"LD_LIBRARY_PATH": "/usr/local/lib"}
         for step in stage("cpu"):
             if step[0] == "ENV":
                 self._environment |= dict(pair.split("=", 1) for pair in step[1:])
