@@ -1,12 +1,13 @@
 # make demo    sample faces, the pipeline and the dashboard, from a fresh clone
 # make test    the test suite, from a fresh clone        make test-all   with the slow tests
 # make check   format, lint, types, architecture         make setup      everything for developers
+# make audit   known weaknesses of the pinned packages, and sbom.json with what is installed
 # make train-smoke   train a toy network, export it, analyse the sample with it
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup cluster-setup check test test-slow test-all demo train-smoke
+.PHONY: help setup cluster-setup check test test-slow test-all audit demo train-smoke
 
 BIN := .venv/bin
 DEMO_SECONDS ?=
@@ -20,7 +21,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export STREAMLIT_BROWSER_GATHER_USAGE_STATS := false
 
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 setup: .venv/.developer
 	@echo "reading the libraries' types once, so that make check is quick"
@@ -40,6 +41,12 @@ test-slow: .venv/.developer
 	$(BIN)/pytest -m slow $(PYTEST_ARGS)
 
 test-all: test test-slow
+
+# The tools have an environment of their own: they are no part of what they look at. The list of
+# parts comes first, so that it is there where a weakness ends the target.
+audit: .venv/.audit .venv/.cluster
+	.venv/audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json $(BIN)/python
+	.venv/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 
 # What cluster.yaml installs on every machine.
 cluster-setup: .venv/.cluster
@@ -64,6 +71,11 @@ train-smoke: .venv/.developer
 .venv/.developer: pyproject.toml constraints.txt | .venv/bin/python
 	$(call install,dev$(comma)kafka)
 	@touch .venv/.demo $@
+
+.venv/.audit: .github/audit.txt | .venv/bin/python
+	$(BIN)/python -m venv .venv/audit
+	.venv/audit/bin/python -m pip install -qq --disable-pip-version-check -r .github/audit.txt
+	@touch $@
 
 .venv/bin/python:
 	@for python in python3 python3.13 python3.12 python3.11; do \

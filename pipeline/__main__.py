@@ -14,7 +14,7 @@ QUIET = {
 """Nothing that we start reports to its maker; it has to be said before their import."""
 SHARED_CORES = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Idle threads of torch sleep: spinning ones take the cores from whoever works beside them."""
-LASTING = ("run", "store")
+LASTING = ("dashboard", "run", "store")
 """Commands that a service manager starts, and ends with SIGTERM: also before they have begun."""
 
 

@@ -130,6 +130,17 @@ def test_the_readme_starts_with_the_commands_that_ci_runs() -> None:
         assert f"run: {command}" in ci
 
 
+def test_the_workflow_runs_only_what_is_pinned_and_audits_the_pins() -> None:
+    ci = (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+    used = re.findall(r"uses: (\S+)", ci)
+    assert [one for one in used if not re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", one)] == []
+    assert "run: make audit" in ci
+    tools = (ROOT / ".github" / "audit.txt").read_text("utf-8").splitlines()
+    pins = [line for line in tools if line and not line.startswith("#")]
+    assert [line for line in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
+    assert {"pip-audit", "cyclonedx-bom"} <= {line.partition("==")[0] for line in pins}
+
+
 def test_the_hook_of_the_documents_covers_all_their_sources() -> None:
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"][0]
     (pattern,) = [hook["files"] for hook in hooks["hooks"] if hook["id"] == "documents"]

@@ -39,6 +39,26 @@ _CONNECTING = {
         "create it or correct the store's URL",
     ),
     r"too many clients": ("database has no connection left", "raise max_connections"),
+    r"does not support SSL": (
+        "database server offers no TLS",
+        "turn `ssl` on in its settings, or correct sslmode in the store's URL",
+    ),
+    r"does not match host name": (
+        "database server's certificate names another host",
+        "use the host that it names in the store's URL",
+    ),
+    r"certificate has expired": (
+        "database server's certificate has expired",
+        "renew it on the server",
+    ),
+    r"certificate verify failed": (
+        "database server's certificate is not trusted",
+        "give the certificate of the authority that signed it as sslrootcert in the store's URL",
+    ),
+    r"root certificate file .* does not exist|locate root certificate": (
+        "authority's certificate is missing",
+        "correct sslrootcert in the store's URL",
+    ),
 }
 _AWAY = re.compile(
     r"Connection refused|socket .* failed: No such file|timeout expired|[Tt]imed? ?out|"

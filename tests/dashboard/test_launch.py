@@ -222,6 +222,12 @@ def test_ctrl_c_ends_in_one_line_at_most(tmp_path: Path) -> None:
         assert not answers(url)
 
 
+def test_a_service_manager_ends_it_without_a_failure(tmp_path: Path) -> None:
+    code, said, url = interrupted(tmp_path, signal.SIGTERM)
+    assert (code, said) == (0, "")
+    assert not answers(url)
+
+
 @pytest.mark.slow
 def test_ctrl_c_twenty_times(tmp_path: Path) -> None:
     assert [end for _ in range(20) if (end := interrupted(tmp_path)[:2]) not in ENDS] == []

@@ -101,6 +101,22 @@ def test_cameras_are_discovered_in_compose(name: str) -> None:
     assert server["authInternalUsers"][1]["user"] == discovery.user
 
 
+def test_nobody_publishes_or_reads_without_a_password() -> None:
+    """MediaMTX's own user `any`, without a password, is there until a list of users is given."""
+    server = yaml.safe_load((ROOT / "docker/mediamtx/mediamtx.yml").read_text("utf-8"))
+    assert server["authMethod"] == "internal"
+    users = {
+        user["user"]: {one["action"] for one in user["permissions"]}
+        for user in server["authInternalUsers"]
+    }
+    assert users == {"publisher": {"publish"}, "undercam": {"read", "api", "metrics"}}
+    given = COMPOSE["services"]["mediamtx"]["environment"]
+    for number in range(len(users)):
+        value = given[f"MTX_AUTHINTERNALUSERS_{number}_PASS"]
+        assert re.fullmatch(r"\$\{[A-Z]+_PASSWORD:\?.*\}", value)
+    assert server["paths"] == {"all_others": None}
+
+
 def test_prometheus_scrapes_either_of_the_runs() -> None:
     scraped = yaml.safe_load((ROOT / "docker/prometheus/prometheus.yml").read_text("utf-8"))
     (target,) = scraped["scrape_configs"][0]["static_configs"][0]["targets"]

@@ -1,4 +1,4 @@
-"""A real Kafka broker of our own, with a port for everyone, one with a login, and one with TLS."""
+"""A real Kafka broker of our own, with a port for everyone, one with a login, and two with TLS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.certificate import self_signed
+from tests.pipeline.certificate import make_authority, sign
 
 NEEDS_KAFKA = [
     pytest.mark.needs("kafka"),
@@ -23,7 +23,7 @@ NEEDS_KAFKA = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 ALICE, BOB = ("alice", "s3cret-w0rd"), ("bob", "hunter2")
-"""Who may do everything, by SCRAM; and who may log in, by PLAIN, and do nothing."""
+"""Who may do everything, by SCRAM or PLAIN; and who may log in, by PLAIN, and do nothing."""
 _JAAS = "org.apache.kafka.common.security"
 
 
@@ -34,8 +34,12 @@ class Broker:
         self._program = program
         self._more = more
         self._folder = folder
-        self._port = _free_ports(4)
-        self._certificate = self_signed(folder)
+        self._port = _free_ports(5)
+        self._authority = make_authority(folder)
+        self._keys = {
+            "tls": sign(self._authority, folder / "tls", "IP:127.0.0.1"),
+            "elsewhere": sign(self._authority, folder / "elsewhere", "DNS:kafka.example"),
+        }
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -56,8 +60,14 @@ class Broker:
         return f"kafka://127.0.0.1:{self._port + 3}"
 
     @property
-    def certificate(self) -> str:
-        return str(self._certificate)
+    def elsewhere_url(self) -> str:
+        """Where the certificate names another host."""
+        return f"kafka://127.0.0.1:{self._port + 4}"
+
+    @property
+    def authority(self) -> str:
+        """The file of who signed the certificates."""
+        return str(self._authority)
 
     def start(self) -> None:
         """Returns when clients are answered."""
@@ -98,27 +108,32 @@ class Broker:
     def _properties(self) -> list[str]:
         port = self._port
         listeners = (
-            f"INSIDE://127.0.0.1:{port},CLIENT://127.0.0.1:{port + 2},TLS://127.0.0.1:{port + 3}"
+            f"INSIDE://127.0.0.1:{port},CLIENT://127.0.0.1:{port + 2},"
+            f"TLS://127.0.0.1:{port + 3},ELSEWHERE://127.0.0.1:{port + 4}"
         )
         login = [
             f"listener.name.{name}.{key}"
-            for name in ("client", "tls")
+            for name in ("client", *self._keys)
             for key in (
                 f"scram-sha-256.sasl.jaas.config={_JAAS}.scram.ScramLoginModule required;",
                 f"plain.sasl.jaas.config={_JAAS}.plain.PlainLoginModule required"
-                f' user_{BOB[0]}="{BOB[1]}";',
+                f' user_{ALICE[0]}="{ALICE[1]}" user_{BOB[0]}="{BOB[1]}";',
             )
         ]
         return [
             "listener.security.protocol.map="
-            "INSIDE:PLAINTEXT,CLIENT:SASL_PLAINTEXT,TLS:SASL_SSL,CONTROLLER:PLAINTEXT",
+            "INSIDE:PLAINTEXT,CLIENT:SASL_PLAINTEXT,TLS:SASL_SSL,ELSEWHERE:SASL_SSL,"
+            "CONTROLLER:PLAINTEXT",
             f"listeners={listeners},CONTROLLER://127.0.0.1:{port + 1}",
             f"advertised.listeners={listeners}",
             "inter.broker.listener.name=INSIDE",
             "sasl.enabled.mechanisms=SCRAM-SHA-256,PLAIN",
             *login,
             "ssl.keystore.type=PEM",
-            f"ssl.keystore.location={self._folder / 'both.pem'}",
+            *(
+                f"listener.name.{name}.ssl.keystore.location={at}"
+                for name, at in self._keys.items()
+            ),
             "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             f"super.users=User:ANONYMOUS;User:{ALICE[0]}",
             *self._more,
@@ -130,7 +145,7 @@ class Broker:
         deadline = time.monotonic() + 60
         while self._process.poll() is None:
             try:
-                with socket.create_connection(("127.0.0.1", self._port + 3), 1):
+                with socket.create_connection(("127.0.0.1", self._port + 4), 1):
                     return True
             except OSError:
                 assert time.monotonic() < deadline, self._said()

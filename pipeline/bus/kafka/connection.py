@@ -32,7 +32,7 @@ class KafkaConnection:
         self._hosts = _hosts(resolve(settings.url))
         self.where = f"kafka://{','.join(self._hosts)}"
         self.timeout_ms = round(max(settings.timeout_s, 1.0) * 1000)
-        self._options = self._client_options()
+        self._client_options()
         self.topics = [self.topic(name) for name in (*dict.fromkeys(TOPICS.values()), DEAD)]
         capture_log()
 
@@ -41,7 +41,11 @@ class KafkaConnection:
         return f"{self.settings.topic_prefix}.{name}"
 
     def connect(self, kind: Any, **options: Any) -> Any:
-        """Make a client of the vendor's, connected; raises ServiceError."""
+        """Make a client of the vendor's, connected, with secrets as they are now.
+
+        Raises ServiceError; ConfigError where a secret or file cannot be used any more.
+        """
+        options |= self._client_options()
         parts: list[Any] = []
 
         def part(**config: Any) -> Any:
@@ -50,7 +54,7 @@ class KafkaConnection:
 
         try:
             with translate_errors(self.settings, self.where):
-                return kind(**self._options, **options, kafka_client=part)
+                return kind(**options, kafka_client=part)
         except UndercamError:
             # A client that could not be made leaves its thread and sockets behind.
             for left in parts:

@@ -21,6 +21,7 @@ _LOGIN = (
     "broker refuses the login",
     "correct bus.user and bus.password, or bus.sasl_mechanism",
 )
+# The first that is in a message counts.
 _LOGGED = {
     "SaslAuthenticationFailed": _LOGIN,
     "UnsupportedSaslMechanism": (
@@ -28,9 +29,14 @@ _LOGGED = {
         "correct bus.sasl_mechanism",
     ),
     "IllegalSaslState": ("broker wants no login", "correct bus.security"),
+    "certificate is not valid for": (
+        "broker's certificate names another host",
+        "use the host that it names in bus.url and in the broker's advertised.listeners",
+    ),
+    "certificate has expired": ("broker's certificate has expired", "renew it on the broker"),
     "CERTIFICATE_VERIFY_FAILED": (
-        "broker's certificate is not trusted, or is another host's",
-        "set bus.ca_file, or use the certificate's host in bus.url",
+        "broker's certificate is not trusted",
+        "set bus.ca_file to the certificate of the authority that signed it",
     ),
     "Handshake failed": ("no TLS with this broker", "correct bus.security"),
     "IncompatibleBrokerVersion": (

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -67,7 +68,16 @@ def _free_port() -> int:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """Started once; PostgreSQL refuses root, so it then runs as user postgres."""
+    """Started once, without TLS."""
+    with running(GUARDED) as made:
+        made.sql(f"CREATE ROLE guarded LOGIN PASSWORD '{PASSWORD}'")
+        yield made
+
+
+@contextmanager
+def running(rules: str, keys: Path | None = None) -> Iterator[Server]:
+    """A server with `rules` before those that trust everyone; it offers TLS with the certificate
+    and key of the folder `keys`. PostgreSQL refuses root, so it then runs as user postgres."""
     programs = _programs()
     home = Path(tempfile.mkdtemp(prefix="undercam-postgres-"))
     as_user: dict[str, Any] = {}
@@ -76,9 +86,11 @@ def server() -> Iterator[Server]:
         shutil.chown(home, "postgres", "postgres")
     initdb = [str(programs / "initdb"), "-D", str(home / "data"), "-U", "postgres", "-A", "trust"]
     subprocess.run([*initdb, "--no-sync"], check=True, capture_output=True, cwd=home, **as_user)
-    rules = home / "data/pg_hba.conf"
-    rules.write_text(GUARDED + rules.read_text())
+    trusting = home / "data/pg_hba.conf"
+    trusting.write_text(rules + trusting.read_text())
     options = ["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1", "-k", str(home)]
+    if keys:
+        options += _offer_tls(keys, home / "data", bool(as_user))
     port = _free_port()
     start = [str(programs / "postgres"), "-D", str(home / "data"), "-p", str(port), *options]
     with (home / "log").open("w") as log:
@@ -86,12 +98,20 @@ def server() -> Iterator[Server]:
     try:
         made = Server(port)
         _wait_for(made, process, home / "log")
-        made.sql(f"CREATE ROLE guarded LOGIN PASSWORD '{PASSWORD}'")
         yield made
     finally:
         process.send_signal(signal.SIGQUIT)  # nothing here needs a checkpoint
         process.wait(20)
         shutil.rmtree(home)
+
+
+def _offer_tls(keys: Path, folder: Path, is_root: bool) -> list[str]:
+    for name in ("certificate.pem", "key.pem"):
+        (folder / name).write_bytes((keys / name).read_bytes())
+        (folder / name).chmod(0o600)  # PostgreSQL reads no key that others may read
+        if is_root:
+            shutil.chown(folder / name, "postgres", "postgres")
+    return ["-c", "ssl=on", "-c", "ssl_cert_file=certificate.pem", "-c", "ssl_key_file=key.pem"]
 
 
 POOLER = """

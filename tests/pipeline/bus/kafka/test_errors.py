@@ -45,7 +45,11 @@ def send(bus: BusSettings, broker: Broker, make: Any, where: str, changes: dict[
         ("open", LOGIN, "broker wants no login: .*: correct bus.security"),
         ("open", {"security": "SSL"}, "no TLS with this broker: .*: correct bus.security"),
         ("tls", {}, "broker closes the connection: .*: it may want TLS"),
-        ("tls", LOGIN | {"security": "SASL_SSL"}, "certificate is not trusted.*: set bus.ca_file"),
+        (
+            "tls",
+            LOGIN | {"security": "SASL_SSL"},
+            "certificate is not trusted: .*: set bus.ca_file",
+        ),
         ("controller", {}, "not a port for clients"),
         ("login", LOGIN | PLAIN, r"not allowed to use the topics: .* Create on test\d+\.\*"),
         ("open", {"replication": 3}, "too few brokers for bus.replication: .*: start more"),
@@ -73,7 +77,7 @@ def test_login_by_reference_and_over_tls(
     monkeypatch.setenv("KAFKA_PASSWORD", ALICE[1])
     login = LOGIN | {"password": "env:KAFKA_PASSWORD"}
     send(bus, broker, make, "login", login)
-    send(bus, broker, make, "tls", login | {"security": "SASL_SSL", "ca_file": broker.certificate})
+    send(bus, broker, make, "tls", login | {"security": "SASL_SSL", "ca_file": broker.authority})
 
 
 def test_a_topic_that_may_not_be_written(bus: BusSettings, broker: Broker, make: Any) -> None:
