@@ -11,7 +11,7 @@ import pytest
 
 from tests.pipeline.live.ray.test_run import config, undercam
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 CONTROL = Path("state/outbox/.control.json")
 ELSEWHERE = '[store]\nurl = "sqlite:///elsewhere.db"\n'
 """For commands: what takes effect all the same went through the interface."""
