@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.settings import Section
 
@@ -181,6 +181,12 @@ class ControlSettings(Section):
         if token and not (kind in ("env", "file") and colon and name):
             raise ValueError("a token is a secret: give a reference to it, env:NAME or file:PATH")
         return token
+
+    @model_validator(mode="after")
+    def _refuse_key_alone(self) -> ControlSettings:
+        if self.key and not self.certificate:
+            raise ValueError("a key without a certificate: set control.certificate too")
+        return self
 
     @property
     def is_exposed(self) -> bool:

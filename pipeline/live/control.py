@@ -83,6 +83,7 @@ class ControlServer(Service):
             http="h11",
             ws="none",
             lifespan="off",
+            workers=1,  # whatever WEB_CONCURRENCY is
             # No log: a request may hold the address of a camera.
             log_config=None,
             log_level="critical",

@@ -95,7 +95,14 @@ def test_another_machine_is_named_with_its_token(
 
 
 @pytest.mark.parametrize(
-    "values", [{"token": "plain"}, {"token": "env:"}, {"url": "cams:8600"}, {"url": "http://a:b@c"}]
+    "values",
+    [
+        {"token": "plain"},
+        {"token": "env:"},
+        {"url": "cams:8600"},
+        {"url": "http://a:b@c"},
+        {"key": "key.pem"},
+    ],
 )
 def test_a_setting_that_cannot_be_used_is_refused(tmp_path: Path, values: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="bad value for 'control"):
