@@ -14,14 +14,11 @@ from urllib.request import ProxyHandler, build_opener
 
 from pipeline.config import Settings
 from pipeline.errors import ConfigError, ServiceError
-from pipeline.service_settings import DashboardSettings
+from pipeline.service_settings import EVERY_ADDRESS, LOOPBACK, DashboardSettings
 
 HERE = Path(__file__).parent
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 5.0
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""Wildcard addresses, each with an address at which the local server can be reached."""
 
 
 class Dashboard:

@@ -34,6 +34,7 @@ from pipeline.references import resolve
 from pipeline.service_settings import (
     BusSettings,
     ClusterSettings,
+    ControlSettings,
     DashboardSettings,
     DiscoverySettings,
     MetricsSettings,
@@ -78,6 +79,7 @@ class Settings(BaseSettings):
     store: StoreSettings = StoreSettings()
     dashboard: DashboardSettings = DashboardSettings()
     metrics: MetricsSettings = MetricsSettings()
+    control: ControlSettings = ControlSettings()
     cluster: ClusterSettings = ClusterSettings()
     cameras: dict[CameraId, CameraSettings] = {}
 

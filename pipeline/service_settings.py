@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.settings import Section
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Wildcard addresses, each with an address at which the local server can be reached."""
 
 BASE_PATH = r"^/?([A-Za-z0-9_~-][A-Za-z0-9_.~-]*(/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)*/?)?$"
 """Segments of letters, digits and `_ - ~ .`; none begins with a dot."""
@@ -139,6 +143,55 @@ class MetricsSettings(Section):
     port: int | None = Field(
         None, ge=0, le=65535, description="Port of /metrics; 0: a free one; unset: none."
     )
+
+
+class ControlSettings(Section):
+    """The HTTP interface of `undercam run` through which cameras are changed while it works."""
+
+    enabled: bool = Field(True, description="Whether `undercam run` serves it.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0: a free one.")
+    token: str = Field(
+        "",
+        description="Token that every request must bring, as a reference: env:NAME or file:PATH; "
+        "empty: a new one at each start.",
+    )
+    certificate: str = Field(
+        "", description="PEM file of its certificate; empty: HTTP without TLS."
+    )
+    key: str = Field(
+        "", description="PEM file of the certificate's private key; empty: it is in `certificate`."
+    )
+    url: str = Field(
+        "",
+        pattern=r"^(https?://[^/@?#\s]+/?)?$",
+        description="Address for commands on another machine, such as https://HOST:8600; empty: "
+        "what `undercam run` on this machine has written into outbox.folder.",
+    )
+    ca_file: str = Field(
+        "",
+        description="PEM file of the certificate authority that `url` is checked against; empty: "
+        "the system's.",
+    )
+
+    @field_validator("token")
+    @classmethod
+    def _refuse_plain_token(cls, token: str) -> str:
+        kind, colon, name = token.partition(":")
+        if token and not (kind in ("env", "file") and colon and name):
+            raise ValueError("a token is a secret: give a reference to it, env:NAME or file:PATH")
+        return token
+
+    @model_validator(mode="after")
+    def _refuse_key_alone(self) -> ControlSettings:
+        if self.key and not self.certificate:
+            raise ValueError("a key without a certificate: set control.certificate too")
+        return self
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether tokens and addresses of cameras cross a network without TLS."""
+        return self.enabled and self.host not in LOOPBACK and not self.certificate
 
 
 class ClusterSettings(Section):

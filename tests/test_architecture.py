@@ -41,6 +41,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("dashboard", "models.emotions", "pipeline.store.queries", "pipeline.store.engine"),
         *("pipeline.records", "pipeline.palette", "pipeline.config", "pipeline.settings"),
         "pipeline.service_settings",
+        # Its admin role changes cameras as a command does: through the supervisor's interface.
+        "pipeline.control_client",
         *("pipeline.errors", "pipeline.clock", "pipeline.redact", "pipeline.camera_states"),
     ),
 }
@@ -54,6 +56,8 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "alembic": ("pipeline.store",),
     "psycopg": ("pipeline.store",),
     "av": ("pipeline.stages.source", "pipeline.media.video"),
+    "starlette": ("pipeline.live.control", "pipeline.live.control_api"),
+    "uvicorn": ("pipeline.live.control",),
     "streamlit": ("dashboard",),
     "insightface": ("models.detectors",),
     "onnxruntime": ("models.detectors", "models.export"),

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import ValidationError
 from rich.table import Table
 from typer import Argument, Option, Typer
 
-from pipeline.camera_names import check_camera_name
 from pipeline.camera_states import REGISTERED
 from pipeline.cli.options import AsJson, Config, Fps, UnderDisplay
-from pipeline.cli.output import OUT, print_json
-from pipeline.clock import wall_clock
-from pipeline.config import load, resolve
-from pipeline.errors import ConfigError
+from pipeline.cli.output import OUT, print_json, warn
+from pipeline.config import Settings, load, resolve
+from pipeline.control_client import ControlClient, find_control
+from pipeline.errors import UndercamError
 from pipeline.redact import may_hold_credential, redact
-from pipeline.references import check_reference, is_reference
-from pipeline.settings import CameraSettings
+
+if TYPE_CHECKING:
+    from pipeline.store.stored_cameras import StoredCameras
 
 Name = Annotated[str, Argument(help="Lower case letters, digits, - and _.")]
 Play = Annotated[str | None, Option(help="A file: once, or loop.")]
@@ -39,23 +37,9 @@ cameras = Typer(
 @cameras.command("list")
 def list_cameras(config: Config = None, as_json: AsJson = False) -> None:
     """List every camera with its address, settings and state."""
-    from pipeline.store.queries import camera_overview
-    from pipeline.store.registry import registered_cameras
-
     default_fps = load(config).source.analyse_fps
-    with _open_store(config) as engine:
-        now_ms = wall_clock()
-        states = {c.camera: c for c in camera_overview(engine, now_ms - 3_600_000, now_ms)}
-        rows = {
-            name: {
-                **settings.model_dump(),
-                "url": _redact_url(settings.url),
-                "state": states[name].state if name in states else None,
-                "reason": states[name].reason if name in states else None,
-                "fps": states[name].fps if name in states else None,
-            }
-            for name, settings in registered_cameras(engine).items()
-        }
+    with _open_cameras(config) as registered:
+        rows = registered.overview()
     if as_json:
         print_json({"cameras": rows})
     elif rows:
@@ -93,17 +77,11 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Register a camera."""
-    from pipeline.store.registry import register, registered_cameras
-
-    check_camera_name(camera)
-    _check_reference(url, config)
-    with _open_store(config) as engine:
-        if camera in registered_cameras(engine):
-            raise ConfigError("already registered", camera, "change it with `undercam cameras set`")
-        settings = _settings(camera, {"url": url}, fps, play, under_display, mode)
-        register(engine, camera, settings)
+    values = {"url": url} | _list_given(fps, play, under_display, mode)
+    with _open_cameras(config) as registered:
+        _, settings = registered.put(camera, values, is_new=True)
     message = f"added camera {camera}: {_redact_url(url)}; `undercam run` reads it within seconds"
-    _report(as_json, camera, settings.model_dump(), message)
+    _report(as_json, camera, settings, message)
 
 
 @cameras.command("set")
@@ -121,85 +99,71 @@ def change(
     as_json: AsJson = False,
 ) -> None:
     """Change a camera; options that are not given keep their values."""
-    from pipeline.store.registry import register, registered_cameras
-
-    check_camera_name(camera)
-    if url is not None:
-        _check_reference(url, config)
-    with _open_store(config) as engine:
-        before = _find_registered(registered_cameras(engine), camera)
-        given = {"url": url, "enabled": enabled}
-        values = before.model_dump()
-        values |= {key: value for key, value in given.items() if value is not None}
-        settings = _settings(camera, values, fps, play, under_display, mode)
-        register(engine, camera, settings)
-    changes = ", ".join(_describe_changes(before, settings)) or "no changes"
-    _report(as_json, camera, settings.model_dump(), f"changed camera {camera}: {changes}")
+    given = {"url": url, "enabled": enabled}
+    values = {key: value for key, value in given.items() if value is not None}
+    with _open_cameras(config) as registered:
+        before, after = registered.change(
+            camera, values | _list_given(fps, play, under_display, mode)
+        )
+    changes = ", ".join(_describe_changes(before, after)) or "no changes"
+    _report(as_json, camera, after, f"changed camera {camera}: {changes}")
 
 
 @cameras.command()
 def remove(camera: Name, config: Config = None, as_json: AsJson = False) -> None:
     """Unregister a camera; its rows stay."""
-    from pipeline.store.registry import registered_cameras, unregister
-
-    check_camera_name(camera)
-    with _open_store(config) as engine:
-        _find_registered(registered_cameras(engine), camera)
-        unregister(engine, camera)
+    with _open_cameras(config) as registered:
+        registered.remove(camera)
     _report(as_json, camera, None, f"removed camera {camera}: it is no longer read, its rows stay")
 
 
-def _open_store(config: Path | None) -> AbstractContextManager[Any]:
-    """The database that holds the camera registry."""
+@contextmanager
+def _open_cameras(config: Path | None) -> Iterator[ControlClient | StoredCameras]:
+    """The registered cameras: through the control interface where one is served, else in the
+    database."""
     from pipeline.store.engine import use_store
+    from pipeline.store.stored_cameras import StoredCameras
 
-    store = load(config).store
-    return use_store(resolve(store.url), store.busy_timeout_s)
-
-
-def _find_registered(registered: dict[str, CameraSettings], camera: str) -> CameraSettings:
-    if camera not in registered:
-        near = difflib.get_close_matches(camera, registered, n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else "see `undercam cameras list`"
-        raise ConfigError("not registered", camera, remedy)
-    return registered[camera]
-
-
-def _settings(
-    camera: str,
-    values: dict[str, Any],
-    fps: float | None,
-    play: str | None,
-    under_display: bool | None,
-    mode: str | None,
-) -> CameraSettings:
-    options = {"analyse_fps": fps, "play": play, "under_display": under_display, "mode": mode}
-    values = values | {key: value for key, value in options.items() if value is not None}
-    try:
-        return CameraSettings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"bad value for {first['loc'][0]!r}", camera, first["msg"]) from error
-
-
-def _check_reference(url: str, config: Path | None) -> None:
-    """Raise ConfigError now for a reference that the camera worker would refuse by its settings."""
     settings = load(config)
-    if is_reference(url) and url not in {camera.url for camera in settings.cameras.values()}:
-        check_reference(url, settings.source)
+    if client := _connect(settings):
+        yield client
+        return
+    store = settings.store
+    with use_store(resolve(store.url), store.busy_timeout_s) as engine:
+        yield StoredCameras(engine, settings)
+
+
+def _connect(settings: Settings) -> ControlClient | None:
+    """The client of the control interface; raises ServiceError where `control.url` names one that
+    cannot be reached. One that `undercam run` has announced here may be ending."""
+    client = find_control(settings)
+    if client and not settings.control.url:
+        try:
+            client.health()
+        except UndercamError as error:
+            warn(error.what, error.where, "written into the database instead")
+            return None
+    return client
+
+
+def _list_given(
+    fps: float | None, play: str | None, under_display: bool | None, mode: str | None
+) -> dict[str, Any]:
+    """The settings of the options that were given."""
+    options = {"analyse_fps": fps, "play": play, "under_display": under_display, "mode": mode}
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def _redact_url(url: str) -> str:
-    """An address of the cameras table; other programs may have written credentials into it."""
+    """An address; other programs may have written credentials into the cameras table."""
     return redact(url) if may_hold_credential(url) else url
 
 
-def _describe_changes(before: CameraSettings, after: CameraSettings) -> Iterator[str]:
+def _describe_changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
     """The settings that differ, each as "name old to new"."""
-    new = after.model_dump()
-    for key, old in before.model_dump().items():
-        if old != new[key]:
-            yield f"{key} {_format_value(old)} to {_format_value(new[key])}"
+    for key, old in before.items():
+        if old != after[key]:
+            yield f"{key} {_format_value(old)} to {_format_value(after[key])}"
 
 
 def _format_value(value: object) -> str:

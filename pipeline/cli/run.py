@@ -13,8 +13,8 @@ from typer import Option
 from pipeline.camera_states import CONNECTING, ENDED, FAILED, REFUSED, STOPPED
 from pipeline.cli.longrun import catch_stop_signals
 from pipeline.cli.options import AsJsonAtEnd, Config, Seconds
-from pipeline.cli.output import ERRORS, data_folders, drop_unset, print_json
-from pipeline.cli.state import state_folder
+from pipeline.cli.output import ERRORS, data_folders, drop_unset, print_json, warn
+from pipeline.cli.state import ControlNotice, state_folder
 from pipeline.config import Settings, load, resolve
 from pipeline.errors import InputError, ServiceError, StopRequested
 
@@ -78,6 +78,10 @@ def _run_until_stopped(
 ) -> State:
     """The state at the end; an empty one where it was stopped before it had started."""
     is_seeded = _seed(settings)
+    notice, control = ControlNotice(settings), settings.control
+    if control.is_exposed:
+        remedy = "set control.certificate, or control.host to 127.0.0.1"
+        warn("the control interface is open to the network without TLS", control.host, remedy)
     from pipeline.live.engine import Job, Startup, State, start_engine
 
     job = Job(settings, tuple(data_folders()), is_seeded)
@@ -87,8 +91,9 @@ def _run_until_stopped(
                 stack.enter_context(_serve_dashboard(settings))
             startup = Startup(stop, settings.cluster.start_timeout_s, say)
             engine = stack.enter_context(start_engine(job, startup))
+            stack.callback(notice.remove)  # before the engine closes
             until_s = time.monotonic() + seconds if seconds else math.inf
-            watch(engine, lambda: stop() or time.monotonic() >= until_s, until_ended)
+            watch(engine, lambda: stop() or time.monotonic() >= until_s, until_ended, notice)
             say("stopping: the last events are being delivered to bus or store")
     except StopRequested:
         say("stopped before it had started")
@@ -170,11 +175,17 @@ def _serve_dashboard(settings: Settings) -> Iterator[None]:
         yield
 
 
-def watch(engine: Engine, stop: Callable[[], bool], until_ended: bool) -> None:
-    """Print what changes, until `stop` says so, or every file has ended."""
+def watch(
+    engine: Engine, stop: Callable[[], bool], until_ended: bool, notice: ControlNotice
+) -> None:
+    """Print what changes, until `stop` says so, or every file has ended.
+
+    The notice is kept up to date: a supervisor that is started again serves another interface.
+    """
     shown: dict[str, str] = {}
     while not stop():
         state = engine.state()
+        notice.update(state.control)
         _print_news(shown, _lines(state, shown))
         if until_ended and has_ended(state):
             return

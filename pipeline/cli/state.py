@@ -12,12 +12,13 @@ from pipeline.bus import outbox_file
 from pipeline.bus.locks import FileLock, read_note
 from pipeline.cli.output import warn
 from pipeline.config import Settings, resolve
+from pipeline.control_client import CONTROL_FILE, RUN_LOCK, ControlAddress, ControlFile
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.holder import Holder
 from pipeline.permissions import Exposed, find_exposed, make_folder
 from pipeline.service_settings import OutboxSettings
 
-LOCK = ".run.lock"
+LOCK = RUN_LOCK
 STATE = Path(OutboxSettings().folder).parent
 """The folder of all default paths."""
 SAMPLE = STATE / "sample.mp4"
@@ -51,6 +52,47 @@ def state_folder(settings: Settings) -> Iterator[None]:
             lock.write(json.dumps(asdict(Holder.here())))
         tighten(settings)
         yield
+
+
+class ControlNotice:
+    """Tells the commands of this state folder where the control interface is, while one is there.
+
+    Without it they write into the database, so that a fault is a warning.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._file = ControlFile(settings.outbox.folder)
+        self._last_fault = ""
+        # What a killed command left behind.
+        self.remove()
+
+    def update(self, address: ControlAddress) -> None:
+        """Bring it up to date."""
+        if not address.is_reachable:
+            remedy = f"it listens on the loopback of {address.machine}: set control.host"
+            self.remove()
+            self._warn("commands here cannot reach the control interface", address.url, remedy)
+            return
+        try:
+            self._file.update(address)
+        except OSError as error:
+            self._warn_of(error)
+
+    def remove(self) -> None:
+        """Remove it."""
+        try:
+            self._file.remove()
+        except OSError as error:
+            self._warn_of(error)
+
+    def _warn_of(self, error: OSError) -> None:
+        what, where = "the control interface is not announced to commands", str(error.filename)
+        self._warn(what, where, f"make its folder writable ({error.strerror})")
+
+    def _warn(self, what: str, where: str, remedy: str) -> None:
+        if what != self._last_fault:
+            warn(what, where, remedy)
+        self._last_fault = what
 
 
 def tighten(settings: Settings) -> None:
@@ -129,7 +171,7 @@ def _is_of_an_outbox(path: Path) -> bool:
 
 
 def _is_lock(path: Path) -> bool:
-    return path.name in (LOCK, ".relay.lock")
+    return path.name in (LOCK, ".relay.lock", CONTROL_FILE)
 
 
 def close_to_others(paths: Iterable[Path]) -> None:

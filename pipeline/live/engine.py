@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.config import Settings
+from pipeline.control_client import ControlAddress
 from pipeline.errors import ServiceError, StopRequested
 from pipeline.holder import Holder
 from pipeline.live.leases import Report
@@ -99,6 +100,7 @@ class State:
     deaths: int = 0
     close_errors: tuple[str, ...] = ()
     store_fault: str = ""
+    control: ControlAddress = field(default_factory=ControlAddress)
 
 
 class Engine(Protocol):

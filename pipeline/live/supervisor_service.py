@@ -12,7 +12,9 @@ from typing import Protocol
 
 from pipeline.closing import Service
 from pipeline.config import resolve
+from pipeline.control_client import ControlAddress
 from pipeline.errors import ServiceError
+from pipeline.live.control import ControlServer
 from pipeline.live.discovery import Discovery
 from pipeline.live.engine import Job, State
 from pipeline.live.leases import Report
@@ -60,6 +62,7 @@ class SupervisorService(Service):
 
     After `close_cameras` it leases nothing any more, and goes on telling the state of the relays.
     `on_failure` is called with what ended the thread, where it should not have ended.
+    `machine_address`: see ControlServer; a job with cameras of its own has no such server.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class SupervisorService(Service):
         pool_families: Callable[[], ProcessMetrics],
         on_failure: Callable[[Exception], None],
         step_s: float = STEP_S,
+        machine_address: str = "",
     ) -> None:
         settings = job.settings
         self._settings, self._fleet, self._relays = settings, fleet, relays
@@ -84,6 +88,9 @@ class SupervisorService(Service):
         self._discovery = None
         if job.cameras is None and settings.discovery.api_url:
             self._discovery = Discovery(settings)
+        self._control = None
+        if job.cameras is None and settings.control.enabled:
+            self._control = ControlServer(settings, self.state, machine_address)
         # Twice a worker's own lease: a worker that lost us has stopped before another command may
         # take its cameras.
         self._keeper = LeaseKeeper(url, busy_s, job.holder, 2 * settings.workers.lease_s)
@@ -98,8 +105,10 @@ class SupervisorService(Service):
         self._thread = threading.Thread(target=self._main, name="supervisor", daemon=True)
 
     def start(self) -> None:
-        """Start; raises ServiceError where the metrics port is taken."""
+        """Start; raises ServiceError where a port is taken, and what ControlServer raises."""
         self._metrics_url = self._serve_metrics()
+        if self._control:
+            self._control.start()
         if self._watch:
             self._watch.start()
         if self._discovery:
@@ -119,6 +128,8 @@ class SupervisorService(Service):
             self._is_closed = True
         self._supervisor.note_ends(self._fleet.close())
         self._keeper.close()
+        if self._control:
+            self._control.close()
         self.refresh()
 
     def refresh(self) -> State:
@@ -130,6 +141,7 @@ class SupervisorService(Service):
             self._metrics_url,
             self._supervisor.deaths,
             self._supervisor.close_errors,
+            control=self._control.address if self._control else ControlAddress(),
         )
         return self._state
 

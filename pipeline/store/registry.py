@@ -7,7 +7,7 @@ a reference to it (`env:NAME`, `file:PATH`) instead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import Event, Thread
 from typing import Literal
 
@@ -23,7 +23,7 @@ from pipeline.settings import CameraSettings
 from pipeline.store.engine import begin_read, begin_write, reopen_if_replaced, use_store
 from pipeline.store.schema import cameras
 from pipeline.store.service_errors import describe_location
-from pipeline.store.upserts import upsert_camera
+from pipeline.store.upserts import insert_new, upsert_camera
 
 EVERY_S = 1.0
 """Seconds between two reads of the registry."""
@@ -118,6 +118,30 @@ def register(
         check_address(camera, settings)
     with begin_write(engine) as connection:
         upsert_camera(connection, _row(camera, settings, origin, clock()))
+
+
+def change_camera(
+    engine: Engine,
+    camera: str,
+    revise: Callable[[CameraSettings | None], CameraSettings],
+    clock: Clock = wall_clock,
+) -> tuple[CameraSettings | None, CameraSettings]:
+    """Register what `revise` makes of a camera's settings, None where it is not registered.
+
+    Returns the settings before and after. Two changes at once follow one another. Nothing is
+    changed where `revise` raises. Raises ConfigError as `register` does.
+    """
+    with begin_write(engine) as connection:
+        # PostgreSQL locks only a row that is there.
+        unregistered = {"camera": camera, "stored_ms": clock(), "settings": None, "origin": None}
+        insert_new(connection, cameras, {camera: unregistered})
+        query = select(cameras.c.settings).where(cameras.c.camera == camera).with_for_update()
+        json = connection.execute(query).scalar_one()
+        before = None if json is None else _read_settings(camera, json, engine)
+        after = revise(before)
+        check_address(camera, after)
+        upsert_camera(connection, _row(camera, after, "command", clock()))
+    return before, after
 
 
 def unregister(engine: Engine, camera: str) -> bool:

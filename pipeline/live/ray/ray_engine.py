@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.emotion_settings import check_gpus
 from pipeline.errors import ServiceError, UndercamError
@@ -91,8 +92,10 @@ def start_ray_engine(job: Job, startup: Startup) -> Iterator[RayEngine]:
         for name, pool in start_pools(job).items():
             # Weights are tried once before anything relies on them.
             _first_answer(pool.names.remote(), f"the classifier pool's {name}", startup)
-        options = SupervisorOf.options(name=SUPERVISOR, num_cpus=0, **LASTING)
-        supervisor = options.remote(job)
+        # Here if it can be: its control interface listens on loopback by default.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        options = {"num_cpus": 0, "scheduling_strategy": here, **LASTING}
+        supervisor = SupervisorOf.options(name=SUPERVISOR, **options).remote(job)
         engine = RayEngine(supervisor, health)
         _first_answer(supervisor.state.remote(), "the supervisor", startup)
         # Closed before the actors are ended, and before Ray is left.

@@ -24,7 +24,9 @@ class SupervisorActor:
         self._last_request_s = time.monotonic()
         pools = start_pools(job)
         self._service = SupervisorService(
-            *(job, RayFleet(job), RayRelays(job)), lambda: collect_families(pools), _end_process
+            *(job, RayFleet(job), RayRelays(job)),
+            *(lambda: collect_families(pools), _end_process),
+            machine_address=ray.util.get_node_ip_address(),
         )
         self._service.start()
 

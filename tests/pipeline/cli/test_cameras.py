@@ -1,4 +1,7 @@
-"""`undercam cameras`: every change says what it did, and the list shows all of it."""
+"""`undercam cameras`: every change says what it did, and the list shows all of it.
+
+Every test runs twice: in the database, and through the control interface of a command at work.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,34 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.cli.app import run
 from pipeline.clock import wall_clock
+from pipeline.config import load
 from pipeline.records import CameraStatus
 from pipeline.store.engine import use_store
 from pipeline.store.writer import StoreWriter
+from tests.pipeline.control import announced
 
 UNDERCAM = Path(sys.executable).with_name("undercam")
 LONG = "rtsp://[fe80::1]:554/" + "/".join(f"a-long-address-{number}" for number in range(12))
 
 
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=["database", "interface"])
+def _way(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
+    if request.param == "database":
+        yield
+        return
+    with announced(load()) as found:
+        yield
+        assert found
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -114,3 +128,41 @@ def test_a_camera_may_have_a_mode_of_its_own(capsys: pytest.CaptureFixture[str])
     )
     assert run(["cameras", "set", "door", "--mode", "slow"]) == 2
     assert "bad value for 'mode': door: Input should be 'fast'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (("add", "hall", "b.mp4"), 2, "already registered: hall: change it with"),
+        (("add", "Hall", "b.mp4"), 2, "not a camera name: 'Hall': did you mean 'hall'?"),
+        (("add", "yard", "rtsp://a:s3cret@b/c"), 2, "an address with a credential in it, or what"),
+        (("add", "yard", "gopher://x"), 2, "unknown scheme"),
+        (("add", "yard", "env:HOME"), 2, "cameras may not refer to this variable: env:HOME"),
+        (("add", "yard", "b.mp4", "--play", "twice"), 2, "bad value for 'play': yard: Input"),
+        (("add", "yard", "b.mp4", "--fps", "nan"), 2, "bad value for 'analyse_fps': yard: Input"),
+        (("set", "hall", "--url", "rtsp://a:s3cret@b/c"), 2, "an address with a credential in it"),
+        (("set", "hall", "--fps", "-1"), 2, "bad value for 'analyse_fps': hall: Input should be"),
+        (("set", "hal", "--enable"), 2, "not registered: hal: did you mean 'hall'?"),
+        (("remove", "yard"), 2, "not registered: yard: see `undercam cameras list`"),
+    ],
+)
+def test_what_is_refused_changes_nothing(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, error: str
+) -> None:
+    said(capsys, "add", "hall", "a.mp4")
+    before = said(capsys, "list", "--json")
+    assert run(["cameras", *arguments]) == code
+    printed = capsys.readouterr()
+    assert error in printed.err
+    assert (printed.err.count("\n"), printed.out) == (1, "")
+    assert "s3cret" not in printed.err
+    assert said(capsys, "list", "--json") == before
+
+
+def test_a_database_that_is_away_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "state").mkdir(exist_ok=True)
+    (tmp_path / "state" / "undercam.db").write_bytes(b"no database" * 1000)
+    assert run(["cameras", "list"]) == 4
+    assert capsys.readouterr().err.startswith("undercam: not a SQLite database: state/undercam.db")

@@ -15,8 +15,9 @@ from pipeline.config import Settings
 from pipeline.holder import Holder
 from pipeline.live.camera_run import CameraRun, Parts
 from pipeline.live.camera_worker import CameraWorker
+from pipeline.live.control import ControlServer
 from pipeline.live.discovery import Discovery
-from pipeline.live.engine import Job, Startup
+from pipeline.live.engine import Job, Startup, State
 from pipeline.live.leases import Lease
 from pipeline.live.local_engine import LocalEngine
 from pipeline.live.local_fleet import LocalFleet
@@ -58,6 +59,7 @@ MAKERS: dict[str, Callable[[Settings, Detect, Classify], Any]] = {
     "CameraRun": _camera_run,
     "CameraWorker": lambda s, d, c: CameraWorker(s, lambda *_: c, detect=d),
     "ClassifierPool": lambda s, d, c: ClassifierPool(c.routes["fast"], s.emotion.routes.fast),
+    "ControlServer": lambda s, d, c: ControlServer(s, State),
     "LeaseKeeper": lambda s, d, c: LeaseKeeper(URL, 1.0, Holder.here(), 6.0),
     "LocalEngine": _engine,
     "LocalFleet": lambda s, d, c: LocalFleet(lambda: pytest.fail("nobody asked for a worker")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.store.engine import for_writing, use_store
 from pipeline.store.queries import camera_overview
 from pipeline.store.registry import (
     RegistryWatch,
+    change_camera,
     register,
     registered_cameras,
     seed_cameras,
@@ -39,6 +41,30 @@ def test_cameras_come_change_and_go(engine: Engine) -> None:
     assert not unregister(engine, "door")
     assert not unregister(engine, "nobody")
     assert list(registered_cameras(engine)) == ["hall"]
+
+
+def test_changes_of_one_camera_at_once_follow_one_another(engine: Engine) -> None:
+    """Neither is lost, also where the camera is new."""
+
+    def revise(before: CameraSettings | None) -> CameraSettings:
+        fps = (before.analyse_fps or 0.0) if before else 0.0
+        time.sleep(0.01)
+        return DOOR.model_copy(update={"analyse_fps": fps + 1})
+
+    with ThreadPoolExecutor(5) as pool:
+        changes = list(pool.map(lambda _: change_camera(engine, "door", revise), range(10)))
+    assert sum(before is None for before, _ in changes) == 1
+    assert registered_cameras(engine)["door"].analyse_fps == 10
+
+
+def test_a_change_that_is_refused_leaves_no_row(engine: Engine) -> None:
+    def refuse(_: CameraSettings | None) -> CameraSettings:
+        raise ConfigError("no", "door", "none")
+
+    for revise in (refuse, lambda _: CameraSettings(url="rtsp://a:s3cret@b/c")):
+        with pytest.raises(ConfigError):
+            change_camera(engine, "door", revise)
+    assert camera_overview(engine, 0, 1) == []
 
 
 def test_the_file_changes_its_own_cameras_only(engine: Engine) -> None:
