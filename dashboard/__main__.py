@@ -46,7 +46,7 @@ def _warn() -> None:
             )
             if not is_done
         ]
-        remedy = " and ".join(remedies)
+        remedy = ", and ".join(remedies)
         sys.stderr.write(f"undercam: the pages are {exposure}: {wanted.host}: set {remedy}\n")
     if wanted.users_file and not UsersFile(wanted.users_file).accounts():
         sys.stderr.write(
