@@ -145,7 +145,7 @@ class SignIn:
         async with self._check:
             if wait_s := self._attempts.wait_s(*keys):
                 seconds = int(wait_s) + 1
-                message = f"Too many attempts. Try again in {seconds} s."
+                message = f"Too many attempts. Try again in {seconds}\N{NO-BREAK SPACE}s."
                 response = self._form(then, message=message, name=name, status=429)
                 response.headers["Retry-After"] = str(seconds)
                 return response

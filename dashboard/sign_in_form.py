@@ -66,8 +66,7 @@ def show_form(
         f'<p class="message" role="alert">{escape(message)}</p>' if message else "",
         _FIELDS.format(**escaped, **focus) if has_users else "",
         '<p class="or">or</p>' if has_users and has_provider else "",
-        f'<a class="button" href="{escape(root)}{START}?next={quote(then)}">'
-        "Sign in with your organisation</a>"
+        f'<a class="button" href="{escape(root)}{START}?next={quote(then)}">Single sign-on</a>'
         if has_provider
         else "",
         f'<p class="notice">{escape(notice)}</p>' if notice else "",
