@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboard.access import show_exposure, show_user
 from dashboard.database import settings
 from dashboard.page import show_error
 from dashboard.views import about, cameras, expressions, health, tracks
@@ -51,6 +52,8 @@ def main() -> None:
     except UndercamError as error:
         show_error(error)
     else:
+        show_exposure()
+        show_user()
         page.run()
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
-from pipeline.config import Settings
+from dashboard.users import UsersFile
+from pipeline.config import Settings, resolve
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.service_settings import EVERY_ADDRESS, LOOPBACK, DashboardSettings
 
@@ -70,6 +72,7 @@ def serve(settings: Settings, database_url: str) -> Dashboard:
             "the dashboard is not installed", "streamlit", "pip install 'undercam[dashboard]'"
         )
     wanted = settings.dashboard
+    _check_files(wanted)
     port = _free_port(wanted.host, wanted.port)
     process = subprocess.Popen(
         build_command(wanted, port),
@@ -90,9 +93,10 @@ def serve(settings: Settings, database_url: str) -> Dashboard:
 
 
 def build_url(wanted: DashboardSettings, port: int) -> str:
-    """The URL of the dashboard: `http://HOST:PORT`, followed by its base path."""
+    """The URL of the dashboard: `http://HOST:PORT`, or https, followed by its base path."""
     host = EVERY_ADDRESS.get(wanted.host, wanted.host)
-    root = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    scheme = "https" if wanted.certificate else "http"
+    root = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     return "/".join(filter(None, (root, wanted.base_path.strip("/"))))
 
 
@@ -114,6 +118,8 @@ def build_command(wanted: DashboardSettings, port: int) -> list[str]:
         "logger.hideWelcomeMessage": "true",
         "theme.base": HERE / "theme.toml",
     }
+    if wanted.certificate:
+        options |= {"server.sslCertFile": wanted.certificate, "server.sslKeyFile": wanted.key}
     flags = [f"--{name}={value}" for name, value in options.items()]
     if wanted.host in LOOPBACK or wanted.public_hosts:
         # DNS rebinding: a web page may point its own host name at this machine. Only these names
@@ -121,17 +127,34 @@ def build_command(wanted: DashboardSettings, port: int) -> list[str]:
         names = (*LOOPBACK, wanted.host, *wanted.public_hosts)
         flags += [f"--server.allowedHosts={name}" for name in dict.fromkeys(names)]
     # -P: do not import modules of the same names from the current folder.
-    return [sys.executable, "-P", "-m", "dashboard", "run", str(HERE / "app.py"), *flags]
+    return [sys.executable, "-P", "-m", "dashboard", "run", str(HERE / "server.py"), *flags]
 
 
 def build_environment(settings: Settings, database_url: str) -> dict[str, str]:
     """This process's environment, with the settings that the pages read."""
-    return os.environ | {
+    prefix = "UNDERCAM_DASHBOARD"
+    others = {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
+    return others | {
         "PYTHONSAFEPATH": "1",
         "UNDERCAM_STORE__URL": database_url,
         "UNDERCAM_STORE__BUSY_TIMEOUT_S": str(settings.store.busy_timeout_s),
-        "UNDERCAM_DASHBOARD__REFRESH_S": str(settings.dashboard.refresh_s),
+        prefix: settings.dashboard.model_dump_json(),
     }
+
+
+def _check_files(wanted: DashboardSettings) -> None:
+    """Raises ConfigError or InputError for a file or secret of the sign-in that cannot be used."""
+    if wanted.users_file:
+        UsersFile(wanted.users_file).accounts()
+    resolve(wanted.oidc.client_secret)
+    if wanted.certificate:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+                wanted.certificate, wanted.key, password=""
+            )
+        except OSError as error:
+            remedy = f"give PEM files that belong together, without a passphrase ({error.strerror})"
+            raise ConfigError("certificate not usable", wanted.certificate, remedy) from error
 
 
 def _free_port(host: str, port: int) -> int:
@@ -152,8 +175,11 @@ def _free_port(host: str, port: int) -> int:
 
 
 def _await_answer(url: str, process: subprocess.Popen[bytes]) -> None:
+    # The certificate is not for the loopback address, and the answer is nothing but `ok`.
+    unchecked = ssl.create_default_context()
+    unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
     # Without the proxy that the environment may name: it cannot reach our loopback address.
-    ask = build_opener(ProxyHandler({})).open
+    ask = build_opener(ProxyHandler({}), HTTPSHandler(context=unchecked)).open
     deadline = time.monotonic() + READY_WITHIN_S
     while process.poll() is None and time.monotonic() < deadline:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import tzinfo
 from html import escape
@@ -50,6 +51,15 @@ def two_columns(left: int = 1, right: int = 1) -> list[DeltaGenerator]:
 def viewer_zone() -> tzinfo:
     """The viewer's time zone, as reported by the browser."""
     return load_zone(st.context.timezone)
+
+
+def escape_markdown(text: str) -> str:
+    """A text for Streamlit's titles and captions that shows as it is.
+
+    >>> escape_markdown("Hall *3* :red[x]")
+    'Hall \\\\*3\\\\* \\\\:red\\\\[x\\\\]'
+    """
+    return re.sub(r"([\\`*_{}\[\]()#+.!|<>~:$&-])", r"\\\1", text)
 
 
 def show_error(error: UndercamError) -> None:

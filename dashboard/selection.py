@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import streamlit as st
@@ -62,9 +62,15 @@ class TimeRange:
         return (ms if self.is_recording else ms + utc_offset_ms(ms, viewer_zone())) // step_ms
 
 
-def select_camera(names: Sequence[str], key: str) -> str:
-    """The selected name; at first the first one."""
-    return st.selectbox("Camera", names, key=key, bind="query-params")
+def select_camera(titles: Mapping[str, str], key: str) -> str:
+    """The selected camera, one of the keys; at first the first one."""
+    # Streamlit writes the title into the address; the id, as others write it there, is taken too.
+    wanted = st.query_params.get(key)
+    if wanted in titles:
+        st.session_state[key] = wanted
+    return st.selectbox(
+        "Camera", list(titles), format_func=titles.__getitem__, key=key, bind="query-params"
+    )
 
 
 def select_window() -> str:

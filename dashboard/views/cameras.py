@@ -98,7 +98,7 @@ def _show_metrics(
 def _row(camera: CameraOverview, now: int, shares: Shares | None) -> list[object]:
     name = state_badge(camera.state)
     return [
-        Markup(f"<strong>{to_html(camera.camera)}</strong>"),
+        _name(camera),
         two_lines(name, camera.reason) if camera.reason else name,
         "–" if camera.since_ms is None else format_duration(max(0, now - camera.since_ms)),
         camera.faces,
@@ -109,6 +109,11 @@ def _row(camera: CameraOverview, now: int, shares: Shares | None) -> list[object
         _shed_frames(camera.shed),
         "–" if camera.last_update_ms is None else format_ago(camera.last_update_ms, now),
     ]
+
+
+def _name(camera: CameraOverview) -> Markup:
+    name = Markup(f"<strong>{to_html(camera.display_name or camera.camera)}</strong>")
+    return two_lines(name, camera.camera) if camera.display_name else name
 
 
 def _shed_frames(shed: dict[str, int]) -> object:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import streamlit as st
 
 from dashboard import charts
 from dashboard.database import now_ms, query
 from dashboard.no_data import explain_no_faces, find_no_data
-from dashboard.page import NO_CAMERA, show_notice, show_page, two_columns
+from dashboard.page import NO_CAMERA, escape_markdown, show_notice, show_page, two_columns
 from dashboard.selection import select_camera, select_window, selected_range
 from dashboard.tables import (
     NUMBER,
@@ -36,24 +36,24 @@ def show() -> None:
 
 
 def _draw() -> None:
-    cameras = [c.camera for c in query(camera_overview, now_ms(), now_ms())]
-    if cameras:
-        camera, window = _select(cameras)
-        _draw_camera(cameras, camera, window)
+    titles = {c.camera: c.title for c in query(camera_overview, now_ms(), now_ms())}
+    if titles:
+        camera, window = _select(titles)
+        _draw_camera(titles, camera, window)
     else:
         show_notice(*NO_CAMERA)
 
 
-def _select(cameras: Sequence[str]) -> tuple[str, str]:
+def _select(titles: Mapping[str, str]) -> tuple[str, str]:
     left, right = st.columns([1, 2])
     with left:
-        camera = select_camera(cameras, key="camera")
+        camera = select_camera(titles, key="camera")
     with right:
         window = select_window()
     return camera, window
 
 
-def _draw_camera(cameras: Sequence[str], camera: str, window: str) -> None:
+def _draw_camera(titles: Mapping[str, str], camera: str, window: str) -> None:
     time = selected_range(camera, window)
     since, until = time.since_ms, time.until_ms
     drawn = time.align_to_refresh()
@@ -69,7 +69,7 @@ def _draw_camera(cameras: Sequence[str], camera: str, window: str) -> None:
     charts.draw_chart(
         charts.expression_timeline(timeline, drawn, no_data),
         key="timeline",
-        alt=f"Expressions seen by {camera} over time, as shares of the observations",
+        alt=f"Expressions seen by {titles[camera]} over time, as shares of the observations",
     )
     bucket = format_duration(timeline.bucket_ms).replace(".0", "")
     st.caption(
@@ -80,11 +80,11 @@ def _draw_camera(cameras: Sequence[str], camera: str, window: str) -> None:
         return
     left, right = two_columns()
     with left:
-        st.subheader(f"Expressions seen by {camera}", anchor=False)
+        st.subheader(f"Expressions seen by {escape_markdown(titles[camera])}", anchor=False)
         st.html(share_table(shares[camera]))
     with right:
         st.subheader("All cameras", anchor=False)
-        st.html(_all_cameras_table(cameras, shares))
+        st.html(_all_cameras_table(titles, shares))
 
 
 def _show_metrics(shares: Shares, tracks: int) -> None:
@@ -105,9 +105,9 @@ def _show_metrics(shares: Shares, tracks: int) -> None:
     )
 
 
-def _all_cameras_table(cameras: Sequence[str], shares: Mapping[str, Shares]) -> Markup:
-    found = [(camera, shares.get(camera, NOTHING)) for camera in cameras]
+def _all_cameras_table(titles: Mapping[str, str], shares: Mapping[str, Shares]) -> Markup:
+    found = [(title, shares.get(camera, NOTHING)) for camera, title in titles.items()]
     rows = [
-        (name, stacked_bar(label_shares(seen)), f"{seen.observations:,}") for name, seen in found
+        (title, stacked_bar(label_shares(seen)), f"{seen.observations:,}") for title, seen in found
     ]
     return table({"Camera": "", "Expressions": "uc-wide", "Observations": NUMBER}, rows)

@@ -74,7 +74,7 @@ def _draw() -> None:
     with left:
         _show_latencies(latencies)
     with right:
-        _show_losses(gaps, dead_letters, now)
+        _show_losses(gaps, dead_letters, now, {c.camera: c.title for c in cameras})
     st.caption(f"Database: {describe_database()}")
 
 
@@ -124,11 +124,13 @@ def _clock_rows(name: str, latencies: Mapping[str, Sequence[Latency]]) -> list[l
     return rows
 
 
-def _show_losses(gaps: Sequence[GapRow], dead_letters: int, now: int) -> None:
+def _show_losses(
+    gaps: Sequence[GapRow], dead_letters: int, now: int, titles: Mapping[str, str]
+) -> None:
     st.subheader("Lost events, last 24 h", anchor=False)
     rows = [
         (
-            gap.camera,
+            titles.get(gap.camera, gap.camera),
             two_lines(
                 format_time_of_day(gap.since_ms, now, viewer_zone()),
                 format_duration(gap.until_ms - gap.since_ms),

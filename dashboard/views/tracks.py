@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard import charts
 from dashboard.database import now_ms, query
 from dashboard.no_data import NoData, explain_no_faces, find_no_data
-from dashboard.page import NO_CAMERA, show_notice, show_page, two_columns
+from dashboard.page import NO_CAMERA, escape_markdown, show_notice, show_page, two_columns
 from dashboard.selectable_table import show_selectable_table
 from dashboard.selection import (
     EVERY_CAMERA,
@@ -78,13 +78,13 @@ def show() -> None:
 
 
 def _draw() -> None:
-    cameras = [c.camera for c in query(camera_overview, now_ms(), now_ms())]
-    if not cameras:
+    titles = {c.camera: c.title for c in query(camera_overview, now_ms(), now_ms())}
+    if not titles:
         show_notice(*NO_CAMERA)
         return
     left, right = st.columns([1, 2])
     with left:
-        camera = select_camera([EVERY_CAMERA, *cameras], key="only")
+        camera = select_camera({EVERY_CAMERA: EVERY_CAMERA} | titles, key="only")
     with right:
         time = selected_range(camera, select_window())
     only = None if camera == EVERY_CAMERA else camera
@@ -96,18 +96,26 @@ def _draw() -> None:
     no_data = find_no_data(camera, time, time.run) if only else NoData()
     with left:
         _show_list(
-            tracks, total, time, explain_no_faces(camera, no_data, time) if only else NO_FACE
+            tracks,
+            {c.camera: c.display_name for c in overview},
+            total,
+            time,
+            explain_no_faces(camera, no_data, time) if only else NO_FACE,
         )
     with right:
         st.subheader("Selected track", anchor=False)
         if details:
-            _show_details(details)
+            _show_details(details, titles.get(details.track.camera, details.track.camera))
         else:
             show_notice("No track is selected.", "Select one from the list.")
 
 
 def _show_list(
-    tracks: Sequence[Track], total: int, time: TimeRange, no_face: tuple[str, str]
+    tracks: Sequence[Track],
+    names: Mapping[str, str],
+    total: int,
+    time: TimeRange,
+    no_face: tuple[str, str],
 ) -> None:
     st.subheader("Recent tracks", anchor=False)
     if not tracks:
@@ -115,16 +123,17 @@ def _show_list(
         return
     st.caption(f"The last {len(tracks)} of {total:,}. Select one to see its observations.")
     with st.container(height=590, border=False, key="tracks"):
-        rows = [_row(track, time) for track in tracks]
+        rows = [_row(names.get(track.camera, ""), track, time) for track in tracks]
         keys = [track.id for track in tracks]
         show_selectable_table(table(COLUMNS, rows, keys, st.query_params.get(SELECTED)), SELECTED)
 
 
-def _row(track: Track, time: TimeRange) -> list[object]:
-    name = Markup(f"<button>{to_html(track.camera)} · {track.track}</button>")
+def _row(name: str, track: Track, time: TimeRange) -> list[object]:
+    button = Markup(f"<button>{to_html(name or track.camera)} · {track.track}</button>")
     is_in_view = track.phase != "end" and now_ms() - track.ended_ms < IN_VIEW_MS
+    more = ", ".join(filter(None, (track.camera if name else "", "in view" if is_in_view else "")))
     return [
-        two_lines(name, "in view") if is_in_view else name,
+        two_lines(button, more) if more else button,
         time.format(track.started_ms),
         format_duration(track.duration_ms),
         f"{track.observations:,}",
@@ -148,10 +157,10 @@ def _load_details(track_id: str) -> TrackDetails | None:
     )
 
 
-def _show_details(details: TrackDetails) -> None:
+def _show_details(details: TrackDetails, title: str) -> None:
     track, time = details.track, details.time
     st.caption(
-        f"**{track.camera} · {track.track}** from {time.format(track.started_ms)} to "
+        f"**{escape_markdown(title)} · {track.track}** from {time.format(track.started_ms)} to "
         f"{time.format(track.ended_ms)}, {format_duration(track.duration_ms)}, run {track.run}"
     )
     if not details.observations:
@@ -163,6 +172,6 @@ def _show_details(details: TrackDetails) -> None:
     charts.draw_chart(
         charts.track_timeline(details.observations, time, details.no_data),
         key="observations",
-        alt=f"Probabilities of the eight expressions of {track.camera}, track {track.track}",
+        alt=f"Probabilities of the eight expressions of {title}, track {track.track}",
     )
     st.html(share_table(details.shares))

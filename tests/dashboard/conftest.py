@@ -175,6 +175,13 @@ def furnish(house: House, now: int) -> None:
     house.status("yard", "online", now - 900_000, now - 400_000)
 
 
+@pytest.fixture(autouse=True)
+def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New hashes cost a millisecond."""
+    monkeypatch.setattr("dashboard.users.LOG_N", 10)
+    monkeypatch.setattr("dashboard.users.PARALLEL", 1)
+
+
 @pytest.fixture
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A database for the pages that does not exist yet. It is NOW."""

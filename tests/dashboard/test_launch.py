@@ -50,7 +50,7 @@ def test_the_process_list_holds_no_secret() -> None:
     assert not any("s3cret" in word for word in launch.build_command(told.dashboard, 8501))
     found = launch.build_environment(told, SECRET)
     assert found["UNDERCAM_STORE__URL"] == SECRET
-    assert found["UNDERCAM_DASHBOARD__REFRESH_S"] == "3.5"
+    assert json.loads(found["UNDERCAM_DASHBOARD"])["refresh_s"] == 3.5
 
 
 def test_the_pages_read_the_settings_that_were_left_for_them(

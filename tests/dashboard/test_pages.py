@@ -18,7 +18,9 @@ from streamlit.testing.v1 import AppTest
 from dashboard import app
 from dashboard.time_format import HOUR_MS
 from pipeline.records import EventsLost
+from pipeline.settings import CameraSettings
 from pipeline.store.queries.health import LATENCY_ROWS
+from pipeline.store.registry import register
 
 Page = Callable[..., AppTest]
 LIVE = ("cameras", "expressions", "tracks", "health")
@@ -205,6 +207,21 @@ LOSS: dict[str, Any] = {
     "events": 612,
     "reason": "outbox was full",
 }
+
+
+def test_display_names_stand_beside_the_ids(page: Page, furnished: Any, now: int) -> None:
+    settings = CameraSettings(url="rtsp://10.0.0.7/live", display_name="Front *door* <b>")
+    register(furnished._engine, "door", settings)
+    furnished.lose(EventsLost(**LOSS | {"camera": "door", "since_ms": now - 1, "until_ms": now}))
+    assert "Front *door* <b> door online" in said(page("cameras"))
+    shown = page("expressions", camera="door")
+    assert shown.selectbox(key="camera").value == "door"
+    assert shown.selectbox(key="camera").options[0] == "Front *door* <b> (door)"
+    assert "Expressions seen by Front \\*door\\*" in " ".join(s.value for s in shown.subheader)
+    assert "Front *door* <b> (door)" in said(shown)
+    assert "Front *door* <b> · 1 door, in view" in said(page("tracks", track="trk:door:e1:1"))
+    assert numbers(page("expressions", camera="hall"))["Observations"] == "2"
+    assert "Front *door* <b> (door) 11:59:59" in said(page("health"))
 
 
 def test_about(page: Page) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from dashboard.launch import serve
+from dashboard.users import UsersFile
 from pipeline.config import load
 
 pytestmark = [pytest.mark.needs("nginx"), pytest.mark.needs("chromium")]
@@ -107,6 +108,37 @@ def _walk(tab: Any, root: str) -> None:
     tab.get_by_text("Limitations and law").click()
     tab.get_by_role("heading", name="About", level=1).wait_for()
     assert tab.url.startswith(f"http://{root}/about")
+
+
+@pytest.mark.parametrize("way", EXAMPLES)
+def test_sign_in_behind_it(tmp_path: Path, live_house: Any, chromium: Any, way: str) -> None:
+    settings, server = EXAMPLES[way]
+    users = UsersFile(tmp_path / "users")
+    users.add("anna", "admin", "correct horse 7")
+    asked = tomllib.loads(settings)["dashboard"] | {"users_file": str(tmp_path / "users")}
+    with (
+        serve(load(dashboard={**asked, "port": 0, "refresh_s": 1}), live_house.url) as served,
+        nginx(tmp_path, server, int(served.url.split(":")[2].partition("/")[0])) as port,
+    ):
+        context = chromium.new_context()
+        context.set_default_timeout(1_000 * PATIENCE_S)
+        tab = context.new_page()
+        root = f"http://cameras.example.org:{port}/undercam"
+        tab.goto(f"{root}/tracks?window=1+h")
+        tab.get_by_label("Name").fill("anna")
+        tab.get_by_label("Password").fill("correct horse 7")
+        tab.get_by_role("button", name="Sign in").click()
+        tab.locator("[data-key]").first.wait_for()
+        assert tab.url == f"{root}/tracks?window=1+h"
+        [cookie] = [c for c in context.cookies() if c["name"] == "undercam_session"]
+        assert cookie["path"] == "/undercam"
+        tab.goto(f"{root}/")
+        tab.get_by_text("Cameras online").wait_for()
+        tab.get_by_role("button", name="Sign out").click()
+        tab.get_by_label("Password").wait_for()
+        assert tab.url == f"{root}/sign-in"
+        assert not [c for c in context.cookies() if c["name"] == "undercam_session"]
+        context.close()
 
 
 def test_a_strange_name_gets_no_data(tmp_path: Path, live_house: Any, chromium: Any) -> None:

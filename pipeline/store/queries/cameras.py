@@ -44,6 +44,12 @@ class CameraOverview:
     last_observed_ms: int | None
     faces: int
     tracks: int
+    display_name: str = ""
+
+    @property
+    def title(self) -> str:
+        """What a person calls it: its display name with its id, or the id alone."""
+        return f"{self.display_name} ({self.camera})" if self.display_name else self.camera
 
     @property
     def last_update_ms(self) -> int | None:
@@ -107,6 +113,7 @@ def list_runs(engine: Engine, camera: str | None = None, limit: int = 50) -> lis
 
 
 def _overview(row: Mapping[Any, Any], now_ms: int) -> CameraOverview:
+    settings = json.loads(row["settings"] or "{}")
     found = CameraOverview(
         camera=row["camera"],
         state=UNKNOWN if row["settings"] is None else REGISTERED,
@@ -119,6 +126,7 @@ def _overview(row: Mapping[Any, Any], now_ms: int) -> CameraOverview:
         last_observed_ms=row["last_observed_ms"],
         faces=row["faces"],
         tracks=row["tracks"],
+        display_name=settings.get("display_name", ""),
     )
     reported = None
     if row["state"] is not None:
@@ -129,7 +137,7 @@ def _overview(row: Mapping[Any, Any], now_ms: int) -> CameraOverview:
         found.last_update_ms or 0,
         now_ms,
         is_registered=row["settings"] is not None,
-        is_enabled=json.loads(row["settings"] or "{}").get("enabled", True),
+        is_enabled=settings.get("enabled", True),
     )
     state = current.state if current else found.state
     return replace(

@@ -18,7 +18,16 @@ from pipeline.cli.output import as_text
 from pipeline.errors import ConfigError
 
 UNDERCAM = Path(sys.executable).with_name("undercam")
-SUBCOMMANDS = ("cameras add", "cameras list", "cameras remove", "cameras set", "outbox drain")
+SUBCOMMANDS = (
+    "users add",
+    "users list",
+    "users remove",
+    "cameras add",
+    "cameras list",
+    "cameras remove",
+    "cameras set",
+    "outbox drain",
+)
 EVERY = ("", *COMMANDS, *SUBCOMMANDS, "outbox status")
 HEAVY = {"av", "cv2", "kafka", "onnxruntime", "ray", "scipy", "streamlit", "torch"}
 LOADED = """
