@@ -16,7 +16,7 @@ from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 from dashboard.users import UsersFile
 from pipeline.config import Settings, resolve
 from pipeline.errors import ConfigError, ServiceError
-from pipeline.service_settings import EVERY_ADDRESS, LOOPBACK, DashboardSettings
+from pipeline.http_settings import EVERY_ADDRESS, LOOPBACK, DashboardSettings
 
 HERE = Path(__file__).parent
 READY_WITHIN_S = 60.0

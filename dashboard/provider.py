@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from dashboard.sign_in_form import FINISH
 from dashboard.users import SignInRefused, User
 from pipeline.config import resolve
-from pipeline.service_settings import OidcSettings
+from pipeline.http_settings import OidcSettings
 
 COOKIE = "undercam_provider"
 MAX_SIGN_IN_S = 600

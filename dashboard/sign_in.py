@@ -22,7 +22,7 @@ from dashboard.sessions import Attempts, Sessions
 from dashboard.sign_in_form import FINISH, SIGN_IN, SIGN_OUT, START, show_form, show_redirect
 from dashboard.users import SignInRefused, User, UsersFile
 from pipeline.errors import InputError
-from pipeline.service_settings import DashboardSettings
+from pipeline.http_settings import DashboardSettings
 
 if TYPE_CHECKING:
     from dashboard.provider import Provider

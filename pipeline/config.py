@@ -28,16 +28,14 @@ from pipeline.camera_names import suggest_camera_name
 from pipeline.emotion_settings import OLD_POOL, EmotionSettings
 from pipeline.errors import ConfigError
 from pipeline.fields import bounds_of
+from pipeline.http_settings import ControlSettings, DashboardSettings, MetricsSettings
 from pipeline.observation_settings import OBSERVATION_SECTIONS, encode_changes
 from pipeline.records import CameraId
 from pipeline.references import resolve
 from pipeline.service_settings import (
     BusSettings,
     ClusterSettings,
-    ControlSettings,
-    DashboardSettings,
     DiscoverySettings,
-    MetricsSettings,
     OutboxSettings,
     StoreSettings,
     WorkersSettings,

@@ -19,8 +19,8 @@ from urllib.parse import quote, urlsplit
 
 from pipeline.config import Settings, resolve
 from pipeline.errors import ConfigError, ServiceError
+from pipeline.http_settings import LOOPBACK, ControlSettings
 from pipeline.permissions import FILE
-from pipeline.service_settings import LOOPBACK, ControlSettings
 
 CONTROL_FILE, RUN_LOCK = ".control.json", ".run.lock"
 """In the state folder: where the interface is, and the lock of the command that serves it."""

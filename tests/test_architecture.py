@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "dashboard": (
         *("dashboard", "models.emotions", "pipeline.store.queries", "pipeline.store.engine"),
         *("pipeline.records", "pipeline.palette", "pipeline.config", "pipeline.settings"),
-        "pipeline.service_settings",
+        "pipeline.http_settings",
         # Its admin role changes cameras as a command does: through the supervisor's interface.
         "pipeline.control_client",
         *("pipeline.errors", "pipeline.clock", "pipeline.redact", "pipeline.camera_states"),

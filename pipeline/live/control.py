@@ -20,9 +20,9 @@ from pipeline.closing import Service
 from pipeline.config import Settings
 from pipeline.control_client import ControlAddress, read_token
 from pipeline.errors import ConfigError, ServiceError
+from pipeline.http_settings import EVERY_ADDRESS, LOOPBACK
 from pipeline.live.control_api import ControlApi, build_app, describe_error
 from pipeline.live.engine import State
-from pipeline.service_settings import EVERY_ADDRESS, LOOPBACK
 
 MAX_CONNECTIONS = 64
 STOP_S, JOIN_S = 1, 2.0

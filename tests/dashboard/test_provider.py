@@ -24,7 +24,7 @@ from dashboard.provider import find_user_of
 from dashboard.users import User
 from pipeline.config import load
 from pipeline.errors import ConfigError
-from pipeline.service_settings import OidcSettings
+from pipeline.http_settings import OidcSettings
 
 SECRET = "a-client-s3cret"
 ANNA = {"sub": "1", "email": "Anna@example.org", "email_verified": True}

@@ -13,9 +13,9 @@ from pipeline.cli.checks.machine import network_share
 from pipeline.cli.state import database_file
 from pipeline.config import Settings, resolve
 from pipeline.errors import ConfigError, ServiceError
+from pipeline.http_settings import EVERY_ADDRESS
 
 MAX_BUSY_TIMEOUT_S = 5.0
-LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
 def checks_of_services(settings: Settings) -> dict[str, Check]:
@@ -112,7 +112,7 @@ def _port(name: str, host: str, port: int | None, path: str, sign: bytes) -> str
 
 def _serves(host: str, port: int, path: str, sign: bytes) -> bool:
     """Whether Undercam itself listens there."""
-    name = LOOPBACK_OF.get(host, host)
+    name = EVERY_ADDRESS.get(host, host) or "127.0.0.1"
     url = f"http://{f'[{name}]' if ':' in name else name}:{port}/{path}"
     try:
         with build_opener(ProxyHandler({})).open(url, timeout=1.0) as answer:
