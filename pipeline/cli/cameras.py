@@ -29,6 +29,12 @@ Mode = Annotated[
     str | None,
     Option(help="Routes that classify its faces: fast, robust or auto; see emotion.mode."),
 ]
+KeepDays = Annotated[
+    float | None, Option(help="Days after which its observations and tracks are deleted.")
+]
+Purpose = Annotated[
+    str | None, Option(help="What it is for, in words for the people in front of it.")
+]
 cameras = Typer(
     add_completion=False,
     rich_markup_mode="markdown",
@@ -89,6 +95,8 @@ def add(
     play: Play = None,
     under_display: UnderDisplay = None,
     mode: Mode = None,
+    keep_days: KeepDays = None,
+    purpose: Purpose = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
@@ -100,7 +108,9 @@ def add(
     with _open_store(config) as engine:
         if camera in registered_cameras(engine):
             raise ConfigError("already registered", camera, "change it with `undercam cameras set`")
-        settings = _settings(camera, {"url": url}, fps, play, under_display, mode)
+        options = {"analyse_fps": fps, "play": play, "under_display": under_display, "mode": mode}
+        options |= {"keep_days": keep_days, "purpose": purpose}
+        settings = _settings(camera, {"url": url}, options)
         register(engine, camera, settings)
     message = f"added camera {camera}: {_redact_url(url)}; `undercam run` reads it within seconds"
     _report(as_json, camera, settings.model_dump(), message)
@@ -117,6 +127,8 @@ def change(
     play: Play = None,
     under_display: UnderDisplay = None,
     mode: Mode = None,
+    keep_days: KeepDays = None,
+    purpose: Purpose = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
@@ -128,10 +140,9 @@ def change(
         _check_reference(url, config)
     with _open_store(config) as engine:
         before = _find_registered(registered_cameras(engine), camera)
-        given = {"url": url, "enabled": enabled}
-        values = before.model_dump()
-        values |= {key: value for key, value in given.items() if value is not None}
-        settings = _settings(camera, values, fps, play, under_display, mode)
+        options = {"analyse_fps": fps, "play": play, "under_display": under_display, "mode": mode}
+        options |= {"keep_days": keep_days, "purpose": purpose, "url": url, "enabled": enabled}
+        settings = _settings(camera, before.model_dump(), options)
         register(engine, camera, settings)
     changes = ", ".join(_describe_changes(before, settings)) or "no changes"
     _report(as_json, camera, settings.model_dump(), f"changed camera {camera}: {changes}")
@@ -165,15 +176,8 @@ def _find_registered(registered: dict[str, CameraSettings], camera: str) -> Came
     return registered[camera]
 
 
-def _settings(
-    camera: str,
-    values: dict[str, Any],
-    fps: float | None,
-    play: str | None,
-    under_display: bool | None,
-    mode: str | None,
-) -> CameraSettings:
-    options = {"analyse_fps": fps, "play": play, "under_display": under_display, "mode": mode}
+def _settings(camera: str, values: dict[str, Any], options: dict[str, Any]) -> CameraSettings:
+    """The values, with the options that are given in their place."""
     values = values | {key: value for key, value in options.items() if value is not None}
     try:
         return CameraSettings.model_validate(values)

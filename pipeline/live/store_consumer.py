@@ -39,7 +39,8 @@ class StoreConsumer:
     database refuses for good; 3. into the dead letters' table, what came from the dead topic, and
     what the dead topic does not take; 4. the offsets. Whatever fails before the last step is done
     again, and ids make it one row. No record stops it: `dead` counts the letters, `cut` those of
-    which the database did not take all, `replayed` those of a newer release that it stored later.
+    which the database did not take all, `replayed` those of a newer release that it stored later,
+    `erased` the records that were erased, or are too old, and so not stored.
 
     While database or broker is away, `fault` says why; the batch is kept, and so is our place in
     the consumer group.
@@ -62,6 +63,11 @@ class StoreConsumer:
         self._backoff = BackOff(LEAST_S, MOST_S, clock, chance)
         self._held: Batch | None = None
         self._replay_s = -math.inf
+
+    @property
+    def erased(self) -> int:
+        """Records that were not stored because of an erasure or their camera's age limit."""
+        return self._writer.erased
 
     def step(self) -> int:
         """One batch; returns the number of its records, 0 when none came or none could be stored.
@@ -105,11 +111,13 @@ class StoreConsumer:
                 return
 
     def _store(self, batch: Batch) -> None:
+        erased = self._writer.erased
         refused = store_events(self._writer, batch.events)
+        erased = self._writer.erased - erased
         dead = [*batch.unreadable, *refused]
         cut = store_dead_letters(self._writer, [*self._undeliverable(dead), *batch.dead])
         self.batches += 1
-        self.events += len(batch.events) - len(refused)
+        self.events += len(batch.events) - len(refused) - erased
         self.dead += len(dead)
         self.cut += cut
 

@@ -31,6 +31,7 @@ class CameraOverview:
     until the camera reports a state; `fps` and `lag_ms` are None while no frame comes.
     `reported_ms` is when its last status was stored, `last_observed_ms` the capture time of its
     last observation, `faces` the number on screen, `tracks` the number in the window.
+    `display_name` and `purpose` are those of its settings, "" where it has none.
     """
 
     camera: str
@@ -44,6 +45,8 @@ class CameraOverview:
     last_observed_ms: int | None
     faces: int
     tracks: int
+    display_name: str = ""
+    purpose: str = ""
 
     @property
     def last_update_ms(self) -> int | None:
@@ -107,6 +110,7 @@ def list_runs(engine: Engine, camera: str | None = None, limit: int = 50) -> lis
 
 
 def _overview(row: Mapping[Any, Any], now_ms: int) -> CameraOverview:
+    settings = json.loads(row["settings"] or "{}")
     found = CameraOverview(
         camera=row["camera"],
         state=UNKNOWN if row["settings"] is None else REGISTERED,
@@ -119,6 +123,8 @@ def _overview(row: Mapping[Any, Any], now_ms: int) -> CameraOverview:
         last_observed_ms=row["last_observed_ms"],
         faces=row["faces"],
         tracks=row["tracks"],
+        display_name=settings.get("display_name", ""),
+        purpose=settings.get("purpose", ""),
     )
     reported = None
     if row["state"] is not None:
@@ -129,7 +135,7 @@ def _overview(row: Mapping[Any, Any], now_ms: int) -> CameraOverview:
         found.last_update_ms or 0,
         now_ms,
         is_registered=row["settings"] is not None,
-        is_enabled=json.loads(row["settings"] or "{}").get("enabled", True),
+        is_enabled=settings.get("enabled", True),
     )
     state = current.state if current else found.state
     return replace(
