@@ -80,7 +80,7 @@ class RelayService(Service):
     def _relay(self) -> None:
         outbox = self._settings.outbox
         with (
-            delivery(self._settings) as deliver,
+            delivery(self._settings, self.metrics.erased.inc) as deliver,
             Relay(outbox.folder, deliver, outbox.batch_rows) as relay,
         ):
             reported_s = -COUNT_S
