@@ -44,7 +44,7 @@ the people in your clips are written only by `undercam analyze --annotate FILE` 
 on your command.
 
 `undercam erase` deletes a track, a camera's rows or everything before a time, for ever: what is
-sent again later is not stored. `store.keep_days`, and `keep_days` of a camera, delete what is
+sent again later is not stored. `store.keep_days`, or a limit of a camera's own, deletes what is
 older. `emotion_minutes`, sums over all faces of a minute, are reduced by what is deleted. Without
 them rows stay, and `undercam cameras remove` keeps them. There is no command that reaches backups;
 Kafka keeps records for `bus.retention_hours` in topics that Undercam created.

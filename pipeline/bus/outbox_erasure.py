@@ -39,10 +39,20 @@ def erase_rows(file: sqlite3.Connection, name: outbox_file.Name, erasures: Erasu
             "DELETE FROM events WHERE n < coalesce((SELECT min(n) FROM events WHERE body != ''),"
             " (SELECT max(n) + 1 FROM events))"
         )
-    # What was delivered and deleted before lies in free space.
-    file.execute("VACUUM")
-    file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return erased
+
+
+def clear_free_space(file: sqlite3.Connection) -> None:
+    """Rewrite the file: what was delivered and deleted before lies in free space, and in the log.
+
+    Raises sqlite3.Error.
+    """
+    file.execute("VACUUM")
+    is_busy, _, _ = file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if is_busy:
+        error = sqlite3.OperationalError("a reader keeps the log")
+        error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+        raise error
 
 
 def overwrite_deleted(file: sqlite3.Connection) -> None:

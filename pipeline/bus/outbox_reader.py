@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.bus import outbox_file
-from pipeline.bus.outbox_erasure import erase_rows, overwrite_deleted
+from pipeline.bus.outbox_erasure import clear_free_space, erase_rows, overwrite_deleted
 from pipeline.erasure import ErasureFilter, Subject
 from pipeline.messages import EncodedRecord, Message, read_record
 from pipeline.records import DeadLetter, EventsLost
@@ -71,6 +71,7 @@ class OutboxReader:
         name = outbox_file.name_of(self._path)
         if name:
             self.erased += erase_rows(self._file, name, erasures)
+            clear_free_space(self._file)
 
     def _fetch(self, most: int, erasures: ErasureFilter | None) -> list[Message]:
         # One transaction: between reading and marking, the writer could shed what we deliver.

@@ -114,7 +114,7 @@ class StoreConsumer:
         erased = self._writer.erased
         refused = store_events(self._writer, batch.events)
         erased = self._writer.erased - erased
-        dead = [*batch.unreadable, *refused]
+        dead = self._writer.drop_erased([*batch.unreadable, *refused])
         cut = store_dead_letters(self._writer, [*self._undeliverable(dead), *batch.dead])
         self.batches += 1
         self.events += len(batch.events) - len(refused) - erased

@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable
 from threading import Event, Thread
 
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, func, select, update
 
 from pipeline.clock import Clock, wall_clock
 from pipeline.closing import Service
 from pipeline.erasure import Erasure, ErasureFilter
 from pipeline.errors import ServiceError
 from pipeline.store.deletion import (
+    RECORDING_CHARS,
     ErasureCounts,
     delete_before,
     delete_dead_letters,
@@ -27,7 +28,7 @@ from pipeline.store.deletion import (
 )
 from pipeline.store.engine import begin_read, begin_write, reopen_if_replaced, use_store
 from pipeline.store.erasures import insert_erasures, lock_for_erasing, read_erasures
-from pipeline.store.schema import cameras, retention
+from pipeline.store.schema import cameras, observations, retention
 from pipeline.store.upserts import insert_new
 
 EVERY_S = 1.0
@@ -35,6 +36,7 @@ EVERY_S = 1.0
 APPLY_EVERY_S = 600.0
 """Seconds between two deletions of what has become too old."""
 DAY_MS = 86_400_000
+MOST_STEPS = 400
 
 
 def apply_retention(
@@ -42,18 +44,19 @@ def apply_retention(
 ) -> ErasureCounts:
     """Delete what is older than each camera's `keep_days`, or than the one given; None: nothing.
 
-    One transaction per camera. Raises ServiceError.
+    One transaction per camera and day, so that nobody waits long for its end. Raises ServiceError.
     """
     counts, limits = ErasureCounts(), []
     for camera, days in _read_days(engine, keep_days):
         before_ms = max(clock() - round(days * DAY_MS), 0)
         limits.append(Erasure(camera, before_ms=before_ms))
-        with begin_write(engine) as connection:
-            lock_for_erasing(connection)
-            _raise_limit(connection, camera, before_ms)
-            counts += delete_before(connection, camera, before_ms)
-            for run in find_recordings(connection, camera, before_ms):
-                counts += delete_run(connection, camera, run)
+        for day_ms in _days_before(engine, camera, before_ms):
+            with begin_write(engine) as connection:
+                lock_for_erasing(connection)
+                _raise_limit(connection, camera, day_ms)
+                counts += delete_before(connection, camera, day_ms)
+                for run in find_recordings(connection, camera, day_ms):
+                    counts += delete_run(connection, camera, run)
     if limits:
         with begin_write(engine) as connection:
             lock_for_erasing(connection)
@@ -69,6 +72,19 @@ def _read_days(engine: Engine, keep_days: float | None) -> list[tuple[str, float
     own = {camera: json.loads(settings or "{}").get("keep_days") for camera, settings in rows}
     days = {camera: keep_days if limit is None else limit for camera, limit in own.items()}
     return [(camera, limit) for camera, limit in sorted(days.items()) if limit is not None]
+
+
+def _days_before(engine: Engine, camera: str, before_ms: int) -> list[int]:
+    """The ends of the days from a camera's oldest capture to a time, and that time itself."""
+    live = func.length(observations.c.run) != RECORDING_CHARS
+    query = select(func.min(observations.c.captured_ms)).where(live)
+    with begin_read(engine) as connection:
+        oldest = connection.execute(query.where(observations.c.camera == camera)).scalar_one()
+    if oldest is None:
+        return [before_ms]
+    # A camera whose clock began in 1970 must not make ten thousand of them.
+    step_ms = max(DAY_MS, (before_ms - oldest) // MOST_STEPS)
+    return [*range(oldest - oldest % DAY_MS + step_ms, before_ms, step_ms), before_ms]
 
 
 def _raise_limit(connection: Connection, camera: str, kept_from_ms: int) -> None:
@@ -111,7 +127,8 @@ class ErasureWatch(Service):
         """End the thread."""
         self._stop.set()
         if self._thread.ident:
-            self._thread.join()
+            # A deletion that is under way may take longer; it ends with the process, or is undone.
+            self._thread.join(self._busy_timeout_s + 1.0)
 
     def _run(self) -> None:
         while not self._stop.is_set():

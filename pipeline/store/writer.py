@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, Engine, delete, select
 
 from pipeline.clock import Clock, wall_clock
-from pipeline.erasure import Erasure, Subject
+from pipeline.erasure import Erasure, ErasureFilter, Subject
 from pipeline.records import CameraStatus, DeadLetter, Event, EventsLost, FaceObserved, TrackUpdated
 from pipeline.store.engine import begin_write
 from pipeline.store.erasures import delete_for_ever, read_filters
@@ -80,14 +80,21 @@ class StoreWriter:
         rows = [dead_letter_row(dead_letter, now) for dead_letter in dead]
         with begin_write(self._engine) as connection:
             filters = read_filters(connection)
-            subjects = [Subject.of_payload(one.payload) for one in dead]
             kept = [
-                row
-                for row, subject in zip(rows, subjects, strict=True)
-                if not any(one.covers(subject) for one in filters)
+                row for row, one in zip(rows, dead, strict=True) if not _is_covered(one, filters)
             ]
             insert_new(connection, dead_letters, {row["origin"]: row for row in kept})
         self.erased += len(rows) - len(kept)
+
+    def drop_erased(self, dead: Sequence[DeadLetter]) -> list[DeadLetter]:
+        """Those that were not erased, for a bus that is not to have the others again."""
+        if not dead:
+            return []
+        with begin_write(self._engine) as connection:
+            filters = read_filters(connection)
+        kept = [one for one in dead if not _is_covered(one, filters)]
+        self.erased += len(dead) - len(kept)
+        return kept
 
     def read_dead_letters(self, reason: str, after: str, most: int) -> list[DeadLetter]:
         """At most so many whose reason contains `reason`, in order of origin, behind `after`."""
@@ -142,3 +149,8 @@ class StoreWriter:
         reported = insert_new(connection, camera_status, statuses)
         grown = upsert_gaps(connection, losses)
         return WriteCounts(len(inserted), updated, len(reported), grown)
+
+
+def _is_covered(dead_letter: DeadLetter, filters: Sequence[ErasureFilter]) -> bool:
+    subject = Subject.of_payload(dead_letter.payload)
+    return any(one.covers(subject) for one in filters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,23 @@ def test_a_file_that_cannot_be_changed_is_tried_again(
         other.close()
         relay.apply_erasures(erasures)
         assert (relay.erased, relay.erasures) == (10, erasures)
+
+
+def test_a_reader_that_keeps_the_log_is_waited_for(
+    tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.bus.outbox_reader.PATIENCE_S", 0.1)
+    erasures = (Erasure("door", before_ms=100),)
+    with write(tmp_path, looks(make, "door", 0, 10)), Relay(tmp_path, print) as relay:
+        with closing(sqlite3.connect(tmp_path / "door.e1.outbox", isolation_level=None)) as other:
+            other.execute("BEGIN")
+            other.execute("SELECT count(*) FROM events").fetchone()
+            relay.apply_erasures(erasures)
+            assert "outbox is locked" in str(relay.fault)
+            assert (relay.erased, relay.erasures) == (10, ())
+        relay.apply_erasures(erasures)
+        assert (relay.erased, relay.erasures) == (10, erasures)
+        assert b"obs:door" not in bytes_of(tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(20))
