@@ -36,7 +36,6 @@ EVERY_S = 1.0
 APPLY_EVERY_S = 600.0
 """Seconds between two deletions of what has become too old."""
 DAY_MS = 86_400_000
-MOST_STEPS = 400
 
 
 def apply_retention(
@@ -50,7 +49,9 @@ def apply_retention(
     for camera, days in _read_days(engine, keep_days):
         before_ms = max(clock() - round(days * DAY_MS), 0)
         limits.append(Erasure(camera, before_ms=before_ms))
-        for day_ms in _days_before(engine, camera, before_ms):
+        day_ms = 0
+        while day_ms < before_ms:
+            day_ms = min(_end_of_oldest_day(engine, camera, before_ms), before_ms)
             with begin_write(engine) as connection:
                 lock_for_erasing(connection)
                 _raise_limit(connection, camera, day_ms)
@@ -74,17 +75,13 @@ def _read_days(engine: Engine, keep_days: float | None) -> list[tuple[str, float
     return [(camera, limit) for camera, limit in sorted(days.items()) if limit is not None]
 
 
-def _days_before(engine: Engine, camera: str, before_ms: int) -> list[int]:
-    """The ends of the days from a camera's oldest capture to a time, and that time itself."""
+def _end_of_oldest_day(engine: Engine, camera: str, default_ms: int) -> int:
+    """The end of the day of a live camera's oldest capture."""
     live = func.length(observations.c.run) != RECORDING_CHARS
     query = select(func.min(observations.c.captured_ms)).where(live)
     with begin_read(engine) as connection:
         oldest = connection.execute(query.where(observations.c.camera == camera)).scalar_one()
-    if oldest is None:
-        return [before_ms]
-    # A camera whose clock began in 1970 must not make ten thousand of them.
-    step_ms = max(DAY_MS, (before_ms - oldest) // MOST_STEPS)
-    return [*range(oldest - oldest % DAY_MS + step_ms, before_ms, step_ms), before_ms]
+    return default_ms if oldest is None else oldest - oldest % DAY_MS + DAY_MS
 
 
 def _raise_limit(connection: Connection, camera: str, kept_from_ms: int) -> None:

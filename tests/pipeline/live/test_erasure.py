@@ -18,6 +18,7 @@ from pipeline.config import Settings
 from pipeline.erasure import Erasure
 from pipeline.live.relay_service import RelayService
 from pipeline.live.store_consumer import StoreConsumer
+from pipeline.messages import EncodedRecord
 from pipeline.records import DeadLetter, Event
 from pipeline.service_settings import BusSettings
 from pipeline.store.engine import open_store
@@ -86,19 +87,23 @@ def test_kafka_brings_nothing_back(
             outbox.append(events_of(make, camera))
     old_outbox = (tmp_path / "outbox/door.e1.outbox").read_bytes()
     letters = [DeadLetter(c, "refused", events_of(make, c)[0].to_json().encode()) for c in CAMERAS]
+    body = events_of(make, "door")[0].to_json().replace("face_observed/2", "face_observed/9")
+    newer = EncodedRecord("newer", "undercam.face_observed/9", "door", body.encode(), "newer")
     with KafkaPublisher(bus) as publisher:
-        publisher.send(letters)
+        publisher.send([*letters, newer])
     drain(tmp_path / "outbox", bus, [])
-    read_all(bus, database)
+    assert read_all(bus, database).dead == 1
     assert count_minutes(database) == {"door": 150, "hall": 150}
 
     counts = erase(database, Erasure("door"))
-    assert (counts.observations, counts.tracks, counts.dead_letters) == (150, 3, 1)
+    assert (counts.observations, counts.tracks, counts.dead_letters) == (150, 3, 2)
     check(database)
 
     # A new group reads every topic from offset 0.
     consumer = read_all(bus.model_copy(update={"group": f"{bus.group}-again"}), database)
-    assert consumer.erased == 154
+    # Events, a dead letter, and a record of a newer release with the dead letter it has become; it
+    # does not become another one.
+    assert (consumer.erased, consumer.dead) == (153 + 1 + 2, 0)
     check(database)
 
     # The disk of a machine that was away is back: one relay knows the erasure, another does not.

@@ -127,14 +127,23 @@ def test_the_watch_applies_limits_and_knows_erasures(url: str, make: Any) -> Non
 
 def test_limits_are_applied_again_and_again(sqlite_url: str, make: Any) -> None:
     engine = open_store(sqlite_url)
-    now = 0.0
-    with ErasureWatch(sqlite_url, 5.0, 1.0, every_s=0.02, now=lambda: now):
-        time.sleep(0.2)
+    times = [0.0]
+
+    def now() -> float:
+        times.append(times[-1])
+        return times[-1]
+
+    def wait_for_rounds() -> None:
+        reached = len(times) + 4
+        until(lambda: len(times) > reached)
+
+    with ErasureWatch(sqlite_url, 5.0, 1.0, every_s=0.02, now=now):
+        wait_for_rounds()
         # Of a camera that is new since: no limit is known yet, so it is stored.
         StoreWriter(engine).write(faces(make, "door", 1))
-        time.sleep(0.2)
+        wait_for_rounds()
         assert days_left(engine, "door") == [1]
-        now = 601.0
+        times.append(601.0)
         until(lambda: days_left(engine, "door") == [])
     engine.dispose()
 
