@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, func, select
 
+from pipeline.errors import ServiceError
 from pipeline.records import DeadLetter, Event, FaceObserved, TrackUpdated
 from pipeline.store import erasures as erasures_module
 from pipeline.store import writer as writer_module
@@ -39,7 +41,7 @@ def all_events(make: Any) -> list[Event]:
         for kind in ("face", "track", "status", "loss")
         for camera in ("door", "hall")
         for run in ("e1", FILE)
-        for track in (1, 2, 3)
+        for track in (1, 2)
         for n in range(10)
     ]
 
@@ -100,7 +102,7 @@ def test_counts_and_list(engine: Engine, make: Any) -> None:
     StoreWriter(engine, clock=lambda: NOW).write(events)
     counts = erase(engine, Erasure(track="door/e1/2"), clock=lambda: NOW)
     assert counts == ErasureCounts(observations=10, tracks=1, minutes=3)
-    assert erase(engine, Erasure("door"), lambda: NOW + 1) == ErasureCounts(50, 5, 6)
+    assert erase(engine, Erasure("door"), lambda: NOW + 1) == ErasureCounts(30, 3, 6)
     assert erase(engine, Erasure("door"), lambda: NOW + 2) == ErasureCounts()
     assert erase(engine, Erasure("nobody"), lambda: NOW + 3) == ErasureCounts()
     first, second, recording, third, fourth = read_erasures(engine)
@@ -260,22 +262,34 @@ def test_it_holds_where_transactions_see_one_moment_only(
     engine.dispose()
 
 
+def insist(action: Callable[..., Any], *arguments: Any) -> None:
+    """As a relay does: where the database is locked for too long, send it again."""
+    until_s = time.monotonic() + 60
+    while True:
+        try:
+            action(*arguments)
+            return
+        except ServiceError:
+            assert time.monotonic() < until_s
+
+
 def test_writers_and_erasures_at_once(engine: Engine, make: Any) -> None:
     """Whatever the order, the end is the same."""
-    writers = [writer_on(engine, batch_rows=20) for _ in range(3)]
-    events = [make.observation(n, n * 100, camera=c) for n in range(200) for c in ("door", "hall")]
+    writers = [writer_on(engine, batch_rows=20) for _ in range(2)]
+    events = [make.observation(n, n * 100, camera=c) for n in range(100) for c in ("door", "hall")]
 
     def write_again(writer: StoreWriter) -> None:
-        for seed in range(4):
-            writer.write(random.Random(seed).sample(events, len(events)))
+        for seed in range(3):
+            insist(writer.write, random.Random(seed).sample(events, len(events)))
 
     with ThreadPoolExecutor(4) as pool:
         running = [pool.submit(write_again, writer) for writer in writers]
-        for before_ms in range(1_000, 10_001, 1_000):
-            erase(engine, Erasure("door", before_ms=before_ms))
+        for before_ms in range(1_000, 5_001, 1_000):
+            erasure = Erasure("door", before_ms=before_ms, requested_ms=NOW)
+            insist(erase, engine, erasure)
         for one in running:
-            one.result(60)
-    left = keep(events, Erasure("door", before_ms=10_000))
+            one.result(100)
+    left = keep(events, erasure)
     found = contents(engine)
     assert found["observations"] == expected(left)["observations"]
     assert found["emotion_minutes"] == expected(left)["emotion_minutes"]
