@@ -50,6 +50,9 @@ def test_a_camera_leaves_no_byte_while_it_is_being_written(tmp_path: Path, make:
         write(tmp_path, looks(make, "hall", 0, 30)),
         Relay(tmp_path, found.extend, batch_rows=100) as relay,
     ):
+        for path in tmp_path.glob("*.outbox"):
+            # Some builds of SQLite have it on.
+            relay._reader(path)._file.execute("PRAGMA secure_delete=OFF").fetchone()
         # Some are delivered and deleted: their bytes lie in free space.
         assert relay.step() == relay.step() == 100
         assert b"obs:door:" in bytes_of(tmp_path)

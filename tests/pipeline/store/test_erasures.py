@@ -78,7 +78,7 @@ def test_what_is_left_does_not_depend_on_the_order(
     chance = random.Random(written_before)
     chance.shuffle(events)
     early = events[: round(len(events) * written_before)]
-    writer = writer_on(engine, batch_rows=17)
+    writer = writer_on(engine, batch_rows=37)
     writer.write(early)
     erase(engine, erasure, clock=lambda: NOW)
     left = keep(events, erasure)
@@ -301,6 +301,9 @@ def bytes_of(folder: Path) -> bytes:
 
 def test_no_byte_is_left_in_the_database(sqlite_url: str, tmp_path: Path, make: Any) -> None:
     engine = open_store(sqlite_url)
+    with engine.connect() as connection:
+        # Some builds of SQLite have it on.
+        connection.exec_driver_sql("PRAGMA secure_delete=OFF")
     writer = StoreWriter(engine)
     folder = tmp_path / "state"
     for n in range(0, 3_000, 100):
