@@ -132,6 +132,10 @@ class RelayMetrics(Metrics):
         self.lost = self._counter("outbox_lost", "Events shed because an outbox was full.")
         self.dead = self._counter("outbox_dead", "Unreadable records, kept as dead letters.")
         self.delivered = self._counter("outbox_delivered", "Events accepted by bus or store.")
+        self.erased = self._counter(
+            "outbox_erased",
+            "Events not delivered or not stored because they were erased or are too old.",
+        )
         self.up = self._gauge("outbox_delivery_up", "1 while bus or store accepts events, else 0.")
 
 

@@ -8,6 +8,10 @@ from pydantic import Field
 
 from pipeline.settings import Section
 
+HOUR_MS = 3_600_000
+KAFKA_DELAY_MS = 6 * 60_000
+"""Kafka looks for old segments every five minutes, and removes their files a minute later."""
+
 
 class WorkersSettings(Section):
     """The processes that read cameras."""
@@ -95,6 +99,21 @@ class BusSettings(Section):
         10.0, ge=0.1, le=3600, description="Seconds to wait for a response of a broker."
     )
 
+    @property
+    def retention_ms(self) -> int:
+        """How long a record stays, counted from the newest one in its segment."""
+        return round(self.retention_hours * HOUR_MS)
+
+    @property
+    def segment_ms(self) -> int:
+        """After how long a topic begins a new segment; Kafka deletes nothing less than one."""
+        return max(self.retention_ms // 8, 60_000)
+
+    @property
+    def forget_ms(self) -> int:
+        """After how long a created topic has certainly forgotten a record."""
+        return self.segment_ms + self.retention_ms + KAFKA_DELAY_MS
+
 
 class StoreSettings(Section):
     """The database that holds the records."""
@@ -107,6 +126,12 @@ class StoreSettings(Section):
     )
     busy_timeout_s: float = Field(
         5.0, ge=0, le=3600, description="Seconds to wait for a locked database."
+    )
+    keep_days: float | None = Field(
+        None,
+        gt=0,
+        le=36_500,
+        description="Days after which observations and tracks are deleted; unset: never.",
     )
 
 

@@ -259,6 +259,9 @@ class CameraSettings(Section):
     display_name: str = Field(
         "", max_length=200, description="Name on the pages, of any characters; empty: the id."
     )
+    purpose: str = Field(
+        "", max_length=500, description="What the camera is for, for the people in front of it."
+    )
     enabled: bool = Field(True, description="Whether the camera is read.")
     under_display: bool | None = Field(
         None,
@@ -274,4 +277,11 @@ class CameraSettings(Section):
     play: Literal["once", "loop"] = Field(
         "once",
         description="A file is played once, without shedding, or in a loop, as a live camera.",
+    )
+    keep_days: float | None = Field(
+        None,
+        gt=0,
+        le=36_500,
+        description="Days after which its observations and tracks are deleted; unset: "
+        "store.keep_days.",
     )

@@ -43,12 +43,11 @@ store no image of a face, there is no setting that makes them, and these pages s
 the people in your clips are written only by `undercam analyze --annotate FILE` and `undercam udc`,
 on your command.
 
-Rows stay until somebody deletes them: there is neither a command for that nor a retention time,
-and `undercam cameras remove` keeps them. Delete them by SQL, from the tables `observations` and
-`tracks` by camera, run and track. `emotion_minutes` holds sums over all faces of a minute, from
-which one person cannot be removed. Make sure first that no event is in transit: what still waits
-in an outbox, or is read from Kafka again, is stored again. Kafka keeps records for
-`bus.retention_hours` in topics that Undercam created.
+`undercam erase` deletes a track, a camera's rows or everything before a time, for ever: what is
+sent again later is not stored. `store.keep_days`, or a limit of a camera's own, deletes what is
+older. `emotion_minutes`, sums over all faces of a minute, are reduced by what is deleted. Without
+them rows stay, and `undercam cameras remove` keeps them. There is no command that reaches backups;
+Kafka keeps records for `bus.retention_hours` in topics that Undercam created.
 """
 
 

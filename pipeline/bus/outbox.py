@@ -172,8 +172,11 @@ class Outbox(Closing):
             return
         oldest = "FROM events WHERE n BETWEEN ? AND ?"
         ends = (surplus[0], surplus[-1])
-        span = file.execute(f"SELECT min(at_ms), max(at_ms), count(*) {oldest}", ends)
-        _count(file, outbox_file.Loss(*span.fetchone()))
+        # An empty body was erased: nothing is lost with it.
+        span = f"SELECT min(at_ms), max(at_ms), count(nullif(body, '')) {oldest}"
+        loss = outbox_file.Loss(*file.execute(span, ends).fetchone())
+        if loss.events:
+            _count(file, loss)
         file.execute(f"DELETE {oldest}", ends)
 
     def _shed_memory(self) -> None:

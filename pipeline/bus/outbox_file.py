@@ -27,6 +27,7 @@ _TABLES = (
     # so two look-ups count what waits, and a range of numbers is what was shed or delivered.
     # `id` and `schema` repeat what is in the body: a bus needs them, and need not read it. They are
     # empty in rows of the release before.
+    # The body of an event that was erased is empty: its number stays until all before it are gone.
     "CREATE TABLE IF NOT EXISTS events (n INTEGER PRIMARY KEY AUTOINCREMENT,"
     " at_ms INTEGER NOT NULL, body TEXT NOT NULL, id TEXT, schema TEXT)",
     "CREATE TABLE IF NOT EXISTS lost (n INTEGER PRIMARY KEY, since_ms INTEGER NOT NULL,"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.bus import outbox_file
+from pipeline.bus.outbox_erasure import clear_free_space, erase_rows, overwrite_deleted
+from pipeline.erasure import ErasureFilter, Subject
 from pipeline.messages import EncodedRecord, Message, read_record
 from pipeline.records import DeadLetter, EventsLost
 
@@ -16,14 +18,16 @@ class OutboxReader:
     """An outbox's file, read by the one relay of its folder. Anything may raise sqlite3.Error.
 
     What was acknowledged is not fetched again, even where a full disk keeps it from being deleted.
+    `erased` counts the records that were deleted because of an erasure.
     """
 
     def __init__(self, path: Path) -> None:
+        self.erased = 0
         self._path = path
         self._camera = path.name.partition(".")[0]
         self._file = outbox_file.open_file(path, PATIENCE_S)
         self._inode = path.stat().st_ino
-        self._last = self._done = 0
+        self._last = self._done = self._dropped = 0
         self._losses: dict[int, int] = {}
         self._reported: dict[int, int] = {}
         self._must_delete = False
@@ -46,15 +50,30 @@ class OutboxReader:
         (events,) = self._file.execute("SELECT coalesce(sum(events), 0) FROM lost").fetchone()
         return int(events)
 
-    def fetch(self, most: int) -> list[Message]:
+    def fetch(self, most: int, erasures: ErasureFilter | None = None) -> list[Message]:
         """The oldest records, at most so many, and the losses since the last report.
 
-        From now on the writer sheds none of them. Until `acknowledge` they are fetched again.
+        From now on the writer sheds none of them. Until `acknowledge` they are fetched again. What
+        `erasures` cover is left out, and deleted with the rest.
         """
-        if not self.count():
-            if self._must_delete:
-                self._delete()
-            return []
+        while self.count():
+            records = self._fetch(most, erasures)
+            if records:
+                return records
+            # All of it was erased.
+            self.acknowledge()
+        if self._must_delete:
+            self._delete()
+        return []
+
+    def erase(self, erasures: ErasureFilter) -> None:
+        """Delete at once what erasures cover, and overwrite its bytes in the file."""
+        name = outbox_file.name_of(self._path)
+        if name:
+            self.erased += erase_rows(self._file, name, erasures)
+            clear_free_space(self._file)
+
+    def _fetch(self, most: int, erasures: ErasureFilter | None) -> list[Message]:
         # One transaction: between reading and marking, the writer could shed what we deliver.
         with outbox_file.transaction(self._file):
             headers = "id, schema" if outbox_file.has_headers(self._file) else "NULL, NULL"
@@ -66,7 +85,14 @@ class OutboxReader:
             self._file.execute("UPDATE taken SET n = max(n, ?)", (self._last,))
             losses = self._read_unreported()
         self._losses = {n: events for n, _, _, events in losses}
-        records = [self._message(*row) for row in found]
+        self._dropped = 0
+        if erasures:
+            kept = [row for row in found if not erasures.covers(Subject.of_payload(row[1]))]
+            self._dropped = sum(row[1] != b"" for row in found) - sum(row[1] != b"" for row in kept)
+            found = kept
+            overwrite_deleted(self._file)
+        # An empty body was erased before.
+        records = [self._message(*row) for row in found if row[1]]
         return [*records, *(gap_of(self._path, loss) for loss in losses)]
 
     def acknowledge(self) -> None:
@@ -75,6 +101,8 @@ class OutboxReader:
         # the same rows again and again.
         self._done = self._last
         self._reported |= self._losses
+        self.erased += self._dropped
+        self._dropped = 0
         self._must_delete = True
         self._delete()
 

@@ -1,6 +1,7 @@
 """Delivers what waits in a folder of outboxes to bus or store, and deletes only what has arrived.
 
-Records pass through as their writer encoded them: a relay reads none of them, whatever its release.
+Records pass through as their writer encoded them: a relay reads none of them, whatever its release,
+unless something was erased. Then it looks in each for what tells whose it is.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from pathlib import Path
 from pipeline.backoff import BackOff
 from pipeline.bus import outbox_file
 from pipeline.bus.locks import FileLock
+from pipeline.bus.outbox_erasure import remove_damaged
 from pipeline.bus.outbox_reader import OutboxReader, gap_of
 from pipeline.closing import Closing
+from pipeline.erasure import Erasure, ErasureFilter
 from pipeline.errors import ServiceError
 from pipeline.messages import Message
 from pipeline.permissions import make_folder
@@ -42,7 +45,7 @@ class Relay(Closing):
     deleted. A crash in between delivers the batch again, never loses or reorders it. What `deliver`
     refuses with a ServiceError stays in its file: `fault` says why, and steps do nothing until it
     is time to try again. A file without a writer is removed when it is empty; a damaged one is set
-    aside, named in `damaged`.
+    aside, named in `damaged`. What was erased is never delivered: `erased` counts such records.
     """
 
     def __init__(
@@ -66,6 +69,9 @@ class Relay(Closing):
         self._noted: set[Path] = set()
         self._last = Path()
         self._gaps: dict[str, int] = {}
+        self._erased = 0
+        self._filter = ErasureFilter()
+        self.erasures: tuple[Erasure, ...] = ()
         self._lock = _acquire_lock(self._folder)
 
     def step(self) -> int:
@@ -99,6 +105,31 @@ class Relay(Closing):
             if not self.step():
                 self._sleep(IDLE_S)
 
+    def apply_erasures(self, erasures: Sequence[Erasure]) -> None:
+        """Delete what was erased from all files, and deliver nothing of it from now on.
+
+        `erasures` are all there are. Where a file cannot be changed, `fault` says why and the
+        attribute `erasures` stays as it was: call it again later.
+        """
+        known = set(self.erasures)
+        new = ErasureFilter(one for one in erasures if one not in known)
+        self._filter = ErasureFilter(erasures)
+        self.fault = None
+        for path in self._in_turn():
+            if not (path.exists() and new.concerns(path.name.partition(".")[0])):
+                continue
+            with self._isolate_errors(path):
+                self._reader(path).erase(self._filter)
+                self._remove_if_left(path)
+        remove_damaged(self._folder, self._filter)
+        if self.fault is None:
+            self.erasures = tuple(erasures)
+
+    @property
+    def erased(self) -> int:
+        """Records that were deleted because of an erasure."""
+        return self._erased + sum(reader.erased for reader in self._readers.values())
+
     @property
     def waiting(self) -> int:
         """Events in the folder that have not arrived yet."""
@@ -124,7 +155,7 @@ class Relay(Closing):
             with self._isolate_errors(path):
                 part = self._noted_gap(path)
                 if not part and path.exists():
-                    part = self._reader(path).fetch(room)
+                    part = self._reader(path).fetch(room, self._filter)
                 if part:
                     parts.append((path, part))
                     room -= len(part)
@@ -152,6 +183,7 @@ class Relay(Closing):
     def _close_reader(self, path: Path) -> None:
         reader = self._readers.pop(path, None)
         if reader:
+            self._erased += reader.erased
             with suppress(sqlite3.Error):
                 reader.close()
 

@@ -24,7 +24,8 @@ from pipeline.cli.output import discard_unread_output, is_reader_gone
 from pipeline.errors import ConfigError, RenamedSetting, UndercamError
 
 COMMANDS = (
-    *("demo", "analyze", "run", "cameras", "store", "outbox", "dashboard", "users", "doctor"),
+    *("demo", "analyze", "run", "cameras", "store", "outbox", "erase"),
+    *("dashboard", "users", "doctor"),
     *("evaluate", "table", "figures", "train", "export", "udc"),
 )
 """In the order of the help. Each is the function, or the Typer, of that name in its module."""

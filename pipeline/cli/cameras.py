@@ -27,6 +27,12 @@ Mode = Annotated[
     str | None,
     Option(help="Routes that classify its faces: fast, robust or auto; see emotion.mode."),
 ]
+KeepDays = Annotated[
+    float | None, Option(help="Days after which its observations and tracks are deleted.")
+]
+Purpose = Annotated[
+    str | None, Option(help="What it is for, in words for the people in front of it.")
+]
 cameras = Typer(
     add_completion=False,
     rich_markup_mode="markdown",
@@ -73,11 +79,14 @@ def add(
     play: Play = None,
     under_display: UnderDisplay = None,
     mode: Mode = None,
+    keep_days: KeepDays = None,
+    purpose: Purpose = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Register a camera."""
-    values = {"url": url} | _list_given(fps, play, under_display, mode)
+    options = {"analyse_fps": fps, "play": play, "under_display": under_display, "mode": mode}
+    values = _drop_missing(options | {"url": url, "keep_days": keep_days, "purpose": purpose})
     with _open_cameras(config) as registered:
         _, settings = registered.put(camera, values, is_new=True)
     message = f"added camera {camera}: {_redact_url(url)}; `undercam run` reads it within seconds"
@@ -95,16 +104,16 @@ def change(
     play: Play = None,
     under_display: UnderDisplay = None,
     mode: Mode = None,
+    keep_days: KeepDays = None,
+    purpose: Purpose = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Change a camera; options that are not given keep their values."""
-    given = {"url": url, "enabled": enabled}
-    values = {key: value for key, value in given.items() if value is not None}
+    options = {"analyse_fps": fps, "play": play, "under_display": under_display, "mode": mode}
+    options |= {"url": url, "enabled": enabled, "keep_days": keep_days, "purpose": purpose}
     with _open_cameras(config) as registered:
-        before, after = registered.change(
-            camera, values | _list_given(fps, play, under_display, mode)
-        )
+        before, after = registered.change(camera, _drop_missing(options))
     changes = ", ".join(_describe_changes(before, after)) or "no changes"
     _report(as_json, camera, after, f"changed camera {camera}: {changes}")
 
@@ -146,11 +155,8 @@ def _connect(settings: Settings) -> ControlClient | None:
     return client
 
 
-def _list_given(
-    fps: float | None, play: str | None, under_display: bool | None, mode: str | None
-) -> dict[str, Any]:
+def _drop_missing(options: dict[str, Any]) -> dict[str, Any]:
     """The settings of the options that were given."""
-    options = {"analyse_fps": fps, "play": play, "under_display": under_display, "mode": mode}
     return {key: value for key, value in options.items() if value is not None}
 
 

@@ -14,11 +14,13 @@ from typer import Argument
 from pipeline.cli.longrun import catch_stop_signals
 from pipeline.cli.options import AsJson, Config
 from pipeline.cli.output import OUT, print_json, warn
-from pipeline.config import load
+from pipeline.config import Settings, load, resolve
+from pipeline.errors import UndercamError
 
 if TYPE_CHECKING:
     from pipeline.bus.inspection import OutboxStatus
     from pipeline.bus.relay import Relay
+    from pipeline.erasure import Erasure
 
 outbox = typer.Typer(
     add_completion=False,
@@ -58,7 +60,8 @@ def drain(
 ) -> None:
     """Send everything that waits to the bus, or into the database where no bus is set.
 
-    For the disk of a machine that was lost, or while `undercam run` is not running.
+    For the disk of a machine that was lost, or while `undercam run` is not running. What was erased
+    is deleted, not sent.
     """
     from pipeline.bus.inspection import inspect_outboxes
     from pipeline.bus.relay import Relay
@@ -72,9 +75,11 @@ def drain(
         Relay(source, deliver, settings.outbox.batch_rows) as relay,
         catch_stop_signals() as stop,
     ):
+        relay.apply_erasures(_read_erasures(settings))
         _drain(relay, stop)
         counts = {
             "sent": relay.sent,
+            "erased": relay.erased,
             "dead": relay.dead,
             "lost": relay.lost,
             "waiting": relay.waiting,
@@ -85,7 +90,24 @@ def drain(
     if as_json:
         print_json(counts)
     else:
-        OUT.print(f"sent {relay.sent} events and {relay.dead} dead letters")
+        erased = f", deleted {relay.erased} that were erased" if relay.erased else ""
+        OUT.print(f"sent {relay.sent} events and {relay.dead} dead letters{erased}")
+
+
+def _read_erasures(settings: Settings) -> list[Erasure]:
+    """None where the database cannot be reached from here: the store then drops what was erased."""
+    from pipeline.store.engine import open_store
+    from pipeline.store.erasures import read_erasures
+
+    try:
+        url, busy_s = resolve(settings.store.url), settings.store.busy_timeout_s
+        engine = open_store(url, busy_s, read_only=True)
+    except UndercamError:
+        return []
+    try:
+        return read_erasures(engine)
+    finally:
+        engine.dispose()
 
 
 def _drain(relay: Relay, stop: Callable[[], bool]) -> None:

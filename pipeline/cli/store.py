@@ -43,7 +43,8 @@ def store(
         print_json(counts)
     else:
         cut = f" ({counts['cut']} of them truncated)" if counts["cut"] else ""
-        OUT.print(f"stored {counts['events']} events, {counts['dead']} dead letters{cut}")
+        erased = f", dropped {counts['erased']} that were erased" if counts["erased"] else ""
+        OUT.print(f"stored {counts['events']} events, {counts['dead']} dead letters{cut}{erased}")
 
 
 def _consume(settings: Settings, until_idle_s: float) -> dict[str, float]:
@@ -66,6 +67,7 @@ def _consume(settings: Settings, until_idle_s: float) -> dict[str, float]:
             "events": consumer.events,
             "batches": consumer.batches,
             "dead": consumer.dead,
+            "erased": consumer.erased,
             "cut": consumer.cut,
             "seconds": round(time.monotonic() - started_s, 1),
         }

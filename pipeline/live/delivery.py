@@ -26,15 +26,21 @@ REPLAY_S = 600.0
 the old release go on writing them for a while."""
 
 
+CountErased = Callable[[int], None]
+"""Called with a number of records that were not stored, because they were erased or are too old."""
+
+
 @contextmanager
-def delivery(settings: Settings) -> Iterator[Deliver]:
+def delivery(
+    settings: Settings, count_erased: CountErased = lambda number: None
+) -> Iterator[Deliver]:
     """A `deliver` for relays. It connects with the first batch, so that cameras may start while
     bus or store is away; raises ConfigError for settings that cannot be used."""
     if settings.bus.url:
         with open_publisher(settings.bus) as publisher:
             yield publisher.send
     else:
-        into_store = IntoStore(settings.store)
+        into_store = IntoStore(settings.store, count_erased=count_erased)
         try:
             yield into_store
         finally:
@@ -56,9 +62,12 @@ class IntoStore:
     """Writes messages into the database, which it opens with the first batch."""
 
     def __init__(
-        self, settings: StoreSettings, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: StoreSettings,
+        clock: Callable[[], float] = time.monotonic,
+        count_erased: CountErased = lambda number: None,
     ) -> None:
-        self._settings, self._clock = settings, clock
+        self._settings, self._clock, self._count_erased = settings, clock, count_erased
         self._replay_s = -math.inf
         self._writer: StoreWriter | None = None
         self._url = resolve(settings.url)
@@ -71,7 +80,9 @@ class IntoStore:
         if self._writer is None:
             self._engine = open_store(self._url, self._settings.busy_timeout_s)
             self._writer = StoreWriter(self._engine, batch_rows=self._settings.batch_rows)
+        erased = self._writer.erased
         dead = store_messages(self._writer, messages)
+        self._count_erased(self._writer.erased - erased)
         if self._clock() >= self._replay_s:
             replay_newer(self._writer)
             # Only now: one that fails is tried again with the next batch.

@@ -4,12 +4,13 @@ of this process."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from threading import Thread
 from typing import TYPE_CHECKING
 
 from pipeline.closing import Service
+from pipeline.erasure import Erasure
 from pipeline.errors import ServiceError
 from pipeline.leaving import leave_at_once
 from pipeline.live.camera_worker import CameraWorker, open_worker_detector
@@ -138,6 +139,9 @@ class _OneRelay:
 
     def start_missing(self) -> None:
         """It is started by the engine."""
+
+    def apply_erasures(self, erasures: Sequence[Erasure]) -> None:
+        self._relay.apply_erasures(erasures)
 
     def reports(self) -> dict[str, RelayReport]:
         return {RELAY: self._relay.report}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.bus.relay import DrainedElsewhere, Relay
 from pipeline.closing import Service
 from pipeline.config import Settings
+from pipeline.erasure import Erasure
 from pipeline.errors import ServiceError, UndercamError
 from pipeline.live.delivery import delivery
 from pipeline.metrics import RelayMetrics
@@ -21,7 +23,8 @@ IDLE_S, COUNT_S, RETRY_S = 0.05, 0.5, 1.0
 class RelayReport:
     """Counts of events that wait, were sent, were lost, and were unreadable; `fault` is what keeps
     the relay from delivering, "" while nothing does; `damaged` names the outboxes that were set
-    aside. `elsewhere`: the fault is that another relay drains the same folder."""
+    aside. `elsewhere`: the fault is that another relay drains the same folder. `erased` counts
+    records deleted because of an erasure, `erasures` the erasures that the relay has applied."""
 
     waiting: int = 0
     sent: int = 0
@@ -30,6 +33,8 @@ class RelayReport:
     fault: str = ""
     damaged: tuple[str, ...] = ()
     elsewhere: bool = False
+    erased: int = 0
+    erasures: int = 0
 
 
 class RelayService(Service):
@@ -39,6 +44,8 @@ class RelayService(Service):
         self.metrics = RelayMetrics()
         self.report = self._before = RelayReport(fault="the relay has not started")
         self._settings = settings
+        self._erasures: tuple[Erasure, ...] = ()
+        self._erase_at_s = 0.0
         self._stop = threading.Event()
         self._drain_until_s = 0.0
         self._thread = threading.Thread(target=self._main, name="relay", daemon=True)
@@ -46,6 +53,10 @@ class RelayService(Service):
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+
+    def apply_erasures(self, erasures: Sequence[Erasure]) -> None:
+        """These are all erasures by now: delete from the outboxes at once what they cover."""
+        self._erasures = tuple(erasures)
 
     def close(self, drain_s: float = 0.0, timeout_s: float | None = None) -> None:
         """Finish the batch that is under way, and release the outboxes.
@@ -69,7 +80,7 @@ class RelayService(Service):
     def _relay(self) -> None:
         outbox = self._settings.outbox
         with (
-            delivery(self._settings) as deliver,
+            delivery(self._settings, self.metrics.erased.inc) as deliver,
             Relay(outbox.folder, deliver, outbox.batch_rows) as relay,
         ):
             reported_s = -COUNT_S
@@ -77,6 +88,7 @@ class RelayService(Service):
             while not is_over:
                 # Read before the step: what was appended before `close` is seen by this step.
                 is_stopping = self._stop.is_set()
+                self._erase(relay)
                 sent = relay.step()
                 if not sent or time.monotonic() - reported_s > COUNT_S:
                     self._publish(relay)
@@ -85,6 +97,13 @@ class RelayService(Service):
                     self._stop.wait(IDLE_S)
                 is_over = is_stopping and (not sent or time.monotonic() >= self._drain_until_s)
             self._publish(relay)
+
+    def _erase(self, relay: Relay) -> None:
+        """Where a file cannot be changed, it is tried again a second later."""
+        if relay.erasures == self._erasures or time.monotonic() < self._erase_at_s:
+            return
+        relay.apply_erasures(self._erasures)
+        self._erase_at_s = time.monotonic() + RETRY_S
 
     def _fail(self, error: Exception) -> None:
         """Report a fault; the next relay counts on from here."""
@@ -106,9 +125,12 @@ class RelayService(Service):
             before.dead + relay.dead,
             str(relay.fault) if relay.fault else "",
             (*before.damaged, *(path.name for path in relay.damaged)),
+            erased=before.erased + relay.erased,
+            erasures=len(relay.erasures),
         )
         metrics.waiting.set(self.report.waiting)
         metrics.lost.inc(self.report.lost - last.lost)
         metrics.dead.inc(self.report.dead - last.dead)
+        metrics.erased.inc(self.report.erased - last.erased)
         metrics.delivered.inc(self.report.sent - last.sent)
         metrics.up.set(not self.report.fault)

@@ -68,6 +68,11 @@ class StoreConsumer:
         """Dead letters that the dead topic or the database took only in part."""
         return self._cut + self._publisher.cut
 
+    @property
+    def erased(self) -> int:
+        """Records that were not stored because of an erasure or their camera's age limit."""
+        return self._writer.erased
+
     def step(self) -> int:
         """One batch; returns the number of its records, 0 when none came or none could be stored.
 
@@ -110,11 +115,13 @@ class StoreConsumer:
                 return
 
     def _store(self, batch: Batch) -> None:
+        erased = self._writer.erased
         refused = store_events(self._writer, batch.events)
-        dead = [*batch.unreadable, *refused]
+        erased = self._writer.erased - erased
+        dead = self._writer.drop_erased([*batch.unreadable, *refused])
         cut = store_dead_letters(self._writer, [*self._undeliverable(dead), *batch.dead])
         self.batches += 1
-        self.events += len(batch.events) - len(refused)
+        self.events += len(batch.events) - len(refused) - erased
         self.dead += len(dead)
         self._cut += cut
 

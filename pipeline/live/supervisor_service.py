@@ -13,6 +13,7 @@ from typing import Protocol
 from pipeline.closing import Service
 from pipeline.config import resolve
 from pipeline.control_client import ControlAddress
+from pipeline.erasure import Erasure
 from pipeline.errors import ServiceError
 from pipeline.live.control import ControlServer
 from pipeline.live.discovery import Discovery
@@ -23,6 +24,7 @@ from pipeline.live.supervisor import Fleet, Supervisor
 from pipeline.metrics import Families, SupervisorMetrics, serve
 from pipeline.store.leases import LeaseKeeper
 from pipeline.store.registry import RegistryWatch
+from pipeline.store.retention import ErasureWatch
 
 STEP_S = 0.5
 ProcessMetrics = Iterable[tuple[str, Families]]
@@ -46,6 +48,10 @@ class Relays(Protocol):
 
     def start_missing(self) -> None:
         """Start one on every machine that has none."""
+        ...
+
+    def apply_erasures(self, erasures: Sequence[Erasure]) -> None:
+        """Send all erasures there are to each that does not know them; waits for nothing."""
         ...
 
     def reports(self) -> Mapping[str, RelayReport]:
@@ -85,6 +91,7 @@ class SupervisorService(Service):
         if job.cameras is None:
             seed = None if job.is_seeded else initial
             self._watch = RegistryWatch(url, busy_s, seed)
+        self._erasures = ErasureWatch(url, busy_s, settings.store.keep_days)
         self._discovery = None
         if job.cameras is None and settings.discovery.api_url:
             self._discovery = Discovery(settings)
@@ -109,6 +116,7 @@ class SupervisorService(Service):
         self._metrics_url = self._serve_metrics()
         if self._control:
             self._control.start()
+        self._erasures.start()
         if self._watch:
             self._watch.start()
         if self._discovery:
@@ -156,6 +164,7 @@ class SupervisorService(Service):
             self._discovery.close()
         if self._watch:
             self._watch.close()
+        self._erasures.close()
 
     def _main(self) -> None:
         try:
@@ -169,6 +178,7 @@ class SupervisorService(Service):
         # Outside the lock: under Ray it may wait for ever for a cluster's head that is gone, and
         # the cameras must be closed all the same.
         self._relays.start_missing()
+        self._relays.apply_erasures(self._erasures())
         deaths = self._supervisor.deaths
         with self._stepping:
             if not self._is_closed:

@@ -190,3 +190,24 @@ dead_letters = Table(
 )
 """Records that could not be stored, byte for byte; `origin` is their position in the bus or outbox,
 or their id where they could be read."""
+
+erasures = Table(
+    "erasures",
+    metadata,
+    _text("id", primary_key=True),
+    Column("camera", Text),
+    Column("run", Text),
+    Column("track", Text),
+    Column("before_ms", BigInteger),
+    _integer("requested_ms"),
+)
+"""What was erased for ever: a track, a recording's run, or what was captured before a time. No row
+is ever deleted."""
+
+retention = Table(
+    "retention",
+    metadata,
+    _text("camera", primary_key=True),
+    _integer("kept_from_ms"),
+)
+"""Captures of a camera before this time were deleted by its age limit, and are not stored again."""

@@ -1,21 +1,24 @@
 """Writes events into the database: each becomes a row exactly once, however often it is sent.
 
-The order of the statements in a transaction matters in one place only: the roll-up takes the keys
-that the insert of observations returned, so it must follow it. The transaction is committed before
-a caller commits its offsets or deletes from its outbox. A crash in between sends the same events
-again, and their ids make them the same rows.
+The order of the statements in a transaction matters in two places only. What was erased is read
+before anything is inserted, under the lock that an erasure waits for (`pipeline.store.erasures`).
+And the roll-up takes the keys that the insert of observations returned, so it must follow it. The
+transaction is committed before a caller commits its offsets or deletes from its outbox. A crash in
+between sends the same events again, and their ids make them the same rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, Engine, delete, select
 
 from pipeline.clock import Clock, wall_clock
+from pipeline.erasure import Erasure, ErasureFilter, Subject
 from pipeline.records import CameraStatus, DeadLetter, Event, EventsLost, FaceObserved, TrackUpdated
 from pipeline.store.engine import begin_write
+from pipeline.store.erasures import delete_for_ever, read_filters
 from pipeline.store.rows import dead_letter_row, gap_row, observation_row, status_row, track_row
 from pipeline.store.schema import camera_status, dead_letters, observations
 from pipeline.store.upserts import (
@@ -29,12 +32,14 @@ from pipeline.store.upserts import (
 
 @dataclass(frozen=True)
 class WriteCounts:
-    """Number of rows that changed: observations and statuses inserted, tracks and gaps upserted."""
+    """Number of rows that changed: observations and statuses inserted, tracks and gaps upserted;
+    and of events that were `erased`: not stored, because they were erased or are too old."""
 
     observations: int = 0
     tracks: int = 0
     camera_status: int = 0
     gaps: int = 0
+    erased: int = 0
 
     def __add__(self, other: WriteCounts) -> WriteCounts:
         return WriteCounts(
@@ -42,6 +47,7 @@ class WriteCounts:
             self.tracks + other.tracks,
             self.camera_status + other.camera_status,
             self.gaps + other.gaps,
+            self.erased + other.erased,
         )
 
 
@@ -50,9 +56,11 @@ class StoreWriter:
 
     Every method returns after the commit. It raises ServiceError when the database cannot take a
     batch: then nothing of that transaction is stored, and sending everything again is safe.
+    `erased` counts the events and dead letters that were erased, or are too old, and so not stored.
     """
 
     def __init__(self, engine: Engine, clock: Clock = wall_clock, batch_rows: int = 500) -> None:
+        self.erased = 0
         self._engine = engine
         self._clock = clock
         self._batch_rows = batch_rows
@@ -71,7 +79,22 @@ class StoreWriter:
         now = self._clock()
         rows = [dead_letter_row(dead_letter, now) for dead_letter in dead]
         with begin_write(self._engine) as connection:
-            insert_new(connection, dead_letters, {row["origin"]: row for row in rows})
+            filters = read_filters(connection)
+            kept = [
+                row for row, one in zip(rows, dead, strict=True) if not _is_covered(one, filters)
+            ]
+            insert_new(connection, dead_letters, {row["origin"]: row for row in kept})
+        self.erased += len(rows) - len(kept)
+
+    def drop_erased(self, dead: Sequence[DeadLetter]) -> list[DeadLetter]:
+        """Those that were not erased, for a bus that is not to have the others again."""
+        if not dead:
+            return []
+        with begin_write(self._engine) as connection:
+            filters = read_filters(connection)
+        kept = [one for one in dead if not _is_covered(one, filters)]
+        self.erased += len(dead) - len(kept)
+        return kept
 
     def read_dead_letters(self, reason: str, after: str, most: int) -> list[DeadLetter]:
         """At most so many whose reason contains `reason`, in order of origin, behind `after`."""
@@ -87,11 +110,34 @@ class StoreWriter:
             connection.execute(delete(dead_letters).where(dead_letters.c.origin.in_(origins)))
 
     def _write_batch(self, events: Sequence[Event]) -> WriteCounts:
-        with begin_write(self._engine) as connection:
-            # `stored_ms` is read after the wait for the lock, so latencies include that wait.
-            return self._upsert_all(connection, events, self._clock())
+        subjects = [Subject.of(event) for event in events]
+        while True:
+            with begin_write(self._engine) as connection:
+                erased, too_old = read_filters(connection)
+                recordings = erased.find_recordings(subjects)
+                if not recordings:
+                    kept = [
+                        event
+                        for event, subject in zip(events, subjects, strict=True)
+                        if not (erased.covers(subject) or too_old.covers(subject))
+                    ]
+                    # `stored_ms` is read after the wait for the lock, so latencies include that.
+                    counts = self._upsert_all(connection, kept, self._clock())
+                    break
+            self._erase_recordings(recordings)
+        self.erased += len(events) - len(kept)
+        return replace(counts, erased=len(events) - len(kept))
+
+    def _erase_recordings(self, recordings: set[tuple[str, str]]) -> None:
+        """By their run, so that their tracks, which tell no time of day, are erased too. It takes
+        the exclusive lock, so in a transaction of its own."""
+        for camera, run in sorted(recordings):
+            erasure = Erasure(camera, requested_ms=self._clock(), run=run)
+            delete_for_ever(self._engine, erasure)
 
     def _upsert_all(self, connection: Connection, events: Sequence[Event], now: int) -> WriteCounts:
+        if not events:
+            return WriteCounts()
         faces = {e.id: observation_row(e, now) for e in events if isinstance(e, FaceObserved)}
         tracks = [track_row(e, now) for e in events if isinstance(e, TrackUpdated)]
         statuses = {e.id: status_row(e, now) for e in events if isinstance(e, CameraStatus)}
@@ -103,3 +149,8 @@ class StoreWriter:
         reported = insert_new(connection, camera_status, statuses)
         grown = upsert_gaps(connection, losses)
         return WriteCounts(len(inserted), updated, len(reported), grown)
+
+
+def _is_covered(dead_letter: DeadLetter, filters: Sequence[ErasureFilter]) -> bool:
+    subject = Subject.of_payload(dead_letter.payload)
+    return any(one.covers(subject) for one in filters)

@@ -93,11 +93,14 @@ class KafkaConnection:
             admin.close()
 
     def _create(self, admin: Any, topic: str) -> None:
-        kept_ms = round(self.settings.retention_hours * 3_600_000)
+        limits = {
+            "retention.ms": self.settings.retention_ms,
+            "segment.ms": self.settings.segment_ms,
+        }
         wanted = {
             "num_partitions": self.settings.partitions,
             "replication_factor": self.settings.replication,
-            "configs": {"retention.ms": str(kept_ms)},
+            "configs": {name: str(limit) for name, limit in limits.items()},
         }
         try:
             admin.create_topics({topic: wanted}, self.timeout_ms, wait_for_metadata=True)

@@ -10,6 +10,7 @@ import ray
 from ray.actor import ActorHandle
 
 from pipeline.emotion_settings import ROBUST, EmotionSettings
+from pipeline.erasure import Erasure
 from pipeline.frames import ClassifyReply, ClassifyRequest, ScoredBy
 from pipeline.live.camera_worker import CameraWorker
 from pipeline.live.client import ClassifierClient
@@ -95,6 +96,10 @@ class RelayActor:
         job.enter_home()
         self._relay = RelayService(job.settings)
         self._relay.start()
+
+    def apply_erasures(self, erasures: Sequence[Erasure]) -> None:
+        """See RelayService."""
+        self._relay.apply_erasures(erasures)
 
     def report(self) -> RelayReport:
         """Its last report."""

@@ -11,6 +11,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipeline.erasure import Erasure
 from pipeline.errors import UndercamError
 from pipeline.live.engine import Job
 from pipeline.live.leases import FleetReport, Heartbeat, Lease, Report
@@ -122,6 +123,13 @@ class RayRelays:
                 options = {**LASTING, "num_cpus": 0}  # it starts also where every core is taken
                 actor = RelayOf.options(name=name, scheduling_strategy=here, **options)
                 self._handles[name] = actor.remote(self._job)
+
+    def apply_erasures(self, erasures: Sequence[Erasure]) -> None:
+        """To each whose last report knows another number: one that was restarted knows none."""
+        for name, relay in self._handles.items():
+            last = self._last.get(name)
+            if last and last.erasures != len(erasures):
+                relay.apply_erasures.remote(tuple(erasures))
 
     def reports(self) -> dict[str, RelayReport]:
         """The report of each; of one that does not answer, its last, with that as the fault."""

@@ -31,6 +31,7 @@ class CameraOverview:
     until the camera reports a state; `fps` and `lag_ms` are None while no frame comes.
     `reported_ms` is when its last status was stored, `last_observed_ms` the capture time of its
     last observation, `faces` the number on screen, `tracks` the number in the window.
+    `display_name` and `purpose` are those of its settings, "" where it has none.
     """
 
     camera: str
@@ -45,6 +46,7 @@ class CameraOverview:
     faces: int
     tracks: int
     display_name: str = ""
+    purpose: str = ""
 
     @property
     def title(self) -> str:
@@ -127,6 +129,7 @@ def _overview(row: Mapping[Any, Any], now_ms: int) -> CameraOverview:
         faces=row["faces"],
         tracks=row["tracks"],
         display_name=settings.get("display_name", ""),
+        purpose=settings.get("purpose", ""),
     )
     reported = None
     if row["state"] is not None:

@@ -166,3 +166,18 @@ def test_a_database_that_is_away_is_one_line(
     (tmp_path / "state" / "undercam.db").write_bytes(b"no database" * 1000)
     assert run(["cameras", "list"]) == 4
     assert capsys.readouterr().err.startswith("undercam: not a SQLite database: state/undercam.db")
+
+
+def test_a_camera_has_a_purpose_and_an_age_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    added = said(
+        capsys, "add", "door", "a.mp4", "--keep-days", "30", "--purpose", "Opens", "--json"
+    )
+    settings = json.loads(added)["settings"]
+    assert (settings["keep_days"], settings["purpose"]) == (30, "Opens")
+    assert said(capsys, "set", "door", "--keep-days", "7.5", "--purpose", "Opens the door") == (
+        "changed camera door: purpose Opens to Opens the door, keep_days 30 to 7.5\n"
+    )
+    assert run(["cameras", "set", "door", "--keep-days", "0"]) == 2
+    assert "bad value for 'keep_days': door: " in capsys.readouterr().err
+    assert run(["cameras", "set", "door", "--purpose", "x" * 501]) == 2
+    assert "bad value for 'purpose': door: " in capsys.readouterr().err

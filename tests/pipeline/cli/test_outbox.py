@@ -72,7 +72,7 @@ def test_drain_into_the_database(capsys: pytest.CaptureFixture[str], make: Any) 
     told = json.loads(out)
     assert err.splitlines() == [f"undercam: outbox is damaged: {told['damaged'][0]}: {ASIDE}"]
     del told["damaged"]
-    assert told == {"sent": 1214, "dead": 0, "lost": 5, "waiting": 0}
+    assert told == {"sent": 1214, "erased": 0, "dead": 0, "lost": 5, "waiting": 0}
     assert stored() == 1213
     left = [path.name for path in Path("state/outbox").glob("*.outbox*")]
     assert sorted(left) == ["door.e1.outbox", "lab.e1.outbox.1.damaged"]

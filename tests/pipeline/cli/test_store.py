@@ -69,7 +69,7 @@ def test_until_idle(bus: BusSettings, tmp_path: Path, make: Any) -> None:
     assert (process.returncode, err) == (0, "")
     told = json.loads(out)
     assert told.pop("seconds") > 0
-    assert told == {"events": 100, "batches": 5, "dead": 0, "cut": 0}
+    assert told == {"events": 100, "batches": 5, "dead": 0, "erased": 0, "cut": 0}
     assert rows(tmp_path) == 100
 
 

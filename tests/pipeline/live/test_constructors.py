@@ -31,6 +31,7 @@ from pipeline.stages.classify import Classify
 from pipeline.stages.detect import Detect
 from pipeline.store.leases import LeaseKeeper
 from pipeline.store.registry import RegistryWatch
+from pipeline.store.retention import ErasureWatch
 
 LIVE = Path(__file__).parents[3] / "pipeline" / "live"
 STARTERS = {"start", "submit", "run_forever", "start_http_server", "serve", "create_task"}
@@ -65,6 +66,7 @@ MAKERS: dict[str, Callable[[Settings, Detect, Classify], Any]] = {
     "LocalFleet": lambda s, d, c: LocalFleet(lambda: pytest.fail("nobody asked for a worker")),
     "LocalPool": lambda s, d, c: LocalPool(s, lambda: c),
     "RayHostThread": _ray_thread,
+    "ErasureWatch": lambda s, d, c: ErasureWatch(URL, 1.0, None),
     "RegistryWatch": lambda s, d, c: RegistryWatch(URL, 1.0),
     "Discovery": lambda s, d, c: Discovery(s),
     "RelayService": lambda s, d, c: RelayService(s),

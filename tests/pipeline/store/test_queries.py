@@ -414,3 +414,12 @@ def test_a_question_that_fails_is_told(engine: Engine) -> None:
             with pytest.raises(ServiceError, match=r"database refuses: .*gaps"):
                 ask.recent_gaps(engine, 0, 1)
     assert ask.recent_gaps(engine, 0, 1) == []
+
+
+def test_the_overview_tells_what_a_camera_is_called_and_for(engine: Engine, make: Any) -> None:
+    own = CameraSettings(url="/dev/video0", display_name="Tür", purpose="Opens the door.")
+    register(engine, "door", own)
+    StoreWriter(engine).write([make.status(camera="hall")])
+    door, hall = ask.camera_overview(engine, 0, T0)
+    assert (door.display_name, door.purpose) == ("Tür", "Opens the door.")
+    assert (hall.display_name, hall.purpose) == ("", "")

@@ -1,0 +1,157 @@
+"""`undercam erase`: deletes a track, a camera's rows, or everything before a time, for ever."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Option
+
+from pipeline.camera_names import check_camera_name
+from pipeline.cli.options import AsJson, Config
+from pipeline.cli.output import OUT, print_json, warn
+from pipeline.clock import wall_clock
+from pipeline.config import Settings, load, resolve
+from pipeline.erasure import Erasure, parse_track
+from pipeline.errors import ConfigError, ServiceError
+
+if TYPE_CHECKING:
+    from pipeline.store.erasures import ErasureCounts
+
+UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])")
+_TIME = "give a UTC time such as 2026-11-29T10:00, or an age such as 30d, 12h or 15m"
+
+
+def erase(
+    track: Annotated[str, Option(help="One track: CAMERA/RUN/NUMBER, or its id.")] = "",
+    camera: Annotated[str, Option(help="All of a camera, up to now or to --before.")] = "",
+    before: Annotated[
+        str,
+        Option(help="Everything captured before a time, in ISO 8601 and UTC, or an age: 30d, 12h."),
+    ] = "",
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete observations and tracks for ever: what is sent again later is not stored.
+
+    In the database, in the outboxes of this machine and of every machine of a running `undercam
+    run`. Topics of Kafka forget by themselves, after `bus.retention_hours`.
+    """
+    now_ms = wall_clock()
+    erasure = _parse(track, camera, before, now_ms)
+    settings = load(config)
+    counts, cameras = _erase_rows(settings, erasure)
+    outbox, is_running = _erase_outboxes(settings)
+    until_ms = now_ms + settings.bus.forget_ms if settings.bus.url else 0
+    if counts.remains:
+        warn("deleted rows may remain in the database's files", "store.url", counts.remains)
+    if erasure.camera and erasure.camera not in cameras:
+        near = get_close_matches(erasure.camera, cameras, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else "see `undercam cameras list`"
+        warn("no such camera so far", erasure.camera, f"its earlier records stay erased; {remedy}")
+    if as_json:
+        print_json(
+            {
+                **{key: value for key, value in asdict(erasure).items() if key != "run"},
+                **asdict(counts),
+                "outbox": {"events": outbox, "running": is_running},
+                "kafka_until": _format(until_ms) if until_ms else None,
+            }
+        )
+        return
+    OUT.print(_describe(counts))
+    if is_running:
+        OUT.print("the running `undercam run` deletes it from its outboxes within seconds")
+    else:
+        OUT.print(f"erased {outbox} events that were waiting in {settings.outbox.folder}")
+    if until_ms:
+        OUT.print(
+            f"Kafka: its topics keep what was sent until {_format(until_ms)} at the latest "
+            f"(bus.retention_hours = {settings.bus.retention_hours:g}); it is not stored again"
+        )
+
+
+def _describe(counts: ErasureCounts) -> str:
+    rows = f"{counts.observations} observations and {counts.tracks} tracks"
+    more = f"{counts.minutes} minutes, {counts.runs} runs, {counts.dead_letters} dead letters"
+    return f"erased {rows} for ever ({more})"
+
+
+def _parse(track: str, camera: str, before: str, now_ms: int) -> Erasure:
+    if track and (camera or before):
+        raise ConfigError("--track stands alone", "undercam erase", "leave the other options out")
+    if track:
+        found = parse_track(track)
+        if found is None:
+            remedy = "give CAMERA/RUN/NUMBER, such as door/e1764000000000/3, or the id of a track"
+            raise ConfigError("not a track", track, remedy)
+        return Erasure(track="trk:{}:{}:{}".format(*found), requested_ms=now_ms)
+    if not (camera or before):
+        remedy = "give --track, --camera or --before"
+        raise ConfigError("nothing to erase", "undercam erase", remedy)
+    if camera:
+        check_camera_name(camera)
+    before_ms = _parse_time(before, now_ms) if before else now_ms
+    return Erasure(camera or None, before_ms=before_ms, requested_ms=now_ms)
+
+
+def _parse_time(text: str, now_ms: int) -> int:
+    """Milliseconds UTC of a time, or of an age before now; raises ConfigError."""
+    if age := _DURATION.fullmatch(text):
+        return max(now_ms - round(float(age[1]) * UNITS_MS[age[2]]), 0)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError("not a time", f"--before {text}", _TIME) from error
+    before_ms = round(time.replace(tzinfo=time.tzinfo or UTC).timestamp() * 1000)
+    if not 0 <= before_ms <= now_ms:
+        remedy = "what is still to come cannot be erased" if before_ms > now_ms else _TIME
+        raise ConfigError("not a time in the past", f"--before {text}", remedy)
+    return before_ms
+
+
+def _erase_rows(settings: Settings, erasure: Erasure) -> tuple[ErasureCounts, list[str]]:
+    """What was deleted, and the cameras that the database knows."""
+    from pipeline.store.engine import begin_read, use_store
+    from pipeline.store.erasures import erase as erase_for_ever
+    from pipeline.store.erasures import list_cameras
+
+    with use_store(resolve(settings.store.url), settings.store.busy_timeout_s) as engine:
+        with begin_read(engine) as connection:
+            cameras = list(list_cameras(connection))
+        return erase_for_ever(engine, erasure), cameras
+
+
+def _erase_outboxes(settings: Settings) -> tuple[int, bool]:
+    """Number of events deleted from this machine's outboxes; and whether a relay is at work there,
+    which is told by its supervisor."""
+    from pipeline.bus.relay import DrainedElsewhere, Relay
+    from pipeline.store.engine import use_store
+    from pipeline.store.erasures import read_erasures
+
+    folder = Path(settings.outbox.folder)
+    if not folder.is_dir():
+        return 0, False
+    with use_store(resolve(settings.store.url), settings.store.busy_timeout_s) as engine:
+        erasures = read_erasures(engine)
+    try:
+        # No step is made, so nothing is delivered.
+        with Relay(folder, lambda _: None) as relay:
+            relay.apply_erasures(erasures)
+            if relay.fault:
+                raise relay.fault
+            return relay.erased, False
+    except DrainedElsewhere:
+        return 0, True
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ServiceError("outbox cannot be changed", str(folder), reason) from error
+
+
+def _format(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
