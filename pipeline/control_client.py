@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from pipeline.config import Settings, resolve
+from pipeline.erasure import Erasure
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.http_settings import LOOPBACK, ControlSettings
 from pipeline.permissions import FILE
@@ -25,7 +26,7 @@ from pipeline.permissions import FILE
 CONTROL_FILE, RUN_LOCK = ".control.json", ".run.lock"
 """In the state folder: where the interface is, and the lock of the command that serves it."""
 API = "/v1"
-CONNECT_S, REQUEST_S, REPLAY_S = 2.0, 30.0, 600.0
+CONNECT_S, REQUEST_S, LONG_S = 2.0, 30.0, 600.0
 """Seconds to wait for a connection, for a change, and for the end of a replay."""
 MAX_BYTES, NOTE_BYTES = 16_000_000, 4096
 """Largest answer, and largest file, that is read."""
@@ -169,9 +170,18 @@ class ControlClient:
 
     def replay_dead_letters(self) -> int:
         """Store the dead letters that this release can read; returns how many those were."""
-        reply = self._request("POST", "/dead-letters/replay", {}, REPLAY_S)
+        reply = self._request("POST", "/dead-letters/replay", {}, LONG_S)
         replayed: int = reply["replayed"]
         return replayed
+
+    def erase(self, erasure: Erasure) -> tuple[Values, list[str]]:
+        """Erase as `pipeline.store.erasures.erase` does; returns the number of rows by kind, and
+        the cameras that the database knows."""
+        values: Values = {"track": erasure.track, "camera": erasure.camera}
+        if erasure.track is None:
+            values["before_ms"] = erasure.before_ms
+        reply = self._request("POST", "/erasures", values, LONG_S)
+        return reply["counts"], reply["cameras"]
 
     def _request(
         self, method: str, path: str, body: Values | None = None, timeout_s: float = REQUEST_S

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pipeline.camera_names import check_camera_name
+from pipeline.errors import ConfigError
 from pipeline.records import CAMERA_PATTERN, Event, FaceObserved, TrackUpdated
 
 _RECORDING = re.compile(r"[0-9a-f]{12}")
@@ -142,6 +144,39 @@ def is_recording(run: str) -> bool:
     (True, False)
     """
     return _RECORDING.fullmatch(run) is not None
+
+
+def make_erasure(
+    now_ms: int,
+    *,
+    track: str | None = None,
+    camera: str | None = None,
+    before_ms: int | None = None,
+) -> Erasure:
+    """The erasure of one track, or of a camera, or of all cameras, up to a time: by default now.
+
+    Raises ConfigError for what is none.
+    """
+    names_are_text = all(isinstance(name, str | None) for name in (track, camera))
+    if not (names_are_text and isinstance(before_ms, int | None)):
+        raise ConfigError("not an erasure", "erasure", "give track and camera as text, times in ms")
+    if track:
+        if camera or before_ms is not None:
+            raise ConfigError("a track stands alone", track, "leave camera and time out")
+        found = parse_track(track)
+        if found is None:
+            remedy = "give CAMERA/RUN/NUMBER, such as door/e1764000000000/3, or the id of a track"
+            raise ConfigError("not a track", track, remedy)
+        return Erasure(track=TrackUpdated.make_id(*found), requested_ms=now_ms)
+    if camera:
+        check_camera_name(camera)
+    elif before_ms is None:
+        raise ConfigError("nothing to erase", "erasure", "give a track, a camera or a time")
+    until_ms = now_ms if before_ms is None else before_ms
+    if not 0 <= until_ms <= now_ms:
+        remedy = "what is still to come cannot be erased" if until_ms > now_ms else "give UTC"
+        raise ConfigError("not a time in the past", f"{until_ms} ms", remedy)
+    return Erasure(camera or None, before_ms=until_ms, requested_ms=now_ms)
 
 
 def parse_track(text: str) -> tuple[str, str, int] | None:

@@ -12,10 +12,10 @@ from typer import Argument, Option, Typer
 
 from pipeline.camera_states import REGISTERED
 from pipeline.cli.options import AsJson, Config, Fps, UnderDisplay
-from pipeline.cli.output import OUT, print_json, warn
-from pipeline.config import Settings, load, resolve
-from pipeline.control_client import ControlClient, find_control
-from pipeline.errors import UndercamError
+from pipeline.cli.output import OUT, print_json
+from pipeline.cli.state import connect_control
+from pipeline.config import load, resolve
+from pipeline.control_client import ControlClient
 from pipeline.redact import may_hold_credential, redact
 
 if TYPE_CHECKING:
@@ -134,25 +134,12 @@ def _open_cameras(config: Path | None) -> Iterator[ControlClient | StoredCameras
     from pipeline.store.stored_cameras import StoredCameras
 
     settings = load(config)
-    if client := _connect(settings):
+    if client := connect_control(settings):
         yield client
         return
     store = settings.store
     with use_store(resolve(store.url), store.busy_timeout_s) as engine:
         yield StoredCameras(engine, settings)
-
-
-def _connect(settings: Settings) -> ControlClient | None:
-    """The client of the control interface; raises ServiceError where `control.url` names one that
-    cannot be reached. One that `undercam run` has announced here may be ending."""
-    client = find_control(settings)
-    if client and not settings.control.url:
-        try:
-            client.health()
-        except UndercamError as error:
-            warn(error.what, error.where, "written into the database instead")
-            return None
-    return client
 
 
 def _drop_missing(options: dict[str, Any]) -> dict[str, Any]:

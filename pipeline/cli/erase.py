@@ -7,20 +7,17 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 from typer import Option
 
-from pipeline.camera_names import check_camera_name
 from pipeline.cli.options import AsJson, Config
 from pipeline.cli.output import OUT, print_json, warn
+from pipeline.cli.state import connect_control
 from pipeline.clock import wall_clock
 from pipeline.config import Settings, load, resolve
-from pipeline.erasure import Erasure, parse_track
+from pipeline.erasure import Erasure, make_erasure
 from pipeline.errors import ConfigError, ServiceError
-
-if TYPE_CHECKING:
-    from pipeline.store.erasures import ErasureCounts
 
 UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])")
@@ -43,13 +40,18 @@ def erase(
     run`. Topics of Kafka forget by themselves, after `bus.retention_hours`.
     """
     now_ms = wall_clock()
-    erasure = _parse(track, camera, before, now_ms)
+    before_ms = _parse_time(before, now_ms) if before else None
+    erasure = make_erasure(now_ms, track=track, camera=camera, before_ms=before_ms)
     settings = load(config)
-    counts, cameras = _erase_rows(settings, erasure)
-    outbox, is_running = _erase_outboxes(settings)
+    if client := connect_control(settings):
+        counts, cameras = client.erase(erasure)
+        outbox, is_running = 0, True
+    else:
+        counts, cameras = _erase_rows(settings, erasure)
+        outbox, is_running = _erase_outboxes(settings)
     until_ms = now_ms + settings.bus.forget_ms if settings.bus.url else 0
-    if counts.remains:
-        warn("deleted rows may remain in the database's files", "store.url", counts.remains)
+    if counts["remains"]:
+        warn("deleted rows may remain in the database's files", "store.url", counts["remains"])
     if erasure.camera and erasure.camera not in cameras:
         near = get_close_matches(erasure.camera, cameras, n=1)
         remedy = f"did you mean {near[0]!r}?" if near else "see `undercam cameras list`"
@@ -58,7 +60,7 @@ def erase(
         print_json(
             {
                 **{key: value for key, value in asdict(erasure).items() if key != "run"},
-                **asdict(counts),
+                **counts,
                 "outbox": {"events": outbox, "running": is_running},
                 "kafka_until": _format(until_ms) if until_ms else None,
             }
@@ -76,28 +78,10 @@ def erase(
         )
 
 
-def _describe(counts: ErasureCounts) -> str:
-    rows = f"{counts.observations} observations and {counts.tracks} tracks"
-    more = f"{counts.minutes} minutes, {counts.runs} runs, {counts.dead_letters} dead letters"
+def _describe(counts: dict[str, Any]) -> str:
+    rows = "{observations} observations and {tracks} tracks".format(**counts)
+    more = "{minutes} minutes, {runs} runs, {dead_letters} dead letters".format(**counts)
     return f"erased {rows} for ever ({more})"
-
-
-def _parse(track: str, camera: str, before: str, now_ms: int) -> Erasure:
-    if track and (camera or before):
-        raise ConfigError("--track stands alone", "undercam erase", "leave the other options out")
-    if track:
-        found = parse_track(track)
-        if found is None:
-            remedy = "give CAMERA/RUN/NUMBER, such as door/e1764000000000/3, or the id of a track"
-            raise ConfigError("not a track", track, remedy)
-        return Erasure(track="trk:{}:{}:{}".format(*found), requested_ms=now_ms)
-    if not (camera or before):
-        remedy = "give --track, --camera or --before"
-        raise ConfigError("nothing to erase", "undercam erase", remedy)
-    if camera:
-        check_camera_name(camera)
-    before_ms = _parse_time(before, now_ms) if before else now_ms
-    return Erasure(camera or None, before_ms=before_ms, requested_ms=now_ms)
 
 
 def _parse_time(text: str, now_ms: int) -> int:
@@ -108,23 +92,18 @@ def _parse_time(text: str, now_ms: int) -> int:
         time = datetime.fromisoformat(text)
     except ValueError as error:
         raise ConfigError("not a time", f"--before {text}", _TIME) from error
-    before_ms = round(time.replace(tzinfo=time.tzinfo or UTC).timestamp() * 1000)
-    if not 0 <= before_ms <= now_ms:
-        remedy = "what is still to come cannot be erased" if before_ms > now_ms else _TIME
-        raise ConfigError("not a time in the past", f"--before {text}", remedy)
-    return before_ms
+    return round(time.replace(tzinfo=time.tzinfo or UTC).timestamp() * 1000)
 
 
-def _erase_rows(settings: Settings, erasure: Erasure) -> tuple[ErasureCounts, list[str]]:
-    """What was deleted, and the cameras that the database knows."""
-    from pipeline.store.engine import begin_read, use_store
+def _erase_rows(settings: Settings, erasure: Erasure) -> tuple[dict[str, Any], list[str]]:
+    """The number of rows deleted by kind, and the cameras that the database knows."""
+    from pipeline.store.engine import use_store
     from pipeline.store.erasures import erase as erase_for_ever
-    from pipeline.store.erasures import list_cameras
+    from pipeline.store.erasures import read_cameras
 
     with use_store(resolve(settings.store.url), settings.store.busy_timeout_s) as engine:
-        with begin_read(engine) as connection:
-            cameras = list(list_cameras(connection))
-        return erase_for_ever(engine, erasure), cameras
+        cameras = read_cameras(engine)
+        return asdict(erase_for_ever(engine, erasure)), cameras
 
 
 def _erase_outboxes(settings: Settings) -> tuple[int, bool]:

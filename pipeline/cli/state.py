@@ -12,8 +12,15 @@ from pipeline.bus import outbox_file
 from pipeline.bus.locks import FileLock, read_note
 from pipeline.cli.output import warn
 from pipeline.config import Settings, resolve
-from pipeline.control_client import CONTROL_FILE, RUN_LOCK, ControlAddress, ControlFile
-from pipeline.errors import ConfigError, ServiceError
+from pipeline.control_client import (
+    CONTROL_FILE,
+    RUN_LOCK,
+    ControlAddress,
+    ControlClient,
+    ControlFile,
+    find_control,
+)
+from pipeline.errors import ConfigError, ServiceError, UndercamError
 from pipeline.holder import Holder
 from pipeline.permissions import Exposed, find_exposed, make_folder
 from pipeline.service_settings import OutboxSettings
@@ -178,3 +185,16 @@ def close_to_others(paths: Iterable[Path]) -> None:
     """Make files that we have just written private to their owner."""
     for one in find_exposed(paths):
         one.tighten()
+
+
+def connect_control(settings: Settings) -> ControlClient | None:
+    """The client of the control interface; raises ServiceError where `control.url` names one that
+    cannot be reached. One that `undercam run` has announced here may be ending."""
+    client = find_control(settings)
+    if client and not settings.control.url:
+        try:
+            client.health()
+        except UndercamError as error:
+            warn(error.what, error.where, "written into the database instead")
+            return None
+    return client

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,12 +19,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from pipeline.clock import wall_clock
 from pipeline.config import Settings, resolve
 from pipeline.control_client import API
+from pipeline.erasure import make_erasure
 from pipeline.errors import ConfigError, ServiceError, UndercamError
 from pipeline.live.engine import State
 from pipeline.redact import redact
 from pipeline.store.engine import use_store
+from pipeline.store.erasures import erase, read_cameras
 from pipeline.store.replay import replay_newer
 from pipeline.store.stored_cameras import AlreadyRegistered, NotRegistered, StoredCameras
 from pipeline.store.writer import StoreWriter
@@ -64,6 +67,7 @@ class ControlApi:
             _route("PATCH", "/cameras/{name}", self.change_camera),
             _route("DELETE", "/cameras/{name}", self.remove_camera),
             _route("POST", "/dead-letters/replay", self.replay_dead_letters),
+            _route("POST", "/erasures", self.erase),
         ]
 
     def read_health(self, call: Call) -> Response:
@@ -109,6 +113,17 @@ class ControlApi:
         with self._open_store() as engine:
             replayed = replay_newer(StoreWriter(engine, batch_rows=batch_rows))
         return JSONResponse({"replayed": replayed})
+
+    def erase(self, call: Call) -> Response:
+        """Erase one track, or what a camera or all cameras captured up to a time, for ever."""
+        if unknown := call.values.keys() - {"track", "camera", "before_ms"}:
+            remedy = "give track, camera or before_ms"
+            raise ConfigError(f"unknown key {min(unknown)!r}", "erasure", remedy)
+        erasure = make_erasure(wall_clock(), **call.values)
+        with self._open_store() as engine:
+            cameras = read_cameras(engine)
+            reply = {"erasure": asdict(erasure), "counts": asdict(erase(engine, erasure))}
+        return JSONResponse(reply | {"cameras": cameras})
 
     @contextmanager
     def _open_cameras(self) -> Iterator[StoredCameras]:

@@ -108,6 +108,12 @@ def list_cameras(connection: Connection) -> Sequence[str]:
     return connection.execute(select(cameras.c.camera).order_by(cameras.c.camera)).scalars().all()
 
 
+def read_cameras(engine: Engine) -> list[str]:
+    """Every camera that the database knows, also of erased rows; raises ServiceError."""
+    with begin_read(engine) as connection:
+        return list(list_cameras(connection))
+
+
 def clear_free_space(engine: Engine) -> str:
     """Rewrite the database without what was deleted; returns what keeps that from being done.
 

@@ -15,9 +15,11 @@ from pipeline.bus.outbox import Outbox
 from pipeline.bus.relay import Relay
 from pipeline.cli.app import run
 from pipeline.clock import wall_clock
+from pipeline.config import load
 from pipeline.records import Event
 from pipeline.store.engine import use_store
 from pipeline.store.writer import StoreWriter
+from tests.pipeline.control import announced
 
 OK, USAGE, SERVICE = 0, 2, 4
 HOUR_MS = 3_600_000
@@ -136,12 +138,12 @@ def test_nothing_matched_is_no_error(capsys: pytest.CaptureFixture[str], make: A
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "nothing to erase: undercam erase: give --track, --camera or --before"),
+        ([], "nothing to erase: erasure: give a track, a camera or a time"),
         (["--track", "door"], "not a track: door: give CAMERA/RUN/NUMBER"),
-        (["--track", "door/e1/1", "--camera", "door"], "--track stands alone"),
+        (["--track", "door/e1/1", "--camera", "door"], "a track stands alone"),
         (["--camera", "Front Door"], "Front Door"),
         (["--before", "yesterday"], "not a time: --before yesterday: give a UTC time"),
-        (["--before", "2999-01-01"], "not a time in the past: --before 2999-01-01: what is still"),
+        (["--before", "2999-01-01"], "not a time in the past: 32472144000000 ms: what is still"),
         (["--before", "-3d"], "not a time: --before -3d"),
     ],
 )
@@ -162,6 +164,17 @@ def test_an_unreachable_database_is_said(
     monkeypatch.setenv("UNDERCAM_STORE__URL", "postgresql+psycopg://ann@127.0.0.1:9/u")
     assert run(["erase", "--camera", "door"]) == SERVICE
     assert "database cannot be reached" in capsys.readouterr().err
+
+
+def test_through_the_supervisor_of_a_run_at_work(
+    capsys: pytest.CaptureFixture[str], make: Any
+) -> None:
+    store(faces(make, "door"))
+    with announced(load()) as found:
+        printed = erase(capsys, "--camera", "door")
+    assert found
+    assert (printed["observations"], stored()) == (48, {})
+    assert printed["outbox"] == {"events": 0, "running": True}
 
 
 def test_beside_a_relay_and_with_kafka(

@@ -21,6 +21,7 @@ from pipeline.bus.outbox import Outbox
 from pipeline.bus.relay import Relay
 from pipeline.config import Settings
 from pipeline.control_client import ControlClient
+from pipeline.erasure import make_erasure
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.live.control import ControlServer
 from pipeline.live.control_api import MAX_BODY, ControlApi
@@ -194,6 +195,11 @@ def test_off_loopback_any_host_is_right(tmp_path: Path) -> None:
         ("PATCH", "/cameras/hall", {"mode": "slow"}, 400, "bad value for 'mode'"),
         ("DELETE", "/cameras/door", None, 404, "not registered"),
         ("DELETE", "/cameras/a%2Fb", None, 404, "no such resource"),
+        ("POST", "/erasures", {}, 400, "nothing to erase"),
+        ("POST", "/erasures", {"camera": 7}, 400, "not an erasure"),
+        ("POST", "/erasures", {"camera": "hall", "before_ms": 1e3}, 400, "not an erasure"),
+        ("POST", "/erasures", {"before_ms": 10**15}, 400, "not a time in the past"),
+        ("POST", "/erasures", {"camera": "hall", "run": "e1"}, 400, "unknown key 'run'"),
         ("GET", "/none", None, 404, "no such resource"),
         ("DELETE", "/cameras", None, 405, "method not allowed"),
     ],
@@ -299,6 +305,17 @@ def test_dead_letters_are_replayed(server: ControlServer, tmp_path: Path, make: 
     assert relay.dead == 3
     client = ControlClient(server.address.url, server.address.token)
     assert [client.replay_dead_letters() for _ in range(2)] == [3, 0]
+
+
+def test_an_erasure_is_for_ever(server: ControlServer, tmp_path: Path, make: Any) -> None:
+    events = [make.observation(1), make.track(0)]
+    client = ControlClient(server.address.url, server.address.token)
+    with use_store(f"sqlite:///{tmp_path}/rows.db") as engine:
+        StoreWriter(engine).write(events)
+        counts, cameras = client.erase(make_erasure(10**12, camera=events[0].camera))
+        assert (counts["observations"], counts["tracks"]) == (1, 1)
+        assert cameras == [events[0].camera]
+        assert StoreWriter(engine).write(events).observations == 0
 
 
 def test_it_closes_at_once_whoever_is_connected(tmp_path: Path) -> None:
