@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -19,6 +20,7 @@ from pipeline.live.ray.connection import connect_ray
 from pipeline.live.ray.environment import LOCAL
 from pipeline.live.ray.fleet import cause_of
 from pipeline.live.ray.health import RayHealth
+from pipeline.live.ray.nodes import check_database, is_alone, on_node
 from pipeline.live.ray.supervisor_actor import SupervisorOf
 from pipeline.live.supervisor_service import wait_until_delivered
 
@@ -85,14 +87,19 @@ def start_ray_engine(job: Job, startup: Startup) -> Iterator[RayEngine]:
     with ExitStack() as stack:
         ray_here = connect_ray(cluster.address, cluster.namespace, startup, cluster.lost_timeout_s)
         health = stack.enter_context(ray_here)
+        job = replace(job, node=ray.get_runtime_context().get_node_id())
+        check_database(job.settings)
         if cluster.address != LOCAL:
             _clear(job, health)
             stack.callback(_end, health)
         for name, pool in start_pools(job).items():
             # Weights are tried once before anything relies on them.
             _first_answer(pool.names.remote(), f"the classifier pool's {name}", startup)
-        options = SupervisorOf.options(name=SUPERVISOR, num_cpus=0, **LASTING)
-        supervisor = options.remote(job)
+        # Beside the command, and elsewhere only when that machine is lost: its metrics keep their
+        # address, and it outlives the machines whose runs it remembers.
+        here = on_node(job.node, soft=not is_alone(job.settings))
+        options = {**LASTING, "num_cpus": 0, "scheduling_strategy": here}
+        supervisor = SupervisorOf.options(name=SUPERVISOR, **options).remote(job)
         engine = RayEngine(supervisor, health)
         _first_answer(supervisor.state.remote(), "the supervisor", startup)
         # Closed before the actors are ended, and before Ray is left.

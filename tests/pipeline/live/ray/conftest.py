@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -21,6 +22,9 @@ from pipeline.live.ray.session import base_folder, clear
 from pipeline.media.sample_clip import write_sample
 
 PATIENCE_S = 90.0
+START = Path(__file__).parents[4] / "docker/cluster/start"
+HEALTH = dict(re.findall(r"(RAY_health_check_\w+)=(\d+)", START.read_text("utf-8")))
+"""How soon a cluster's head notices that a machine is gone, as `ray up` sets it."""
 
 
 @dataclass
@@ -155,8 +159,24 @@ def mode() -> str:
 
 
 @pytest.fixture
+def nodes() -> int:
+    """How many nodes the cluster has."""
+    return 1
+
+
+@pytest.fixture
+def head() -> dict[str, Any]:
+    """Options of the cluster's head."""
+    return {}
+
+
+@pytest.fixture
 def address(
-    mode: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    mode: str,
+    nodes: int,
+    head: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[str]:
     """Of a cluster whose processes live in a folder of their own."""
     # Whoever joins would look for it at this machine's other address.
@@ -164,12 +184,12 @@ def address(
     monkeypatch.setenv("RAY_AUTH_MODE", mode)
     monkeypatch.setenv(TOKEN, "a" * 64)
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.pipeline.live.ray.two_nodes"],
+        [sys.executable, "-m", "tests.pipeline.live.ray.nodes", str(nodes), json.dumps(head)],
         cwd=tmp_path_factory.mktemp("elsewhere"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])},
-    ) as nodes:
-        assert nodes.stdout
-        yield nodes.stdout.readline().strip()
+        env=os.environ | HEALTH | {"PYTHONPATH": str(Path(__file__).parents[4])},
+    ) as cluster:
+        assert cluster.stdout
+        yield cluster.stdout.readline().strip()
