@@ -22,7 +22,8 @@ from pipeline.live.ray.session import base_folder, clear
 from pipeline.media.sample_clip import write_sample
 
 PATIENCE_S = 90.0
-START = Path(__file__).parents[4] / "docker/cluster/start"
+ROOT = Path(__file__).parents[4]
+START = ROOT / "docker/cluster/start"
 HEALTH = dict(re.findall(r"(RAY_health_check_\w+)=(\d+)", START.read_text("utf-8")))
 """How soon a cluster's head notices that a machine is gone, as `ray up` sets it."""
 
@@ -152,6 +153,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
     clear(base_folder())
 
 
+def python_path() -> str:
+    """Our packages, and what was on the path before."""
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+
+
 @pytest.fixture
 def mode() -> str:
     """Whether the cluster asks for a token."""
@@ -189,7 +195,7 @@ def address(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | HEALTH | {"PYTHONPATH": str(Path(__file__).parents[4])},
+        env=os.environ | HEALTH | {"PYTHONPATH": python_path()},
     ) as cluster:
         assert cluster.stdout
         yield cluster.stdout.readline().strip()

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,9 @@ NEEDS_MACHINES = [
     pytest.mark.skipif(bool(TOOLS), reason=f"needs {', '.join(TOOLS)}"),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes namespaces"),
 ]
-MEMORY_BYTES = 80_000_000
+NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+ROOT = Path(__file__).parents[4]
 
 
 @dataclass
@@ -64,22 +67,17 @@ class Machine:
 def join(address: str, disk: Path, shared: Path, log: Path, *, cpus: int = 2) -> Machine:
     """A machine that joins the cluster and has `disk` where others have `shared`."""
     disk.mkdir(exist_ok=True)
-    # The address of all is loopback's: what listens for others has ports of its own.
-    start = (
-        f"{sys.executable} -m ray.scripts.scripts start --address={address} --block "
-        f"--node-ip-address=127.0.0.1 --num-cpus={cpus} --object-store-memory={MEMORY_BYTES} "
-        f"--dashboard-agent-listen-port={free_port()} --metrics-export-port={free_port()} "
-        "--disable-usage-stats"
-    )
-    inside = f"mount --bind {disk} {shared} && cd /tmp && exec {start}"
+    node = f"{sys.executable} -m tests.pipeline.live.ray.one_node {address} {cpus}"
+    inside = f"mount --bind {disk} {shared} && cd /tmp && exec {node}"
     with log.open("ab") as said:
         process = subprocess.Popen(
-            [*"unshare --mount --pid --fork --kill-child --mount-proc bash -c".split(), inside],
+            [*NAMESPACES, "bash", "-c", inside],
             stdout=said,
             stderr=said,
-            env=os.environ | HEALTH,
+            env=os.environ | HEALTH | {"PYTHONPATH": str(ROOT)},
             start_new_session=True,
         )
+    wait_for(lambda: "joined" in log.read_text(), 180)
     return Machine(disk, process)
 
 
@@ -90,11 +88,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(is_so: object, seconds: float = 120) -> float:
-    """Wait for a condition; returns how many seconds it took."""
-    began_s = time.monotonic()
-    assert callable(is_so)
+def wait_for(is_so: Callable[[], bool], seconds: float) -> None:
+    """Wait for a condition."""
+    until_s = time.monotonic() + seconds
     while not is_so():
-        assert time.monotonic() - began_s < seconds, "it did not come to pass in time"
-        time.sleep(0.05)
-    return time.monotonic() - began_s
+        assert time.monotonic() < until_s, "it did not come to pass in time"
+        time.sleep(0.1)

@@ -14,12 +14,7 @@ import psycopg
 import pytest
 
 from tests.pipeline.live.ray.conftest import Live
-from tests.pipeline.live.ray.machines import (
-    NEEDS_MACHINES,
-    Machine,
-    free_port,
-    join,
-)
+from tests.pipeline.live.ray.machines import NEEDS_MACHINES, Machine, free_port, join
 from tests.pipeline.live.ray.test_run import config, undercam
 
 pytestmark = [
@@ -63,12 +58,12 @@ def machine(address: str, shared: Path, tmp_path: Path, postgres_url: str) -> It
         one.lose()
 
 
-def settings(shared: Path, clip: Path, *cameras: str, more: str = "", workers: int = 1) -> str:
+def settings(shared: Path, clip: Path, *cameras: str, more: str = "") -> str:
     """Cameras, each in a process of its own; outboxes and the database's address by machine."""
     return (
         config(clip, *cameras, play="loop", fps=FPS)
         + f'[outbox]\nfolder = "{shared}/outbox"\n[store]\nurl = "file:{shared}/url"\n'
-        + f"[workers]\ncameras_per_worker = {workers}\ncpus = 1\n{more}"
+        + f"[workers]\ncameras_per_worker = 1\n{more}"
     )
 
 
@@ -101,7 +96,7 @@ def stored(url: str, camera: str, run: str) -> set[str]:
 def test_a_lost_machine_s_cameras_are_read_elsewhere_and_its_tail_is_a_gap_until_it_is_drained(
     start: Any, clip: Path, address: str, shared: Path, machine: Join, postgres_url: str
 ) -> None:
-    lost = machine(cpus=1)
+    lost = machine()
     live: Live = start(settings(shared, clip, "door", "hall"), "--address", address)
     observed = "SELECT camera, count(*) FROM observations GROUP BY camera"
     live.until(lambda: len(query(postgres_url, observed)) == 2, 240)
@@ -135,12 +130,10 @@ def test_a_lost_machine_s_cameras_are_read_elsewhere_and_its_tail_is_a_gap_until
     assert drained["waiting"] == drained["lost"] == 0
     assert query(postgres_url, gaps) == []
     assert stored(postgres_url, camera, run) == before | set(tail)
-    last = "SELECT max(since_ms) FROM camera_status WHERE camera = %s AND run = %s"
-    (last_ms,) = query(postgres_url, last.replace("max(since_ms)", "max(since_ms)"), camera, run)[0]
     observed_last = "SELECT max(captured_ms) FROM observations WHERE camera = %s AND run = %s"
     last_ms = query(postgres_url, observed_last, camera, run)[0][0]
     first_ms = query(postgres_url, newer, camera, run)[0][0]
-    print("ELSEWHERE", first_ms - last_ms, events, len(undelivered))
+    (shared.parent / "figures").write_text(f"{first_ms - last_ms} {events} {len(undelivered)}")
     assert first_ms - last_ms < ELSEWHERE_S * 1000
     twice = "SELECT count(*) - count(DISTINCT id) FROM observations"
     assert query(postgres_url, twice) == [(0,)]

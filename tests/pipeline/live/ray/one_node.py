@@ -1,0 +1,20 @@
+"""One more node of a cluster, in this process's namespaces; says "joined", and stays."""
+
+import signal
+import sys
+
+from ray._private.node import Node
+from ray._private.parameter import RayParams
+
+from tests.pipeline.live.ray.nodes import NODE
+
+if __name__ == "__main__":
+    address, cpus = sys.argv[1], int(sys.argv[2])
+    ports = {"min_worker_port": 0, "max_worker_port": 0, "node_manager_port": 0}
+    ours = NODE | {"num_cpus": cpus, "include_log_monitor": False, **ports}
+    parameters = RayParams(gcs_address=address, redis_address=address, **ours)
+    parameters.dashboard_agent_listen_port = None
+    Node(parameters, head=False, shutdown_at_exit=True, spawn_reaper=False)
+    sys.stdout.write("joined\n")
+    sys.stdout.flush()
+    signal.pause()
