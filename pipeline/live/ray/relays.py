@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError
 
 from pipeline.errors import UndercamError
 from pipeline.live.engine import Job
@@ -17,6 +18,9 @@ from pipeline.live.ray.fleet import cause_of, collect, collect_families
 from pipeline.live.ray.nodes import SHARED_REMEDY, alive_nodes, is_alone, on_node
 from pipeline.live.relay_service import RelayReport
 from pipeline.metrics import Families
+
+RETRY_S = 15.0
+"""Seconds before a relay that could not start, as where a folder is missing, is tried again."""
 
 
 class RayRelays:
@@ -33,6 +37,7 @@ class RayRelays:
         self._last: dict[str, RelayReport] = {}
         self._lost: dict[str, RelayReport] = {}
         self._unused: dict[str, RelayReport] = {}
+        self._failed: dict[str, tuple[RelayReport, float]] = {}
 
     def start_missing(self) -> None:
         """Start one on every machine that lives; may wait for ever without the cluster's head."""
@@ -42,7 +47,14 @@ class RayRelays:
         if self._is_alone:
             others = {name for name, (key, _) in nodes.items() if key != self._job.node}
             self._unused = {name: _report_unused(nodes[name][1]) for name in others}
-        for name in nodes.keys() - self._handles.keys() - self._unused.keys():
+        now = time.monotonic()
+        self._failed = {
+            name: (report, retry_s)
+            for name, (report, retry_s) in self._failed.items()
+            if name in nodes and retry_s > now
+        }
+        waiting = self._handles.keys() | self._unused.keys() | self._failed.keys()
+        for name in nodes.keys() - waiting:
             key, node = nodes[name]
             self._start(name, key, str(node["NodeManagerAddress"]))
 
@@ -52,12 +64,17 @@ class RayRelays:
         answers = collect(requested)
         for name in requested.keys() - answers.keys():
             last = self._last.get(name)
-            silent = RelayReport(fault=_why_not_started(requested[name]))
+            if fault := _find_start_fault(requested[name]):
+                del self._handles[name]
+                self._failed[name] = RelayReport(fault=fault), time.monotonic() + RETRY_S
+                continue
+            silent = RelayReport(fault="the relay has not started")
             if last:
                 silent = replace(last, fault="the relay does not answer")
             answers[name] = silent
         self._last = answers
-        return {**answers, **self._lost, **self._unused}
+        failed = {name: report for name, (report, _) in self._failed.items()}
+        return {**answers, **failed, **self._lost, **self._unused}
 
     def families(self) -> Iterator[tuple[str, Families]]:
         """The metrics of every relay."""
@@ -93,8 +110,8 @@ def _report_unused(node: dict[str, Any]) -> RelayReport:
     return RelayReport(fault=f"{fault}; {SHARED_REMEDY}")
 
 
-def _why_not_started(answer: ray.ObjectRef[Any]) -> str:
-    """What keeps a relay from starting, as far as it is known."""
+def _find_start_fault(answer: ray.ObjectRef[Any]) -> str:
+    """What a relay has raised when it was started; "" where it raised nothing, or may start yet."""
     ready, _ = ray.wait([answer], timeout=0)
     try:
         if ready:
@@ -103,6 +120,6 @@ def _why_not_started(answer: ray.ObjectRef[Any]) -> str:
         cause = cause_of(error)
         if isinstance(cause, UndercamError):
             return str(cause)
-    except ray.exceptions.RayError:
-        pass
-    return "the relay has not started"
+    except RayError:
+        pass  # it has died, and Ray starts it again
+    return ""

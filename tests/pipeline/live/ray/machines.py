@@ -64,10 +64,10 @@ class Machine:
         return Path("/proc") / children.split()[0]
 
 
-def join(address: str, disk: Path, shared: Path, log: Path, *, cpus: int = 2) -> Machine:
-    """A machine that joins the cluster and has `disk` where others have `shared`."""
+def join(address: str, ip: str, disk: Path, shared: Path, log: Path) -> Machine:
+    """A machine of two cores that joins the cluster and has `disk` where others have `shared`."""
     disk.mkdir(exist_ok=True)
-    node = f"{sys.executable} -m tests.pipeline.live.ray.one_node {address} {cpus}"
+    node = f"{sys.executable} -m tests.pipeline.live.ray.one_node {address} {ip} 2"
     inside = f"mount --bind {disk} {shared} && cd /tmp && exec {node}"
     with log.open("ab") as said:
         process = subprocess.Popen(

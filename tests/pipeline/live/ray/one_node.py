@@ -9,10 +9,11 @@ from ray._private.parameter import RayParams
 from tests.pipeline.live.ray.nodes import NODE
 
 if __name__ == "__main__":
-    address, cpus = sys.argv[1], int(sys.argv[2])
+    address, ours, cpus = sys.argv[1], sys.argv[2], int(sys.argv[3])
     ports = {"min_worker_port": 0, "max_worker_port": 0, "node_manager_port": 0}
-    ours = NODE | {"num_cpus": cpus, "include_log_monitor": False, **ports}
-    parameters = RayParams(gcs_address=address, redis_address=address, **ours)
+    # An address of its own on loopback: Ray tells machines apart by it.
+    options = NODE | {"node_ip_address": ours, "num_cpus": cpus, "include_log_monitor": False}
+    parameters = RayParams(gcs_address=address, redis_address=address, **options, **ports)
     parameters.dashboard_agent_listen_port = None
     Node(parameters, head=False, shutdown_at_exit=True, spawn_reaper=False)
     sys.stdout.write("joined\n")

@@ -45,11 +45,12 @@ def machine(address: str, shared: Path, tmp_path: Path, postgres_url: str) -> It
     """Adds a machine to the cluster."""
     made: list[Machine] = []
 
-    def joined(over: Path = shared, **options: Any) -> Machine:
+    def joined() -> Machine:
         disk = tmp_path / f"disk-{len(made)}"
         disk.mkdir()
         (disk / "url").write_text(postgres_url)
-        made.append(join(address, disk, over, tmp_path / f"{disk.name}.log", **options))
+        ip = f"127.0.0.{len(made) + 2}"
+        made.append(join(address, ip, disk, shared, tmp_path / f"{disk.name}.log"))
         return made[-1]
 
     (shared / "url").write_text(postgres_url)
