@@ -11,13 +11,14 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.pipeline.live.ray.conftest import python_path
 from tests.pipeline.live.ray.machines import free_port
-from tests.pipeline.live.ray.test_run import config
+from tests.pipeline.live.ray.test_run import check_rows, config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.needs("ray-default")]
 PORT = free_port()
@@ -41,19 +42,23 @@ def submit(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def rows(database: Path, query: str) -> list[Any]:
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute(query).fetchall()
+
+
 def test_a_job_reads_cameras_and_ends_with_what_it_printed(
     address: str, clip: Path, tmp_path: Path
 ) -> None:
     assert address
     # A job is started in a folder of Ray's: its paths are absolute.
-    places = (
-        f'[outbox]\nfolder = "{tmp_path}/outbox"\n[store]\nurl = "sqlite:///{tmp_path}/rows.db"\n'
-    )
+    database = tmp_path / "state/undercam.db"
+    places = f'[outbox]\nfolder = "{tmp_path}/outbox"\n[store]\nurl = "sqlite:///{database}"\n'
     file = tmp_path / "undercam.toml"
-    file.write_text(config(clip, "door", play="loop") + f'{places}[cluster]\naddress = "auto"\n')
+    file.write_text(config(clip, "door") + f'{places}[cluster]\naddress = "auto"\n')
     run = (sys.executable, "-P", "-m", "pipeline", "run", "-c", str(file))
     until_s = time.monotonic() + PATIENCE_S
-    while (ended := submit(*run, "--seconds", "20", "--json")).returncode != 0:
+    while (ended := submit(*run, "--until-ended", "--json")).returncode != 0:
         # The dashboard starts after the cluster does.
         assert "Failed to connect" in ended.stderr, ended.stdout[-3000:] + ended.stderr[-3000:]
         assert time.monotonic() < until_s, ended.stderr[-3000:]
@@ -61,9 +66,8 @@ def test_a_job_reads_cameras_and_ends_with_what_it_printed(
     assert "succeeded" in ended.stdout
     (line,) = re.findall(r'^\{"cameras".*\}$', ended.stdout, re.MULTILINE)
     result = json.loads(line)
-    assert result["ok"]
+    assert result["ok"], ended.stdout[-3000:]
     assert result["events"]["sent"] > 0
     assert result["events"]["waiting"] == result["events"]["lost"] == 0
-    with closing(sqlite3.connect(tmp_path / "rows.db")) as connection:
-        (rows,) = connection.execute("SELECT count(*) FROM observations").fetchone()
-    assert rows > 0
+    stored = SimpleNamespace(folder=tmp_path, rows=lambda query: rows(database, query))
+    check_rows(stored, clip, "door")

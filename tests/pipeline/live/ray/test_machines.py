@@ -20,7 +20,7 @@ from tests.pipeline.live.ray.test_run import config, undercam
 pytestmark = [
     *NEEDS_MACHINES,
     pytest.mark.slow,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
     pytest.mark.needs("postgres"),
 ]
 ELSEWHERE_S = 10.0
