@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[4]
 START = ROOT / "docker/cluster/start"
 HEALTH = dict(re.findall(r"(RAY_health_check_\w+)=(\d+)", START.read_text("utf-8")))
 """How soon a cluster's head notices that a machine is gone, as `ray up` sets it."""
+PATIENT = HEALTH | {"RAY_raylet_start_wait_time_s": "300"}
+"""For the processes of a cluster, on a machine that is busy with something else."""
 
 
 @dataclass
@@ -195,7 +197,7 @@ def address(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | HEALTH | {"PYTHONPATH": python_path()},
+        env=os.environ | PATIENT | {"PYTHONPATH": python_path()},
     ) as cluster:
         assert cluster.stdout
         yield cluster.stdout.readline().strip()

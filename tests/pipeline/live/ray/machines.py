@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.live.ray.conftest import HEALTH
+from tests.pipeline.live.ray.conftest import PATIENT
 
 TOOLS = [tool for tool in ("unshare", "mount") if shutil.which(tool) is None]
 NEEDS_MACHINES = [
@@ -74,7 +74,7 @@ def join(address: str, ip: str, disk: Path, shared: Path, log: Path) -> Machine:
             [*NAMESPACES, "bash", "-c", inside],
             stdout=said,
             stderr=said,
-            env=os.environ | HEALTH | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | PATIENT | {"PYTHONPATH": str(ROOT)},
             start_new_session=True,
         )
     wait_for(lambda: "joined" in log.read_text(), 180)
