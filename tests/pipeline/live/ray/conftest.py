@@ -200,4 +200,6 @@ def address(
         env=os.environ | PATIENT | {"PYTHONPATH": python_path()},
     ) as cluster:
         assert cluster.stdout
-        yield cluster.stdout.readline().strip()
+        found = cluster.stdout.readline().strip()
+        assert found, "the cluster did not start"
+        yield found

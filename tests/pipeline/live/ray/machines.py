@@ -77,8 +77,14 @@ def join(address: str, ip: str, disk: Path, shared: Path, log: Path) -> Machine:
             env=os.environ | PATIENT | {"PYTHONPATH": str(ROOT)},
             start_new_session=True,
         )
-    wait_for(lambda: "joined" in log.read_text(), 180)
-    return Machine(disk, process)
+    machine = Machine(disk, process)
+    try:
+        wait_for(lambda: process.poll() is not None or "joined" in log.read_text(), 300)
+        assert process.poll() is None, log.read_text()
+    except AssertionError:
+        machine.lose()
+        raise
+    return machine
 
 
 def free_port() -> int:

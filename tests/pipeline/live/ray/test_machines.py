@@ -95,22 +95,28 @@ def stored(url: str, camera: str, run: str) -> set[str]:
 
 
 def test_a_lost_machine_s_cameras_are_read_elsewhere_and_its_tail_is_a_gap_until_it_is_drained(
-    start: Any, clip: Path, address: str, shared: Path, machine: Join, postgres_url: str
+    start: Any,
+    clip: Path,
+    address: str,
+    shared: Path,
+    machine: Join,
+    postgres_url: str,
+    record_property: Any,
 ) -> None:
     lost = machine()
     live: Live = start(settings(shared, clip, "door", "hall"), "--address", address)
     observed = "SELECT camera, count(*) FROM observations GROUP BY camera"
-    live.until(lambda: len(query(postgres_url, observed)) == 2, 240)
-    ((run, _),) = waiting(lost.disk / "outbox").items()
-    (camera,) = [path.name.split(".")[0] for path in (lost.disk / "outbox").glob("*.outbox")]
+    live.until(lambda: len(query(postgres_url, observed)) == 2, 600)
+    # The newest, where a busy machine has let a lease lapse.
+    camera, run, _ = max((lost.disk / "outbox").glob("*.outbox")).name.split(".")
     # From now on its relay reaches no database.
     (lost.disk / "url").write_text(NOWHERE)
     lost.kill("ray::RelayActor")
-    live.until(lambda: len(waiting(lost.disk / "outbox")[run]) > 60, 120)
+    live.until(lambda: len(waiting(lost.disk / "outbox")[run]) > 30, 300)
     lost.lose()
 
     gaps = "SELECT camera, run, events, since_ms, until_ms, reason FROM gaps"
-    live.until(lambda: query(postgres_url, gaps), 60)
+    live.until(lambda: query(postgres_url, gaps), 120)
     tail, before = waiting(lost.disk / "outbox")[run], stored(postgres_url, camera, run)
     ((of, in_run, events, since_ms, until_ms, reason),) = query(postgres_url, gaps)
     assert (of, in_run) == (camera, run)
@@ -121,7 +127,7 @@ def test_a_lost_machine_s_cameras_are_read_elsewhere_and_its_tail_is_a_gap_until
     live.until(lambda: "is lost" in live.said, 60)
 
     newer = "SELECT min(captured_ms) FROM observations WHERE camera = %s AND run > %s"
-    live.until(lambda: query(postgres_url, newer, camera, run)[0][0], 120)
+    live.until(lambda: query(postgres_url, newer, camera, run)[0][0], 300)
     live.process.terminate()
     live.process.communicate(timeout=60)
 
@@ -131,10 +137,14 @@ def test_a_lost_machine_s_cameras_are_read_elsewhere_and_its_tail_is_a_gap_until
     assert drained["waiting"] == drained["lost"] == 0
     assert query(postgres_url, gaps) == []
     assert stored(postgres_url, camera, run) == before | set(tail)
-    observed_last = "SELECT max(captured_ms) FROM observations WHERE camera = %s AND run = %s"
-    last_ms = query(postgres_url, observed_last, camera, run)[0][0]
-    first_ms = query(postgres_url, newer, camera, run)[0][0]
-    (shared.parent / "figures").write_text(f"{first_ms - last_ms} {events} {len(undelivered)}")
+    # The clip shows no face now and then: where it is read again is told by the state.
+    last = "SELECT max(captured_ms) FROM observations WHERE camera = %s AND run = %s"
+    again = "SELECT min(since_ms) FROM camera_status WHERE camera = %s AND run > %s"
+    again += " AND state = 'online'"
+    (last_ms,) = query(postgres_url, last, camera, run)[0]
+    (first_ms,) = query(postgres_url, again, camera, run)[0]
+    record_property("events in the gap", f"{events} of {len(undelivered)}")
+    record_property("elsewhere_ms", first_ms - last_ms)
     assert first_ms - last_ms < ELSEWHERE_S * 1000
     twice = "SELECT count(*) - count(DISTINCT id) FROM observations"
     assert query(postgres_url, twice) == [(0,)]
@@ -222,7 +232,7 @@ def test_a_machine_without_the_command_s_folder_says_so_where_a_path_is_relative
         settings(shared, clip, "door", "hall"), "--address", address, inside="machine/home"
     )
     observed = "SELECT camera, count(*) FROM observations GROUP BY camera"
-    absolute.until(lambda: len(query(postgres_url, observed)) == 2, 240)
+    absolute.until(lambda: len(query(postgres_url, observed)) == 2, 600)
     assert (other.disk / "outbox").is_dir()
     assert "lacks the folder" not in absolute.said.split("stopping")[-1]
     absolute.stop()
