@@ -96,10 +96,12 @@ class RayRelays:
         del self._handles[name]
         last = self._last.pop(name, RelayReport())
         fault = ""
-        if last.waiting:
+        # One that delivered nothing any more may not have known how much waited.
+        if last.waiting or last.fault:
+            known = f"{last.waiting} events" if last.waiting else "events"
             fault = (
-                f"machine {self._addresses[name]} is lost, {last.waiting} events waited on its "
-                "disk: bring it back, or run `undercam outbox drain` on the disk"
+                f"machine {self._addresses[name]} is lost, {known} may wait on its disk: "
+                "bring it back, or run `undercam outbox drain` on the disk"
             )
         self._lost[name] = replace(last, fault=fault)
 

@@ -137,10 +137,24 @@ def test_a_lost_machine_is_named_with_what_waits_there_until_it_is_back(
     made.start_missing()
     lost = made.reports()["relay-other"]
     assert (lost.sent, lost.waiting) == (5, 7)
-    assert lost.fault.startswith("machine o is lost, 7 events waited on its disk: bring it back")
+    assert lost.fault.startswith("machine o is lost, 7 events may wait on its disk: bring it back")
     cluster.machines["other-again"] = {"CPU": 8.0}
     made.start_missing()
     assert made.reports()["relay-other"] == RelayReport(sent=5)
+
+
+def test_a_machine_whose_relay_was_silent_may_have_taken_events_with_it(
+    cluster: Cluster, answers: dict[str, RelayReport]
+) -> None:
+    made = RayRelays(job())
+    made.start_missing()
+    answers |= {"relay-other": RelayReport(), "relay-here": RelayReport()}
+    made.reports()
+    del answers["relay-other"]
+    made.reports()
+    del cluster.machines["other"]
+    made.start_missing()
+    assert "machine o is lost, events may wait on" in made.reports()["relay-other"].fault
 
 
 def test_a_machine_that_leaves_with_nothing_is_no_fault(
