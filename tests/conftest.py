@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Generator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "postgres": (
         lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or shutil.which("initdb"),
         "install postgresql",
+    ),
+    "ray-default": (
+        lambda: all(find_spec(module) for module in ("aiohttp", "aiohttp_cors", "opencensus")),
+        "pip install 'ray[default]'",
     ),
     "rtsp": (
         lambda: any(Path("/usr/lib").glob("*/girepository-1.0/GstRtspServer-1.0.typelib")),

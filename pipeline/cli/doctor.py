@@ -7,6 +7,7 @@ from typer import Exit
 
 from pipeline.cli.checks.base import Finding, run_checks
 from pipeline.cli.checks.cameras import checks_of_cameras
+from pipeline.cli.checks.cluster import checks_of_cluster
 from pipeline.cli.checks.machine import checks_of_machine
 from pipeline.cli.checks.parts import checks_of_parts
 from pipeline.cli.checks.services import checks_of_services
@@ -48,6 +49,7 @@ def check_all(settings: Settings) -> dict[str, Finding]:
         {
             **checks_of_parts(settings),
             **checks_of_services(settings),
+            **checks_of_cluster(settings),
             **checks_of_machine(settings),
             **checks_of_cameras(settings),
         }

@@ -34,6 +34,7 @@ from pipeline.live.stage_runner import FaceClassifier, run_stages
 from pipeline.metrics import CameraMetrics, Tally
 from pipeline.records import CameraStatus, Event, FaceObserved
 from pipeline.redact import redact
+from pipeline.settings import CameraSettings
 from pipeline.stages.detect import Detect
 from pipeline.stages.source.base import Source
 from pipeline.stages.source.opening import open_source
@@ -52,6 +53,8 @@ class Parts:
     metrics: CameraMetrics
     clock: Clock = wall_clock
     monotonic: Callable[[], float] = time.monotonic
+    check: Callable[[CameraSettings], None] = lambda settings: None
+    """Raises UndercamError for a camera that this machine cannot read."""
 
 
 class CameraRun:
@@ -66,7 +69,7 @@ class CameraRun:
         self._is_closed = self._has_status = False
         self._state, self._since_ms = "", 0
         self._set_state(CONNECTING, "")
-        self._trouble, self._waiting, self._analysed = "", 0, 0
+        self._trouble, self._waiting, self._analysed, self._appended = "", 0, 0, 0
         self._close_error = ""
         self._tally = Tally()
         self.renew_lease()
@@ -104,6 +107,7 @@ class CameraRun:
             self._since_ms,
             self._is_closed,
             self._close_error,
+            self._appended,
         )
 
     def _main(self) -> None:
@@ -122,6 +126,7 @@ class CameraRun:
         # Wait for the classifiers before connecting: a live camera would shed frames meanwhile.
         self._classifier.wait_for(self._config.settings.emotion.names_needed())
         lease = self.lease
+        self._parts.check(lease.settings)
         source = open_source(lease.camera, lease.run, self._config, self._parts.clock)
         try:
             with closing(source), self._open_outbox(source.run, source.is_live) as outbox:
@@ -149,6 +154,8 @@ class CameraRun:
 
         def sink(events: Sequence[Event]) -> None:
             outbox.append(events)
+            if source.is_live:  # a file is read again, and makes the same events
+                self._appended += sum(isinstance(e, FaceObserved | CameraStatus) for e in events)
             self._count(source, events)
             self._trouble, self._waiting = outbox.fault, outbox.waiting
             while not source.is_live and not outbox.has_room and not self._is_over():
@@ -201,6 +208,7 @@ class CameraRun:
                 self._open_outbox(self.lease.run, True) as outbox,
             ):
                 outbox.append([status])
+                self._appended += 1
         self._is_closed = True
         self._set_state(state, reason, since_ms)
 

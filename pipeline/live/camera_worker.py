@@ -15,7 +15,7 @@ from pipeline.live.camera_run import CameraRun, Parts
 from pipeline.live.leases import Heartbeat, Lease, Report
 from pipeline.live.stage_runner import FaceClassifier
 from pipeline.metrics import CameraMetrics
-from pipeline.settings import DetectorSettings
+from pipeline.settings import CameraSettings, DetectorSettings
 from pipeline.stages.detect import Detect, open_detect
 
 ConnectClassifier = Callable[[Lease, CameraMetrics], FaceClassifier]
@@ -37,14 +37,18 @@ class CameraWorker:
         detect: Detect | None = None,
         clock: Clock = wall_clock,
         monotonic: Callable[[], float] = time.monotonic,
+        machine: str = "",
+        check: Callable[[CameraSettings], None] = lambda settings: None,
     ) -> None:
+        """`machine`: as in Heartbeat; `check` raises UndercamError for a camera that cannot be read
+        here."""
         self.incarnation = uuid4().hex
         self.metrics = CameraMetrics()
         detect = detect or open_worker_detector(settings.detector, folders)
         # The first detection takes longest; no camera is to shed a frame for it.
         detect(np.zeros((96, 128, 3), np.uint8))
-        self._parts = Parts(settings, detect, self.metrics, clock, monotonic)
-        self._connect_classifier = connect_classifier
+        self._parts = Parts(settings, detect, self.metrics, clock, monotonic, check)
+        self._connect_classifier, self._machine = connect_classifier, machine
         self._runs: dict[Lease, CameraRun] = {}
 
     def heartbeat(self, incarnation: str, leases: Sequence[Lease]) -> Heartbeat:
@@ -65,7 +69,7 @@ class CameraWorker:
         if is_ours:
             for lease in ended - set(leases):
                 del self._runs[lease]
-        return Heartbeat(self.incarnation, reports)
+        return Heartbeat(self.incarnation, reports, self._machine)
 
     def _apply_leases(self, leases: Sequence[Lease]) -> None:
         for lease in leases:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ from pipeline.errors import ServiceError, StopRequested
 from pipeline.holder import Holder
 from pipeline.live.leases import Report
 from pipeline.live.relay_service import RelayReport
+from pipeline.local_paths import check_paths, paths_of, paths_of_camera
 from pipeline.settings import CameraSettings
 
 CLOSE_S, STOP_S = 4.5, 6.5
@@ -32,7 +33,8 @@ class Job:
 
     `folders` are searched for networks that are not bundled. `cameras`: exactly these are read;
     None: those of the registry, of which `is_seeded` says that it knows the cameras of the
-    settings. Relative paths are relative to `home`. `holder` is the command.
+    settings. Relative paths are relative to `home`. `holder` is the command, `node` what Ray calls
+    the machine that it runs on.
     """
 
     settings: Settings
@@ -41,11 +43,23 @@ class Job:
     cameras: Mapping[str, CameraSettings] | None = None
     home: Path = field(default_factory=Path.cwd)
     holder: Holder = field(default_factory=Holder.here)
+    node: str = ""
 
-    def enter_home(self) -> None:
-        """Change to `home`, where this machine has such a folder."""
-        with suppress(OSError):
+    def enter_home(self, *parts: str) -> None:
+        """Change to `home`; these parts of the settings are what is used here.
+
+        Raises ConfigError where this machine has no such folder, and one of their paths is relative
+        to it: what we write would lie somewhere else, unnoticed.
+        """
+        try:
             os.chdir(self.home)
+        except OSError:
+            check_paths(paths_of(self.settings, *parts), self.home)
+
+    def check_camera(self, camera: CameraSettings) -> None:
+        """Raise ConfigError for a file whose path is relative to a `home` that is not here."""
+        if not self.home.is_dir():
+            check_paths(paths_of_camera(camera), self.home)
 
     def is_like(self, other: Job) -> bool:
         """Whether one may take over what the other has started."""

@@ -8,9 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from pipeline.errors import UndercamError
 from pipeline.live.camera_worker import CameraWorker
-from pipeline.live.leases import FleetReport, Lease, Report
+from pipeline.live.leases import CAMERAS, FleetReport, Lease, Report
 from pipeline.metrics import Families
 from pipeline.redact import redact
+from pipeline.settings import CameraSettings
+from pipeline.store.lost_runs import LostRun
 
 CLOSE_S = 4.0
 """Seconds to wait for the cameras of all workers together to close."""
@@ -38,6 +40,10 @@ class LocalFleet:
     def names(self) -> Sequence[str]:
         """All of them."""
         return sorted(self._workers)
+
+    def group_of(self, settings: CameraSettings) -> str:
+        """Any worker reads any camera."""
+        return CAMERAS
 
     def start(self, name: str) -> None:
         """Start one more; until it is open it is late, as a process that starts is."""
@@ -77,6 +83,10 @@ class LocalFleet:
         """The metrics of every worker."""
         for name, worker in self._get_open_workers().items():
             yield name, worker.metrics.families()
+
+    def take_lost_runs(self) -> Sequence[LostRun]:
+        """None: this machine is the only one."""
+        return ()
 
     def _call(self, leases: Mapping[str, Sequence[Lease]], applies: bool) -> FleetReport:
         reports: dict[str, list[Report]] = {}

@@ -11,13 +11,12 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
-from typing import Protocol
 
 from pipeline.backoff import BackOff
 from pipeline.camera_states import CONNECTING, ENDED, FAILED, REFUSED, STOPPED, CameraState
 from pipeline.clock import Clock, wall_clock
 from pipeline.errors import ServiceError
-from pipeline.live.leases import FleetReport, Lease, Report
+from pipeline.live.leases import Fleet, Lease, Report
 from pipeline.service_settings import WorkersSettings
 from pipeline.settings import CameraSettings
 from pipeline.store.leases import LeaseClaims
@@ -31,30 +30,6 @@ START_S = 60.0
 """Seconds that a process may take to start and to answer, by default."""
 DIED = "its process died: another process reads it"
 LATE = "its process does not answer: are all cores taken (workers.cpus)?"
-
-
-class Fleet(Protocol):
-    """The camera processes there are, each known by its name. No call waits for long."""
-
-    def names(self) -> Sequence[str]:
-        """All of them."""
-        ...
-
-    def start(self, name: str) -> None:
-        """Start one more."""
-        ...
-
-    def stop(self, name: str) -> None:
-        """End one, whatever it does."""
-        ...
-
-    def reports(self) -> FleetReport:
-        """The reports of all; no lease changes."""
-        ...
-
-    def heartbeat(self, leases: Mapping[str, Sequence[Lease]]) -> FleetReport:
-        """Send each its leases. One that died is there again, without any, at the next call."""
-        ...
 
 
 class Supervisor:
@@ -185,7 +160,7 @@ class Supervisor:
                 waiting = Report(lease, CONNECTING, self._why_not_ours(camera))
                 self._reports[camera] = _keep_state(waiting)
                 continue
-            self._leases[self._find_process(alone)][camera] = lease
+            self._leases[self._find_process(lease)][camera] = lease
             last = self._reports.get(camera)
             # Its process has just died: that is shown until the camera itself reports.
             is_shown = last and last.state == CONNECTING and last.reason in (DIED, LATE)
@@ -204,17 +179,20 @@ class Supervisor:
         holder = self._claims.others.get(camera)
         return f"another command reads it: {holder}" if holder else self._claims.trouble
 
-    def _find_process(self, alone: bool) -> str:
-        """The fullest process that has room; a new one where there is none."""
+    def _find_process(self, lease: Lease) -> str:
+        """The fullest process that may read the camera and has room; a new one where there is
+        none."""
+        group, most = self._fleet.group_of(lease.settings), self._settings.cameras_per_worker
         with_room = [
             (-len(leases), name)
             for name, leases in self._leases.items()
-            if len(leases) < (1 if alone else self._settings.cameras_per_worker)
-            and not any(lease.quarantined for lease in leases.values())
+            if name.startswith(group)
+            and len(leases) < (1 if lease.quarantined else most)
+            and not any(held.quarantined for held in leases.values())
         ]
         if with_room:
             return min(with_room)[1]
-        name = next(f"cameras-{n}" for n in count() if f"cameras-{n}" not in self._leases)
+        name = next(f"{group}{n}" for n in count() if f"{group}{n}" not in self._leases)
         self._fleet.start(name)
         self._leases[name] = {}
         self._last_heartbeat_s[name] = self._monotonic() + self._start_s

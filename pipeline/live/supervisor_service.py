@@ -18,11 +18,13 @@ from pipeline.errors import ServiceError
 from pipeline.live.control import ControlServer
 from pipeline.live.discovery import Discovery
 from pipeline.live.engine import Job, State
-from pipeline.live.leases import Report
+from pipeline.live.leases import Fleet, Report
+from pipeline.live.lost_runs import LostRunKeeper
 from pipeline.live.relay_service import RelayReport
-from pipeline.live.supervisor import Fleet, Supervisor
+from pipeline.live.supervisor import Supervisor
 from pipeline.metrics import Families, SupervisorMetrics, serve
 from pipeline.store.leases import LeaseKeeper
+from pipeline.store.lost_runs import LostRun
 from pipeline.store.registry import RegistryWatch
 from pipeline.store.retention import ErasureWatch
 
@@ -40,6 +42,10 @@ class ServedFleet(Fleet, Protocol):
 
     def families(self) -> ProcessMetrics:
         """The metrics of every camera process."""
+        ...
+
+    def take_lost_runs(self) -> Sequence[LostRun]:
+        """The runs of machines that were lost since the last call."""
         ...
 
 
@@ -101,6 +107,7 @@ class SupervisorService(Service):
         # Twice a worker's own lease: a worker that lost us has stopped before another command may
         # take its cameras.
         self._keeper = LeaseKeeper(url, busy_s, job.holder, 2 * settings.workers.lease_s)
+        self._lost_runs = LostRunKeeper(url, busy_s)
         known = initial if job.cameras is not None or not job.is_seeded else None
         self._supervisor = Supervisor(
             *(settings.workers, self._watch or (lambda: initial), fleet, known, self._keeper),
@@ -122,6 +129,7 @@ class SupervisorService(Service):
         if self._discovery:
             self._discovery.start()
         self._keeper.start()
+        self._lost_runs.start()
         self._thread.start()
 
     def state(self) -> State:
@@ -160,6 +168,7 @@ class SupervisorService(Service):
         self._stop.set()
         if self._thread.ident:
             self._thread.join()
+        self._lost_runs.close()
         if self._discovery:
             self._discovery.close()
         if self._watch:
@@ -179,6 +188,7 @@ class SupervisorService(Service):
         # the cameras must be closed all the same.
         self._relays.start_missing()
         self._relays.apply_erasures(self._erasures())
+        self._lost_runs.record(self._fleet.take_lost_runs())
         deaths = self._supervisor.deaths
         with self._stepping:
             if not self._is_closed:

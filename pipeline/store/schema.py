@@ -177,7 +177,8 @@ gaps = Table(
     _integer("stored_ms"),
     Index("gaps_until", "until_ms"),
 )
-"""Events known to be lost: how many, from when to when, and why."""
+"""Events known to be lost: how many, from when to when, and why. Number 0 of a run: observations
+and statuses on the disk of a lost machine; the row shrinks as they arrive, and goes at 0."""
 
 dead_letters = Table(
     "dead_letters",

@@ -19,6 +19,7 @@ from pipeline.erasure import Erasure, ErasureFilter, Subject
 from pipeline.records import CameraStatus, DeadLetter, Event, EventsLost, FaceObserved, TrackUpdated
 from pipeline.store.engine import begin_write
 from pipeline.store.erasures import delete_for_ever, read_filters
+from pipeline.store.lost_runs import count_losses, settle_lost_runs
 from pipeline.store.rows import dead_letter_row, gap_row, observation_row, status_row, track_row
 from pipeline.store.schema import camera_status, dead_letters, observations
 from pipeline.store.upserts import (
@@ -147,7 +148,11 @@ class StoreWriter:
         upsert_minutes(connection, [faces[key] for key in inserted])
         updated = upsert_tracks(connection, tracks)
         reported = insert_new(connection, camera_status, statuses)
+        arrived = count_losses(connection, losses)
         grown = upsert_gaps(connection, losses)
+        stored = [*(faces[key] for key in inserted), *(statuses[key] for key in reported)]
+        arrived.update((row["camera"], row["run"]) for row in stored)
+        settle_lost_runs(connection, arrived)
         return WriteCounts(len(inserted), updated, len(reported), grown)
 
 

@@ -17,12 +17,13 @@ from pipeline.live.client import ClassifierClient
 from pipeline.live.engine import Job
 from pipeline.live.leases import Heartbeat, Lease, Report
 from pipeline.live.ray.client import RayTransport
+from pipeline.live.ray.nodes import place_replica
 from pipeline.live.relay_service import RelayReport, RelayService
 from pipeline.metrics import CameraMetrics, Families
 from pipeline.references import is_recording
 
-POOL, CAMERAS, RELAY, SUPERVISOR = "classifier-", "cameras-", "relay-", "supervisor"
-"""How the actors' names begin."""
+POOL, RELAY, SUPERVISOR = "classifier-", "relay-", "supervisor"
+"""How the actors' names begin; those of camera processes: `pipeline.live.leases.CAMERAS`."""
 LASTING: dict[str, Any] = {"lifetime": "detached", "max_restarts": -1, "get_if_exists": True}
 
 
@@ -38,7 +39,7 @@ class PoolActor:
         from pipeline.live.pool import ClassifierPool
         from pipeline.stages.classify import open_route
 
-        job.enter_home()
+        job.enter_home(f"emotion.routes.{route}")
         settings = job.settings.emotion.routes.by_name()[route]
         if route == ROBUST and settings.device == "cpu":
             os.nice(ROBUST_NICE)
@@ -63,7 +64,7 @@ class CamerasActor:
     """A camera process."""
 
     def __init__(self, job: Job) -> None:
-        job.enter_home()
+        job.enter_home("outbox", "detector", "source")
         settings = job.settings
         emotion, start_s = settings.emotion, settings.cluster.start_timeout_s
         replicas, transport = replica_names(emotion), RayTransport()
@@ -74,7 +75,12 @@ class CamerasActor:
                 *(is_recording(lease.settings), metrics, start_s),
             )
 
-        self._worker = CameraWorker(settings, connect_classifier, job.folders)
+        machine = ray.get_runtime_context().get_node_id()
+        self._worker = CameraWorker(
+            *(settings, connect_classifier, job.folders),
+            machine=machine,
+            check=job.check_camera,
+        )
 
     def heartbeat(self, incarnation: str, leases: Sequence[Lease]) -> Heartbeat:
         """See CameraWorker."""
@@ -93,7 +99,7 @@ class RelayActor:
     """The relay of one machine."""
 
     def __init__(self, job: Job) -> None:
-        job.enter_home()
+        job.enter_home("outbox", "bus" if job.settings.bus.url else "store")
         self._relay = RelayService(job.settings)
         self._relay.start()
 
@@ -131,7 +137,8 @@ def start_pools(job: Job) -> dict[str, ActorHandle]:
     started: dict[str, ActorHandle] = {}
     for route, names in replica_names(emotion).items():
         gpus = emotion.routes.by_name()[route].gpus
-        options = {**LASTING, "num_cpus": 0, "num_gpus": gpus, "max_concurrency": MOST_CALLS}
-        for name in names:
-            started[name] = Pool.options(name=name, **options).remote(job, route)
+        options = {**LASTING, "max_concurrency": MOST_CALLS}
+        for number, name in enumerate(names):
+            where = place_replica(number, gpus)
+            started[name] = Pool.options(name=name, **options, **where).remote(job, route)
     return started

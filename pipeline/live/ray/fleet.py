@@ -1,23 +1,23 @@
-"""Camera processes and relays as actors: how the supervisor reaches them."""
+"""Camera processes as actors: how the supervisor reaches them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipeline.erasure import Erasure
 from pipeline.errors import UndercamError
 from pipeline.live.engine import Job
-from pipeline.live.leases import FleetReport, Heartbeat, Lease, Report
-from pipeline.live.ray.actors import CAMERAS, LASTING, RELAY, Cameras, RelayOf
-from pipeline.live.relay_service import RelayReport
+from pipeline.live.leases import CAMERAS, FleetReport, Heartbeat, Lease, Report
+from pipeline.live.lost_runs import MachineRuns
+from pipeline.live.ray.actors import LASTING, Cameras
+from pipeline.live.ray.nodes import alive_nodes, group_of, place_cameras
 from pipeline.metrics import Families
+from pipeline.settings import CameraSettings
+from pipeline.store.lost_runs import LostRun
 
 ANSWER_S = 1.0
 """Seconds to wait for all answers together; one that comes later counts at the next call."""
@@ -30,6 +30,7 @@ class RayFleet:
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self._machines = MachineRuns()
         self._incarnations: dict[str, str] = {}
         self._pending: dict[str, ray.ObjectRef[Heartbeat]] = {}
         self._handles: dict[str, ActorHandle] = {
@@ -42,11 +43,14 @@ class RayFleet:
         """All of them."""
         return sorted(self._handles)
 
+    def group_of(self, settings: CameraSettings) -> str:
+        """On a cluster, cameras that push to us have processes where they push to."""
+        return group_of(settings, self._job)
+
     def start(self, name: str) -> None:
-        """Start one more, on the machine that has most room."""
-        options = {**LASTING, "num_cpus": self._job.settings.workers.cpus}
-        actor = Cameras.options(name=name, scheduling_strategy="SPREAD", **options)
-        self._handles[name] = actor.remote(self._job)
+        """Start one more, on the machine that has most room, or that cameras push to."""
+        options = {**LASTING, **place_cameras(name, self._job)}
+        self._handles[name] = Cameras.options(name=name, **options).remote(self._job)
 
     def stop(self, name: str) -> None:
         """End one, whatever it does; what it had appended stays in its outboxes."""
@@ -71,6 +75,11 @@ class RayFleet:
     def families(self) -> Iterator[tuple[str, Families]]:
         """The metrics of every camera process."""
         return collect_families(self._handles)
+
+    def take_lost_runs(self) -> list[LostRun]:
+        """The runs of machines that were lost since the last call; may wait for ever without the
+        cluster's head."""
+        return self._machines.take_lost(alive_nodes())
 
     def _call(
         self, leases: Mapping[str, Sequence[Lease]], incarnations: Mapping[str, str]
@@ -102,50 +111,8 @@ class RayFleet:
                 died.add(name)
             elif heartbeat.incarnation:
                 reports[name] = heartbeat.reports
+                self._machines.note(heartbeat.machine, heartbeat.reports)
         return FleetReport(reports, frozenset(died), failed)
-
-
-class RayRelays:
-    """One relay actor on every machine of the cluster."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._handles: dict[str, ActorHandle] = {}
-        self._last: dict[str, RelayReport] = {}
-
-    def start_missing(self) -> None:
-        """Start one on every machine that lives; may wait for ever without the cluster's head."""
-        nodes = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-        for node in nodes:
-            name = f"{RELAY}{node[:12]}"
-            if name not in self._handles:
-                here = NodeAffinitySchedulingStrategy(node, soft=False)
-                options = {**LASTING, "num_cpus": 0}  # it starts also where every core is taken
-                actor = RelayOf.options(name=name, scheduling_strategy=here, **options)
-                self._handles[name] = actor.remote(self._job)
-
-    def apply_erasures(self, erasures: Sequence[Erasure]) -> None:
-        """To each whose last report knows another number: one that was restarted knows none."""
-        for name, relay in self._handles.items():
-            last = self._last.get(name)
-            if last and last.erasures != len(erasures):
-                relay.apply_erasures.remote(tuple(erasures))
-
-    def reports(self) -> dict[str, RelayReport]:
-        """The report of each; of one that does not answer, its last, with that as the fault."""
-        answers = collect({name: relay.report.remote() for name, relay in self._handles.items()})
-        for name in self._handles.keys() - answers.keys():
-            last = self._last.get(name)
-            silent = RelayReport(fault="the relay has not started")
-            if last:
-                silent = replace(last, fault="the relay does not answer")
-            answers[name] = silent
-        self._last = answers
-        return answers
-
-    def families(self) -> Iterator[tuple[str, Families]]:
-        """The metrics of every relay."""
-        return collect_families(self._handles)
 
 
 def collect(refs: Mapping[str, ray.ObjectRef[Any]], timeout_s: float = ANSWER_S) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.emotion_settings import check_gpus
 from pipeline.errors import ServiceError, UndercamError
@@ -20,6 +20,7 @@ from pipeline.live.ray.connection import connect_ray
 from pipeline.live.ray.environment import LOCAL
 from pipeline.live.ray.fleet import cause_of
 from pipeline.live.ray.health import RayHealth
+from pipeline.live.ray.nodes import check_database, is_alone, on_node
 from pipeline.live.ray.supervisor_actor import SupervisorOf
 from pipeline.live.supervisor_service import wait_until_delivered
 
@@ -86,15 +87,18 @@ def start_ray_engine(job: Job, startup: Startup) -> Iterator[RayEngine]:
     with ExitStack() as stack:
         ray_here = connect_ray(cluster.address, cluster.namespace, startup, cluster.lost_timeout_s)
         health = stack.enter_context(ray_here)
+        job = replace(job, node=ray.get_runtime_context().get_node_id())
+        check_database(job.settings)
         if cluster.address != LOCAL:
             _clear(job, health)
             stack.callback(_end, health)
         for name, pool in start_pools(job).items():
             # Weights are tried once before anything relies on them.
             _first_answer(pool.names.remote(), f"the classifier pool's {name}", startup)
-        # Here if it can be: its control interface listens on loopback by default.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        options = {"num_cpus": 0, "scheduling_strategy": here, **LASTING}
+        # Beside the command, and elsewhere only when that machine is lost: its metrics keep their
+        # address, and it outlives the machines whose runs it remembers.
+        here = on_node(job.node, soft=not is_alone(job.settings))
+        options = {**LASTING, "num_cpus": 0, "scheduling_strategy": here}
         supervisor = SupervisorOf.options(name=SUPERVISOR, **options).remote(job)
         engine = RayEngine(supervisor, health)
         _first_answer(supervisor.state.remote(), "the supervisor", startup)

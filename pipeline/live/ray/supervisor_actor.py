@@ -11,7 +11,8 @@ import ray
 
 from pipeline.live.engine import Job, State
 from pipeline.live.ray.actors import start_pools
-from pipeline.live.ray.fleet import RayFleet, RayRelays, collect_families
+from pipeline.live.ray.fleet import RayFleet, collect_families
+from pipeline.live.ray.relays import RayRelays
 from pipeline.live.supervisor_service import SupervisorService
 
 
@@ -19,7 +20,7 @@ class SupervisorActor:
     """Steps for as long as its process lives; Ray starts it again when it dies."""
 
     def __init__(self, job: Job) -> None:
-        job.enter_home()
+        job.enter_home("store", "discovery")
         self._job = job
         self._last_request_s = time.monotonic()
         pools = start_pools(job)

@@ -68,6 +68,9 @@ class World:
     def names(self) -> Sequence[str]:
         return sorted(self.held)
 
+    def group_of(self, settings: CameraSettings) -> str:
+        return "cameras-listen-" if settings.url.startswith("listen:") else "cameras-"
+
     def start(self, name: str) -> None:
         assert name not in self.held
         self.held[name] = {}
@@ -126,6 +129,21 @@ def test_cameras_share_processes_and_a_process_has_only_so_much_room() -> None:
     world.step()
     assert world.read == list("abcde")
     assert sorted(len(leases) for leases in world.held.values()) == [1, 2, 2]
+
+
+def test_a_camera_that_pushes_goes_where_it_is_expected_and_others_may_join_it() -> None:
+    world = World("a")
+    world.step()
+    world.wanted["door"] = CameraSettings(url="listen://0.0.0.0:8554/door")
+    world.step()
+    assert {name: set(leases) for name, leases in world.held.items()} == {
+        "cameras-0": {"a"},
+        "cameras-listen-0": {"door"},
+    }
+    world.wanted = dict.fromkeys("bc", URL) | world.wanted
+    world.step()
+    assert set(world.held) == {"cameras-0", "cameras-listen-0"}  # there was room for both
+    assert world.read == ["a", "b", "c", "door"]
 
 
 def test_a_camera_comes_changes_and_goes() -> None:

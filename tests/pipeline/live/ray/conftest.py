@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -21,6 +22,12 @@ from pipeline.live.ray.session import base_folder, clear
 from pipeline.media.sample_clip import write_sample
 
 PATIENCE_S = 90.0
+ROOT = Path(__file__).parents[4]
+START = ROOT / "docker/cluster/start"
+HEALTH = dict(re.findall(r"(RAY_health_check_\w+)=(\d+)", START.read_text("utf-8")))
+"""How soon a cluster's head notices that a machine is gone, as `ray up` sets it."""
+PATIENT = HEALTH | {"RAY_raylet_start_wait_time_s": "300"}
+"""For the processes of a cluster, on a machine that is busy with something else."""
 
 
 @dataclass
@@ -148,6 +155,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
     clear(base_folder())
 
 
+def python_path() -> str:
+    """Our packages, and what was on the path before."""
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+
+
 @pytest.fixture
 def mode() -> str:
     """Whether the cluster asks for a token."""
@@ -155,8 +167,24 @@ def mode() -> str:
 
 
 @pytest.fixture
+def nodes() -> int:
+    """How many nodes the cluster has."""
+    return 1
+
+
+@pytest.fixture
+def head() -> dict[str, Any]:
+    """Options of the cluster's head."""
+    return {}
+
+
+@pytest.fixture
 def address(
-    mode: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    mode: str,
+    nodes: int,
+    head: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[str]:
     """Of a cluster whose processes live in a folder of their own."""
     # Whoever joins would look for it at this machine's other address.
@@ -164,12 +192,14 @@ def address(
     monkeypatch.setenv("RAY_AUTH_MODE", mode)
     monkeypatch.setenv(TOKEN, "a" * 64)
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.pipeline.live.ray.two_nodes"],
+        [sys.executable, "-m", "tests.pipeline.live.ray.nodes", str(nodes), json.dumps(head)],
         cwd=tmp_path_factory.mktemp("elsewhere"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])},
-    ) as nodes:
-        assert nodes.stdout
-        yield nodes.stdout.readline().strip()
+        env=os.environ | PATIENT | {"PYTHONPATH": python_path()},
+    ) as cluster:
+        assert cluster.stdout
+        found = cluster.stdout.readline().strip()
+        assert found, "the cluster did not start"
+        yield found
