@@ -54,14 +54,19 @@ class RandomPanel:
 class Distillation:
     """Learning from other networks: `weight` of the targets is the teachers' mean prediction, the
     rest the votes. Teachers by name or path, with the sha256 of each (see `trainer.distillation`);
-    `view`: they classify the `same` image as the student, or its `clean` twin."""
+    `view`: they classify the `same` image as the student, or its `clean` twin; `temperature`, 1 to
+    20: what the logits of teachers and student are divided by where the two are compared."""
 
     teachers: tuple[str, ...]
     sha256: tuple[str, ...]
     weight: float = 0.5
     view: str = field(default="same", metadata=OMIT_DEFAULT)
+    temperature: float = field(default=1.0, metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
+        if not 1 <= self.temperature <= 20:
+            what = f"a temperature of {self.temperature:g}"
+            raise OptionError(what, "--distill-temperature", "give a number from 1 to 20")
         if self.view not in VIEWS:
             raise OptionError(f"view {self.view!r}", "--teacher-view", f"give {' or '.join(VIEWS)}")
         if not self.teachers:

@@ -29,6 +29,16 @@ DistillWeight = Annotated[
     ),
 ]
 
+DistillTemperature = Annotated[
+    float | None,
+    Option(
+        help="With --teacher: divide the logits of teachers and student by it where they are "
+        "compared, which shows more of the less likely classes. Default: 1.",
+        min=1,
+        max=20,
+    ),
+]
+
 TeacherView = Annotated[
     str | None,
     Option(
@@ -59,6 +69,7 @@ def train(
         str, Option(help="Distil from other weights: names or files, separated by commas.")
     ] = "",
     distill_weight: DistillWeight = None,
+    distill_temperature: DistillTemperature = None,
     teacher_view: TeacherView = None,
     threads: Threads = 0,
     workers: Workers = 1,
@@ -75,10 +86,17 @@ def train(
 
     recipe, name = _find_recipe(model, preset)
     if teacher:
-        recipe = _with_teachers(recipe, teacher, distill_weight, teacher_view)
+        how = distill_weight or 0.5, teacher_view or "same", distill_temperature or 1.0
+        recipe = _with_teachers(recipe, teacher, *how)
         name = f"{name}-distilled"
     else:
-        _refuse_without_teacher(distill_weight, teacher_view)
+        _refuse_without_teacher(
+            {
+                "--distill-weight": distill_weight,
+                "--distill-temperature": distill_temperature,
+                "--teacher-view": teacher_view,
+            }
+        )
     folder = run_dir or Path("runs") / f"{name}-seed{seed}"
     check_writable(out)
 
@@ -113,15 +131,17 @@ def _find_recipe(model: str, preset: str) -> tuple[Recipe, str]:
     return find_preset(model, name), f"{model}-{name}"
 
 
-def _with_teachers(recipe: Recipe, names: str, weight: float | None, view: str | None) -> Recipe:
+def _with_teachers(
+    recipe: Recipe, names: str, weight: float, view: str, temperature: float
+) -> Recipe:
     from trainer.distillation import make_distillation
 
-    distillation = make_distillation(names.split(","), weight or 0.5, view or "same")
+    distillation = make_distillation(names.split(","), weight, view, temperature)
     return replace(recipe, distillation=distillation, clean_twin=view == "clean")
 
 
-def _refuse_without_teacher(weight: float | None, view: str | None) -> None:
-    for option, value in (("--distill-weight", weight), ("--teacher-view", view)):
+def _refuse_without_teacher(options: dict[str, str | float | None]) -> None:
+    for option, value in options.items():
         if value is not None:
             raise ConfigError("an option for teachers, and no teacher", option, "give --teacher")
 

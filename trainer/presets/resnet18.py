@@ -35,6 +35,9 @@ PRESETS = {
     **add_udc_variants(
         {
             "w32-40": RESNET,
+            "w36-12": replace(
+                RESNET, network=W32 | {"width": 36}, stages=(Stage("fit", epochs=12),)
+            ),
             "w36-40": replace(RESNET, network=W32 | {"width": 36}),
             "w35-40": _wide(35, 40),
             "w48-40": _wide(48, 40),
