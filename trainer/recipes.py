@@ -40,7 +40,9 @@ class RandomPanel:
     """Simulated displays with random parameters, over a `share` of the faces (`models.udc.panel`).
 
     `open` share of an axis, `spacing_px` for a face of 48 pixels: uniform; `transmission` and
-    `white_e`, electrons of white: uniform in their logarithm.
+    `white_e`, electrons of white: uniform in their logarithm. A share `real` of the displays has
+    the kernel of a real P-OLED instead, for faces `real_face_px` wide in a frame of 2,048 pixels,
+    uniform in its logarithm.
     """
 
     share: float = 0.75
@@ -48,6 +50,8 @@ class RandomPanel:
     spacing_px: tuple[float, float] = (0.0, 3.2)
     transmission: tuple[float, float] = (0.029, 1.0)
     white_e: tuple[float, float] = (273.0, 10024.0)
+    real: float = field(default=0.0, metadata=OMIT_DEFAULT)
+    real_face_px: tuple[float, float] = field(default=(50.0, 600.0), metadata=OMIT_DEFAULT)
 
 
 @dataclass(frozen=True)
