@@ -85,18 +85,8 @@ def train(
     from trainer.run import load_faces, train_weights
 
     recipe, name = _find_recipe(model, preset)
-    if teacher:
-        how = distill_weight or 0.5, teacher_view or "same", distill_temperature or 1.0
-        recipe = _with_teachers(recipe, teacher, *how)
-        name = f"{name}-distilled"
-    else:
-        _refuse_without_teacher(
-            {
-                "--distill-weight": distill_weight,
-                "--distill-temperature": distill_temperature,
-                "--teacher-view": teacher_view,
-            }
-        )
+    how = distill_weight, distill_temperature, teacher_view
+    recipe, name = _add_teachers(recipe, name, teacher, *how)
     folder = run_dir or Path("runs") / f"{name}-seed{seed}"
     check_writable(out)
 
@@ -131,19 +121,27 @@ def _find_recipe(model: str, preset: str) -> tuple[Recipe, str]:
     return find_preset(model, name), f"{model}-{name}"
 
 
-def _with_teachers(
-    recipe: Recipe, names: str, weight: float, view: str, temperature: float
-) -> Recipe:
+def _add_teachers(
+    recipe: Recipe,
+    name: str,
+    teachers: str,
+    weight: float | None,
+    temperature: float | None,
+    view: str | None,
+) -> tuple[Recipe, str]:
+    """The recipe and name with teachers, where there are any. None: the option was not given."""
     from trainer.distillation import make_distillation
 
-    distillation = make_distillation(names.split(","), weight, view, temperature)
-    return replace(recipe, distillation=distillation, clean_twin=view == "clean")
-
-
-def _refuse_without_teacher(options: dict[str, str | float | None]) -> None:
-    for option, value in options.items():
-        if value is not None:
+    options = ("--distill-weight", "--distill-temperature", "--teacher-view")
+    for option, value in zip(options, (weight, temperature, view), strict=True):
+        if value is not None and not teachers:
             raise ConfigError("an option for teachers, and no teacher", option, "give --teacher")
+    if not teachers:
+        return recipe, name
+    names = teachers.split(",")
+    distillation = make_distillation(names, weight or 0.5, view or "same", temperature or 1.0)
+    recipe = replace(recipe, distillation=distillation, clean_twin=view == "clean")
+    return recipe, f"{name}-distilled"
 
 
 def _describe(metrics: dict[str, Any]) -> str:

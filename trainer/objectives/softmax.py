@@ -29,10 +29,10 @@ class SoftmaxObjective(Objective):
         soft = batch.soft_labels
         if soft is None:
             return loss
-        taught = functional.cross_entropy(logits / soft.temperature, soft.probabilities)
+        distilled = functional.cross_entropy(logits / soft.temperature, soft.probabilities)
         # Times the temperature's square: gradients at a temperature shrink by as much, and the
         # weight would mean something else at each (Hinton et al. 2015, section 2).
-        return torch.lerp(loss, soft.temperature**2 * taught, soft.weight)
+        return torch.lerp(loss, soft.temperature**2 * distilled, soft.weight)
 
     def logits(self, stage: str, x: Tensor, ids: NDArray[np.int64]) -> Tensor | None:
         """The network's output."""
