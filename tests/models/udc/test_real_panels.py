@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -235,6 +236,38 @@ def test_the_captured_t_oled_blurs_as_wide_and_to_the_sides_alone(
     assert lowest == pytest.approx(REAL_T_OLED.open_x / REAL_T_OLED.spacing_px, rel=0.15)
     assert t[band].min() < 0.5
     assert p[band].min() > 0.85
+
+
+@pytest.mark.needs("data")
+def test_the_captured_noise_is_shot_noise_in_the_ratio_of_the_panels(
+    captures: tuple[Frame, Frame],
+) -> None:
+    """Variance of diagonal differences in flat blocks of green, over their level: a line through
+    the rounding to 8 bits, and for the P-OLED as much steeper as its electrons are fewer. (How
+    steep hangs on the filter: a camera's own filter has made neighbours alike.)"""
+
+    def blocks(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        return image[:1008, :2032].reshape(63, 16, 127, 16).swapaxes(1, 2).reshape(-1, 256)
+
+    def slope(green: NDArray[np.float32]) -> float:
+        steps = (green[:-1, :-1] - green[1:, :-1] - green[:-1, 1:] + green[1:, 1:]) / 2
+        levels, variance = blocks(cv2.blur(green, (9, 9))), blocks(steps).var(axis=1)
+        mean, spread = levels.mean(axis=1), levels.std(axis=1)
+        flat = spread < np.median(spread)
+        edges = np.quantile(mean[flat], np.linspace(0, 1, 9))
+        groups = [flat & (mean >= low) & (mean <= high) for low, high in pairwise(edges)]
+        points = [(mean[group].mean(), np.quantile(variance[group], 0.3)) for group in groups]
+        x, y = np.array(points).T
+        assert np.corrcoef(x, y)[0, 1] > 0.99
+        found, at_black = np.polyfit(x, y, 1)
+        assert 1 / 12 - 0.05 < at_black < 1 / 12 + 0.15
+        return float(found)
+
+    t, p = (slope(one[..., 1]) for one in captures)
+    electrons = REAL_T_OLED.white_e * REAL_T_OLED.transmission
+    electrons_p = REAL_P_OLED.white_e * REAL_P_OLED.transmission / 0.51
+    assert p / t == pytest.approx(electrons / electrons_p, rel=0.1)
+    assert 255 / electrons < t < 2.5 * 255 / electrons
 
 
 def test_a_tile_is_the_same_whenever_it_is_made() -> None:
