@@ -1,8 +1,8 @@
 """Whether LRDif uses its prior Z: python -m benchmarks.prior_use --weights W [--conditions C,...]
 
 Accuracy as it serves; with the Z of another face; with Z_T = 0 in place of noise; and with the mean
-over several starts. Where another face's Z costs no accuracy, the network does not use the
-diffusion. No TTA. Accuracy under the majority rule.
+over several starts. The use of Z is the accuracy with its own Z less that with another face's: at 0
+the network does not use the diffusion. No TTA. Accuracy under the majority rule.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 BATCH = 128
 STARTS = 4
+OWN_Z, OTHER_Z = "as it serves", "Z of another face"
 Probe: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
 """Faces and their starts (starts, n, prior) -> logits (n, K)."""
 
@@ -56,10 +57,8 @@ def build_probes(network: LRDif) -> dict[str, Probe]:
         return torch.stack([network(x, start) for start in starts]).mean(dim=0)
 
     return {
-        "as it serves": lambda x, starts: network(x, starts[0]),
-        "Z of another face": lambda x, starts: network.former(
-            x, network.restore(x, starts[0]).roll(1, dims=0)
-        ),
+        OWN_Z: lambda x, starts: network(x, starts[0]),
+        OTHER_Z: lambda x, starts: network.former(x, network.restore(x, starts[0]).roll(1, dims=0)),
         "start at zero": lambda x, starts: network(x, torch.zeros_like(starts[0])),
         f"mean of {STARTS} starts": average_starts,
     }
@@ -91,6 +90,11 @@ def measure(network: LRDif, card: ModelCard, faces: FaceSet) -> dict[str, float]
     return {name: round(count / len(faces), 5) for name, count in right.items()}
 
 
+def use_of_z(accuracy: dict[str, float]) -> float:
+    """Accuracy with each face's own Z less that with another face's: 0 where Z is ignored."""
+    return round(accuracy[OWN_Z] - accuracy[OTHER_Z], 5)
+
+
 def main() -> None:
     """Measure, print a table, and save the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -116,15 +120,17 @@ def main() -> None:
         "n": len(faces),
         "averaging": "none",
         "accuracy": cells,
+        "use_of_z": {cell: use_of_z(shares) for cell, shares in cells.items()},
     }
     result = save_result(f"prior-use-{Path(given.weights).stem}", figures)
     if given.json:
         print(json.dumps(result))
         return
     headings = "".join(f"{name:>20}" for name in build_probes(network))
-    print(f"{given.weights}, {len(faces)} faces{headings}")
+    print(f"{given.weights}, {len(faces)} faces{headings}{'use of Z, points':>20}")
     for cell, row in cells.items():
-        print(f"{cell:24}" + "".join(f"{share:>20.2%}" for share in row.values()))
+        shares = "".join(f"{share:>20.2%}" for share in row.values())
+        print(f"{cell:24}{shares}{100 * figures['use_of_z'][cell]:>+20.2f}")
 
 
 if __name__ == "__main__":

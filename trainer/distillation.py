@@ -24,7 +24,7 @@ from trainer.augment import warp_images
 from trainer.compare.budgets import is_udc_trained
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
-from trainer.objectives.base import Batch
+from trainer.objectives.base import Batch, SoftLabels
 from trainer.recipes import Distillation
 
 INPUT_FIELDS = ("input_px", "channels", "mean", "std")
@@ -56,14 +56,17 @@ class TeacherEnsemble:
         weight: float,
         view: str = "same",
         own_input: Mapping[int, FaceSet] | None = None,
+        temperature: float = 1.0,
     ) -> None:
         self._teachers, self._weight, self._view = teachers, weight, view
+        self._temperature = temperature
         self._own_input = own_input or {}
         """By the index of a teacher of another input: the faces that batches are drawn from."""
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Batch:
-        """The batch with (1 - weight) votes + weight calibrated predictions for targets.
+        """The batch with (1 - weight) votes + weight calibrated predictions for targets; at a
+        temperature above 1, with the predictions for soft labels beside its votes.
 
         Images at a reduced resolution are enlarged to the teachers' input size; a teacher of
         another input than the student's gets its own (`teacher_input`).
@@ -74,12 +77,14 @@ class TeacherEnsemble:
         probabilities = [
             torch.softmax(
                 teacher.logits(self._build_input(batch, index), ids).float()
-                / teacher.card.temperature,
+                / (teacher.card.temperature * self._temperature),
                 dim=1,
             )
             for index, teacher in enumerate(self._teachers)
         ]
         mean = torch.stack(probabilities).mean(dim=0)
+        if self._temperature != 1:
+            return replace(batch, soft_labels=SoftLabels(mean, self._weight, self._temperature))
         return replace(batch, targets=torch.lerp(batch.targets, mean, self._weight))
 
     def _build_input(self, batch: Batch, index: int) -> Tensor:
@@ -95,7 +100,9 @@ class TeacherEnsemble:
         return x
 
 
-def make_distillation(names: Sequence[str], weight: float, view: str = "same") -> Distillation:
+def make_distillation(
+    names: Sequence[str], weight: float, view: str = "same", temperature: float = 1.0
+) -> Distillation:
     """The recipe's setting for teachers by name in the zoo or by path.
 
     It holds their sha256, so that a run is never resumed with other teachers. Raises ModelError
@@ -103,7 +110,7 @@ def make_distillation(names: Sequence[str], weight: float, view: str = "same") -
     """
     files = [find_weights(name) for name in names]
     digests = tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
-    return Distillation(tuple(names), digests, weight, view)
+    return Distillation(tuple(names), digests, weight, view, temperature)
 
 
 def open_teachers(
@@ -119,7 +126,7 @@ def open_teachers(
     files = zip(settings.teachers, settings.sha256, strict=True)
     teachers = [_open_teacher(*file, card, settings.view, device, faces) for file in files]
     own = {n: faces for n, one in enumerate(teachers) if faces and has_own_input(one.card, card)}
-    return TeacherEnsemble(teachers, settings.weight, settings.view, own)
+    return TeacherEnsemble(teachers, settings.weight, settings.view, own, settings.temperature)
 
 
 def _open_teacher(

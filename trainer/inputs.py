@@ -12,7 +12,8 @@ from torch import Tensor
 
 from models.crops import crops_from_tiles
 from models.model_input import normalise, tile_to_input, to_model_input
-from models.udc.panel import FACE_PX, Panel, render_panel
+from models.udc.panel import FACE_PX, READ_E, Panel, render_panel
+from models.udc.suites import REAL_P_OLED
 from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
 from trainer.recipes import RandomPanel
@@ -46,11 +47,19 @@ def build_udc_inputs(faces: FaceSet, card: ModelCard, panel: RandomPanel, seed: 
 
 
 def sample_panel(ranges: RandomPanel, rng: np.random.Generator) -> Panel:
-    """A random display, with bars or with holes, each with probability 0.5."""
+    """A random display: with bars or with holes, each with probability 0.5, or a real P-OLED."""
 
     def log_uniform(low: float, high: float) -> float:
         return math.exp(rng.uniform(math.log(low), math.log(high)))
 
+    # No number is drawn for a share of 0: older recipes go on seeing the displays they always saw.
+    if ranges.real and rng.random() < ranges.real:
+        return replace(
+            REAL_P_OLED.at(FACE_PX / log_uniform(*ranges.real_face_px)),
+            transmission=log_uniform(*ranges.transmission),
+            white_e=log_uniform(*ranges.white_e),
+            read_e=READ_E,
+        )
     open_x = rng.uniform(*ranges.open)
     return Panel(
         open_x=open_x,

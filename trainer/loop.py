@@ -254,8 +254,14 @@ def _check_batches(recipe: Recipe, faces: FaceSet, context: DistributedContext) 
             raise DataError(f"{len(faces)} faces to train on", faces.name, f"a batch takes {batch}")
         if batch % context.size:
             raise DataError(f"batches of {batch}", f"{context.size} workers", "give a divisor")
-    if context.size > 1 and find_objective(recipe.model, recipe.objective).mixes_faces:
-        name, where = recipe.objective.get("name", recipe.model), f"{context.size} workers"
+    objective = find_objective(recipe.model, recipe.objective)
+    name = recipe.objective.get("name", recipe.model)
+    softens = recipe.distillation is not None and recipe.distillation.temperature != 1
+    if softens and not objective.takes_soft_labels:
+        what, where = f"{name} does not learn from soft labels", "--distill-temperature"
+        raise DataError(what, where, "leave it out")
+    if context.size > 1 and objective.mixes_faces:
+        where = f"{context.size} workers"
         raise DataError(f"{name} compares the faces of a batch", where, "train with one worker")
 
 

@@ -40,7 +40,9 @@ class RandomPanel:
     """Simulated displays with random parameters, over a `share` of the faces (`models.udc.panel`).
 
     `open` share of an axis, `spacing_px` for a face of 48 pixels: uniform; `transmission` and
-    `white_e`, electrons of white: uniform in their logarithm.
+    `white_e`, electrons of white: uniform in their logarithm. A share `real` of the displays has
+    the kernel of a real P-OLED instead, for faces `real_face_px` wide in a frame of 2,048 pixels,
+    uniform in its logarithm.
     """
 
     share: float = 0.75
@@ -48,20 +50,27 @@ class RandomPanel:
     spacing_px: tuple[float, float] = (0.0, 3.2)
     transmission: tuple[float, float] = (0.029, 1.0)
     white_e: tuple[float, float] = (273.0, 10024.0)
+    real: float = field(default=0.0, metadata=OMIT_DEFAULT)
+    real_face_px: tuple[float, float] = field(default=(50.0, 600.0), metadata=OMIT_DEFAULT)
 
 
 @dataclass(frozen=True)
 class Distillation:
     """Learning from other networks: `weight` of the targets is the teachers' mean prediction, the
     rest the votes. Teachers by name or path, with the sha256 of each (see `trainer.distillation`);
-    `view`: they classify the `same` image as the student, or its `clean` twin."""
+    `view`: they classify the `same` image as the student, or its `clean` twin; `temperature`, 1 to
+    20: what the logits of teachers and student are divided by where the two are compared."""
 
     teachers: tuple[str, ...]
     sha256: tuple[str, ...]
     weight: float = 0.5
     view: str = field(default="same", metadata=OMIT_DEFAULT)
+    temperature: float = field(default=1.0, metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
+        if not 1 <= self.temperature <= 20:
+            what = f"a temperature of {self.temperature:g}"
+            raise OptionError(what, "--distill-temperature", "give a number from 1 to 20")
         if self.view not in VIEWS:
             raise OptionError(f"view {self.view!r}", "--teacher-view", f"give {' or '.join(VIEWS)}")
         if not self.teachers:

@@ -16,7 +16,7 @@ from models.crops import GEOMETRY
 from models.emotions import EMOTIONS
 from models.loading import as_classifier, build_network
 from models.precision import select_dtype
-from models.udc.suites import CLEAN
+from models.udc.suites import CLEAN, UDC, UDC_REAL
 from models.udc.suites import conditions as conditions_of
 from models.weights import ModelCard, read_card, restore, save, to_stored
 from trainer.compare.evaluate import apply_condition, predict, tabulate_condition
@@ -116,8 +116,10 @@ def _calibrate(
     """The card, calibrated under what it was trained for (displays of every severity, or clean
     faces), with its metrics: per class recall, macro F1 and calibration error, with TTA."""
     conditions = {CLEAN: validation}
+    suites = [UDC, UDC_REAL] if (card.recipe["panel"] or {}).get("real") else [UDC]
     if card.recipe["panel"]:
-        conditions |= {cell: apply_condition(validation, cell) for cell in conditions_of("udc")}
+        cells = conditions_of(",".join(suites))
+        conditions |= {cell: apply_condition(validation, cell) for cell in cells}
     trained_for = {cell: faces for cell, faces in conditions.items() if cell != CLEAN} or conditions
     card = objective.calibrate(network, card, trained_for)
     classifier = as_classifier(network, card)
@@ -128,8 +130,9 @@ def _calibrate(
     clean = tables.pop(CLEAN)
     per_class, macro_f1 = class_figures(card.labels, clean["confusion"])
     metrics = {"validation cut, horizontal-flip TTA": clean}
-    if tables:
-        metrics["validation cut, udc, horizontal-flip TTA"] = tabulate_mean(list(tables.values()))
+    for suite in suites if tables else ():
+        rows = [tables[cell] for cell in conditions_of(suite)]
+        metrics[f"validation cut, {suite}, horizontal-flip TTA"] = tabulate_mean(rows)
     return replace(card, metrics=metrics, per_class=per_class, macro_f1=macro_f1)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.atomic_files import unwritable
-from models.udc.suites import DISPLAYS, degrade, noise_generator
+from models.udc.suites import ALL_DISPLAYS, degrade, noise_generator
 from trainer.data.folders import draw_ids, list_images
 from trainer.data.images import read_image, write_image
 from trainer.data.readers import open_faces
@@ -32,7 +32,7 @@ from trainer.errors import DataError
 KINDS = ("folder", "ferplus", "sheet", "csv", "npz")
 """What the address of a data set begins with; see `trainer.data.readers`."""
 MANIFEST = "manifest.csv"
-PANEL_NAMES = {corruption: name for name, corruption in DISPLAYS.items()}
+PANEL_NAMES = {corruption: name for name, corruption in ALL_DISPLAYS.items()}
 
 
 @dataclass(frozen=True)

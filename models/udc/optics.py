@@ -3,6 +3,7 @@
 A periodic opening of open share r bends light into orders m = 0, 1, -1, 2 ..., which stand one
 spacing apart and carry k_m = r sinc^2(m r) of it. Each order is a Gaussian, the lens, integrated
 over pixels. Orders beyond the fourth lie far off: together they are a veil over the whole image.
+A real P-OLED also scatters most of its light into a wide Gaussian, which has no orders.
 
 Blurring is separable, Ky @ light @ Kx.T, and the matrices also mirror or wrap the light at the
 image's edge. Light counts in steps of 2^-16 and kernels in steps of 2^-18, so float64 holds every
@@ -27,6 +28,7 @@ LUMINANCE = (0.2126, 0.7152, 0.0722)
 LIGHT_BITS, KERNEL_BITS = 16, 18
 LENS_REACH = 5
 """Sigmas after which nothing of a Gaussian is left in a kernel's steps."""
+NO_SCATTER = torch.zeros(1, dtype=torch.float64)
 
 
 def order_shares(open_share: Tensor, orders: Tensor) -> Tensor:
@@ -63,13 +65,36 @@ def blur(
     spacing_px: Tensor,
     lens_px: Tensor,
     padding: Padding = "reflect",
+    scatter: Tensor = NO_SCATTER,
+    scatter_px: Tensor = NO_SCATTER,
 ) -> Tensor:
     """Linear light (n, c, h, w) in 0..1 under the display, the same shape, float64.
 
     c is 3, each channel at its wavelength, or 1, a mix of the three by luminance. The others are
-    (n,) or (1,). No light is lost, and a flat image stays as it is.
+    (n,) or (1,); `scatter` is the share of the light in the wide Gaussian, `scatter_px` its sigma.
+    No light is lost, and a flat image stays as it is.
     """
     light = (light.double() * 2**LIGHT_BITS).round() / 2**LIGHT_BITS
+    seen = _diffract(light, open_x, open_y, spacing_px, lens_px, padding)
+    if not scatter.any():
+        return seen
+    # One panel for all images has one kernel; of several, only those that scatter need a wide one.
+    rows = scatter > 0 if len(scatter) > 1 else slice(None)
+    share, sigma = (value.double()[rows] for value in (scatter, scatter_px))
+    one = torch.ones_like(share)
+    wide = _diffract(light[rows], one, one, 0 * one, sigma, padding)
+    seen[rows] = torch.lerp(seen[rows], wide, share[:, None, None, None])
+    return seen
+
+
+def _diffract(
+    light: Tensor,
+    open_x: Tensor,
+    open_y: Tensor,
+    spacing_px: Tensor,
+    lens_px: Tensor,
+    padding: Padding,
+) -> Tensor:
     wavelengths = torch.tensor(WAVELENGTHS_NM, dtype=torch.float64, device=light.device)
     spacing = spacing_px.double()[:, None] * wavelengths / WAVELENGTHS_NM[1]
     reach = math.ceil(float(ORDERS * spacing.max() + LENS_REACH * lens_px.max())) + 1

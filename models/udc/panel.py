@@ -21,9 +21,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.udc.optics import Padding, blur
+from models.udc.optics import LUMINANCE, Padding, blur
 
 Images = NDArray[np.uint8]
+READ_E = 4.87
 FACE_PX = 48
 """The height of a face at which a panel's numbers hold."""
 
@@ -36,7 +37,9 @@ class Panel:
     display, 0..1; `spacing_px` of two diffraction orders at 530 nm; `white_e`: electrons of white,
     with infinity no noise; `lens_px`: sigma of the lens; `auto_exposure`: 0 leaves the image
     dark, 1 brings it back to full brightness; `read_e`: sigma of the read noise, electrons;
-    `well_e`: electrons that a pixel holds; `haze`: share of white light over everything, 0..1.
+    `well_e`: electrons that a pixel holds; `haze`: share of white light over everything, 0..1;
+    `scatter`: share of the image's own light that falls into a Gaussian of sigma `scatter_px`;
+    `blue`: transmission of blue, a share of that of red and green.
 
     Raises ValueError for a number out of range.
     """
@@ -48,9 +51,12 @@ class Panel:
     white_e: float
     lens_px: float = 0.5
     auto_exposure: float = 1.0
-    read_e: float = 4.87
+    read_e: float = READ_E
     well_e: float = 15506.0
     haze: float = 0.0
+    scatter: float = 0.0
+    scatter_px: float = 0.0
+    blue: float = 1.0
 
     def __post_init__(self) -> None:
         for name, right in (
@@ -64,6 +70,9 @@ class Panel:
             ("read_e", 0 <= self.read_e < math.inf),
             ("well_e", self.well_e > 0),
             ("haze", 0 <= self.haze <= 1),
+            ("scatter", 0 <= self.scatter <= 1),
+            ("scatter_px", 0 <= self.scatter_px < math.inf),
+            ("blue", 0 <= self.blue <= 1),
         ):
             if not right:
                 raise ValueError(f"{name} {getattr(self, name)!r} is out of range")
@@ -80,6 +89,7 @@ class Panel:
             self,
             spacing_px=self.spacing_px * scale,
             lens_px=self.lens_px * scale,
+            scatter_px=self.scatter_px * scale,
             white_e=self.white_e / scale**2,
             read_e=self.read_e / scale,
             well_e=self.well_e / scale**2,
@@ -125,10 +135,10 @@ def expose(
     if not x.isfinite().all():
         raise ValueError("images: expected values 0..1, got some that are not finite")
     panel = _stack_fields(panels, len(x), x.device)
-    spacing, lens = panel["spacing_px"], panel["lens_px"]
-    light = blur(to_linear(x.double()), panel["open_x"], panel["open_y"], spacing, lens, padding)
+    names = ("open_x", "open_y", "spacing_px", "lens_px", "scatter", "scatter_px")
+    light = blur(to_linear(x.double()), **{name: panel[name] for name in names}, padding=padding)
     panel = {name: values[:, None, None, None] for name, values in panel.items()}
-    light = light + panel["haze"] * (1 - light)
+    light = (light + panel["haze"] * (1 - light)) * _tint(panel["blue"], x.shape[1])
     transmitted, gain = panel["transmission"], panel["transmission"] ** -panel["auto_exposure"]
     noisy = panel["white_e"].isfinite()
     if not noisy.any():
@@ -156,6 +166,13 @@ def to_linear(x: Tensor) -> Tensor:
 def to_srgb(light: Tensor) -> Tensor:
     """Linear light to sRGB, both in 0..1 (IEC 61966-2-1)."""
     return torch.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+def _tint(blue: Tensor, channels: int) -> Tensor:
+    """What is left of each channel, (n, channels, 1, 1), where blue (n, 1, 1, 1) is dimmed."""
+    if channels == 1:
+        return 1 - LUMINANCE[2] * (1 - blue)
+    return torch.cat([torch.ones_like(blue), torch.ones_like(blue), blue], dim=1)
 
 
 def _stack_fields(panels: Panels, n: int, device: torch.device) -> dict[str, Tensor]:

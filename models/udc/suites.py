@@ -1,12 +1,15 @@
 """The simulated conditions, each with five severities, and the noise of each face.
 
     udc       udc_t and udc_p, a T-OLED and a P-OLED panel
+    udc_real  udc_real_t and udc_real_p, the same two as measured on captures of real panels
     udc_c     both, the parts of udc_p alone, udc_dark udc_psf udc_noise, and udc_haze
     fer_nb    noise and blur in sRGB, without a panel: gauss_noise_x1 gauss_noise_x2 gauss_blur_x1
               gauss_blur_x2
 
-A cell is a condition and its severity, "udc_p/3". All numbers hold for a face 48 pixels high; at
-other sizes blur grows with the face, and noise so that it is alike once averaged down to 48.
+A cell is a condition and its severity, "udc_p/3". The severity of udc_real is how wide a face is
+in a frame of 2,048 pixels, REAL_FACE_PX: the panel is the same at all of them. All numbers hold
+for a face 48 pixels high; at other sizes blur grows with the face, and noise so that it is alike
+once averaged down to 48.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from torch import Tensor
 from models.udc.optics import blur
 from models.udc.panel import FACE_PX, Images, Panel, apply_panel, check_images
 
-CLEAN = "clean"
+CLEAN, UDC, UDC_REAL = "clean", "udc", "udc_real"
 SEVERITIES = (1, 2, 3, 4, 5)
 CHUNK = 256
 
@@ -43,9 +46,26 @@ P_OLED = (
     Panel(0.48, 0.48, 0.05, 2.5, 4005),
     Panel(0.48, 0.48, 0.029, 3.2, 4005),
 )
+REAL_T_OLED = Panel(
+    *(0.25, 0.83, 0.20, 4.5, 255 / 0.0034 / 0.20),
+    well_e=math.inf,
+)
+"""In pixels of a frame 2,048 wide, fitted to captures of one scene (see decision 25). White has
+255 / 0.0034 electrons after the display: 0.0034 is the noise's variance over 8-bit signal."""
+REAL_P_OLED = Panel(
+    *(1.0, 1.0, 0.029, 0.0, 0.51 * 255 / 0.0108 / 0.029),
+    well_e=math.inf,
+    scatter=0.8,
+    scatter_px=130.0,
+    blue=0.56,
+)
+"""A fifth of the light stays sharp. 0.51: so bright is its capture beside the T-OLED's, and it is
+brought back to full brightness as in every cell but udc_dark."""
+REAL_FACE_PX = (600, 288, 150, 72, 56)
+"""The width of a face by severity: the T-OLED then blurs as udc_t does, s / r 1.4 to 15 pixels."""
 BARE = Panel(1.0, 1.0, 1.0, 0.0, math.inf, lens_px=0.0)
 """No display, no lens, no noise."""
-PANELS: dict[str, tuple[Panel, ...]] = {
+UDC_C: dict[str, tuple[Panel, ...]] = {
     "udc_t": T_OLED,
     "udc_p": P_OLED,
     "udc_dark": tuple(
@@ -56,6 +76,11 @@ PANELS: dict[str, tuple[Panel, ...]] = {
     "udc_noise": tuple(dataclasses.replace(p, open_x=1.0, open_y=1.0, lens_px=0.0) for p in P_OLED),
     "udc_haze": tuple(dataclasses.replace(BARE, haze=h) for h in (0.1, 0.2, 0.3, 0.4, 0.5)),
 }
+REAL: dict[str, tuple[Panel, ...]] = {
+    "udc_real_t": tuple(REAL_T_OLED.at(FACE_PX / px) for px in REAL_FACE_PX),
+    "udc_real_p": tuple(REAL_P_OLED.at(FACE_PX / px) for px in REAL_FACE_PX),
+}
+PANELS = {**UDC_C, **REAL}
 NOISE_SIGMA = (0.04, 0.06, 0.08, 0.09, 0.10)
 BLUR_SIGMA_PX = (0.4, 0.6, 0.7, 0.8, 1.0)
 NOISES = {f"gauss_noise_x{by}": tuple(by * sigma for sigma in NOISE_SIGMA) for by in (1, 2)}
@@ -63,11 +88,12 @@ NOISES = {f"gauss_noise_x{by}": tuple(by * sigma for sigma in NOISE_SIGMA) for b
 BLURS = {f"gauss_blur_x{by}": tuple(by * sigma for sigma in BLUR_SIGMA_PX) for by in (1, 2)}
 """Sigma of the blur, pixels of a face 48 pixels high."""
 SUITES: dict[str, tuple[str, ...]] = {
-    "udc": ("udc_t", "udc_p"),
-    "udc_c": tuple(PANELS),
+    UDC: ("udc_t", "udc_p"),
+    UDC_REAL: tuple(REAL),
+    "udc_c": tuple(UDC_C),
     "fer_nb": (*NOISES, *BLURS),
 }
-CORRUPTIONS = (*PANELS, *NOISES, *BLURS)
+CORRUPTIONS = (*UDC_C, *NOISES, *BLURS, *REAL)
 CELLS = {
     f"{corruption}/{severity}": (corruption, severity - 1)
     for corruption in CORRUPTIONS
@@ -75,7 +101,8 @@ CELLS = {
 }
 """Each cell's condition, and where its numbers stand in that condition's five."""
 DISPLAYS = {"t-oled": "udc_t", "p-oled": "udc_p"}
-"""The condition of each panel, by the name that users give."""
+"""The condition of each panel that a data set gets by default, by the name that users give."""
+ALL_DISPLAYS = DISPLAYS | {"t-oled-real": "udc_real_t", "p-oled-real": "udc_real_p"}
 
 
 def conditions(spec: str) -> tuple[str, ...]:

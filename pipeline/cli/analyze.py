@@ -13,6 +13,8 @@ from typer import Argument, Option
 from pipeline.camera_config import CameraConfig
 from pipeline.camera_names import check_camera_name
 from pipeline.cli.options import (
+    PANELS,
+    REAL_SEVERITY,
     AsJson,
     Config,
     Detector,
@@ -56,9 +58,11 @@ def analyze(
     mode: Annotated[str, Option(help="fast, robust or auto: the routes that classify.")] = "",
     fps: Fps = None,
     panel: Annotated[
-        str, Option(help="Simulate a display in front of the camera: t-oled or p-oled.")
+        str, Option(help=f"Simulate a display in front of the camera: {PANELS}.")
     ] = "",
-    severity: Annotated[int, Option(help="Severity of the simulated panel.", min=1, max=5)] = 3,
+    severity: Annotated[
+        int, Option(help=f"Severity of the simulated panel. {REAL_SEVERITY}", min=1, max=5)
+    ] = 3,
     under_display: UnderDisplay = None,
     seconds: Annotated[
         float | None, Option(help="How long to read a live address, from its first frame.", min=0.1)

@@ -14,7 +14,7 @@ MOST_SECONDS = 10_000_000.0
 """Four months."""
 MOST_FACES = 10_000_000
 MOST_SEED = 2**31 - 1
-CONDITIONS = "clean, udc_t, udc_p, udc, udc_c, fer_nb, or a cell such as udc_p/3"
+CONDITIONS = "clean, udc_t, udc_p, udc, udc_real, udc_c, fer_nb, or a cell such as udc_p/3"
 
 Seconds = Annotated[float, Option(help="Seconds to run; 0: until Ctrl-C.", min=0, max=MOST_SECONDS)]
 Config = Annotated[Path | None, Option("-c", "--config", help="A TOML file.")]
@@ -27,6 +27,8 @@ Data = Annotated[
 ]
 Protocol = Annotated[str, Option(help="From votes to labels: ms_majority or no_drop.")]
 Conditions = Annotated[str, Option("--conditions", help=f"{CONDITIONS}; separated by commas.")]
+PANELS = "t-oled or p-oled, or as measured on real panels t-oled-real or p-oled-real"
+REAL_SEVERITY = "Of a real panel: faces 600, 288, 150, 72 and 56 px wide in a frame of 2048 px."
 Detector = Annotated[str, Option(help="centerface, scrfd or yunet.")]
 DetectorModel = Annotated[str, Option(help="Path of the detector's network.")]
 Fps = Annotated[float | None, Option(help="Frames analysed per second; 0: all.")]

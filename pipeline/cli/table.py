@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 NOT_RUN = {"RAF-DB": "data set not available", "KDEF": "data set not available"}
 """Data sets of the LRDif paper beside FER+. With the originals, `undercam udc` makes their display
 versions, and `evaluate --data folder:rafdb:DIR|folder:kdef:DIR --save-predictions` their rows."""
-SHOWN = ("clean", "udc_t", "udc_p", "udc")
+SHOWN = ("clean", "udc_t", "udc_p", "udc", "udc_real")
+LINES = {", new faces": "new faces", ", macro F1": "macro F1", ", neutral": "predicted neutral"}
+"""What stands below a row's accuracies, by the ending of its keys."""
 
 
 def table(
@@ -35,8 +37,8 @@ def table(
 ) -> None:
     """Compare all models: accuracy on clean faces and under simulated displays."""
     from models.registry import FAMILIES
-    from models.udc.suites import CLEAN
-    from trainer.compare.tables import UDC, build_rows, compare_models, load_evaluations
+    from models.udc.suites import CLEAN, UDC, UDC_REAL
+    from trainer.compare.tables import build_rows, compare_models, load_evaluations
 
     every = load_evaluations(folder)
     recomputed: list[dict[str, Any]] = []
@@ -47,7 +49,7 @@ def table(
         "differences": [
             gain
             for model, family in FAMILIES.items()
-            for suite in (CLEAN, UDC)
+            for suite in (CLEAN, UDC, UDC_REAL)
             for gain in (compare_models(every, model, suite) if family.complete else ())
         ],
         "not_run": NOT_RUN,
@@ -114,7 +116,7 @@ def _repeat(one: Evaluation, limit: int, quiet: bool) -> Evaluation:
 
 
 def _show(result: dict[str, Any]) -> None:
-    shown = Table(title="Accuracy; below it, without faces that are also in the training split")
+    shown = Table(title="Accuracy; new faces: without those that are also in the training split")
     shown.add_column("weights, TTA")
     headings = _headings(result["rows"])
     for heading in ("faces", *headings):
@@ -123,7 +125,13 @@ def _show(result: dict[str, Any]) -> None:
         trained = f"seed {row['seed']}, {row['epochs']} epochs"
         trained += ", displays" * row["panel"] + ", distilled" * bool(row["teachers"])
         shown.add_row(f"{row['weights']}, {_protocol(row)}", str(row["n"]), *_shares(row, headings))
-        shown.add_row(f"  {trained}", "", *_shares(row, headings, ", new faces"), end_section=True)
+        shown.add_row(f"  {trained}")
+        for ending, words in LINES.items():
+            if any(name.endswith(ending) for name in row):
+                shown.add_row(f"  {words}", "", *_shares(row, headings, ending))
+        if "neutral_true_share" in row:
+            shown.add_row(f"  labelled neutral: {row['neutral_true_share']:.2%}")
+        shown.add_section()
     OUT.print(shown)
     if result["differences"]:
         OUT.print(_gains(result["differences"]))

@@ -29,6 +29,16 @@ DistillWeight = Annotated[
     ),
 ]
 
+DistillTemperature = Annotated[
+    float | None,
+    Option(
+        help="With --teacher: divide the logits of teachers and student by it where they are "
+        "compared, which shows more of the less likely classes. Default: 1.",
+        min=1,
+        max=20,
+    ),
+]
+
 TeacherView = Annotated[
     str | None,
     Option(
@@ -59,6 +69,7 @@ def train(
         str, Option(help="Distil from other weights: names or files, separated by commas.")
     ] = "",
     distill_weight: DistillWeight = None,
+    distill_temperature: DistillTemperature = None,
     teacher_view: TeacherView = None,
     threads: Threads = 0,
     workers: Workers = 1,
@@ -74,11 +85,8 @@ def train(
     from trainer.run import load_faces, train_weights
 
     recipe, name = _find_recipe(model, preset)
-    if teacher:
-        recipe = _with_teachers(recipe, teacher, distill_weight, teacher_view)
-        name = f"{name}-distilled"
-    else:
-        _refuse_without_teacher(distill_weight, teacher_view)
+    how = distill_weight, distill_temperature, teacher_view
+    recipe, name = _add_teachers(recipe, name, teacher, *how)
     folder = run_dir or Path("runs") / f"{name}-seed{seed}"
     check_writable(out)
 
@@ -113,17 +121,27 @@ def _find_recipe(model: str, preset: str) -> tuple[Recipe, str]:
     return find_preset(model, name), f"{model}-{name}"
 
 
-def _with_teachers(recipe: Recipe, names: str, weight: float | None, view: str | None) -> Recipe:
+def _add_teachers(
+    recipe: Recipe,
+    name: str,
+    teachers: str,
+    weight: float | None,
+    temperature: float | None,
+    view: str | None,
+) -> tuple[Recipe, str]:
+    """The recipe and name with teachers, where there are any. None: the option was not given."""
     from trainer.distillation import make_distillation
 
-    distillation = make_distillation(names.split(","), weight or 0.5, view or "same")
-    return replace(recipe, distillation=distillation, clean_twin=view == "clean")
-
-
-def _refuse_without_teacher(weight: float | None, view: str | None) -> None:
-    for option, value in (("--distill-weight", weight), ("--teacher-view", view)):
-        if value is not None:
+    options = ("--distill-weight", "--distill-temperature", "--teacher-view")
+    for option, value in zip(options, (weight, temperature, view), strict=True):
+        if value is not None and not teachers:
             raise ConfigError("an option for teachers, and no teacher", option, "give --teacher")
+    if not teachers:
+        return recipe, name
+    names = teachers.split(",")
+    distillation = make_distillation(names, weight or 0.5, view or "same", temperature or 1.0)
+    recipe = replace(recipe, distillation=distillation, clean_twin=view == "clean")
+    return recipe, f"{name}-distilled"
 
 
 def _describe(metrics: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from pipeline.cli.options import AsJson
+from pipeline.cli.options import PANELS, REAL_SEVERITY, AsJson
 from pipeline.cli.output import OUT, as_text, print_json, progress_bar, warn
 from pipeline.errors import ConfigError
 
@@ -24,11 +24,18 @@ def udc(
     ],
     out: Annotated[Path, Argument(help="The image, clip or folder to write; it must not exist.")],
     panel: Annotated[
-        str, Option(help="t-oled or p-oled. Default for a data set: one for each image, by its id.")
+        str,
+        Option(
+            help=f"{PANELS}. Default for a data set: t-oled or p-oled for each image, by its id."
+        ),
     ] = "",
     severity: Annotated[
         int | None,
-        Option(help="Default for a data set: one for each image, by its id.", min=1, max=5),
+        Option(
+            help=f"{REAL_SEVERITY} Default for a data set: one for each image, by its id.",
+            min=1,
+            max=5,
+        ),
     ] = None,
     face_px: Annotated[
         float,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.udc.panel import FACE_PX, apply_panel
-from models.udc.suites import DISPLAYS, SEVERITIES, find_panel, noise_generator
+from models.udc.suites import ALL_DISPLAYS, SEVERITIES, find_panel, noise_generator
 from pipeline.errors import ConfigError
 from pipeline.frames import Frame
 
@@ -50,13 +50,14 @@ def open_simulation(panel: str, severity: int, face_px: float = FRAME_FACE_PX) -
 
 
 def cell_of(panel: str, severity: int) -> str:
-    """The cell of `t-oled` or `p-oled` at a severity 1..5; raises ConfigError for any other.
+    """The cell of a panel at a severity 1..5; raises ConfigError for any other.
 
     >>> cell_of("p-oled", 3)
     'udc_p/3'
     """
-    if panel not in DISPLAYS:
-        raise ConfigError("no such panel", panel or "(nothing)", f"give {' or '.join(DISPLAYS)}")
+    if panel not in ALL_DISPLAYS:
+        known = " or ".join(ALL_DISPLAYS)
+        raise ConfigError("no such panel", panel or "(nothing)", f"give {known}")
     if severity not in SEVERITIES:
         raise ConfigError("no such severity", str(severity), "give 1..5")
-    return f"{DISPLAYS[panel]}/{severity}"
+    return f"{ALL_DISPLAYS[panel]}/{severity}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,11 @@ from trainer.recipes import Augment, RandomPanel, Recipe
 MakeFaces = Callable[..., FaceSet]
 MakeRecipe = Callable[..., Recipe]
 NEVER = RandomPanel(share=0.0)
+OLD_PANELS = (
+    (0.897659, 0.897659, 0.128334, 1.297255, 367.960652),
+    (0.815675, 0.815675, 0.131869, 2.953797, 5955.985371),
+)
+"""Open shares, transmission, spacing and electrons of white."""
 
 
 def card(px: int = 48, channels: int = 1) -> ModelCard:
@@ -116,6 +122,29 @@ def test_displays_are_drawn_within_their_ranges() -> None:
     assert middle == pytest.approx((0.029 * 1.0) ** 0.5, rel=0.15)  # even in the logarithm
     bars = np.mean([panel.open_y == 1.0 for panel in drawn])
     assert bars == pytest.approx(0.5, abs=4 * 0.5 / 2000**0.5)
+
+
+def test_recipes_without_real_panels_draw_what_they_always_drew() -> None:
+    """The first and the last of 1,000 panels of a seed, from before there were real ones."""
+    rng = np.random.Generator(np.random.Philox(key=7))
+    drawn = [sample_panel(RandomPanel(), rng) for _ in range(1000)]
+    for panel, wanted in zip(drawn[::999], OLD_PANELS, strict=True):
+        assert dataclasses.astuple(panel)[:5] == pytest.approx(wanted, rel=1e-5)
+        assert (panel.scatter, panel.blue) == (0, 1)
+
+
+def test_a_fifth_of_the_displays_has_the_kernel_of_a_real_p_oled() -> None:
+    how, rng = RandomPanel(real=0.2), np.random.default_rng(2)
+    drawn = [sample_panel(how, rng) for _ in range(2000)]
+    real = [panel for panel in drawn if panel.scatter]
+    assert len(real) / 2000 == pytest.approx(0.2, abs=4 * 0.4 / 2000**0.5)
+    assert {(panel.scatter, panel.blue, panel.open_x) for panel in real} == {(0.8, 0.56, 1.0)}
+    faces_px = np.array([130 * 48 / panel.scatter_px for panel in real])
+    assert 50 <= faces_px.min() < faces_px.max() <= 600
+    assert np.median(faces_px) == pytest.approx((50 * 600) ** 0.5, rel=0.15)
+    for name, (low, high) in {"transmission": how.transmission, "white_e": how.white_e}.items():
+        values = np.array([getattr(panel, name) for panel in real])
+        assert low <= values.min() < values.max() <= high
 
 
 @pytest.mark.parametrize("panel", [None, RandomPanel(share=1.0)])

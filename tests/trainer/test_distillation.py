@@ -24,7 +24,8 @@ from trainer.data.faceset import FaceSet
 from trainer.distillation import TeacherEnsemble, make_distillation, open_teachers
 from trainer.errors import DataError
 from trainer.loop import train
-from trainer.objectives.base import Batch
+from trainer.objectives.base import Batch, SoftLabels
+from trainer.objectives.softmax import SoftmaxObjective
 from trainer.presets import find_preset
 from trainer.recipes import Augment, Distillation, Recipe, Stage
 from trainer.run import toy_faces, train_weights
@@ -61,6 +62,46 @@ def test_targets_by_hand(tiny_card: ModelCard) -> None:
     assert distilled.x is batch.x
     assert distilled.rows is batch.rows
     assert sure.calls == [(torch.Size([2, 1, 24, 24]), [7, 3])]
+
+
+def test_soft_labels_by_hand(tiny_card: ModelCard) -> None:
+    """At temperature 3 a class with 64 times the odds has 4 times; the votes stay the targets."""
+    batch = batch_of(24)
+    teacher = Constant(replace(tiny_card, temperature=2.0), 2 * float(np.log(64)), *[0.0] * 7)
+    taught = TeacherEnsemble([teacher], 0.25, temperature=3.0)(batch)
+    soft = taught.soft_labels
+    assert soft is not None
+    assert taught.targets is batch.targets
+    assert (soft.weight, soft.temperature) == (0.25, 3.0)
+    torch.testing.assert_close(soft.probabilities, torch.tensor([[4.0] + [1.0] * 7] * 2) / 11)
+
+
+def test_the_loss_of_soft_labels(tiny_card: ModelCard) -> None:
+    """(1 - weight) cross-entropy with the votes + weight T^2 that with the soft labels, both of
+    logits over T; at T = 1 it is the cross-entropy with mixed targets."""
+    torch.manual_seed(0)
+    objective = SoftmaxObjective(Recipe("resnet18", tiny_card.network, ()), tiny_card)
+    objective.network.eval()
+    batch, soft = batch_of(24), torch.softmax(torch.randn(2, 8), dim=1)
+    logits = objective.logits("fit", batch.x, batch.rows.numpy())
+    assert logits is not None
+    expected = -0.75 * (batch.targets * logits.log_softmax(1)).sum(1).mean()
+    expected -= 0.25 * 9 * (soft * (logits / 3).log_softmax(1)).sum(1).mean()
+    loss = objective.loss("fit", replace(batch, soft_labels=SoftLabels(soft, 0.25, 3.0)))
+    torch.testing.assert_close(loss, expected)
+    plain = objective.loss("fit", replace(batch, soft_labels=SoftLabels(soft, 0.25, 1.0)))
+    mixed = replace(batch, targets=torch.lerp(batch.targets, soft, 0.25))
+    torch.testing.assert_close(plain, objective.loss("fit", mixed))
+
+
+def test_soft_labels_are_refused_where_no_loss_reads_them(
+    made_teacher: Path, tiny_card: ModelCard, make_faces: Callable[..., FaceSet], tmp_path: Path
+) -> None:
+    how = make_distillation([str(made_teacher)], 0.5, temperature=2.0)
+    recipe = Recipe("resnet18", tiny_card.network, (Stage("fit", 1, batch=4),), distillation=how)
+    recipe = replace(recipe, objective={"name": "eac"})
+    with pytest.raises(DataError, match="eac does not learn from soft labels: --distill-temp"):
+        train(recipe, tiny_card, make_faces(), None, 1, tmp_path / "run")
 
 
 def test_a_shrunk_picture_is_brought_back(tiny_card: ModelCard) -> None:
@@ -162,16 +203,19 @@ def test_a_teacher_that_changed_is_refused(made_teacher: Path, tiny_card: ModelC
 
 
 @pytest.mark.parametrize(
-    ("teachers", "weight", "message"),
+    ("teachers", "weight", "temperature", "message"),
     [
-        ((), 0.5, "no teachers: --teacher:"),
-        (("a",), 0.0, "a weight of 0: --distill-weight:"),
-        (("a",), 1.5, "a weight of 1.5: --distill-weight:"),
+        ((), 0.5, 1.0, "no teachers: --teacher:"),
+        (("a",), 0.0, 1.0, "a weight of 0: --distill-weight:"),
+        (("a",), 1.5, 1.0, "a weight of 1.5: --distill-weight:"),
+        (("a",), 0.5, 0.5, "a temperature of 0.5: --distill-temperature:"),
     ],
 )
-def test_settings_that_are_refused(teachers: tuple[str, ...], weight: float, message: str) -> None:
+def test_settings_that_are_refused(
+    teachers: tuple[str, ...], weight: float, temperature: float, message: str
+) -> None:
     with pytest.raises(DataError, match=message):
-        Distillation(teachers, tuple("0" for _ in teachers), weight)
+        Distillation(teachers, tuple("0" for _ in teachers), weight, temperature=temperature)
 
 
 @pytest.mark.slow

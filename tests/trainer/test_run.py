@@ -169,6 +169,22 @@ def test_weights_for_displays_are_calibrated_and_measured_behind_them(
         assert np.mean(likelihoods) > behind["nll"] - 1e-4
 
 
+def test_weights_that_knew_real_panels_are_measured_under_them_too(
+    make_recipe: Callable[..., Recipe], make_faces: Callable[..., FaceSet], tmp_path: Path
+) -> None:
+    faces, out = make_faces(300), tmp_path / "w.safetensors"
+    recipe = replace(make_recipe(), panel=RandomPanel(real=0.2))
+    card = train_weights("w", recipe, faces, 0, out, tmp_path / "run", threads=1)
+    classifier, cut = load_classifier(str(out)), faces[select_validation_cut(faces)]
+    for suite in ("udc", "udc_real"):
+        tables = [
+            tabulate_condition(predict(classifier, each), each)
+            for each in (apply_condition(cut, cell) for cell in conditions(suite))
+        ]
+        found = card.metrics[f"validation cut, {suite}, horizontal-flip TTA"]
+        assert found["nll"] == pytest.approx(np.mean([t["nll"] for t in tables]), abs=1e-4)
+
+
 def test_the_validation_cut_is_not_trained_on(
     train_tiny: Train, make_faces: Callable[..., FaceSet], monkeypatch: pytest.MonkeyPatch
 ) -> None:

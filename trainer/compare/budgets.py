@@ -92,4 +92,5 @@ def _budget(card: Card) -> tuple[Any, ...]:
             epochs_at[px] = epochs_at.get(px, 0) + (end - start) * stage["epochs"]
     distillation = _distillation(card)
     weight = distillation.get("weight", distillation.get("share", 0))
-    return sorted(epochs_at.items()), list_teachers(card), weight
+    how = weight, distillation.get("view", "same"), distillation.get("temperature", 1)
+    return sorted(epochs_at.items()), list_teachers(card), how

@@ -16,6 +16,7 @@ from trainer.compare import metrics
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 
+NEUTRAL = "neutral"
 BATCH = 128
 CURVE_POINTS = 20
 Progress = Callable[[int, int], None]
@@ -108,7 +109,11 @@ def tabulate_condition(
 
 
 def _metrics(predictions: Predictions, faces: FaceSet, clean: Predictions | None) -> dict[str, Any]:
-    """Metrics over all faces. The label of one that was not found has the likelihood of a guess."""
+    """Metrics over all faces. The label of one that was not found has the likelihood of a guess.
+
+    `neutral_share`: predicted neutral, beside `neutral_true_share`. `rater_agreement`: of the
+    prediction with a random rater of the face, beside that of the labels, `rater_labels`.
+    """
     predicted, k = predictions.predicted, len(faces.classes)
     guess = np.float32(1 / k)
     likely = np.where(predictions.found[:, None], predictions.probabilities, guess)
@@ -128,6 +133,13 @@ def _metrics(predictions: Predictions, faces: FaceSet, clean: Predictions | None
         },
         "confusion": metrics.confusion_matrix(predicted, faces.labels, k).tolist(),
     }
+    if NEUTRAL in faces.classes:
+        neutral = faces.classes.index(NEUTRAL)
+        table["neutral_share"] = round(metrics.predicted_share(predicted, neutral), 5)
+        table["neutral_true_share"] = round(metrics.predicted_share(faces.labels, neutral), 5)
+    if faces.votes is not None:
+        for name, classes in (("rater_agreement", predicted), ("rater_labels", faces.labels)):
+            table[name] = round(metrics.rater_agreement(classes, faces.votes), 5)
     if not predictions.found.all():
         table["found"] = round(float(predictions.found.mean()), 5)
     if clean is not None:

@@ -46,6 +46,23 @@ def macro_f1(predicted: Classes, labels: Classes, k: int) -> float:
     return float((2 * counts.diagonal() / np.maximum(total, 1))[faces > 0].mean())
 
 
+def predicted_share(predicted: Classes, label: int) -> float:
+    """Share of the faces that are predicted as one class."""
+    return float((predicted == label).mean())
+
+
+def rater_agreement(predicted: Classes, votes: NDArray[np.integer]) -> float:
+    """How probable it is that one rater of a face, chosen at random, agrees with the prediction.
+
+    votes (n, K): how many raters chose each class; faces without any do not count. With the labels
+    for predictions it is how often a rater agrees with the majority: what a person would reach.
+    """
+    raters = votes.sum(axis=1)
+    rated, found = raters > 0, predicted != NONE
+    agreeing = np.where(found, votes[np.arange(len(votes)), np.where(found, predicted, 0)], 0)
+    return float((agreeing[rated] / raters[rated]).mean())
+
+
 def negative_log_likelihood(p: Floats, labels: Classes) -> float:
     """Mean of -log p(label), nats."""
     return float(-np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-12)).mean())

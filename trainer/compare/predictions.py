@@ -1,8 +1,9 @@
 """Predictions saved in files: one small file for each condition that was evaluated.
 
 An npz of `probabilities` (n, K) float16, `found`, `seen` (n,) bool, `labels` (n,) uint8, `ids` (n,)
-int64, and `about`, JSON: weights and their card, data, protocol, averaging, way, condition,
-classes. All metrics of `evaluate` and `report` can be computed again from these files.
+int64, where raters voted `votes` (n, K) uint16, and `about`, JSON: weights and their card, data,
+protocol, averaging, way, condition, classes. All metrics of `evaluate` and `report` can be computed
+again from these files.
 """
 
 from __future__ import annotations
@@ -76,6 +77,9 @@ def save_predictions(
     """
     about = about | {"condition": condition}
     path = folder / _file_name(about)
+    votes: dict[str, Any] = {}
+    if faces.votes is not None:
+        votes["votes"] = faces.votes.astype(np.uint16)
     with writing(path) as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(
             file,
@@ -85,6 +89,7 @@ def save_predictions(
             labels=faces.labels.astype(np.uint8),
             ids=faces.ids,
             seen=faces.seen_in_training,
+            **votes,
         )
     return path
 
@@ -105,6 +110,7 @@ def load_predictions(path: Path) -> SavedPredictions:
                 labels,
                 file["ids"],
                 file["seen"],
+                file["votes"] if "votes" in file.files else None,
             )
             predictions = Predictions(file["probabilities"].astype(np.float32), file["found"])
     except (OSError, ValueError, KeyError, IndexError, EOFError, BadZipFile, zlib.error) as error:

@@ -21,7 +21,10 @@ from trainer.compare.evaluate import (
 )
 from trainer.data.faceset import FaceSet
 
-AVERAGED = ("accuracy", "macro_f1", "ece", "nll", "retained")
+AVERAGED = (
+    *("accuracy", "macro_f1", "ece", "nll", "retained"),
+    *("neutral_share", "neutral_true_share", "rater_agreement", "rater_labels"),
+)
 PredictionsByCondition = Mapping[str, Predictions]
 """One classifier's predictions of the same faces, by condition."""
 CorrectByCondition = Mapping[str, NDArray[np.bool_]]

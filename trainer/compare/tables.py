@@ -21,8 +21,9 @@ from trainer.compare.budgets import (
     is_udc_trained,
     list_teachers,
 )
-from trainer.compare.evaluate import Predictions, mark_correct
+from trainer.compare.evaluate import Predictions, mark_correct, tabulate_condition
 from trainer.compare.predictions import SavedPredictions, load_predictions
+from trainer.compare.report import tabulate_mean
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 
@@ -30,8 +31,6 @@ PROTOCOL_FIELDS = ("data", "protocol", "averaging", "way", "n")
 """The fields of `about` that must be equal for two evaluations to be compared."""
 GROUP_FIELDS = ("weights", "sha256", *PROTOCOL_FIELDS)
 """The fields of `about` that all conditions of one evaluation share."""
-UDC = "udc"
-"""The suite of all cells of udc_t and udc_p."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,8 @@ def load_evaluations(folder: Path) -> list[Evaluation]:
 
 def build_rows(evaluations: Iterable[Evaluation]) -> list[dict[str, Any]]:
     """A row per evaluation: accuracy on clean faces, over each complete suite and in all other
-    cells; beside each, the accuracy without the faces that are in Training."""
+    cells; beside each, the accuracy without the faces that are in Training, macro F1, and the share
+    predicted neutral, each the mean over the suite's cells."""
     rows = (_row(one) for one in evaluations)
     return sorted(rows, key=lambda row: (_by_number(row["weights"]), row["averaging"]))
 
@@ -72,11 +72,18 @@ def _row(one: Evaluation) -> dict[str, Any]:
     card = one.about["card"]
     row |= {"panel": is_udc_trained(card), "seed": card["recipe"].get("seed")}
     row |= {"epochs": count_epochs(card), "teachers": list(list_teachers(card))}
+    fresh = ~one.faces.seen_in_training
     for name, right in suite_correctness(one):
-        fresh = ~one.faces.seen_in_training
         row[name] = round(float(right.mean()), 5)
         if fresh.any() and not fresh.all():
             row[f"{name}, new faces"] = round(float(right[fresh].mean()), 5)
+    tables = {cell: tabulate_condition(each, one.faces) for cell, each in one.predictions.items()}
+    for name, cells in suite_cells(one).items():
+        mean = tabulate_mean([tables[cell] for cell in cells])
+        row[f"{name}, macro F1"] = mean["macro_f1"]
+        if "neutral_share" in mean:
+            row[f"{name}, neutral"] = mean["neutral_share"]
+            row["neutral_true_share"] = mean["neutral_true_share"]
     return row
 
 
@@ -89,12 +96,17 @@ def suite_correctness(one: Evaluation) -> Iterator[tuple[str, NDArray[np.float64
     """The name of `clean`, of each complete suite and of all other cells, each with (n,) the share
     of its cells in which a face is classified right."""
     right = {cell: mark_correct(each, one.faces) for cell, each in one.predictions.items()}
-    cells_of: dict[str, tuple[str, ...]] = {CLEAN: (CLEAN,)} if CLEAN in right else {}
-    cells_of |= complete(right)
-    alone = right.keys() - {cell for cells in cells_of.values() for cell in cells}
-    cells_of |= {cell: (cell,) for cell in sorted(alone)}
-    for name, cells in cells_of.items():
+    for name, cells in suite_cells(one).items():
         yield name, np.mean([right[cell] for cell in cells], axis=0)
+
+
+def suite_cells(one: Evaluation) -> dict[str, tuple[str, ...]]:
+    """The cells of `clean`, of each complete suite, and of each cell that is in none."""
+    there = one.predictions.keys()
+    cells_of: dict[str, tuple[str, ...]] = {CLEAN: (CLEAN,)} if CLEAN in there else {}
+    cells_of |= complete(there)
+    alone = there - {cell for cells in cells_of.values() for cell in cells}
+    return cells_of | {cell: (cell,) for cell in sorted(alone)}
 
 
 def compare_models(

@@ -16,7 +16,8 @@ class FaceSet:
 
     tiles (n, h, w) grey or (n, h, w, 3) RGB uint8; targets (n, K) float32, rows sum to 1;
     labels (n,) int64, the true class; ids (n,) int64, stable across versions;
-    seen_in_training (n,) bool, where the same pixels are also in the training split. Raises
+    seen_in_training (n,) bool, where the same pixels are also in the training split;
+    votes (n, K), how many raters chose each class, None where only labels are known. Raises
     ValueError, with both shapes, where they do not match.
     """
 
@@ -28,6 +29,7 @@ class FaceSet:
     labels: NDArray[np.int64]
     ids: NDArray[np.int64]
     seen_in_training: NDArray[np.bool_]
+    votes: NDArray[np.integer] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.tiles)
@@ -45,6 +47,8 @@ class FaceSet:
             found = getattr(self, name).shape
             if found != shape:
                 raise ValueError(f"{name}: expected {shape}, got {found}")
+        if self.votes is not None and self.votes.shape != (n, len(self.classes)):
+            raise ValueError(f"votes: expected {(n, len(self.classes))}, got {self.votes.shape}")
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -59,6 +63,7 @@ class FaceSet:
             self.labels[rows],
             self.ids[rows],
             self.seen_in_training[rows],
+            None if self.votes is None else self.votes[rows],
         )
 
     def concatenate(self, other: FaceSet) -> FaceSet:
@@ -69,7 +74,10 @@ class FaceSet:
         both: dict[str, Any] = {
             name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in arrays
         }
-        return replace(self, **both)
+        votes = None
+        if self.votes is not None and other.votes is not None:
+            votes = np.concatenate([self.votes, other.votes])
+        return replace(self, **both, votes=votes)
 
     @classmethod
     def of_labels(

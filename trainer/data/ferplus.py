@@ -68,6 +68,7 @@ def from_votes(
         labels[kept].astype(np.int64),
         rows[kept].astype(np.int64),
         seen_in_training[kept].astype(bool),
+        votes[:, :CLASSES],
     )
 
 

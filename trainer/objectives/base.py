@@ -20,12 +20,23 @@ from trainer.samples import SampleTable
 
 
 @dataclass(frozen=True)
+class SoftLabels:
+    """What teachers predict at a `temperature`: probabilities (n, K), which have `weight` in the
+    loss."""
+
+    probabilities: Tensor
+    weight: float
+    temperature: float
+
+
+@dataclass(frozen=True)
 class Batch:
     """Augmented faces: x (n, c, px, px), targets (n, K) probabilities, and for labels that are
     places in the image the maps (n, 2, 3) that x was warped by, and the faces' rows (n,).
 
     `clean` (n, c, px, px), where the recipe asks for it: the same faces under the same warps, but
-    without display, contrast, brightness and erasing.
+    without display, contrast, brightness and erasing. `soft_labels`: the teachers' predictions,
+    where they are not mixed into the targets.
     """
 
     x: Tensor
@@ -33,6 +44,7 @@ class Batch:
     warps: Tensor
     rows: Tensor
     clean: Tensor | None = None
+    soft_labels: SoftLabels | None = None
 
 
 class Objective(ABC):
@@ -45,6 +57,8 @@ class Objective(ABC):
     """Whether its loss compares the faces of a batch: then it trains with one worker only."""
     auxiliary_stages: ClassVar[frozenset[str]] = frozenset()
     """Stages that learn something other than expressions; their epochs do not count as budget."""
+    takes_soft_labels: ClassVar[bool] = False
+    """Whether its loss reads `Batch.soft_labels`."""
     steps_setting: ClassVar[str] = ""
     """The network's setting for the number of sampling steps, "" for a network without any."""
 

@@ -21,6 +21,7 @@ class EACObjective(SoftmaxObjective):
     """Soft cross-entropy of the unflipped image, and `consistency` (5 in the paper) times the
     attention loss. Each step costs a second forward; serving costs nothing."""
 
+    takes_soft_labels = False
     network: ResNet18
 
     def __init__(self, recipe: Recipe, card: ModelCard, consistency: float = 5.0) -> None:

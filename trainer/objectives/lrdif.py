@@ -21,6 +21,7 @@ from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.objectives.base import Batch, Objective
 from trainer.objectives.points import POINTS, PointLabels, annotator
+from trainer.objectives.prior_metrics import cosine, mean_of, partial_cosine
 from trainer.objectives.softmax import select_prefix
 from trainer.recipes import Recipe
 from trainer.samples import SampleTable
@@ -68,7 +69,8 @@ class LRDifObjective(Objective):
         self.network = nn.ModuleDict({WITH_LABEL: self.with_label, WITHOUT: self.without})
         self.settings = LRDifLosses(**losses)
         self._card = card
-        self._z_r2: list[Tensor] = []
+        self._cosines: list[Tensor] = []
+        self._partial_cosines: list[Tensor] = []
         self._learns_points = bool(annotator(recipe))
 
     def prepare(self, samples: SampleTable, faces: FaceSet, run_dir: Path) -> None:
@@ -118,7 +120,9 @@ class LRDifObjective(Objective):
         start, *noises = self._noise(target)
         z = self.without.restore(batch.x, self.without.diffusion.forward(target, start), noises)
         loss = self.prior_loss(z.float(), target.float())
-        self._z_r2.append(explained_variance(z.detach().float(), target.float()))
+        restored, aimed = z.detach().float(), target.float()
+        self._cosines.append(cosine(restored, aimed))
+        self._partial_cosines.append(partial_cosine(restored, aimed, batch.targets.argmax(dim=1)))
         if stage == "s2a":
             return loss
         logits = self.without.former(batch.x, z)
@@ -149,13 +153,18 @@ class LRDifObjective(Objective):
         return w.kl * kl + w.l1 * functional.l1_loss(z, target)
 
     def train_metrics(self) -> dict[str, float]:
-        """`z_r2`: how much of Z stage 2 restores, mean over the batches (`explained_variance`). The
+        """`z_cosine` and `z_partial_cosine`: how much of Z stage 2 restores, and how much of what
+        the label does not tell; means over the batches (`trainer.objectives.prior_metrics`). The
         divergence cannot tell: it ignores a shift, and is small wherever Z is small."""
-        if not self._z_r2:
+        if not self._cosines:
             return {}
-        share = float(torch.stack(self._z_r2).mean())
-        self._z_r2.clear()
-        return {"z_r2": round(share, 5)}
+        found = {
+            "z_cosine": mean_of(self._cosines),
+            "z_partial_cosine": mean_of(self._partial_cosines),
+        }
+        self._cosines.clear()
+        self._partial_cosines.clear()
+        return found
 
     def _noise(self, like: Tensor) -> list[Tensor]:
         diffusion = self.without.diffusion
@@ -172,12 +181,6 @@ class LRDifObjective(Objective):
     def serving_state(self, state: State) -> State:
         """Stage 2's network: the one that takes no labels."""
         return select_prefix(state, WITHOUT)
-
-
-def explained_variance(z: Tensor, target: Tensor) -> Tensor:
-    """R^2, the share of the variance of `target` (n, C) over a batch that `z` explains: 1 all of
-    it, 0 no more than the batch's mean does, below 0 less."""
-    return 1 - (z - target).square().sum() / (target - target.mean(dim=0)).square().sum()
 
 
 def _lrdif(card: ModelCard) -> LRDif:

@@ -52,6 +52,7 @@ class RULObjective(SoftmaxObjective):
     """
 
     mixes_faces = True
+    takes_soft_labels = False
     network: RULNetwork
 
     def __init__(self, recipe: Recipe, card: ModelCard) -> None:

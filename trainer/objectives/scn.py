@@ -62,6 +62,7 @@ class SCNObjective(SoftmaxObjective):
     """
 
     mixes_faces = True
+    takes_soft_labels = False
     network: SCNNetwork
 
     def __init__(self, recipe: Recipe, card: ModelCard, **settings: float) -> None:

@@ -14,6 +14,9 @@ from trainer.recipes import RandomPanel, Recipe
 
 UDC = "-udc"
 """Ends the name of a preset that also trains on faces under simulated displays."""
+REAL = "-real"
+"""Ends the name of one where a fifth of the displays have the kernel of a real P-OLED."""
+REAL_PANELS = RandomPanel(real=0.2)
 
 
 def add_udc_variants(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:

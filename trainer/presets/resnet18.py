@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trainer.presets import add_udc_variants
+from trainer.presets import REAL, REAL_PANELS, UDC, add_udc_variants
 from trainer.recipes import Augment, Recipe, Stage
 
 W32 = {"width": 32, "stem_stride": 2, "dropout": 0.3}
@@ -24,6 +24,9 @@ def _wide(width: int, epochs: int, ema: float = 0.998) -> Recipe:
     return replace(RESNET, network=network, stages=(Stage("fit", epochs, ema=ema),))
 
 
+W36 = replace(RESNET, network=W32 | {"width": 36})
+W36_12 = replace(W36, stages=(Stage("fit", epochs=12),))
+"""Cut short, to compare two ways of training."""
 PRESETS = {
     "w32": replace(RESNET, stages=(Stage("fit", epochs=32, resolution=((0.0, 32), (0.3, 48))),)),
     "w32-plain": Recipe("resnet18", W32, (Stage("fit", epochs=30),)),
@@ -35,7 +38,8 @@ PRESETS = {
     **add_udc_variants(
         {
             "w32-40": RESNET,
-            "w36-40": replace(RESNET, network=W32 | {"width": 36}),
+            "w36-12": W36_12,
+            "w36-40": W36,
             "w35-40": _wide(35, 40),
             "w48-40": _wide(48, 40),
             "w64-40": _wide(64, 40),
@@ -46,4 +50,6 @@ PRESETS = {
             "rul-40": replace(RESNET, network=W32 | {"dropout": 0.4}, objective={"name": "rul"}),
         }
     ),
+    f"w36-12{UDC}{REAL}": replace(W36_12, panel=REAL_PANELS),
+    f"w36-40{UDC}{REAL}": replace(W36, panel=REAL_PANELS),
 }

@@ -102,6 +102,15 @@ def test_haze_is_white_light_over_everything() -> None:
     assert float(expose(flat(0.2), panel, ()).mean()) == pytest.approx(0.3 + 0.7 * 0.2, abs=1e-5)
 
 
+def test_blue_is_dimmed_and_grey_by_its_luminance() -> None:
+    panel = Panel(1, 1, 1, 0, math.inf, lens_px=0, blue=0.56)
+    light = torch.full((1, 3, 8, 8), 0.5, dtype=torch.float64)
+    seen = expose(to_srgb(light), panel, ()).mean(dim=(2, 3))[0]
+    np.testing.assert_allclose(seen, [0.5, 0.5, 0.28], atol=1e-5)
+    grey = float(expose(flat(0.5, 8), panel, ()).mean())
+    assert grey == pytest.approx(0.5 * (1 - 0.44 * 0.0722), abs=1e-5)
+
+
 def generators(ids: Any) -> list[Generator]:
     return [default_rng(int(number)) for number in ids]
 
@@ -123,9 +132,10 @@ def test_each_picture_has_its_own_panel_and_some_no_noise() -> None:
         Panel(0.48, 0.48, 0.05, 2.5, 4005),
         Panel(0.7, 1, 0.7, 1.0, math.inf),
         Panel(1, 1, 0.1, 0, 273, haze=0.2, auto_exposure=0.5),
+        Panel(1, 1, 0.029, 0, 4005, scatter=0.8, scatter_px=8.4, blue=0.56),
     ]
-    images = tiles(3)
-    seen = apply_panel(images, panels, generators(range(3)))
+    images = tiles(4)
+    seen = apply_panel(images, panels, generators(range(4)))
     for row, panel in enumerate(panels):
         alone = apply_panel(images[[row]], panel, generators([row]))
         assert np.array_equal(alone[0], seen[row])
@@ -177,6 +187,9 @@ def test_a_panel_at_a_finer_scale_is_the_same_once_averaged_down() -> None:
         {"read_e": -1},
         {"well_e": 0},
         {"haze": 2},
+        {"scatter": 1.1},
+        {"scatter_px": -1},
+        {"blue": -0.1},
     ],
     ids=str,
 )

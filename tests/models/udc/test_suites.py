@@ -54,14 +54,15 @@ def test_names() -> None:
     assert conditions("udc_t,udc_c")[:5] == conditions("udc_t")
     assert len(conditions("fer_nb")) == 20
     assert "gauss_noise_x2/5" in conditions("fer_nb")
-    assert conditions("clean,udc_t,udc_p,udc_c,fer_nb") == ("clean", *CELLS)
-    assert len(CELLS) == 50
+    assert conditions("clean,udc_t,udc_p,udc_c,fer_nb,udc_real") == ("clean", *CELLS)
+    assert conditions("udc_real") == (*conditions("udc_real_t"), *conditions("udc_real_p"))
+    assert len(CELLS) == 60
 
 
 def test_what_is_whole() -> None:
     assert complete(conditions("clean,udc_t/1,udc_p")) == {"udc_p": conditions("udc_p")}
     assert list(complete(conditions("udc,clean"))) == ["udc_t", "udc_p", "udc"]
-    assert len(complete(CELLS)) == len(CORRUPTIONS) + 3
+    assert len(complete(CELLS)) == len(CORRUPTIONS) + 4
 
 
 @pytest.mark.parametrize("name", ["fog", "", "udc_t/6", "udc_t/", "udc_c/1", "clean/1", "/3"])

@@ -261,12 +261,13 @@ def test_what_was_trained_is_told_in_a_sentence() -> None:
 def test_a_video_evaluation_is_told_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     from pipeline.cli.evaluation_report import show
 
-    figures = {"accuracy": 0.8, "macro_f1": 0.7, "ece": 0.1, "nll": 1.0}
+    figures = {"accuracy": 0.8, "macro_f1": 0.7, "ece": 0.1, "nll": 1.0, "recall": {"fear": 0.5}}
+    conditions = {"conditions": {"clean": figures}, "means": {}}
     about = {"weights": "w", "data": "d", "protocol": "p", "n": 9, "averaging": "none"}
     found = {"detector": "centerface", "found": 0.9375}
     coverage = {"precision_at_80": 0.9}
-    show({**about, "conditions": {"clean": figures}, "means": {}, "coverage": coverage})
-    show(about | {"conditions": {}, "means": {}, "coverage": coverage, "end_to_end": found})
+    show({**about, **conditions, "coverage": coverage})
+    show({**about, **conditions, "coverage": coverage, "end_to_end": found})
     printed = capsys.readouterr().out
     assert "end-to-end: centerface found 93.75% of the faces" in printed
     assert not set("{}'") & set(printed)

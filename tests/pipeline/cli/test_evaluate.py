@@ -15,6 +15,7 @@ from models.emotions import EMOTIONS
 from models.loading import build_network
 from models.weights import ModelCard, save
 from pipeline.cli.app import run
+from pipeline.cli.evaluation_report import show
 from trainer.compare.predictions import load_predictions
 
 
@@ -89,6 +90,23 @@ def test_tables_for_a_person(
     assert run(["evaluate", *options, "--conditions", "clean,udc_t"]) == 0
     printed = capsys.readouterr().out
     for words in ("udc_t/5", "retained", "against a", "+0.00 .. +0.00", "mCE"):
+        assert words in printed
+    shown = printed.split("recall of each class, %")[1].splitlines()
+    row = next(line for line in shown if "clean" in line)
+    assert row.count("│") == 8 + 2, "the name and eight classes"
+
+
+def test_a_person_sees_what_the_labels_themselves_would_reach(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recall = {"neutral": 0.91, "anger": 0.27}
+    figures = {"accuracy": 0.6, "macro_f1": 0.4, "ece": 0.1, "nll": 1.0, "recall": recall}
+    figures |= {"rater_agreement": 0.54, "rater_labels": 0.8301}
+    figures |= {"neutral_share": 0.681, "neutral_true_share": 0.3695}
+    head = {"weights": "w", "data": "d", "protocol": "p", "n": 5, "averaging": "flip"}
+    show(head | {"conditions": {"c": figures}, "means": {}, "coverage": {"precision_at_80": 0.9}})
+    printed = capsys.readouterr().out
+    for words in ("54.0%", "68.1%", "the labels themselves: rater 83.01%, neutral 36.95%", "27"):
         assert words in printed
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from models.udc.panel import apply_panel
-from models.udc.suites import find_panel, noise_generator
+from models.udc.suites import REAL_FACE_PX, find_panel, noise_generator
 from pipeline.cli.app import run
+from pipeline.cli.options import REAL_SEVERITY
 from pipeline.media.video import VideoWriter
 from pipeline.stages.source.file import VideoSource
 from trainer.data.images import read_image, write_image
@@ -78,6 +79,23 @@ def test_a_data_set(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     told = udc(capsys, faces, tmp_path / "one", "--panel", "t-oled", "--severity", 2)
     assert told["panels"] == {"t-oled/2": 10}
     assert len((tmp_path / "one" / "manifest.csv").read_text().splitlines()) == 11
+
+
+def test_a_data_set_has_real_panels_only_where_asked(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    tiles = np.random.default_rng(0).integers(0, 256, (40, 48, 48), dtype=np.uint8)
+    np.savez(tmp_path / "f.npz", image=tiles, label=np.arange(40) % 7)
+    faces = f"npz:{tmp_path / 'f.npz'}"
+    panels = udc(capsys, faces, tmp_path / "all")["panels"]
+    assert {name.partition("/")[0] for name in panels} == {"t-oled", "p-oled"}
+    told = udc(capsys, faces, tmp_path / "real", "--panel", "p-oled-real", "--severity", 3)
+    assert told["panels"] == {"p-oled-real/3": 40}
+
+
+def test_the_help_says_what_the_severity_of_a_real_panel_is() -> None:
+    widths = ", ".join(map(str, REAL_FACE_PX[:4])) + f" and {REAL_FACE_PX[4]} px"
+    assert widths in REAL_SEVERITY
 
 
 def fails(capsys: pytest.CaptureFixture[str], code: int, words: str, *options: object) -> None:

@@ -37,6 +37,7 @@ def test_a_larger_face_is_a_finer_scale() -> None:
 def test_names() -> None:
     assert open_simulation("t-oled", 2, 96).name == "udc_t/2 at 96 px"
     assert cell_of("t-oled", 5) == "udc_t/5"
+    assert cell_of("p-oled-real", 2) == "udc_real_p/2"
     with pytest.raises(ConfigError, match="no such panel: lcd: give t-oled or p-oled"):
         open_simulation("lcd", 3)
     for severity in (0, 6):

@@ -52,6 +52,27 @@ def test_macro_f1_over_the_classes_that_occur(table: Table) -> None:
 
 
 @given(tables())
+def test_agreement_with_a_random_rater(table: Table) -> None:
+    """The mean over all raters of all faces, each face counting once however many rated it."""
+    p, labels, k = table
+    rng = np.random.default_rng(len(labels))
+    votes, predicted = rng.integers(0, 4, (len(labels), k)), p.argmax(axis=1)
+    votes[:, 0] += 1
+    wanted = np.mean(
+        [np.mean(np.repeat(np.arange(k), votes[i]) == predicted[i]) for i in range(len(labels))]
+    )
+    assert metrics.rater_agreement(predicted, votes) == pytest.approx(wanted)
+
+
+def test_agreement_by_hand() -> None:
+    """Two of three raters, a face that was not found, one of four, and a face without raters."""
+    votes = np.array([[2, 1], [5, 0], [1, 3], [0, 0]])
+    predicted = np.array([0, NONE, 0, 1])
+    assert metrics.rater_agreement(predicted, votes) == pytest.approx((2 / 3 + 0 + 1 / 4) / 3)
+    assert metrics.predicted_share(predicted, 0) == 0.5
+
+
+@given(tables())
 def test_negative_log_likelihood(table: Table) -> None:
     p, labels, k = table
     p = np.maximum(p, 1e-9)

@@ -30,7 +30,9 @@ MakeFaces = Callable[..., FaceSet]
 def faces(make_faces: MakeFaces) -> FaceSet:
     rng = np.random.default_rng(1)
     ids = rng.permutation(10_000)[:300]
-    return replace(make_faces(300), ids=ids, seen_in_training=rng.uniform(size=300) < 0.1)
+    votes = rng.integers(0, 10, (300, 8)).astype(np.uint8)
+    seen = rng.uniform(size=300) < 0.1
+    return replace(make_faces(300), ids=ids, seen_in_training=seen, votes=votes)
 
 
 @pytest.fixture
@@ -59,13 +61,13 @@ def test_every_figure_can_be_made_again(
     assert np.array_equal(saved.predictions.predicted, predictions.predicted)
     for name in ("name", "protocol", "classes"):
         assert getattr(saved.faces, name) == getattr(faces, name)
-    for name in ("labels", "ids", "seen_in_training"):
+    for name in ("labels", "ids", "seen_in_training", "votes"):
         assert np.array_equal(getattr(saved.faces, name), getattr(faces, name))
     before, after = (
         tabulate_condition(predictions, faces),
         tabulate_condition(saved.predictions, saved.faces),
     )
-    for key in ("n", "accuracy", "macro_f1", "confusion", "found", "recall"):
+    for key in ("n", "accuracy", "macro_f1", "confusion", "found", "recall", "rater_agreement"):
         assert after[key] == before[key]
     assert after["nll"] == pytest.approx(before["nll"], abs=2e-3)
     assert after["ece"] == pytest.approx(before["ece"], abs=2e-3)

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.metrics
 import torch
 
-from models.udc.suites import CLEAN, conditions
+from models.udc.suites import CLEAN, UDC, conditions
 from models.weights import ModelCard, save
 from trainer.compare.evaluate import Predictions
 from trainer.compare.predictions import describe_evaluation, save_predictions
 from trainer.compare.tables import (
-    UDC,
     Evaluation,
     build_rows,
     compare_models,
@@ -74,6 +74,18 @@ def test_a_row_says_each_suite_with_and_without_duplicates(keep: Callable[..., P
     for name in (CLEAN, "udc_t", "udc_p", UDC):
         assert row[name] == 0.75
         assert row[f"{name}, new faces"] == pytest.approx(0.75, abs=0.001)
+
+
+def test_a_row_has_the_macro_f1_and_the_neutral_share_of_each_suite(
+    keep: Callable[..., Path],
+) -> None:
+    (one,) = load_evaluations(keep("lrdif-cpu", "lrdif", 0.75))
+    (row,) = build_rows([one])
+    predicted = one.predictions["udc_t/1"].predicted
+    f1 = sklearn.metrics.f1_score(one.faces.labels, predicted, average="macro")
+    assert row["udc_t, macro F1"] == row["clean, macro F1"] == pytest.approx(f1, abs=1e-5)
+    assert row["udc, neutral"] == pytest.approx(float((predicted == 0).mean()), abs=1e-5)
+    assert row["neutral_true_share"] == pytest.approx(float((one.faces.labels == 0).mean()))
 
 
 def test_a_suite_that_is_not_whole_has_no_mean(keep: Callable[..., Path]) -> None:
