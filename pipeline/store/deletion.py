@@ -38,7 +38,7 @@ from pipeline.store.schema import (
     runs,
     tracks,
 )
-from pipeline.store.upserts import MINUTE_MS
+from pipeline.store.upserts import MINUTE_MS, add_deleted
 
 RECORDING_CHARS = 12
 """Length of a recording's run; a live one's is `e` and at most 13 digits, in tests fewer."""
@@ -71,6 +71,7 @@ def delete_before(connection: Connection, camera: str, before_ms: int) -> Erasur
     edge_ms = before_ms - before_ms % MINUTE_MS
     old = and_(seen.camera == camera, seen.captured_ms < before_ms, _is_live(seen.run))
     reduced = _reduce_minutes(connection, and_(old, seen.captured_ms >= edge_ms))
+    _note_deleted(connection, old)
     whole = and_(minutes.camera == camera, minutes.minute_ms < edge_ms, _is_live(minutes.run))
     began = and_(known.camera == camera, known.started_ms < before_ms, _is_live(known.run))
     touched = and_(runs.c.first_ms < before_ms, _is_live(runs.c.run))
@@ -97,6 +98,7 @@ def delete_track(connection: Connection, camera: str, run: str, track: int) -> E
     """One track with its observations."""
     seen = observations.c
     own = and_(seen.camera == camera, seen.run == run, seen.track == track)
+    _note_deleted(connection, own)
     summary = tracks.c.id == TrackUpdated.make_id(camera, run, track)
     return ErasureCounts(
         minutes=_reduce_minutes(connection, own),
@@ -133,6 +135,16 @@ def delete_dead_letters(connection: Connection, erasures: ErasureFilter) -> int:
         connection.execute(delete(dead_letters).where(row.origin.in_(theirs)))
         deleted += len(theirs)
     return deleted
+
+
+def _note_deleted(connection: Connection, where: ColumnElement[bool]) -> None:
+    """Count observations of live runs that are about to be deleted."""
+    seen = observations.c
+    query = select(seen.camera, seen.run, func.count().label("number"))
+    found = connection.execute(
+        query.where(where, _is_live(seen.run)).group_by(seen.camera, seen.run)
+    )
+    add_deleted(connection, [dict(row._mapping) for row in found])
 
 
 def _is_live(run: ColumnElement[str]) -> ColumnElement[bool]:

@@ -17,7 +17,7 @@ from pipeline.clock import Clock, wall_clock
 from pipeline.records import EventsLost
 from pipeline.store.engine import begin_write
 from pipeline.store.rows import Row, gap_row
-from pipeline.store.schema import camera_status, gaps, observations, runs
+from pipeline.store.schema import camera_status, deleted_observations, gaps, observations, runs
 from pipeline.store.upserts import upsert_cameras_and_runs
 
 REASON = "its machine was lost: they wait on its disk for `undercam outbox drain`"
@@ -61,9 +61,10 @@ def _record(connection: Connection, lost: LostRun, now: int) -> None:
 
 
 def _count_known(connection: Connection, lost: LostRun) -> int:
-    """Events of the run that are stored, or counted by another gap."""
+    """Events of the run that are stored, were stored and deleted, or are counted by another gap."""
     counts = [
         (func.count(), observations),
+        (func.coalesce(func.sum(deleted_observations.c.number), 0), deleted_observations),
         (func.count(), camera_status),
         (func.coalesce(func.sum(gaps.c.events), 0), gaps),
     ]

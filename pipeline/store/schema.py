@@ -212,3 +212,13 @@ retention = Table(
     _integer("kept_from_ms"),
 )
 """Captures of a camera before this time were deleted by its age limit, and are not stored again."""
+
+deleted_observations = Table(
+    "deleted_observations",
+    metadata,
+    _text("camera", primary_key=True),
+    _text("run", primary_key=True),
+    _integer("number"),
+)
+"""Observations of a live run that were stored and deleted since: they are not lost, whatever the
+gap of a lost machine is computed from."""

@@ -33,6 +33,7 @@ from pipeline.store.schema import (
     PROBABILITIES,
     SUMS,
     cameras,
+    deleted_observations,
     emotion_minutes,
     gaps,
     runs,
@@ -207,3 +208,17 @@ def upsert_gaps(connection: Connection, rows: Iterable[Row]) -> int:
         where=insert.excluded.events > gaps.c.events,
     )
     return len(_execute(connection, upsert.returning(gaps.c.id), _sort_rows(largest)).all())
+
+
+def add_deleted(connection: Connection, rows: Iterable[Row]) -> None:
+    """Adds to the numbers of observations that were deleted, by run."""
+    keyed = {(row["camera"], row["run"]): row for row in rows}
+    if not keyed:
+        return
+    insert = _insert(connection, deleted_observations)
+    table = deleted_observations.c
+    upsert = insert.on_conflict_do_update(
+        index_elements=[table.camera, table.run],
+        set_={"number": table.number + insert.excluded.number},
+    )
+    _execute(connection, upsert, [keyed[key] for key in sorted(keyed)])

@@ -9,6 +9,7 @@ between sends the same events again, and their ids make them the same rows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -122,6 +123,7 @@ class StoreWriter:
                         for event, subject in zip(events, subjects, strict=True)
                         if not (erased.covers(subject) or too_old.covers(subject))
                     ]
+                    settle_lost_runs(connection, _count_faces(events, kept))
                     # `stored_ms` is read after the wait for the lock, so latencies include that.
                     counts = self._upsert_all(connection, kept, self._clock())
                     break
@@ -154,6 +156,13 @@ class StoreWriter:
         arrived.update((row["camera"], row["run"]) for row in stored)
         settle_lost_runs(connection, arrived)
         return WriteCounts(len(inserted), updated, len(reported), grown)
+
+
+def _count_faces(events: Sequence[Event], kept: Sequence[Event]) -> Counter[tuple[str, str]]:
+    """The observations among the events that are not kept, by camera and run: they have arrived."""
+    number = Counter((e.camera, e.run) for e in events if isinstance(e, FaceObserved))
+    number.subtract((e.camera, e.run) for e in kept if isinstance(e, FaceObserved))
+    return +number
 
 
 def _is_covered(dead_letter: DeadLetter, filters: Sequence[ErasureFilter]) -> bool:

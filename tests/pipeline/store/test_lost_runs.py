@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
 from pipeline.records import Event
+from pipeline.store.erasures import Erasure, erase
 from pipeline.store.lost_runs import LostRun, record_lost_runs
 from pipeline.store.schema import gaps
 from pipeline.store.writer import StoreWriter
@@ -80,6 +81,19 @@ def test_events_that_another_gap_counts_are_not_missing_twice(engine: Engine, ma
     assert found(engine) == [("gap:door:e1:0", 1), (shed.id, 5)]
     writer.write(tail(make, 1, first=4))
     assert found(engine) == [(shed.id, 5)]
+
+
+def test_what_was_erased_is_not_missing(engine: Engine, make: Any) -> None:
+    writer, events = StoreWriter(engine), tail(make, 10)
+    writer.write(events[:6])
+    erase(engine, Erasure("door", before_ms=FIRST_MS + 4))
+    erase(engine, Erasure(track="door/e1/1"))
+    record_lost_runs(engine, [lost(10)])
+    assert found(engine) == [("gap:door:e1:0", 4)]
+    assert writer.write(events[6:8]).erased == 2  # they have arrived, and are not kept
+    assert found(engine) == [("gap:door:e1:0", 2)]
+    writer.write(events[8:])
+    assert found(engine) == []
 
 
 def test_other_runs_and_cameras_are_left_alone(engine: Engine, make: Any) -> None:

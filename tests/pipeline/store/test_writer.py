@@ -26,6 +26,7 @@ from pipeline.store.schema import SUMS, metadata
 from pipeline.store.writer import StoreWriter, WriteCounts
 
 NOW = 1_700_000_000_000
+NO_EVENTS = ("camera_leases", "erasures", "retention", "deleted_observations")
 Contents = dict[str, list[dict[str, Any]]]
 
 
@@ -39,7 +40,7 @@ def contents(engine: Engine) -> Contents:
         return {
             name: [dict(row) for row in connection.execute(ordered(name)).mappings()]
             for name in metadata.tables
-            if name not in ("camera_leases", "erasures", "retention")  # they hold no event
+            if name not in NO_EVENTS
         }
 
 

@@ -8,7 +8,8 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """One row per erasure, and one per camera whose old rows are deleted."""
+    """One row per erasure, per camera whose old rows are deleted, and per run that rows were deleted
+    of."""
     op.create_table(
         "erasures",
         sa.Column("id", sa.Text(), primary_key=True, nullable=False),
@@ -23,9 +24,16 @@ def upgrade() -> None:
         sa.Column("camera", sa.Text(), primary_key=True, nullable=False),
         sa.Column("kept_from_ms", sa.BigInteger(), nullable=False),
     )
+    op.create_table(
+        "deleted_observations",
+        sa.Column("camera", sa.Text(), primary_key=True, nullable=False),
+        sa.Column("run", sa.Text(), primary_key=True, nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+    )
 
 
 def downgrade() -> None:
     """Forget what was erased."""
+    op.drop_table("deleted_observations")
     op.drop_table("retention")
     op.drop_table("erasures")
