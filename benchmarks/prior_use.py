@@ -1,8 +1,8 @@
 """Whether LRDif uses its prior Z: python -m benchmarks.prior_use --weights W [--conditions C,...]
 
-Accuracy as it serves; with the Z of another face; with Z_T = 0 in place of noise; and with the mean
-over several starts. Where another face's Z costs no accuracy, the network does not use the
-diffusion. No TTA. Accuracy under the majority rule.
+Accuracy as it serves; with the Z of another face; with Z_T = 0 in place of noise; with the mean
+over several starts; and, of a network with a trunk, without Z. Where another face's Z costs no
+accuracy, the network does not use the diffusion. No TTA. Accuracy under the majority rule.
 """
 
 from __future__ import annotations
@@ -52,17 +52,24 @@ def build_probes(network: LRDif) -> dict[str, Probe]:
     """Each probe by its name."""
     import torch
 
+    from models.lrdif.trunk import ModulatedResNet
+
     def average_starts(x: Tensor, starts: Tensor) -> Tensor:
         return torch.stack([network(x, start) for start in starts]).mean(dim=0)
 
-    return {
+    def shuffle(x: Tensor, starts: Tensor) -> Tensor:
+        encoded, features = network.encode(x)
+        return network.classify(encoded, network.restorer(features, starts[0]).roll(1, dims=0))
+
+    probes: dict[str, Probe] = {
         "as it serves": lambda x, starts: network(x, starts[0]),
-        "Z of another face": lambda x, starts: network.former(
-            x, network.restore(x, starts[0]).roll(1, dims=0)
-        ),
+        "Z of another face": shuffle,
         "start at zero": lambda x, starts: network(x, torch.zeros_like(starts[0])),
         f"mean of {STARTS} starts": average_starts,
     }
+    if isinstance(former := network.former, ModulatedResNet):
+        probes["no Z"] = lambda x, starts: former(x)
+    return probes
 
 
 def measure(network: LRDif, card: ModelCard, faces: FaceSet) -> dict[str, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trainer.presets import add_udc_variants
-from trainer.recipes import Augment, Recipe, Stage
+from trainer.recipes import Augment, RandomPanel, Recipe, Stage
 
 W32 = {"width": 32, "stem_stride": 2, "dropout": 0.3}
 RESNET = Recipe("resnet18", W32, (Stage("fit", epochs=40),), with_dropped=True)
@@ -25,6 +25,13 @@ def _wide(width: int, epochs: int, ema: float = 0.998) -> Recipe:
 
 
 PRESETS = {
+    "w36-12-udc": replace(
+        RESNET,
+        network=W32 | {"width": 36},
+        stages=(Stage("fit", epochs=12, lr=1e-3),),
+        panel=RandomPanel(),
+        encoder="resnet18-w36-udc",
+    ),
     "w32": replace(RESNET, stages=(Stage("fit", epochs=32, resolution=((0.0, 32), (0.3, 48))),)),
     "w32-plain": Recipe("resnet18", W32, (Stage("fit", epochs=30),)),
     "smoke": Recipe(
