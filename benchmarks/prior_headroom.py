@@ -42,35 +42,35 @@ def select_faces(faces: FaceSet, n: int, seed: int) -> FaceSet:
     return faces[chosen]
 
 
-def make_recipe(preset: str, epochs: int) -> Recipe:
-    """The preset with stage 1 alone, of this many epochs."""
+def make_recipe(preset: str, epochs: int, batch: int) -> Recipe:
+    """The preset with stage 1 alone, of this many epochs in batches of that size."""
     from trainer.presets import find_preset
 
     recipe = find_preset("lrdif", preset)
-    return replace(recipe, stages=(replace(recipe.stages[0], epochs=epochs),))
+    return replace(recipe, stages=(replace(recipe.stages[0], epochs=epochs, batch=batch),))
 
 
 def predict_variants(
-    objective: LRDifTwinObjective, x: Tensor, clean: Tensor
+    objective: LRDifTwinObjective, x: Tensor, z: Tensor
 ) -> dict[str, NDArray[np.int64]]:
-    """The predicted classes (n,) of degraded faces (n, c, px, px), by what Z is made of."""
+    """The predicted classes (n,) of degraded faces (n, c, px, px) with their true Z (n, C), with
+    that of another face, and without."""
     import torch
 
     from models.lrdif.trunk import weigh
 
-    former = objective.with_twin.former
+    former, full = objective.with_twin.former, torch.ones(())
+    others = z.roll(1, dims=0)
     found: dict[str, list[Tensor]] = {"true Z": [], "Z of another face": [], "no Z": []}
-    with torch.inference_mode():
-        for start in range(0, len(x), CHUNK):
-            part = x[start : start + CHUNK]
-            z = objective.true_prior(clean[start : start + CHUNK])
-            maps, full = former.encode(part), torch.ones(())
-            for name, weighed in (
-                ("true Z", weigh(z, full)),
-                ("Z of another face", weigh(z.roll(1, dims=0), full)),
-                ("no Z", None),
-            ):
-                found[name].append(former.classify(maps, weighed).argmax(dim=1))
+    for start in range(0, len(x), CHUNK):
+        part = slice(start, start + CHUNK)
+        maps = former.encode(x[part].contiguous(memory_format=torch.channels_last))
+        for name, weighed in (
+            ("true Z", weigh(z[part], full)),
+            ("Z of another face", weigh(others[part], full)),
+            ("no Z", None),
+        ):
+            found[name].append(former.classify(maps, weighed).argmax(dim=1))
     return {name: torch.cat(parts).numpy() for name, parts in found.items()}
 
 
@@ -79,17 +79,20 @@ def measure(
 ) -> dict[str, Any]:
     """Accuracy of each variant under each condition, and what the true Z gains over none, in 0..1:
     (gain, low, high), over all conditions, paired bootstrap over faces."""
+    import torch
+
     from trainer.compare.evaluate import apply_condition
     from trainer.compare.metrics import paired_difference
     from trainer.inputs import build_inputs
 
     objective.network.eval()
-    clean = build_inputs(faces, card)
+    z = torch.cat([objective.true_prior(part) for part in build_inputs(faces, card).split(CHUNK)])
     right: dict[str, list[NDArray[np.bool_]]] = {}
     accuracy: dict[str, dict[str, float]] = {}
     for cell in cells:
         x = build_inputs(apply_condition(faces, cell), card)
-        predicted = predict_variants(objective, x, clean)
+        with torch.inference_mode():
+            predicted = predict_variants(objective, x, z)
         for name, classes in predicted.items():
             correct = classes == faces.labels
             right.setdefault(name, []).append(correct)
@@ -136,8 +139,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="twin-udc")
     parser.add_argument("--data", default="ferplus:training")
-    parser.add_argument("--faces", type=int, default=8000, help="of Training; 0: all")
+    parser.add_argument("--faces", type=int, default=4000, help="of Training; 0: all")
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--limit", type=int, default=0, help="only the cut's first N; 0: all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--run-dir", type=Path, default=Path("runs/prior-headroom"))
@@ -146,13 +151,15 @@ def main() -> None:
     from models.udc.suites import conditions
     from trainer.run import load_faces
 
-    recipe = make_recipe(given.preset, given.epochs)
+    recipe = make_recipe(given.preset, given.epochs, given.batch)
     faces, dropped = load_faces(given.data, "ms_majority", recipe)
     objective, card, cut = train_stage_one(recipe, faces, dropped, given)
+    cut = cut[: given.limit or None]
     figures = {
         "preset": given.preset,
         "seed": given.seed,
         "epochs": given.epochs,
+        "batch": given.batch,
         "trained on": card.data,
         "git": card.git,
         "n": len(cut),

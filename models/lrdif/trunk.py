@@ -48,7 +48,7 @@ class ModulatedResNet(ResNet18):
 
     def classify(self, maps: Tensor, weighed: Tensor | None = None) -> Tensor:
         """Maps of level 2 and a weighed prior, or none -> logits (n, classes)."""
-        for block, film in zip(self.stages[FIRST:], self.films, strict=True):
+        for block, film in zip(list(self.stages)[FIRST:], self.films, strict=True):
             maps = block(maps, None if weighed is None else film(weighed))
         return self.logits(maps)
 

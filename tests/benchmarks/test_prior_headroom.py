@@ -30,9 +30,9 @@ def faces() -> FaceSet:
 @pytest.fixture
 def brief() -> Recipe:
     """One epoch that moves nothing."""
-    recipe = make_recipe("twin-udc", epochs=1)
+    recipe = make_recipe("twin-udc", epochs=1, batch=16)
     assert [stage.name for stage in recipe.stages] == ["s1"]
-    return replace(recipe, stages=(replace(recipe.stages[0], batch=16, lr=1e-12),))
+    return replace(recipe, stages=(replace(recipe.stages[0], lr=1e-12),))
 
 
 def test_a_part_of_the_faces_is_the_same_for_a_seed(faces: FaceSet) -> None:

@@ -104,7 +104,7 @@ def test_the_trunk_learns_at_its_own_rate(
     assert moved["norm.weight"] == pytest.approx(stage.lr, rel=1e-2)
 
 
-@pytest.mark.parametrize(("model", "name"), [("resnet18", "w36-12-udc"), ("lrdif", "twin-udc")])
+@pytest.mark.parametrize(("model", "name"), [("resnet18", "w36-tune-udc"), ("lrdif", "twin-udc")])
 def test_a_trunk_holds_the_zoos_weights(model: str, name: str) -> None:
     """Every ResNet-18 of the network; what the zoo's lacks keeps its start."""
     recipe = find_preset(model, name)

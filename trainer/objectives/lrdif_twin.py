@@ -74,8 +74,9 @@ class LRDifTwinObjective(Objective):
         self._cosines: list[Tensor] = []
 
     def start_stage(self, stage: str) -> None:
-        """Stage 2 starts from stage 1's former."""
+        """Stage 2 starts from stage 1's former, and trusts its Z as little as stage 1 ever did."""
         if stage == "s2":
+            self.without.trust.fill_(LEAST_TRUST)
             self.without.former.load_state_dict(self.with_twin.former.state_dict())
 
     def parameters(self, stage: str) -> list[nn.Parameter]:

@@ -25,7 +25,7 @@ def _wide(width: int, epochs: int, ema: float = 0.998) -> Recipe:
 
 
 PRESETS = {
-    "w36-12-udc": replace(
+    "w36-tune-udc": replace(
         RESNET,
         network=W32 | {"width": 36},
         stages=(Stage("fit", epochs=12, lr=1e-3),),

@@ -150,7 +150,7 @@ def test_z_of_the_twin(make_trunk: MakeTrunk, label: bool) -> None:
     features, shares = randn(4, 20), torch.eye(8)[:4]
     z = stage_one.z(features, shares)
     assert z.shape == (4, 12)
-    torch.testing.assert_close(z, epr_norm(z), atol=1e-3, rtol=0)
+    torch.testing.assert_close(z, epr_norm(z), atol=0.01, rtol=0)
     assert torch.equal(z, stage_one.z(features)) != label
     torch.testing.assert_close(stage_one.z(features, 0 * shares), stage_one.z(features))
     assert any("label" in name for name, _ in stage_one.named_parameters()) == label

@@ -114,11 +114,12 @@ def test_stage_one_sees_the_label_only_where_it_may(twins: Batch, label: float) 
 
 def test_trust_is_what_the_noise_leaves(make_faces: Callable[..., FaceSet]) -> None:
     made = make_twin(network={"prior": 64})
-    objective, batch = objective_of(made), batch_of(make_faces(200), made[1])
+    objective, batch = objective_of(made), batch_of(make_faces(100), made[1])
     torch.manual_seed(3)
     z, trust = objective._corrupted(batch)
     assert batch.clean is not None
-    cosine = torch.nn.functional.cosine_similarity(z, objective.true_prior(batch.clean), dim=1)
+    wanted = objective.true_prior(batch.clean)
+    cosine = torch.nn.functional.cosine_similarity(z.detach(), wanted, dim=1)
     present = trust[:, 0] > 0
     assert 0.8 < float(present.float().mean()) < 0.97
     assert float(trust[present].min()) >= 0.3
@@ -183,6 +184,7 @@ def test_stage_two_starts_from_stage_one(twins: Batch) -> None:
     ours, theirs = objective.without.former, objective.with_twin.former
     for name, value in theirs.state_dict().items():
         assert torch.equal(value, ours.state_dict()[name])
+    assert float(objective.without.trust) == pytest.approx(0.3)
     objective.network.eval()
     assert objective.logits("s1", twins.x, np.arange(16)) is None
     found = objective.logits("s2", twins.x, np.arange(16))
@@ -227,7 +229,7 @@ def test_a_run_starts_from_the_zoo_and_its_card_names_both_networks(
     for name, value in plain.items():
         if "running" not in name and "batches" not in name:
             torch.testing.assert_close(trained[f"former.{name}"], value, atol=1e-3, rtol=1e-2)
-    assert 0 < float(trained["trust"]) < 1
+    assert 0.2 < float(trained["trust"]) < 0.4
     crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
     assert load_classifier(str(out)).predict(crops).probabilities.shape == (3, 8)
 
