@@ -87,7 +87,7 @@ class LRDifTwinObjective(Objective):
         """Cross-entropy with a corrupted Z in `s1`; with the restored Z, and the distance of that
         from Z, in `s2`."""
         if stage == "s1":
-            z, trust = self._corrupted(batch)
+            z, trust = self._corrupt_prior(batch)
             logits = self.with_twin.former(batch.x, weigh(z, trust))
             return functional.cross_entropy(logits.float(), batch.targets)
         target = self.true_prior(_twins_of(batch))
@@ -101,7 +101,7 @@ class LRDifTwinObjective(Objective):
         loss = functional.cross_entropy(logits.float(), batch.targets)
         return loss + self.settings.cosine * (1 - cosine).mean()
 
-    def _corrupted(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _corrupt_prior(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Stage 1's Z (n, C) with noise, and how far to trust it (n, 1), 0 where it is absent."""
         features, n = self.twin_features(_twins_of(batch)), len(batch.x)
         shares = batch.targets
@@ -135,12 +135,12 @@ class LRDifTwinObjective(Objective):
         self.without.trust.lerp_(cosine.clamp(0, 1).to(self.without.trust), TRUST_RATE)
 
     def train_metrics(self) -> dict[str, float]:
-        """`z_cos`: cosine of restored and true Z, mean over the batches."""
+        """`z_cosine`: cosine of restored and true Z, mean over the batches."""
         if not self._cosines:
             return {}
         mean = float(torch.stack(self._cosines).mean())
         self._cosines.clear()
-        return {"z_cos": round(mean, 5)}
+        return {"z_cosine": round(mean, 5)}
 
     def _noise(self, like: Tensor) -> list[Tensor]:
         diffusion = self.without.diffusion

@@ -60,7 +60,7 @@ LABEL_NOISE = {"label_noise": 0.33}
 TWIN = Recipe(
     "lrdif",
     {"trunk": 36, "prior": 64, "dropout": 0.3},
-    (Stage("s1", epochs=3, lr=1e-3), Stage("s2", epochs=9, lr=1e-3)),
+    (Stage("s1", epochs=2, lr=1e-3), Stage("s2", epochs=6, lr=1e-3)),
     with_dropped=True,
     panel=RandomPanel(),
     objective={"name": "lrdif-twin", "teacher": "resnet18-w36", "label": 0.0},

@@ -105,7 +105,7 @@ def test_stage_one_sees_the_label_only_where_it_may(twins: Batch, label: float) 
 
     def corrupted(batch: Batch) -> Tensor:
         torch.manual_seed(3)
-        return objective._corrupted(batch)[0]
+        return objective._corrupt_prior(batch)[0]
 
     assert torch.equal(corrupted(twins), corrupted(other)) == (label == 0)
     assert twins.clean is not None
@@ -116,7 +116,7 @@ def test_trust_is_what_the_noise_leaves(make_faces: Callable[..., FaceSet]) -> N
     made = make_twin(network={"prior": 64})
     objective, batch = objective_of(made), batch_of(make_faces(100), made[1])
     torch.manual_seed(3)
-    z, trust = objective._corrupted(batch)
+    z, trust = objective._corrupt_prior(batch)
     assert batch.clean is not None
     wanted = objective.true_prior(batch.clean)
     cosine = torch.nn.functional.cosine_similarity(z.detach(), wanted, dim=1)
@@ -172,7 +172,7 @@ def test_the_loss_of_stage_two_by_hand(twins: Batch) -> None:
         cosine = float(objective._cosines[0])
         trusted = 0.5 + 0.02 * (max(cosine, 0) - 0.5)
         assert float(objective.without.trust) == pytest.approx(trusted, abs=1e-6)
-        assert objective.train_metrics() == {"z_cos": pytest.approx(cosine, abs=1e-5)}
+        assert objective.train_metrics() == {"z_cosine": pytest.approx(cosine, abs=1e-5)}
         assert objective.train_metrics() == {}
     assert losses[1] - losses[0] == pytest.approx(1 - cosine, abs=1e-5)
     assert losses[2] - losses[1] == pytest.approx(1 - cosine, abs=1e-5)
@@ -277,7 +277,7 @@ def test_both_stages_learn_faces_by_heart_and_stage_two_uses_z(
             objective.loss(stage, batch).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     objective.network.eval()
-    assert objective.train_metrics()["z_cos"] > 0.3
+    assert objective.train_metrics()["z_cosine"] > 0.3
     with torch.no_grad():
         logits = objective.logits("s2", batch.x, np.arange(64))
         assert logits is not None
