@@ -86,7 +86,9 @@ def measure(
     from trainer.inputs import build_inputs
 
     objective.network.eval()
-    z = torch.cat([objective.true_prior(part) for part in build_inputs(faces, card).split(CHUNK)])
+    clean = build_inputs(faces, card)
+    chunks = (clean[start : start + CHUNK] for start in range(0, len(clean), CHUNK))
+    z = torch.cat([objective.true_prior(chunk) for chunk in chunks])
     right: dict[str, list[NDArray[np.bool_]]] = {}
     accuracy: dict[str, dict[str, float]] = {}
     for cell in cells:

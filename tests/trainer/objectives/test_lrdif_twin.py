@@ -262,9 +262,7 @@ def test_a_resumed_run_is_bitwise_the_same(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("restorer", ["diffusion", "mlp"])
-def test_both_stages_learn_faces_by_heart_and_stage_two_uses_z(
-    make_faces: Callable[..., FaceSet], restorer: str
-) -> None:
+def test_both_stages_learn_faces_by_heart_and_stage_two_uses_z(restorer: str) -> None:
     made = make_twin(network={"restorer": restorer}, absent=0.0)
     objective, batch = objective_of(made), batch_of(toy_faces(32), made[1])
     labels = batch.targets.argmax(dim=1)
