@@ -1,8 +1,9 @@
 """Whether LRDif uses its prior Z: python -m benchmarks.prior_use --weights W [--conditions C,...]
 
-Accuracy as it serves; with the Z of another face; with Z_T = 0 in place of noise; and with the mean
-over several starts. The use of Z is the accuracy with its own Z less that with another face's: at 0
-the network does not use the diffusion. No TTA. Accuracy under the majority rule.
+Accuracy as it serves; with the Z of another face; with Z_T = 0 in place of noise; with the mean
+over several starts; and, of a network with a trunk, without Z. The use of Z is the accuracy with
+its own Z less that with another face's: at 0 the network does not use the diffusion. No TTA.
+Accuracy under the majority rule.
 """
 
 from __future__ import annotations
@@ -53,15 +54,24 @@ def build_probes(network: LRDif) -> dict[str, Probe]:
     """Each probe by its name."""
     import torch
 
+    from models.lrdif.trunk import ModulatedResNet
+
     def average_starts(x: Tensor, starts: Tensor) -> Tensor:
         return torch.stack([network(x, start) for start in starts]).mean(dim=0)
 
-    return {
+    def shuffle(x: Tensor, starts: Tensor) -> Tensor:
+        encoded, features = network.encode(x)
+        return network.classify(encoded, network.restorer(features, starts[0]).roll(1, dims=0))
+
+    probes: dict[str, Probe] = {
         OWN_Z: lambda x, starts: network(x, starts[0]),
-        OTHER_Z: lambda x, starts: network.former(x, network.restore(x, starts[0]).roll(1, dims=0)),
+        OTHER_Z: shuffle,
         "start at zero": lambda x, starts: network(x, torch.zeros_like(starts[0])),
         f"mean of {STARTS} starts": average_starts,
     }
+    if isinstance(former := network.former, ModulatedResNet):
+        probes["no Z"] = lambda x, starts: former(x)
+    return probes
 
 
 def measure(network: LRDif, card: ModelCard, faces: FaceSet) -> dict[str, float]:

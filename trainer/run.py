@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from models.card import class_figures
 from models.crops import GEOMETRY
@@ -75,25 +76,8 @@ def train_weights(
     dtype = select_dtype(torch.get_num_threads()) if context.device == "cpu" else torch.bfloat16
     report({"dtype": str(dtype).removeprefix("torch."), "threads": torch.get_num_threads()})
     is_cut = select_validation_cut(faces)
-    fit = faces[~is_cut]
-    if dropped is not None:
-        fit = fit.concatenate(dropped[~np.isin(dropped.hashes(), faces[is_cut].hashes())])
-    card = ModelCard(
-        name=name,
-        model=recipe.model,
-        network=recipe.network,
-        labels=faces.classes,
-        input_px=recipe.input_px,
-        channels=recipe.channels,
-        mean=(recipe.mean,) * recipe.channels,
-        std=(recipe.std,) * recipe.channels,
-        crop=GEOMETRY,
-        data=f"{faces.name} {faces.protocol}, {len(fit)} faces, {is_cut.sum()} in validation cut",
-        data_terms=TERMS.get(faces.name.split(":")[0], "not stated"),
-        recipe=asdict(recipe) | {"seed": seed, "dtype": str(dtype).removeprefix("torch.")},
-        git=_git_hash(),
-        encoders=encoder_digests(recipe),
-    )
+    fit = select_training_faces(faces, dropped, is_cut)
+    card = make_card(name, recipe, faces, fit, seed, dtype)
     annotator = find_objective(recipe.model, recipe.objective).annotator(recipe)
     if annotator and context.is_first:
         import_module(annotator).annotate(fit, run_dir)
@@ -108,6 +92,40 @@ def train_weights(
         card = _calibrate(trained.objective, network, card, validation)
     save(out, card, network.state_dict())
     return read_card(out)
+
+
+def select_training_faces(
+    faces: FaceSet, dropped: FaceSet | None, is_cut: NDArray[np.bool_]
+) -> FaceSet:
+    """The faces outside the validation cut, with `dropped` but for those whose pixels are in it."""
+    fit = faces[~is_cut]
+    if dropped is None:
+        return fit
+    return fit.concatenate(dropped[~np.isin(dropped.hashes(), faces[is_cut].hashes())])
+
+
+def make_card(
+    name: str, recipe: Recipe, faces: FaceSet, fit: FaceSet, seed: int, dtype: torch.dtype
+) -> ModelCard:
+    """The card of weights that are to be trained on `fit`, a part of `faces`."""
+    of_type = str(dtype).removeprefix("torch.")
+    return ModelCard(
+        name=name,
+        model=recipe.model,
+        network=recipe.network,
+        labels=faces.classes,
+        input_px=recipe.input_px,
+        channels=recipe.channels,
+        mean=(recipe.mean,) * recipe.channels,
+        std=(recipe.std,) * recipe.channels,
+        crop=GEOMETRY,
+        data=f"{faces.name} {faces.protocol}, {len(fit)} faces, "
+        f"{select_validation_cut(faces).sum()} in validation cut",
+        data_terms=TERMS.get(faces.name.split(":")[0], "not stated"),
+        recipe=asdict(recipe) | {"seed": seed, "dtype": of_type},
+        git=_git_hash(),
+        encoders=encoder_digests(recipe),
+    )
 
 
 def _calibrate(

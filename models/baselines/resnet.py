@@ -7,7 +7,11 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with a skip: (b, c_in, h, w) -> (b, c_out, h / stride, w / stride)."""
+    """Two 3x3 convolutions with a skip: (b, c_in, h, w) -> (b, c_out, h / stride, w / stride).
+
+    `film` (b, 2 c_out), a scale and a shift of each channel, modulates what the skip is added to:
+    out (1 + scale) + shift (FiLM, Perez et al. 2017, arXiv 1709.07871).
+    """
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
@@ -21,9 +25,12 @@ class ResidualBlock(nn.Module):
                 nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out)
             )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, film: Tensor | None = None) -> Tensor:
         out = torch.relu(self.norm1(self.conv1(x)))
         out = self.norm2(self.conv2(out))
+        if film is not None:
+            scale, shift = film[:, :, None, None].chunk(2, dim=1)
+            out = torch.addcmul(out + shift, out, scale)
         return torch.relu(out + self.skip(x))
 
 

@@ -18,6 +18,7 @@ from models.lrdif.clip import ClipEncoders
 from models.lrdif.encoders import FEATURES, ExternalEncoder, ImageEncoder, LabelEncoder
 from models.lrdif.former import UDCFormer
 from models.lrdif.prior import FPEN, PriorRestorer, epr_norm
+from models.lrdif.trunk import ModulatedResNet, weigh
 
 MOST_BLOCKS = 64
 
@@ -64,9 +65,13 @@ class LRDif(nn.Module):
 
     `prior` is the size of Z; `norm` keeps Z at mean 0 and variance 1; `clip` names a folder with a
     CLIP that takes the place of our own encoder; the rest of the settings are those of `Diffusion`,
-    `PriorRestorer` and `Shape`. Raises ValueError for settings that cannot be, and ModelError for
-    a CLIP that cannot be opened.
+    `PriorRestorer` and `Shape`. With a `trunk`, its width, the former is a `ModulatedResNet`: Z is
+    restored from its own maps, and used as far as the buffer `trust` (0..1), the mean cosine of
+    restored and true Z in training; of `Shape` it takes channels and dropout. Raises ValueError for
+    settings that cannot be, and ModelError for a CLIP that cannot be opened.
     """
+
+    trust: Tensor
 
     def __init__(
         self,
@@ -79,6 +84,7 @@ class LRDif(nn.Module):
         norm: bool = True,
         restorer: str = "diffusion",
         clip: str = "",
+        trunk: int = 0,
         **shape: Any,
     ) -> None:
         super().__init__()
@@ -86,6 +92,15 @@ class LRDif(nn.Module):
         self.prior = prior
         self.diffusion = Diffusion(steps, param, zero_snr, insert_noise)
         self.clip = ClipEncoders(clip) if clip else None
+        self.former: UDCFormer | ModulatedResNet
+        if trunk:
+            if clip or not norm or sizes.input_px % 16:
+                raise ValueError("trunk: give no clip, norm, and input_px a multiple of 16")
+            former = ModulatedResNet(classes, trunk, sizes.channels, sizes.dropout, prior)
+            self.restorer = PriorRestorer(former.features, prior, self.diffusion, norm, restorer)
+            self.former = former
+            self.register_buffer("trust", torch.zeros(()))
+            return
         self.encoder: nn.Module = ImageEncoder(sizes.channels)
         features = FEATURES
         if self.clip:
@@ -93,14 +108,30 @@ class LRDif(nn.Module):
         self.restorer = PriorRestorer(features, prior, self.diffusion, norm, restorer)
         self.former = UDCFormer(classes, prior=prior, **asdict(sizes))
 
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Faces -> what the former classifies, with Z, and the features Z is restored from."""
+        if isinstance(self.former, ModulatedResNet):
+            maps = self.former.encode(x)
+            return maps, self.former.summarise(maps)
+        return x, self.encoder(x)
+
+    def classify(self, encoded: Tensor, z: Tensor, present: Tensor | None = None) -> Tensor:
+        """Encoded faces and Z (n, prior) -> logits (n, classes). With a trunk, `present` (n, 1) is
+        0 for the faces that are classified without Z."""
+        if isinstance(self.former, ModulatedResNet):
+            trust = self.trust if present is None else self.trust * present
+            return self.former.classify(encoded, weigh(z, trust))
+        logits: Tensor = self.former(encoded, z)
+        return logits
+
     def restore(self, x: Tensor, start: Tensor, noises: Sequence[Tensor] = ()) -> Tensor:
         """Z (n, prior) of faces, from Z_T; `noises` of the steps T to 2 where they are inserted."""
-        z: Tensor = self.restorer(self.encoder(x), start, noises)
+        z: Tensor = self.restorer(self.encode(x)[1], start, noises)
         return z
 
     def forward(self, x: Tensor, start: Tensor, noises: Sequence[Tensor] = ()) -> Tensor:
-        logits: Tensor = self.former(x, self.restore(x, start, noises))
-        return logits
+        encoded, features = self.encode(x)
+        return self.classify(encoded, self.restorer(features, start, noises))
 
 
 class LRDifWithLabel(nn.Module):

@@ -20,6 +20,7 @@ from models.export import TOLERANCE, export, write
 from models.loading import as_classifier, build_network
 from models.lrdif.classifier import draw_noise
 from models.lrdif.network import LRDif
+from models.lrdif.trunk import ModulatedResNet
 from models.model_input import to_model_input
 from models.serving import SoftmaxClassifier
 from models.weights import CARD_KEY, ModelCard, save
@@ -36,6 +37,9 @@ CARDS: dict[str, dict[str, Any]] = {
     "lrdif, no diffusion": {
         "model": "lrdif", "network": SMALL | {"restorer": "mlp"}, "input_px": 16,
     },
+    "lrdif, trunk": {
+        "model": "lrdif", "network": {"trunk": 8, "prior": 12, "input_px": 16}, "input_px": 16,
+    },
 }  # fmt: skip
 CARDS["poster"]["network"].pop("prior")
 
@@ -48,6 +52,10 @@ def stirred(card: ModelCard) -> nn.Module:
         for _ in range(4):
             x = 2 * torch.randn(16, card.channels, card.input_px, card.input_px)
             network(x, *([torch.randn(16, 12)] if isinstance(network, LRDif) else []))
+        if isinstance(network, LRDif) and isinstance(network.former, ModulatedResNet):
+            network.trust.fill_(0.7)
+            for film in network.former.films:
+                film.weight.normal_(std=0.3)  # type: ignore[operator, union-attr]
         for name, value in network.named_parameters():
             if any(part in name for part in ("scale", "shift", "head", "denoiser")):
                 value.mul_(3)
@@ -71,7 +79,7 @@ def test_it_answers_as_the_classifier_does(
     assert isinstance(classifier, SoftmaxClassifier)
     x, ids = to_model_input(crops, card), np.arange(5)
     inputs = {"x": x}
-    if what in ("lrdif", "lrdif, noise inserted"):
+    if what in ("lrdif", "lrdif, noise inserted", "lrdif, trunk"):
         count = 4 if "inserted" in what else 1
         drawn = [draw_noise(int(face), 0, count, 12) for face in ids]
         inputs["noise"] = torch.from_numpy(np.stack(drawn))

@@ -125,6 +125,23 @@ def test_every_model_is_there_with_displays_and_without(seen: str) -> None:
             )
 
 
+def test_clean_twin_presets_differ_in_one_thing_and_have_a_baseline() -> None:
+    twin = find_preset("lrdif", "twin-udc")
+    assert (twin.encoder, twin.objective["teacher"]) == ("resnet18-w36-udc", "resnet18-w36")
+    assert twin.panel == RandomPanel()
+    assert twin.clean_twin
+    label = replace(twin, objective=twin.objective | {"label": 0.25})
+    assert find_preset("lrdif", "twin-label-udc") == label
+    for restorer in ("mlp", "none"):
+        control = replace(twin, network=twin.network | {"restorer": restorer})
+        assert find_preset("lrdif", f"twin-{restorer}-udc") == control
+    plain = find_preset("resnet18", "w36-tune-udc")
+    assert plain.stages == (replace(twin.stages[1], name="fit", epochs=8),)
+    assert sum(stage.epochs for stage in twin.stages) == 8
+    for setting in ("encoder", "panel", "augment", "with_dropped"):
+        assert getattr(plain, setting) == getattr(twin, setting)
+
+
 def gmac(network: nn.Module, *inputs: Tensor) -> float:
     counter = FlopCounterMode(display=False)
     with counter:

@@ -14,7 +14,7 @@ from models.crops import GEOMETRY
 from models.emotions import EMOTIONS
 from models.encoders.dlib_face import DlibFaceTrunk, find_file, read_trunk, to_grey_stem
 from models.errors import ModelError
-from models.loading import build_network
+from models.loading import build_network, load_network
 from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
@@ -102,3 +102,31 @@ def test_the_trunk_learns_at_its_own_rate(
     trunk = [far for name, far in moved.items() if name.startswith("trunk.")]
     assert max(trunk) == pytest.approx(scale * stage.lr, rel=1e-2)
     assert moved["norm.weight"] == pytest.approx(stage.lr, rel=1e-2)
+
+
+@pytest.mark.parametrize(("model", "name"), [("resnet18", "w36-tune-udc"), ("lrdif", "twin-udc")])
+def test_a_trunk_holds_the_zoos_weights(model: str, name: str) -> None:
+    """Every ResNet-18 of the network; what the zoo's lacks keeps its start."""
+    recipe = find_preset(model, name)
+    card = card_of(recipe)
+    torch.manual_seed(0)
+    network = torch.nn.ModuleList([build_network(card), build_network(card)])
+    load_encoder(recipe.encoder, network, card)
+    expected = load_network("resnet18-w36-udc")[0].state_dict()
+    for part in network:
+        trunk = part if model == "resnet18" else part.get_submodule("former")
+        for key, value in expected.items():
+            assert torch.equal(trunk.state_dict()[key], value)
+        added = trunk.state_dict().keys() - expected.keys()
+        assert all(not trunk.state_dict()[key].any() for key in added)
+        assert bool(added) == (model == "lrdif")
+
+
+@pytest.mark.parametrize(
+    ("model", "network"), [("resnet18", {"width": 32}), ("lrdif", {}), ("lrdif", {"trunk": 32})]
+)
+def test_a_trunk_of_another_width_is_refused(model: str, network: dict[str, int]) -> None:
+    recipe = Recipe(model, network, ())
+    card = card_of(recipe)
+    with pytest.raises(DataError, match="has no trunk like that of resnet18-w36-udc"):
+        load_encoder("resnet18-w36-udc", build_network(card), card)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from trainer.presets import UDC, add_udc_variants
-from trainer.recipes import Recipe, Stage
+from trainer.recipes import RandomPanel, Recipe, Stage
 
 LRDIF = Recipe(
     "lrdif",
@@ -57,6 +57,17 @@ LRDIF_PAPER = replace(
 CE_ALONE = {"kl": 0.0, "tau": 1.0, "l1": 0.0}
 LABEL_NOISE = {"label_noise": 0.33}
 """Of stage 1's labels: stage 2 restores the right Z two times in three (docs/LOG.md)."""
+TWIN = Recipe(
+    "lrdif",
+    {"trunk": 36, "prior": 64, "dropout": 0.3},
+    (Stage("s1", epochs=2, lr=1e-3), Stage("s2", epochs=6, lr=1e-3)),
+    with_dropped=True,
+    panel=RandomPanel(),
+    objective={"name": "lrdif-twin", "teacher": "resnet18-w36", "label": 0.0},
+    encoder="resnet18-w36-udc",
+    clean_twin=True,
+)
+"""Z from the clean twin, on the trunk of a ResNet-18 and from its weights: 0.1 GMAC a face."""
 
 
 def _with_network(recipe: Recipe, **network: Any) -> Recipe:
@@ -82,6 +93,10 @@ PRESETS = {
         },
         stages=tuple(Stage(name, epochs=3, batch=32) for name in ("points", "s1", "s2")),
     ),
+    "twin-udc": TWIN,
+    "twin-label-udc": replace(TWIN, objective=TWIN.objective | {"label": 0.25}),
+    "twin-mlp-udc": _with_network(TWIN, restorer="mlp"),
+    "twin-none-udc": _with_network(TWIN, restorer="none"),
     **add_udc_variants(
         {
             "cpu": LRDIF,

@@ -1,7 +1,8 @@
 """ResNet-18: the plain baseline, and the published methods EAC, SCN and RUL on it.
 
 A name gives width and epochs: w36-40 has the multiply-adds of the lean LRDif, 0.1 GMAC, w35-120
-those of LRDif-S, 0.37; w48 is the widest that is small enough to ship.
+those of LRDif-S, 0.37; w48 is the widest that is small enough to ship. w36-tune goes on from the
+shipped weights for as many epochs as LRDif with a clean-twin prior.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from trainer.presets import REAL, REAL_PANELS, UDC, add_udc_variants
-from trainer.recipes import Augment, Recipe, Stage
+from trainer.recipes import Augment, RandomPanel, Recipe, Stage
 
 W32 = {"width": 32, "stem_stride": 2, "dropout": 0.3}
 RESNET = Recipe("resnet18", W32, (Stage("fit", epochs=40),), with_dropped=True)
@@ -28,6 +29,12 @@ W36 = replace(RESNET, network=W32 | {"width": 36})
 W36_12 = replace(W36, stages=(Stage("fit", epochs=12),))
 """Cut short, to compare two ways of training."""
 PRESETS = {
+    "w36-tune-udc": replace(
+        W36,
+        stages=(Stage("fit", epochs=8, lr=1e-3),),
+        panel=RandomPanel(),
+        encoder="resnet18-w36-udc",
+    ),
     "w32": replace(RESNET, stages=(Stage("fit", epochs=32, resolution=((0.0, 32), (0.3, 48))),)),
     "w32-plain": Recipe("resnet18", W32, (Stage("fit", epochs=30),)),
     "smoke": Recipe(

@@ -1,0 +1,202 @@
+"""LRDif with a clean-twin prior: Z is what a clean network sees in the face without its display.
+
+The pairs of clean and degraded image that restoration learns from exist here in training. Stage 1
+learns what Z is good for, and how far to trust it; stage 2 restores Z from the degraded image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.baselines.resnet import ResNet18
+from models.errors import ModelError
+from models.loading import build_network, load_network
+from models.lrdif.classifier import LRDifClassifier
+from models.lrdif.network import LRDif
+from models.lrdif.trunk import LRDifWithTwin, ModulatedResNet, corrupt, weigh
+from models.weights import ModelCard, State
+from trainer.distillation import INPUT_FIELDS
+from trainer.errors import DataError
+from trainer.objectives.base import Batch, Objective
+from trainer.objectives.softmax import select_prefix
+from trainer.recipes import Recipe
+
+WITH_TWIN, WITHOUT = "with_twin", "without"
+"""The networks of stage 1 and of stage 2 in the checkpoint."""
+LEAST_TRUST = 0.3
+TRUST_RATE = 0.02
+"""Share of a batch in the running mean of the cosine."""
+
+
+@dataclass(frozen=True)
+class TwinLosses:
+    """`cosine`: weight of 1 - cos(restored Z, Z) beside cross-entropy in stage 2. `absent`: share
+    of the faces without Z, in both stages. `label`: share of stage 1's faces whose label enters Z
+    too; 0 builds no encoder of labels."""
+
+    cosine: float = 1.0
+    absent: float = 0.1
+    label: float = 0.25
+
+
+class LRDifTwinObjective(Objective):
+    """The stages `s1` (Z from the clean twin) and `s2` (Z restored from the face alone).
+
+    `teacher` names the clean-trained ResNet-18 of the zoo whose penultimate features Z is made of;
+    it is frozen, and part of no checkpoint. The other keyword arguments are those of `TwinLosses`.
+    Raises ModelError for a teacher or a network of another kind, DataError for a teacher of another
+    input or one trained under displays, and for a recipe without the clean twin.
+    """
+
+    steps_setting = "steps"
+
+    def __init__(self, recipe: Recipe, card: ModelCard, teacher: str, **losses: float) -> None:
+        self.settings = TwinLosses(**losses)
+        self.without = _build_lrdif(card)
+        self._teacher = open_twin_teacher(teacher, card)
+        if not recipe.clean_twin:
+            raise DataError("a recipe without clean_twin", card.name, "set it for Z of the twin")
+        self.with_twin = LRDifWithTwin(
+            trunk_of(_build_lrdif(card), card),
+            self._teacher.head.in_features,
+            self.without.prior,
+            len(card.labels),
+            self.settings.label > 0,
+        )
+        self.network = nn.ModuleDict({WITH_TWIN: self.with_twin, WITHOUT: self.without})
+        self._card = card
+        self._cosines: list[Tensor] = []
+
+    def start_stage(self, stage: str) -> None:
+        """Stage 2 starts from stage 1's former, and trusts its Z as little as stage 1 ever did."""
+        if stage == "s2":
+            self.without.trust.fill_(LEAST_TRUST)
+            self.without.former.load_state_dict(self.with_twin.former.state_dict())
+
+    def parameters(self, stage: str) -> list[nn.Parameter]:
+        """In `s1` all of the first network, in `s2` of the second."""
+        return list({"s1": self.with_twin, "s2": self.without}[stage].parameters())
+
+    def loss(self, stage: str, batch: Batch) -> Tensor:
+        """Cross-entropy with a corrupted Z in `s1`; with the restored Z, and the distance of that
+        from Z, in `s2`."""
+        if stage == "s1":
+            z, trust = self._corrupt_prior(batch)
+            logits = self.with_twin.former(batch.x, weigh(z, trust))
+            return functional.cross_entropy(logits.float(), batch.targets)
+        target = self.true_prior(_twins_of(batch))
+        start, *noises = self._noise(target)
+        start = self.without.diffusion.forward(target, start)
+        encoded, features = self.without.encode(batch.x)
+        z = self.without.restorer(features, start, noises)
+        cosine = functional.cosine_similarity(z.float(), target.float(), dim=1)
+        self._follow(cosine.detach().mean())
+        logits = self.without.classify(encoded, z, self._is_present(z))
+        loss = functional.cross_entropy(logits.float(), batch.targets)
+        return loss + self.settings.cosine * (1 - cosine).mean()
+
+    def _corrupt_prior(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Stage 1's Z (n, C) with noise, and how far to trust it (n, 1), 0 where it is absent."""
+        features, n = self.twin_features(_twins_of(batch)), len(batch.x)
+        shares = batch.targets
+        if self.settings.label:
+            shares = shares * (torch.rand(n, 1, device=shares.device) < self.settings.label)
+        z = self.with_twin.z(features, shares)
+        trust = LEAST_TRUST + (1 - LEAST_TRUST) * torch.rand(n, 1, device=z.device)
+        return corrupt(z, trust, torch.randn_like(z)), trust * self._is_present(z)
+
+    def _is_present(self, z: Tensor) -> Tensor:
+        """(n, 1): 1, or 0 for the share of faces without Z."""
+        return (torch.rand(len(z), 1, device=z.device) >= self.settings.absent).float()
+
+    @torch.no_grad()
+    def twin_features(self, clean: Tensor) -> Tensor:
+        """The teacher's penultimate features (n, F) of clean twins (n, c, px, px)."""
+        px = self._card.input_px
+        if clean.shape[-1] != px:
+            clean = functional.interpolate(clean, size=(px, px), mode="bilinear")
+        return self._teacher.to(clean.device).feature_maps(clean).mean(dim=(2, 3))
+
+    @torch.no_grad()
+    def true_prior(self, clean: Tensor) -> Tensor:
+        """Stage 1's Z (n, C) of clean twins, without labels: a label cannot be restored."""
+        return self.with_twin.z(self.twin_features(clean))
+
+    @torch.no_grad()
+    def _follow(self, cosine: Tensor) -> None:
+        """Add a batch's mean cosine to what stage 2 knows of its restored Z."""
+        self._cosines.append(cosine)
+        self.without.trust.lerp_(cosine.clamp(0, 1).to(self.without.trust), TRUST_RATE)
+
+    def train_metrics(self) -> dict[str, float]:
+        """`z_cosine`: cosine of restored and true Z, mean over the batches."""
+        if not self._cosines:
+            return {}
+        mean = float(torch.stack(self._cosines).mean())
+        self._cosines.clear()
+        return {"z_cosine": round(mean, 5)}
+
+    def _noise(self, like: Tensor) -> list[Tensor]:
+        diffusion = self.without.diffusion
+        count = diffusion.steps if diffusion.insert_noise else 1
+        return [torch.randn_like(like) for _ in range(count)]
+
+    def logits(self, stage: str, x: Tensor, ids: NDArray[np.int64]) -> Tensor | None:
+        """Stage 2's logits; stage 1 needs the clean twins."""
+        if stage != "s2":
+            return None
+        device = str(x.device)
+        return LRDifClassifier(self.without, self._card, flip=False, device=device).logits(x, ids)
+
+    def serving_state(self, state: State) -> State:
+        """Stage 2's network: the one that takes neither twins nor labels."""
+        return select_prefix(state, WITHOUT)
+
+
+def _twins_of(batch: Batch) -> Tensor:
+    if batch.clean is None:
+        raise ValueError("a Z of the clean twin needs batches with it")
+    return batch.clean
+
+
+def open_twin_teacher(name: str, student: ModelCard) -> ResNet18:
+    """A clean-trained ResNet-18 of the zoo, frozen, in evaluation mode, for a student's input.
+
+    Raises ModelError for weights of another model, DataError for other inputs or weights that were
+    trained under displays.
+    """
+    network, card = load_network(name)
+    if not isinstance(network, ResNet18):
+        raise ModelError(f"features of {card.model}", name, "give weights of resnet18")
+    for fact in INPUT_FIELDS:
+        ours, theirs = getattr(student, fact), getattr(card, fact)
+        if ours != theirs:
+            what = f"a teacher with {fact} {theirs!r}, the student has {ours!r}"
+            raise DataError(what, name, "give a teacher of the student's input")
+    if card.recipe.get("panel"):
+        raise DataError("a teacher of clean images that was trained under displays", name,
+                        "give one that was trained on clean faces")  # fmt: skip
+    return network.requires_grad_(False)
+
+
+def trunk_of(network: LRDif, card: ModelCard) -> ModulatedResNet:
+    """The former of a network with a trunk; raises ModelError for one without."""
+    if not isinstance(network.former, ModulatedResNet):
+        raise ModelError("a network without a trunk", card.name, "give lrdif with a trunk")
+    return network.former
+
+
+def _build_lrdif(card: ModelCard) -> LRDif:
+    network = build_network(card)
+    if not isinstance(network, LRDif):
+        raise ModelError(f"a network of {card.model}", card.name, "give lrdif with a trunk")
+    return network
+
+
+OBJECTIVE = LRDifTwinObjective
