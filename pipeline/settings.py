@@ -285,3 +285,7 @@ class CameraSettings(Section):
         description="Days after which its observations and tracks are deleted; unset: "
         "store.keep_days.",
     )
+
+    def for_reading(self) -> CameraSettings:
+        """The settings that whoever reads the camera needs: if only others change, it goes on."""
+        return self.model_copy(update={"display_name": "", "purpose": "", "keep_days": None})

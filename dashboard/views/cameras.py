@@ -113,7 +113,9 @@ def _row(camera: CameraOverview, now: int, shares: Shares | None) -> list[object
 
 def _name(camera: CameraOverview) -> Markup:
     name = Markup(f"<strong>{to_html(camera.display_name or camera.camera)}</strong>")
-    return two_lines(name, camera.camera) if camera.display_name else name
+    details = [camera.camera if camera.display_name else "", camera.purpose]
+    lines = Markup("<br>".join(to_html(line) for line in details if line))
+    return two_lines(name, lines) if lines else name
 
 
 def _shed_frames(shed: dict[str, int]) -> object:

@@ -55,7 +55,7 @@ class Supervisor:
         self._settings, self._registry, self._fleet = settings, registry, fleet
         self._claim, self._claims = claim, LeaseClaims()
         self._clock, self._monotonic = clock, monotonic
-        self._wanted = {camera: s for camera, s in (initial or {}).items() if s.enabled}
+        self._wanted = _find_enabled(initial or {})
         self._leases: dict[str, dict[str, Lease]] = {}
         self._last_heartbeat_s: dict[str, float] = {}
         self._has_runs: dict[str, bool] = {}
@@ -137,7 +137,7 @@ class Supervisor:
             return
         self.trouble = ""
         if registered is not None:
-            self._wanted = {camera: s for camera, s in registered.items() if s.enabled}
+            self._wanted = _find_enabled(registered)
 
     def _drop_unwanted(self) -> None:
         for leases in self._leases.values():
@@ -268,6 +268,10 @@ class Supervisor:
         always larger than the last, whatever the clock does."""
         self._epoch = max(self._clock(), self._epoch + 1)
         return self._epoch
+
+
+def _find_enabled(cameras: Mapping[str, CameraSettings]) -> dict[str, CameraSettings]:
+    return {camera: s.for_reading() for camera, s in cameras.items() if s.enabled}
 
 
 def _keep_state(report: Report) -> Report:

@@ -164,6 +164,16 @@ def test_a_camera_comes_changes_and_goes() -> None:
     assert len(world.held) == 1  # one idle process stays
 
 
+def test_a_camera_goes_on_when_only_its_purpose_or_age_limit_changes() -> None:
+    world = World("a")
+    world.step()
+    before = world.held[world.place_of("a")]["a"]
+    changed = {"purpose": "opens the door", "keep_days": 7.0, "display_name": "Front door"}
+    world.wanted["a"] = URL.model_copy(update=changed)
+    world.step()
+    assert world.held[world.place_of("a")]["a"] == before
+
+
 def test_a_process_is_stopped_only_when_its_runs_have_ended() -> None:
     """Or their last events would die with it."""
     world = World("abcd")
