@@ -11,7 +11,7 @@ from threading import Thread
 from streamlit import file_util, net_util
 from streamlit.web import cli
 
-from dashboard.users import UsersFile
+from dashboard.sign_in.users import UsersFile
 from pipeline.config import load
 
 STDIN = 0

@@ -9,9 +9,9 @@ from urllib.parse import unquote
 import streamlit as st
 
 from dashboard.database import settings
-from dashboard.sign_in import ROLE_HEADER, USER_HEADER
-from dashboard.sign_in_form import SIGN_OUT
-from dashboard.users import Role, User
+from dashboard.sign_in.form import SIGN_OUT
+from dashboard.sign_in.middleware import ROLE_HEADER, USER_HEADER
+from dashboard.sign_in.users import Role, User
 
 _RELOAD_WHEN_OVER = """
 window.undercamSession ??= setInterval(async () => {
@@ -27,7 +27,7 @@ def current_user() -> User | None:
     """Who has signed in; None where nobody has to."""
     if not settings().dashboard.has_sign_in:
         return None
-    # Set by `dashboard.sign_in`, which removes what a browser sends under these names.
+    # Set by `dashboard.sign_in.middleware`, which removes what a browser sends under these names.
     name, role = st.context.headers.get(USER_HEADER), st.context.headers.get(ROLE_HEADER)
     return User(unquote(name), cast(Role, role)) if name and role else None
 

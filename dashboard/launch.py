@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
-from dashboard.users import UsersFile
+from dashboard.sign_in.users import UsersFile
 from pipeline.config import Settings, resolve
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.http_settings import EVERY_ADDRESS, LOOPBACK, DashboardSettings

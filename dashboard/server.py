@@ -7,7 +7,7 @@ from pathlib import Path
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
-from dashboard.sign_in import SignIn
+from dashboard.sign_in.middleware import SignIn
 from pipeline.config import load
 
 app = App(

@@ -16,7 +16,7 @@ from pipeline.config import load
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dashboard.users import UsersFile
+    from dashboard.sign_in.users import UsersFile
 
 Name = Annotated[str, Argument(help="Letters, digits and . @ _ -")]
 File = Annotated[
@@ -77,7 +77,7 @@ def remove(name: Name, file: File = None, config: Config = None, as_json: AsJson
 
 
 def _open(file: Path | None, config: Path | None) -> UsersFile:
-    from dashboard.users import UsersFile
+    from dashboard.sign_in.users import UsersFile
 
     path = str(file or load(config).dashboard.users_file)
     if not path:

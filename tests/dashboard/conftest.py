@@ -178,8 +178,8 @@ def furnish(house: House, now: int) -> None:
 @pytest.fixture(autouse=True)
 def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """New hashes cost a millisecond."""
-    monkeypatch.setattr("dashboard.users.LOG_N", 10)
-    monkeypatch.setattr("dashboard.users.PARALLEL", 1)
+    monkeypatch.setattr("dashboard.sign_in.users.LOG_N", 10)
+    monkeypatch.setattr("dashboard.sign_in.users.PARALLEL", 1)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard import access, app
 from dashboard.access import current_user, may_change
 from dashboard.launch import build_command, build_url, serve
-from dashboard.users import User
+from dashboard.sign_in.users import User
 from pipeline.config import load
 from pipeline.errors import ConfigError
 

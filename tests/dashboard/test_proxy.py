@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from dashboard.launch import serve
-from dashboard.users import UsersFile
+from dashboard.sign_in.users import UsersFile
 from pipeline.config import load
 
 pytestmark = [pytest.mark.needs("nginx"), pytest.mark.needs("chromium")]

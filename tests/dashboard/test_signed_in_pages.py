@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from dashboard.launch import Dashboard, serve
-from dashboard.users import UsersFile
+from dashboard.sign_in.users import UsersFile
 from pipeline.config import load
 
 pytestmark = pytest.mark.needs("chromium")

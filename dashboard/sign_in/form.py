@@ -83,7 +83,7 @@ def show_redirect(address: str) -> HTMLResponse:
 
 
 def _page(title: str, body: str, head: str = "") -> str:
-    style = Path(__file__).with_name("sign_in_form.css").read_text("utf-8")
+    style = Path(__file__).with_name("form.css").read_text("utf-8")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -20,8 +20,8 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from dashboard.launch import _free_port, serve
-from dashboard.provider import find_user_of
-from dashboard.users import User
+from dashboard.sign_in.provider import find_user_of
+from dashboard.sign_in.users import User
 from pipeline.config import load
 from pipeline.errors import ConfigError
 from pipeline.http_settings import OidcSettings

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dashboard.users import User, UsersFile, hash_password, is_password
+from dashboard.sign_in.users import User, UsersFile, hash_password, is_password
 from pipeline.cli.app import run
 from pipeline.errors import ConfigError, InputError
 

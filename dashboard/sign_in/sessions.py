@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from dashboard.users import User
+from dashboard.sign_in.users import User
 
 MAX_SESSIONS = 10_000
 MAX_KEYS = 10_000

@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from dashboard.sign_in_form import FINISH
-from dashboard.users import SignInRefused, User
+from dashboard.sign_in.form import FINISH
+from dashboard.sign_in.users import SignInRefused, User
 from pipeline.config import resolve
 from pipeline.http_settings import OidcSettings
 

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from dashboard.sign_in import COOKIE, SignIn
-from dashboard.users import UsersFile
+from dashboard.sign_in.middleware import COOKIE, SignIn
+from dashboard.sign_in.users import UsersFile
 from pipeline.config import load
 
 PASSWORD = "correct horse 7"

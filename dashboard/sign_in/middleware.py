@@ -18,14 +18,14 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dashboard.sessions import Attempts, Sessions
-from dashboard.sign_in_form import FINISH, SIGN_IN, SIGN_OUT, START, show_form, show_redirect
-from dashboard.users import SignInRefused, User, UsersFile
+from dashboard.sign_in.form import FINISH, SIGN_IN, SIGN_OUT, START, show_form, show_redirect
+from dashboard.sign_in.sessions import Attempts, Sessions
+from dashboard.sign_in.users import SignInRefused, User, UsersFile
 from pipeline.errors import InputError
 from pipeline.http_settings import DashboardSettings
 
 if TYPE_CHECKING:
-    from dashboard.provider import Provider
+    from dashboard.sign_in.provider import Provider
 
 COOKIE = "undercam_session"
 USER_HEADER, ROLE_HEADER = "x-undercam-user", "x-undercam-role"
@@ -47,7 +47,7 @@ class SignIn:
         self._users = UsersFile(settings.users_file) if settings.users_file else None
         self._provider: Provider | None = None
         if settings.oidc.metadata_url:
-            from dashboard.provider import Provider  # its libraries are of use here only
+            from dashboard.sign_in.provider import Provider  # its libraries are of use here only
 
             self._provider = Provider(settings.oidc, self._answer_provider)
         self._sessions = Sessions(settings.session_hours * 3600)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dashboard import sessions
-from dashboard.sessions import Attempts, Sessions
-from dashboard.users import User
+from dashboard.sign_in import sessions
+from dashboard.sign_in.sessions import Attempts, Sessions
+from dashboard.sign_in.users import User
 
 ANNA = User("anna", "viewer")
 
