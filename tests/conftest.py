@@ -22,8 +22,9 @@ from hypothesis import settings
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("STREAMLIT_BROWSER_GATHER_USAGE_STATS", "false")
-# A shell starts its background jobs with Ctrl-C ignored, and what we start would ignore it too.
+# A shell starts its background jobs with these ignored, and what we start would ignore them too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 IN_CI = bool(os.environ.get("UNDERCAM_CI"))
 # No deadline: a busy machine is not a fault of the code. In CI every run tries the same examples.

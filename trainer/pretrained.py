@@ -9,7 +9,6 @@ from pathlib import Path
 
 from torch import nn
 
-from models.baselines.resnet import ResNet18
 from models.encoders import dlib_face
 from models.encoders.folders import digest_of, find_encoder, folder_digest
 from models.loading import find_weights, load_network, zoo_names
@@ -36,11 +35,11 @@ def _load_dlib_face(network: nn.Module, card: ModelCard) -> None:
 
 
 def _load_trunk(name: str) -> Callable[[nn.Module, ModelCard], None]:
-    """Loads zoo weights of a ResNet-18 into every ResNet-18 of a network that is made like it."""
+    """Loads zoo weights into every part of a network that is made like theirs."""
 
     def load(network: nn.Module, card: ModelCard) -> None:
         pretrained, _ = load_network(name)
-        trunks = [part for part in network.modules() if isinstance(part, ResNet18)]
+        trunks = [part for part in network.modules() if isinstance(part, type(pretrained))]
         for trunk in trunks:
             own = {key: v for key, v in trunk.state_dict().items() if not key.startswith("films.")}
             state = pretrained.state_dict()

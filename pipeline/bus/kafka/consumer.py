@@ -44,6 +44,7 @@ class RecordConsumer(Closing):
     """
 
     def __init__(self, settings: BusSettings, batch_rows: int = 500) -> None:
+        self._began_s = time.monotonic()
         self._connection = KafkaConnection(settings)
         self._connection.prepare()
         self._offsets: dict[Any, Any] = {}
@@ -103,7 +104,8 @@ class RecordConsumer(Closing):
     def fault(self) -> ServiceError | None:
         """Why the brokers cannot be reached now, as far as the client has noticed."""
         since_s = time.monotonic() - 1.5 * self._connection.timeout_ms / 1000
-        found = last_fault(self._connection.settings, since_s)
+        # Not what another client of this process has noticed before us: it may be mended.
+        found = last_fault(self._connection.settings, max(since_s, self._began_s))
         return ServiceError(found[0], self._connection.where, found[1]) if found else None
 
     def close(self) -> None:

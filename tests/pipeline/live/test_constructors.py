@@ -22,6 +22,7 @@ from pipeline.live.leases import Lease
 from pipeline.live.local_engine import LocalEngine
 from pipeline.live.local_fleet import LocalFleet
 from pipeline.live.local_pool import LocalPool
+from pipeline.live.lost_runs import LostRunKeeper
 from pipeline.live.pool import ClassifierPool
 from pipeline.live.relay_service import RelayService
 from pipeline.live.store_consumer import StoreService
@@ -67,6 +68,7 @@ MAKERS: dict[str, Callable[[Settings, Detect, Classify], Any]] = {
     "LocalPool": lambda s, d, c: LocalPool(s, lambda: c),
     "RayHostThread": _ray_thread,
     "ErasureWatch": lambda s, d, c: ErasureWatch(URL, 1.0, None),
+    "LostRunKeeper": lambda s, d, c: LostRunKeeper(URL, 1.0),
     "RegistryWatch": lambda s, d, c: RegistryWatch(URL, 1.0),
     "Discovery": lambda s, d, c: Discovery(s),
     "RelayService": lambda s, d, c: RelayService(s),
