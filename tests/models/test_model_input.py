@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 
 import cv2
 import numpy as np
@@ -38,12 +39,18 @@ def test_a_smaller_input_averages_areas(make_card: MakeCard, crops: Crops, px: i
 
 def area_reference(row: list[float], target: int) -> list[float]:
     """Means over [i, i + 1) * size / target of a row that is constant on each pixel."""
-    size, out = len(row), []
+    shares = area_shares(len(row), target)
+    return [sum(share * v for share, v in zip(of, row, strict=True)) for of in shares]
+
+
+@cache
+def area_shares(size: int, target: int) -> list[list[float]]:
+    shares = []
     for i in range(target):
         low, high = Fraction(i * size, target), Fraction((i + 1) * size, target)
-        shares = [max(min(high, k + 1) - max(low, k), Fraction(0)) for k in range(size)]
-        out.append(sum(float(s) * v for s, v in zip(shares, row, strict=True)) / float(high - low))
-    return out
+        covered = [max(min(high, k + 1) - max(low, k), Fraction(0)) for k in range(size)]
+        shares.append([float(part / (high - low)) for part in covered])
+    return shares
 
 
 def cubic_reference(row: list[float], target: int) -> list[float]:
@@ -68,8 +75,8 @@ def test_resampling_follows_its_formula(make_card: MakeCard, crops: Crops, px: i
     """Area averages down, Keys' cubic up, written out without OpenCV and torch."""
     reference = area_reference if px <= CROP_PX else cubic_reference
     light = crops[0, :, :, 1] / 255
-    rows = np.array([reference(list(row), px) for row in light])
-    expected = np.array([reference(list(column), px) for column in rows.T]).T
+    rows = np.array([reference(row.tolist(), px) for row in light])
+    expected = np.array([reference(column.tolist(), px) for column in rows.T]).T
     card = make_card(input_px=px, channels=3, mean=(0.0, 0.25, 0.0), std=(1.0, 0.5, 1.0))
     found = to_model_input(crops[:1], card)[0, 1]
     np.testing.assert_allclose(found, (expected - 0.25) / 0.5, atol=1e-4)
