@@ -13,7 +13,7 @@ BIN := .venv/bin
 DEMO_SECONDS ?=
 DEMO_HEADLESS ?=
 PYTEST_ARGS ?=
-TEST_WORKERS ?= 3
+TEST_WORKERS ?= 2
 
 # Libraries send no telemetry.
 export ORT_DISABLE_TELEMETRY := 1
