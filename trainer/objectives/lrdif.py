@@ -45,7 +45,30 @@ class LRDifLosses:
     label_noise: float = 0.0
 
 
-class LRDifObjective(Objective):
+class RestoredPriorObjective(Objective):
+    """What all ways to train LRDif share: stage 2 ends in `without`, the network that serves."""
+
+    without: LRDif
+    _card: ModelCard
+
+    def _noise(self, like: Tensor) -> list[Tensor]:
+        diffusion = self.without.diffusion
+        count = diffusion.steps if diffusion.insert_noise else 1
+        return [torch.randn_like(like) for _ in range(count)]
+
+    def logits(self, stage: str, x: Tensor, ids: NDArray[np.int64]) -> Tensor | None:
+        """Stage 2's logits: stage 1 is given what no camera has, and `s2a` trains no logits."""
+        if stage != "s2":
+            return None
+        device = str(x.device)
+        return LRDifClassifier(self.without, self._card, flip=False, device=device).logits(x, ids)
+
+    def serving_state(self, state: State) -> State:
+        """Stage 2's network: the one that takes neither labels nor twins."""
+        return select_prefix(state, WITHOUT)
+
+
+class LRDifObjective(RestoredPriorObjective):
     """The stages `points` (the landmark network, frozen from then on), `s1` (Z from face and label)
     and `s2` (Z restored from the face alone); optionally `s2a` between them: the restorer alone, on
     the losses of Z. Keyword arguments are those of `LRDifLosses`."""
@@ -165,22 +188,6 @@ class LRDifObjective(Objective):
         self._cosines.clear()
         self._partial_cosines.clear()
         return found
-
-    def _noise(self, like: Tensor) -> list[Tensor]:
-        diffusion = self.without.diffusion
-        count = diffusion.steps if diffusion.insert_noise else 1
-        return [torch.randn_like(like) for _ in range(count)]
-
-    def logits(self, stage: str, x: Tensor, ids: NDArray[np.int64]) -> Tensor | None:
-        """Stage 2's logits. Stage 1 is given the labels, and `s2a` trains no logits."""
-        if stage != "s2":
-            return None
-        device = str(x.device)
-        return LRDifClassifier(self.without, self._card, flip=False, device=device).logits(x, ids)
-
-    def serving_state(self, state: State) -> State:
-        """Stage 2's network: the one that takes no labels."""
-        return select_prefix(state, WITHOUT)
 
 
 def _lrdif(card: ModelCard) -> LRDif:

@@ -8,26 +8,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.baselines.resnet import ResNet18
 from models.errors import ModelError
 from models.loading import build_network, load_network
-from models.lrdif.classifier import LRDifClassifier
 from models.lrdif.network import LRDif
 from models.lrdif.trunk import LRDifWithTwin, ModulatedResNet, corrupt, weigh
-from models.weights import ModelCard, State
+from models.weights import ModelCard
 from trainer.distillation import INPUT_FIELDS
 from trainer.errors import DataError
-from trainer.objectives.base import Batch, Objective
-from trainer.objectives.softmax import select_prefix
+from trainer.objectives.base import Batch
+from trainer.objectives.lrdif import WITHOUT, RestoredPriorObjective
 from trainer.recipes import Recipe
 
-WITH_TWIN, WITHOUT = "with_twin", "without"
+WITH_TWIN = "with_twin"
 """The networks of stage 1 and of stage 2 in the checkpoint."""
 LEAST_TRUST = 0.3
 TRUST_RATE = 0.02
@@ -45,7 +42,7 @@ class TwinLosses:
     label: float = 0.25
 
 
-class LRDifTwinObjective(Objective):
+class LRDifTwinObjective(RestoredPriorObjective):
     """The stages `s1` (Z from the clean twin) and `s2` (Z restored from the face alone).
 
     `teacher` names the clean-trained ResNet-18 of the zoo whose penultimate features Z is made of;
@@ -141,22 +138,6 @@ class LRDifTwinObjective(Objective):
         mean = float(torch.stack(self._cosines).mean())
         self._cosines.clear()
         return {"z_cosine": round(mean, 5)}
-
-    def _noise(self, like: Tensor) -> list[Tensor]:
-        diffusion = self.without.diffusion
-        count = diffusion.steps if diffusion.insert_noise else 1
-        return [torch.randn_like(like) for _ in range(count)]
-
-    def logits(self, stage: str, x: Tensor, ids: NDArray[np.int64]) -> Tensor | None:
-        """Stage 2's logits; stage 1 needs the clean twins."""
-        if stage != "s2":
-            return None
-        device = str(x.device)
-        return LRDifClassifier(self.without, self._card, flip=False, device=device).logits(x, ids)
-
-    def serving_state(self, state: State) -> State:
-        """Stage 2's network: the one that takes neither twins nor labels."""
-        return select_prefix(state, WITHOUT)
 
 
 def _twins_of(batch: Batch) -> Tensor:
