@@ -109,9 +109,20 @@ class Diffusion:
             return mean + math.sqrt(variance) * noise
         return mean
 
-    def reverse(self, z: Tensor, predict: Predict, noises: Sequence[Tensor] = ()) -> Tensor:
-        """z_0 from z_T (n, ...). `noises` are those of steps T to 2; gradients reach every call."""
+    def reverse(
+        self,
+        z: Tensor,
+        predict: Predict,
+        noises: Sequence[Tensor] = (),
+        levels: Tensor | None = None,
+    ) -> Tensor:
+        """z_0 from z_T (n, ...), or, with `levels` (n,) int64 in 1..T, from each sample's z at its
+        own level. `noises` are those of steps T to 2; gradients reach every call."""
         for t in range(self.steps, 0, -1):
             noise = noises[self.steps - t] if self.steps - t < len(noises) else None
-            z = self.step(z, t, predict(z, t), noise)
+            stepped = self.step(z, t, predict(z, t), noise)
+            if levels is not None:
+                begun = (levels >= t).view(-1, *[1] * (z.ndim - 1))
+                stepped = torch.where(begun, stepped, z)
+            z = stepped
         return z

@@ -15,6 +15,9 @@ from models.model_input import to_model_input
 from models.scores import EmotionScores, Float32, normalised_entropy
 from models.weights import ModelCard
 
+Logits = Callable[[Tensor, NDArray[np.int64], int], Tensor]
+"""(model input (n, c, px, px), ids (n,), number of the draw) -> logits (n, K)."""
+
 
 def probabilities_from_logits(logits: Tensor, temperature: float) -> Float32:
     """Logits (..., K) -> calibrated probabilities (..., K) float32: softmax at the temperature of
@@ -74,6 +77,10 @@ class SoftmaxClassifier:
         Raises ModelError for crops of another shape, and for scores that are not numbers;
         ValueError for other than one id a crop.
         """
+        return self._score(crops, ids, self.logits)
+
+    def _score(self, crops: Crops, ids: NDArray[np.int64] | None, logits: Logits) -> Float32:
+        """Calibrated probabilities (draws, n, K) of what `logits` gives for crops."""
         if len(crops) == 0:
             return np.zeros((self.draws, 0, len(self.card.labels)), np.float32)
         ids = np.zeros(len(crops), np.int64) if ids is None else ids
@@ -82,8 +89,8 @@ class SoftmaxClassifier:
         x = to_model_input(crops, self.card, self._device)
         kind, is_other = torch.device(self._device).type, self._dtype != torch.float32
         with torch.inference_mode(), torch.autocast(kind, self._dtype, enabled=is_other):
-            logits = torch.stack([self.logits(x, ids, draw) for draw in range(self.draws)])
-        scores = probabilities_from_logits(logits, self.card.temperature)
+            drawn = torch.stack([logits(x, ids, draw) for draw in range(self.draws)])
+        scores = probabilities_from_logits(drawn, self.card.temperature)
         if not np.isfinite(scores).all():
             raise ModelError("scores are not numbers", self.card.name, "use other weights")
         return scores

@@ -39,6 +39,14 @@ def sample_warps(n: int, settings: Augment, generator: torch.Generator) -> Tenso
     )
 
 
+def shift_warps(warps: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """The maps of `sample_warps`, each moved by up to the share `most` of an image's side along
+    each axis."""
+    moved = warps.clone()
+    moved[:, :, 2] += 2 * most * _uniform(generator)(len(warps), 2)
+    return moved
+
+
 def warp_images(x: Tensor, warps: Tensor) -> Tensor:
     """Images (n, c, h, w) under the maps of `sample_warps`, reflected beyond the edge."""
     grid = functional.affine_grid(warps, list(x.shape), align_corners=False)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from models.model_input import normalise, tile_to_input
 from models.weights import ModelCard
-from trainer.augment import jitter_and_erase, sample_warps, warp_images
+from trainer.augment import jitter_and_erase, sample_warps, shift_warps, warp_images
 from trainer.data.faceset import FaceSet
-from trainer.inputs import build_inputs, simulate_displays, to_images
+from trainer.inputs import build_inputs, simulate_observations, to_images
 from trainer.objectives.base import Batch
 from trainer.recipes import Recipe
 from trainer.samples import SampleTable
+
+MOST_MOVED = 1 / 48
+"""How far a face may have moved between two observations, as a share of its width."""
 
 
 class AugmentedBatches:
@@ -40,19 +45,49 @@ class AugmentedBatches:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __call__(self, rows: Tensor, size: int, generator: torch.Generator) -> Batch:
-        """The faces of `rows` (n,), augmented by `generator`, then resized to `size` pixels."""
+    def __call__(
+        self, rows: Tensor, size: int, generator: torch.Generator, observations: int = 1
+    ) -> Batch:
+        """The faces of `rows` (n,), augmented by `generator`, then resized to `size` pixels; with
+        `observations` above 1, also up to that many less one earlier observations of them."""
         warps = sample_warps(len(rows), self._augment, generator)
-        x = clean = warp_images(self._inputs[rows], warps)
+        clean = warp_images(self._inputs[rows], warps)
+        views = [*self._draw_earlier(rows, warps, observations, generator), clean]
         if self._panel is not None:
-            x = self._to_input(simulate_displays(x, self._panel, generator))
-        x = _to_channels_last(_resize(jitter_and_erase(x, self._augment, generator), size))
+            views = [
+                self._to_input(view)
+                for view in simulate_observations(views, self._panel, generator)
+            ]
+        *earlier, x = self._jitter(views, size, generator)
         twin = None
         if self._has_twin:
             # Rounded to 8 bits like the degraded image: the twin differs by the display alone.
             twin = clean if self._panel is None else self._to_input((clean * 255).round() / 255)
             twin = _to_channels_last(_resize(twin, size))
-        return Batch(x, self.samples.targets[rows], warps, rows, twin)
+        before = torch.stack(earlier, dim=1) if earlier else None
+        return Batch(x, self.samples.targets[rows], warps, rows, twin, earlier=before)
+
+    def _draw_earlier(
+        self, rows: Tensor, warps: Tensor, observations: int, generator: torch.Generator
+    ) -> list[Tensor]:
+        """None to `observations` - 1 earlier views of faces that have moved a little since."""
+        if observations == 1:
+            return []
+        count = int(torch.randint(observations, (1,), generator=generator))
+        return [
+            warp_images(self._inputs[rows], shift_warps(warps, MOST_MOVED, generator))
+            for _ in range(count)
+        ]
+
+    def _jitter(
+        self, views: list[Tensor], size: int, generator: torch.Generator
+    ) -> Iterator[Tensor]:
+        """Each view with contrast, brightness and an erased square: the same ones in all."""
+        state = generator.get_state()
+        for view in views:
+            generator.set_state(state)
+            jittered = jitter_and_erase(view, self._augment, generator)
+            yield _to_channels_last(_resize(jittered, size))
 
     def _to_input(self, images: Tensor) -> Tensor:
         return normalise(self._resample @ images @ self._resample.T, self._card)

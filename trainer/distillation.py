@@ -116,7 +116,8 @@ def make_distillation(
 def open_teachers(
     settings: Distillation, card: ModelCard, device: str = "cpu", faces: FaceSet | None = None
 ) -> TeacherEnsemble:
-    """The teachers of a student with this card, on its device, each with horizontal-flip TTA.
+    """The teachers of a student with this card, on its device, with horizontal-flip TTA where they
+    see the student's images; a clean face is classified once, its mirror image says little more.
 
     A teacher of another size, channels or normalisation needs the `faces` that batches are drawn
     from. Raises DataError where they are missing, for weights that have changed since, whose
@@ -150,7 +151,7 @@ def _open_teacher(
     if view == "same" and is_udc_trained(vars(card)) != is_udc_trained(vars(student)):
         what = "of teacher and student only one was trained under displays"
         raise DataError(what, str(path), REMEDY)
-    return as_classifier(network, card, device=device)
+    return as_classifier(network, card, flip=view == "same", device=device)
 
 
 def has_own_input(teacher: ModelCard, student: ModelCard) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
@@ -72,17 +73,28 @@ def sample_panel(ranges: RandomPanel, rng: np.random.Generator) -> Panel:
 
 def simulate_displays(x: Tensor, ranges: RandomPanel, generator: torch.Generator) -> Tensor:
     """Images (n, c, h, w) 0..1, a share of them under random displays, all rounded to 8 bits."""
+    return simulate_observations([x], ranges, generator)[0]
+
+
+def simulate_observations(
+    views: Sequence[Tensor], ranges: RandomPanel, generator: torch.Generator
+) -> list[Tensor]:
+    """Several views of the same faces, (n, c, h, w) 0..1 each: a share of the faces is under a
+    random display in all of them, each time with other noise. All rounded to 8 bits."""
     # One number of the generator seeds numpy's: the panels and their noise take as many numbers as
     # they need without moving the generator that the other augmentations read from.
     seed = int(torch.randint(2**62, (1,), generator=generator))
     rng = np.random.Generator(np.random.Philox(key=seed))
-    is_degraded = torch.from_numpy(rng.random(len(x)) < ranges.share)
-    x = x.clone()
-    if is_degraded.any():
-        scale = x.shape[-1] / FACE_PX
-        panels = [sample_panel(ranges, rng).at(scale) for _ in range(int(is_degraded.sum()))]
-        x[is_degraded] = render_panel(x[is_degraded], panels, rng)
-    return (x * 255).round() / 255
+    is_degraded = torch.from_numpy(rng.random(len(views[0])) < ranges.share)
+    scale = views[0].shape[-1] / FACE_PX
+    panels = [sample_panel(ranges, rng).at(scale) for _ in range(int(is_degraded.sum()))]
+    seen = []
+    for view in views:
+        x = view.clone()
+        if panels:
+            x[is_degraded] = render_panel(x[is_degraded], panels, rng)
+        seen.append((x * 255).round() / 255)
+    return seen
 
 
 def to_images(faces: FaceSet, channels: int) -> Tensor:

@@ -198,7 +198,8 @@ class _StageRun:
                 group["lr"] = lr * group["scale"]
             # Every worker augments the whole batch and then takes its share: the random numbers,
             # and so the faces, are those of a run with one worker.
-            total += self._step(self._context.share(faces(rows, size, generator)))
+            batch = faces(rows, size, generator, stage.observations)
+            total += self._step(self._context.share(batch))
         self.objective.end_epoch(stage.name, self.epochs_done)
         total = self._context.mean(total)
         self.epochs_done += 1

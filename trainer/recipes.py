@@ -89,6 +89,7 @@ class Stage:
     minus that (0: every face once an epoch). `clip_norm`, where not 0, bounds the gradient's norm.
     `resolution` lists (share of the epochs done, pixels): inputs are smaller in the first epochs.
     `lr_scale` lists (module of the network, factor): pretrained modules learn more slowly.
+    `observations`: batches hold up to that many less one earlier observations of each face.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Stage:
     schedule: str = field(default="one-cycle", metadata=OMIT_DEFAULT)
     balance: float = field(default=0.0, metadata=OMIT_DEFAULT)
     clip_norm: float = field(default=0.0, metadata=OMIT_DEFAULT)
+    observations: int = field(default=1, metadata=OMIT_DEFAULT)
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:

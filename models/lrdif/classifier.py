@@ -1,7 +1,9 @@
-"""LRDif as a classifier: a start drawn for each face, T small steps, one forward."""
+"""LRDif as a classifier: a start drawn for each face, T small steps, one forward; along a track,
+fewer steps from the Z before."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.crops import Crops
 from models.errors import ModelError
 from models.lrdif.clip import check_input
 from models.lrdif.network import LRDif
-from models.serving import SoftmaxClassifier
+from models.lrdif.track_prior import Past, pack_states, unpack_states
+from models.scores import EmotionScores
+from models.serving import SoftmaxClassifier, scores_from_draws
 from models.weights import ModelCard
 
 STARTS = ("seeded", "zero")
@@ -55,6 +60,34 @@ class LRDifClassifier(SoftmaxClassifier):
         horizontal-flip TTA if `flip` is set; without `ids` every face has id 0."""
         start, *noises = self._noise(np.zeros(len(x), np.int64) if ids is None else ids, draw)
         return self._average_flip(x, lambda view: self._network(view, start, noises))
+
+    def predict_with_state(
+        self, crops: Crops, ids: NDArray[np.int64], states: Sequence[bytes]
+    ) -> tuple[EmotionScores, list[bytes]]:
+        """Scores of one more observation (n, 112, 112, 3) uint8 RGB of each of the tracks `ids`,
+        given the states that its last one returned, b"" for none; and their new states.
+
+        Weights that have not learned to go on from a Z score each observation by itself.
+        """
+        if not self._network.carries_z or not len(crops):
+            return self.predict(crops, ids), [b""] * len(crops)
+        views = 2 if self._flip else 1
+        pasts = unpack_states(states, views, self._network.prior, self._device)
+        kept: list[Past] = []
+
+        def logits(x: Tensor, ids: NDArray[np.int64], draw: int) -> Tensor:
+            noise, left = self._noise(ids, draw)[0], iter(pasts)
+
+            def observe(view: Tensor) -> Tensor:
+                found, past = self._network.observe(view, noise, next(left))
+                if draw == 0:
+                    kept.append(past)
+                return found
+
+            return self._average_flip(x, observe)
+
+        scores = scores_from_draws(self._score(crops, ids, logits))
+        return scores, pack_states(kept)
 
     def _noise(self, ids: NDArray[np.int64], draw: int) -> list[Tensor]:
         """The start, and the noise of each step that adds some: (n, prior) each."""

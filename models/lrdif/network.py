@@ -18,6 +18,7 @@ from models.lrdif.clip import ClipEncoders
 from models.lrdif.encoders import FEATURES, ExternalEncoder, ImageEncoder, LabelEncoder
 from models.lrdif.former import UDCFormer
 from models.lrdif.prior import FPEN, PriorRestorer, epr_norm
+from models.lrdif.track_prior import Past
 from models.lrdif.trunk import ModulatedResNet, weigh
 
 MOST_BLOCKS = 64
@@ -66,9 +67,10 @@ class LRDif(nn.Module):
     `prior` is the size of Z; `norm` keeps Z at mean 0 and variance 1; `clip` names a folder with a
     CLIP that takes the place of our own encoder; the rest of the settings are those of `Diffusion`,
     `PriorRestorer` and `Shape`. With a `trunk`, its width, the former is a `ModulatedResNet`: Z is
-    restored from its own maps, and used as far as the buffer `trust` (0..1), the mean cosine of
-    restored and true Z in training; of `Shape` it takes channels and dropout. Raises ValueError for
-    settings that cannot be, and ModelError for a CLIP that cannot be opened.
+    restored from its own maps, and used as far as the buffer `trust` (steps,) says, in 0..1: the
+    mean cosine of restored and true Z in training, by the number of a track's earlier observations
+    that Z knows of. Of `Shape` it takes channels and dropout. Raises ValueError for settings that
+    cannot be, and ModelError for a CLIP that cannot be opened.
     """
 
     trust: Tensor
@@ -99,7 +101,7 @@ class LRDif(nn.Module):
             former = ModulatedResNet(classes, trunk, sizes.channels, sizes.dropout, prior)
             self.restorer = PriorRestorer(former.features, prior, self.diffusion, norm, restorer)
             self.former = former
-            self.register_buffer("trust", torch.zeros(()))
+            self.register_buffer("trust", torch.zeros(steps))
             return
         self.encoder: nn.Module = ImageEncoder(sizes.channels)
         features = FEATURES
@@ -115,11 +117,11 @@ class LRDif(nn.Module):
             return maps, self.former.summarise(maps)
         return x, self.encoder(x)
 
-    def classify(self, encoded: Tensor, z: Tensor, present: Tensor | None = None) -> Tensor:
-        """Encoded faces and Z (n, prior) -> logits (n, classes). With a trunk, `present` (n, 1) is
-        0 for the faces that are classified without Z."""
+    def classify(self, encoded: Tensor, z: Tensor, trust: Tensor | None = None) -> Tensor:
+        """Encoded faces and Z (n, prior) -> logits (n, classes). With a trunk, `trust` (n, 1) is
+        how far each Z is trusted, by default as far as that of a first observation; 0: not used."""
         if isinstance(self.former, ModulatedResNet):
-            trust = self.trust if present is None else self.trust * present
+            trust = self.trust[0] if trust is None else trust
             return self.former.classify(encoded, weigh(z, trust))
         logits: Tensor = self.former(encoded, z)
         return logits
@@ -128,6 +130,25 @@ class LRDif(nn.Module):
         """Z (n, prior) of faces, from Z_T; `noises` of the steps T to 2 where they are inserted."""
         z: Tensor = self.restorer(self.encode(x)[1], start, noises)
         return z
+
+    @property
+    def carries_z(self) -> bool:
+        """Whether it has learned to go on from the Z of a track's earlier observations."""
+        return bool(self.trust[1:].any()) if isinstance(self.former, ModulatedResNet) else False
+
+    def remember(self, x: Tensor, noise: Tensor, past: Past) -> tuple[Tensor, Past]:
+        """One more observation (n, channels, H, W) of each track: its maps, and the Z that the
+        next observation goes on from. Of a network with a trunk; `noise` (n, prior)."""
+        encoded, features = self.encode(x)
+        levels = past.levels(self.diffusion.steps)
+        start = self.diffusion.forward(past.z, noise, levels)
+        return encoded, Past(self.restorer(features, start, levels=levels), past.count + 1)
+
+    def observe(self, x: Tensor, noise: Tensor, past: Past) -> tuple[Tensor, Past]:
+        """The logits (n, classes) of one more observation, and what `remember` returns."""
+        encoded, now = self.remember(x, noise, past)
+        trust = self.trust[past.count.clamp(max=len(self.trust) - 1)]
+        return self.classify(encoded, now.z, trust[:, None]), now
 
     def forward(self, x: Tensor, start: Tensor, noises: Sequence[Tensor] = ()) -> Tensor:
         encoded, features = self.encode(x)

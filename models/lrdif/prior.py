@@ -80,7 +80,14 @@ class PriorRestorer(nn.Module):
                 nn.Linear(size, size),
             )
 
-    def forward(self, features: Tensor, start: Tensor, noises: Sequence[Tensor] = ()) -> Tensor:
+    def forward(
+        self,
+        features: Tensor,
+        start: Tensor,
+        noises: Sequence[Tensor] = (),
+        levels: Tensor | None = None,
+    ) -> Tensor:
+        """`levels` (n,) int64 in 1..T: the step that each face's `start` stands at, not T."""
         condition = self.fpen(features)
         if self.denoiser is None:
             z = condition if self.regressor is None else self.regressor(condition)
@@ -91,5 +98,5 @@ class PriorRestorer(nn.Module):
             predicted: Tensor = denoiser(condition, z, t)
             return self._norm(predicted) if predicts_z else predicted
 
-        z = self.diffusion.reverse(start, predict, noises)
+        z = self.diffusion.reverse(start, predict, noises, levels)
         return z if predicts_z else self._norm(z)

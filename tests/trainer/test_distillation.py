@@ -156,8 +156,11 @@ def test_a_teacher_of_another_size_is_given_its_own_input(
     batch = AugmentedBatches(faces, student, recipe)(rows, 32, torch.Generator().manual_seed(4))
     taught = open_teachers(make_distillation([str(path)], 1.0, view), student, faces=faces)(batch)
     tiles = faces.tiles[rows.numpy()]
-    served = load_classifier(str(path)).predict(crops_from_tiles(tiles)).probabilities
-    # Both average over the mirror image, so the batch's own mirroring changes nothing.
+    if view == "clean":  # classified once, mirrored where the batch mirrors it
+        mirrored = batch.warps[:, 0, 0].numpy() < 0
+        tiles[mirrored] = tiles[mirrored, :, ::-1]
+    classifier = load_classifier(str(path), flip=view == "same")
+    served = classifier.predict(crops_from_tiles(tiles)).probabilities
     torch.testing.assert_close(taught.targets, torch.from_numpy(served), atol=2e-4, rtol=0)
     assert np.ptp(served, axis=0).max() > 1e-3  # faces differ, so a mixed-up row would be seen
     small = functional.interpolate(batch.x, size=(96, 96), mode="bilinear").expand(-1, 3, -1, -1)

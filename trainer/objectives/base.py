@@ -36,7 +36,8 @@ class Batch:
 
     `clean` (n, c, px, px), where the recipe asks for it: the same faces under the same warps, but
     without display, contrast, brightness and erasing. `soft_labels`: the teachers' predictions,
-    where they are not mixed into the targets.
+    where they are not mixed into the targets. `earlier` (n, observations, c, px, px): the same
+    faces before x, the oldest first, under the same displays with noise of their own.
     """
 
     x: Tensor
@@ -45,6 +46,7 @@ class Batch:
     rows: Tensor
     clean: Tensor | None = None
     soft_labels: SoftLabels | None = None
+    earlier: Tensor | None = None
 
 
 class Objective(ABC):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -49,6 +49,7 @@ class RestoredPriorObjective(Objective):
     """What all ways to train LRDif share: stage 2 ends in `without`, the network that serves."""
 
     without: LRDif
+    serving_stages: ClassVar[frozenset[str]] = frozenset({"s2"})
     _card: ModelCard
 
     def _noise(self, like: Tensor) -> list[Tensor]:
@@ -57,8 +58,9 @@ class RestoredPriorObjective(Objective):
         return [torch.randn_like(like) for _ in range(count)]
 
     def logits(self, stage: str, x: Tensor, ids: NDArray[np.int64]) -> Tensor | None:
-        """Stage 2's logits: stage 1 is given what no camera has, and `s2a` trains no logits."""
-        if stage != "s2":
+        """Those of the network that serves; None for stage 1, which is given what no camera has,
+        and for `s2a`, which trains no logits."""
+        if stage not in self.serving_stages:
             return None
         device = str(x.device)
         return LRDifClassifier(self.without, self._card, flip=False, device=device).logits(x, ids)

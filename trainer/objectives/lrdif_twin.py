@@ -1,7 +1,8 @@
 """LRDif with a clean-twin prior: Z is what a clean network sees in the face without its display.
 
 The pairs of clean and degraded image that restoration learns from exist here in training. Stage 1
-learns what Z is good for, and how far to trust it; stage 2 restores Z from the degraded image.
+learns what Z is good for, and how far to trust it; stage 2 restores Z from the degraded image; a
+third learns to go on from the Z of a track's earlier observations.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from models.baselines.resnet import ResNet18
 from models.errors import ModelError
 from models.loading import build_network, load_network
 from models.lrdif.network import LRDif
+from models.lrdif.track_prior import Past
 from models.lrdif.trunk import LRDifWithTwin, ModulatedResNet, corrupt, weigh
 from models.weights import ModelCard
 from trainer.distillation import INPUT_FIELDS
@@ -29,6 +31,10 @@ WITH_TWIN = "with_twin"
 LEAST_TRUST = 0.3
 TRUST_RATE = 0.02
 """Share of a batch in the running mean of the cosine."""
+TRACK = "track"
+FORGOTTEN = 0.25
+"""Share of the faces that have lost their past in the stage `track`, and share of the others that
+have another face's: a track changes its expression, or jumps to another person."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class TwinLosses:
 
 
 class LRDifTwinObjective(RestoredPriorObjective):
-    """The stages `s1` (Z from the clean twin) and `s2` (Z restored from the face alone).
+    """The stages `s1` (Z from the clean twin) and `s2` (Z restored from the face alone), and
+    optionally `track` (Z restored from the face and the Z before), which needs `observations`.
 
     `teacher` names the clean-trained ResNet-18 of the zoo whose penultimate features Z is made of;
     it is frozen, and part of no checkpoint. The other keyword arguments are those of `TwinLosses`.
@@ -52,10 +59,14 @@ class LRDifTwinObjective(RestoredPriorObjective):
     """
 
     steps_setting = "steps"
+    serving_stages = frozenset({"s2", TRACK})
 
     def __init__(self, recipe: Recipe, card: ModelCard, teacher: str, **losses: float) -> None:
         self.settings = TwinLosses(**losses)
         self.without = _build_lrdif(card)
+        if self.without.restorer.denoiser is None and TRACK in {s.name for s in recipe.stages}:
+            what = "a stage track for a restorer that does not start from a Z"
+            raise ModelError(what, card.name, "give the restorer diffusion")
         self._teacher = open_twin_teacher(teacher, card)
         if not recipe.clean_twin:
             raise DataError("a recipe without clean_twin", card.name, "set it for Z of the twin")
@@ -71,32 +82,63 @@ class LRDifTwinObjective(RestoredPriorObjective):
         self._cosines: list[Tensor] = []
 
     def start_stage(self, stage: str) -> None:
-        """Stage 2 starts from stage 1's former, and trusts its Z as little as stage 1 ever did."""
+        """Stage 2 starts from stage 1's former, and trusts its Z as little as stage 1 ever did; the
+        last one trusts a Z with a past as far as one without."""
+        if stage == TRACK:
+            self.without.trust[1:] = self.without.trust[0]
         if stage == "s2":
-            self.without.trust.fill_(LEAST_TRUST)
+            self.without.trust[0] = LEAST_TRUST
             self.without.former.load_state_dict(self.with_twin.former.state_dict())
 
     def parameters(self, stage: str) -> list[nn.Parameter]:
-        """In `s1` all of the first network, in `s2` of the second."""
-        return list({"s1": self.with_twin, "s2": self.without}[stage].parameters())
+        """In `s1` all of the first network, later of the second."""
+        return list((self.with_twin if stage == "s1" else self.without).parameters())
 
     def loss(self, stage: str, batch: Batch) -> Tensor:
-        """Cross-entropy with a corrupted Z in `s1`; with the restored Z, and the distance of that
-        from Z, in `s2`."""
+        """Cross-entropy with a corrupted Z in `s1`; later with the restored Z, and the distance of
+        that from Z."""
         if stage == "s1":
             z, trust = self._corrupt_prior(batch)
             logits = self.with_twin.former(batch.x, weigh(z, trust))
             return functional.cross_entropy(logits.float(), batch.targets)
         target = self.true_prior(_twins_of(batch))
+        logits, z = (self._observe if stage == TRACK else self._restore)(batch, target)
+        cosine = functional.cosine_similarity(z.float(), target.float(), dim=1)
+        loss = functional.cross_entropy(logits.float(), batch.targets)
+        return loss + self.settings.cosine * (1 - cosine).mean()
+
+    def _restore(self, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Stage 2's logits and Z (n, C): the reverse process starts from Z's own noise."""
         start, *noises = self._noise(target)
         start = self.without.diffusion.forward(target, start)
         encoded, features = self.without.encode(batch.x)
         z = self.without.restorer(features, start, noises)
-        cosine = functional.cosine_similarity(z.float(), target.float(), dim=1)
-        self._follow(cosine.detach().mean())
-        logits = self.without.classify(encoded, z, self._is_present(z))
-        loss = functional.cross_entropy(logits.float(), batch.targets)
-        return loss + self.settings.cosine * (1 - cosine).mean()
+        self._follow(z, target, torch.zeros(len(z), dtype=torch.long, device=z.device))
+        trust = self.without.trust[0] * self._is_present(z)
+        return self.without.classify(encoded, z, trust), z
+
+    def _observe(self, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits and Z (n, C) of each face's last observation, from the Z of those before."""
+        past = self._recall(batch)
+        logits, now = self.without.observe(batch.x, self._noise_of_some(target), past)
+        self._follow(now.z, target, past.count)
+        return logits, now.z
+
+    @torch.no_grad()
+    def _recall(self, batch: Batch) -> Past:
+        """What the faces' earlier observations left; some have lost it, some have another's."""
+        n, device = len(batch.x), batch.x.device
+        past = Past.none(n, self.without.prior, device)
+        for x in () if batch.earlier is None else batch.earlier.unbind(dim=1):
+            view = x.contiguous(memory_format=torch.channels_last)
+            _, past = self.without.remember(view, self._noise_of_some(past.z), past)
+        is_other = torch.rand(n, 1, device=device) < FORGOTTEN
+        mixed = Past(torch.where(is_other, past.z.roll(1, dims=0), past.z).float(), past.count)
+        return mixed.select(torch.rand(n, device=device) >= FORGOTTEN)
+
+    def _noise_of_some(self, like: Tensor) -> Tensor:
+        """Noise for half of the faces: it serves with noise or without, whichever is better."""
+        return torch.randn_like(like) * (torch.rand(len(like), 1, device=like.device) < 0.5)
 
     def _corrupt_prior(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Stage 1's Z (n, C) with noise, and how far to trust it (n, 1), 0 where it is absent."""
@@ -126,10 +168,15 @@ class LRDifTwinObjective(RestoredPriorObjective):
         return self.with_twin.z(self.twin_features(clean))
 
     @torch.no_grad()
-    def _follow(self, cosine: Tensor) -> None:
-        """Add a batch's mean cosine to what stage 2 knows of its restored Z."""
-        self._cosines.append(cosine)
-        self.without.trust.lerp_(cosine.clamp(0, 1).to(self.without.trust), TRUST_RATE)
+    def _follow(self, z: Tensor, target: Tensor, count: Tensor) -> None:
+        """Add a batch's mean cosine, of the faces with each number of earlier observations, to how
+        far the restored Z is trusted."""
+        cosine = functional.cosine_similarity(z.float(), target.float(), dim=1)
+        self._cosines.append(cosine.mean())
+        trust = self.without.trust
+        for number in count.clamp(max=len(trust) - 1).unique().tolist():
+            mean = cosine[count.clamp(max=len(trust) - 1) == number].mean()
+            trust[number].lerp_(mean.clamp(0, 1).to(trust), TRUST_RATE)
 
     def train_metrics(self) -> dict[str, float]:
         """`z_cosine`: cosine of restored and true Z, mean over the batches."""

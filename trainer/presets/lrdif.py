@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from trainer.presets import UDC, add_udc_variants
+from trainer.presets import REAL_PANELS, UDC, add_udc_variants
 from trainer.recipes import RandomPanel, Recipe, Stage
 
 LRDIF = Recipe(
@@ -69,6 +69,9 @@ TWIN = Recipe(
 )
 """Z from the clean twin, on the trunk of a ResNet-18 and from its weights: 0.1 GMAC a face."""
 
+TRACK_STAGE = Stage("track", epochs=4, lr=5e-4, observations=4)
+"""Z goes on from the Z before, over up to three earlier observations."""
+
 
 def _with_network(recipe: Recipe, **network: Any) -> Recipe:
     return replace(recipe, network=recipe.network | network)
@@ -94,6 +97,8 @@ PRESETS = {
         stages=tuple(Stage(name, epochs=3, batch=32) for name in ("points", "s1", "s2")),
     ),
     "twin-udc": TWIN,
+    "twin-udc-real": replace(TWIN, panel=REAL_PANELS),
+    "twin-track-udc-real": replace(TWIN, panel=REAL_PANELS, stages=(*TWIN.stages, TRACK_STAGE)),
     "twin-label-udc": replace(TWIN, objective=TWIN.objective | {"label": 0.25}),
     "twin-mlp-udc": _with_network(TWIN, restorer="mlp"),
     "twin-none-udc": _with_network(TWIN, restorer="none"),

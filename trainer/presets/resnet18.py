@@ -28,13 +28,15 @@ def _wide(width: int, epochs: int, ema: float = 0.998) -> Recipe:
 W36 = replace(RESNET, network=W32 | {"width": 36})
 W36_12 = replace(W36, stages=(Stage("fit", epochs=12),))
 """Cut short, to compare two ways of training."""
+W36_TUNE = replace(
+    W36,
+    stages=(Stage("fit", epochs=8, lr=1e-3),),
+    panel=RandomPanel(),
+    encoder="resnet18-w36-udc",
+)
 PRESETS = {
-    "w36-tune-udc": replace(
-        W36,
-        stages=(Stage("fit", epochs=8, lr=1e-3),),
-        panel=RandomPanel(),
-        encoder="resnet18-w36-udc",
-    ),
+    f"w36-tune{UDC}": W36_TUNE,
+    f"w36-tune{UDC}{REAL}": replace(W36_TUNE, panel=REAL_PANELS),
     "w32": replace(RESNET, stages=(Stage("fit", epochs=32, resolution=((0.0, 32), (0.3, 48))),)),
     "w32-plain": Recipe("resnet18", W32, (Stage("fit", epochs=30),)),
     "smoke": Recipe(

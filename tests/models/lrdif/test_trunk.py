@@ -116,7 +116,7 @@ def test_trust_0_is_the_network_without_z(make_trunk: MakeTrunk) -> None:
     encoded, features = network.encode(x)
     z = network.restorer(features, start)
     network.trust.fill_(0.7)
-    some = torch.tensor([[1.0], [0], [1], [0]])
+    some = torch.tensor([[0.7], [0], [0.7], [0]])
     logits = network.classify(encoded, z, some)
     torch.testing.assert_close(logits[1::2], former(x)[1::2])
     torch.testing.assert_close(logits[::2], network(x, start)[::2])
