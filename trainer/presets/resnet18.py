@@ -28,15 +28,13 @@ def _wide(width: int, epochs: int, ema: float = 0.998) -> Recipe:
 W36 = replace(RESNET, network=W32 | {"width": 36})
 W36_12 = replace(W36, stages=(Stage("fit", epochs=12),))
 """Cut short, to compare two ways of training."""
-W36_TUNE = replace(
-    W36,
-    stages=(Stage("fit", epochs=8, lr=1e-3),),
-    panel=RandomPanel(),
-    encoder="resnet18-w36-udc",
-)
+TUNE = Stage("fit", epochs=8, lr=1e-3)
+W36_TUNE = replace(W36, stages=(TUNE,), panel=RandomPanel(), encoder="resnet18-w36-udc")
+W36_TUNE_REAL = replace(W36_TUNE, stages=(replace(TUNE, epochs=12),), panel=REAL_PANELS)
+"""As many epochs as LRDif with its stage for tracks."""
 PRESETS = {
     f"w36-tune{UDC}": W36_TUNE,
-    f"w36-tune{UDC}{REAL}": replace(W36_TUNE, panel=REAL_PANELS),
+    f"w36-tune{UDC}{REAL}": W36_TUNE_REAL,
     "w32": replace(RESNET, stages=(Stage("fit", epochs=32, resolution=((0.0, 32), (0.3, 48))),)),
     "w32-plain": Recipe("resnet18", W32, (Stage("fit", epochs=30),)),
     "smoke": Recipe(
