@@ -88,7 +88,7 @@ def measure(
     objective.network.eval()
     clean = build_inputs(faces, card)
     chunks = (clean[start : start + CHUNK] for start in range(0, len(clean), CHUNK))
-    z = torch.cat([objective.true_prior(chunk) for chunk in chunks])
+    z = torch.cat([objective.true_prior(objective.twin_features(chunk)) for chunk in chunks])
     right: dict[str, list[NDArray[np.bool_]]] = {}
     accuracy: dict[str, dict[str, float]] = {}
     for cell in cells:

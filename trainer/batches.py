@@ -26,15 +26,12 @@ class AugmentedBatches:
 
     Where the recipe has displays, faces are warped as tiles, degraded, and only then resampled to
     inputs: the order in which a camera would do it. Targets are those of `samples` at that moment.
-    Where the recipe asks for the clean twin, a batch also holds each face under the same warp
-    without the display; it takes no random numbers, so the rest of the batch is unchanged.
     """
 
     def __init__(
         self, faces: FaceSet, card: ModelCard, recipe: Recipe, samples: SampleTable | None = None
     ) -> None:
         self._augment, self._panel, self._card = recipe.augment, recipe.panel, card
-        self._has_twin = recipe.clean_twin
         self.samples = samples or SampleTable.of(faces)
         if self._panel is None:
             self._inputs = build_inputs(faces, card)
@@ -51,21 +48,16 @@ class AugmentedBatches:
         """The faces of `rows` (n,), augmented by `generator`, then resized to `size` pixels; with
         `observations` above 1, also up to that many less one earlier observations of them."""
         warps = sample_warps(len(rows), self._augment, generator)
-        clean = warp_images(self._inputs[rows], warps)
-        views = [*self._draw_earlier(rows, warps, observations, generator), clean]
+        now = warp_images(self._inputs[rows], warps)
+        views = [*self._draw_earlier(rows, warps, observations, generator), now]
         if self._panel is not None:
             views = [
                 self._to_input(view)
                 for view in simulate_observations(views, self._panel, generator)
             ]
         *earlier, x = self._jitter(views, size, generator)
-        twin = None
-        if self._has_twin:
-            # Rounded to 8 bits like the degraded image: the twin differs by the display alone.
-            twin = clean if self._panel is None else self._to_input((clean * 255).round() / 255)
-            twin = _to_channels_last(_resize(twin, size))
         before = torch.stack(earlier, dim=1) if earlier else None
-        return Batch(x, self.samples.targets[rows], warps, rows, twin, earlier=before)
+        return Batch(x, self.samples.targets[rows], warps, rows, earlier=before)
 
     def _draw_earlier(
         self, rows: Tensor, warps: Tensor, observations: int, generator: torch.Generator

@@ -21,6 +21,7 @@ from models.loading import as_classifier, find_weights, load_network
 from models.model_input import to_model_input
 from models.weights import ModelCard
 from trainer.augment import warp_images
+from trainer.clean_views import CleanViews
 from trainer.compare.budgets import is_udc_trained
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
@@ -46,20 +47,20 @@ class Teacher(Protocol):
 class TeacherEnsemble:
     """Mixes the teachers' mean prediction into the targets of a batch.
 
-    Teachers classify the very images that the student is trained on, or with `view` `clean` the
-    same faces without their displays.
+    Teachers classify the very images that the student is trained on; or, with `clean_views` of
+    their logits, the faces without displays and warps.
     """
 
     def __init__(
         self,
         teachers: Sequence[Teacher],
         weight: float,
-        view: str = "same",
         own_input: Mapping[int, FaceSet] | None = None,
         temperature: float = 1.0,
+        clean_views: Sequence[CleanViews] = (),
     ) -> None:
-        self._teachers, self._weight, self._view = teachers, weight, view
-        self._temperature = temperature
+        self._teachers, self._weight = teachers, weight
+        self._temperature, self._clean_views = temperature, clean_views
         self._own_input = own_input or {}
         """By the index of a teacher of another input: the faces that batches are drawn from."""
 
@@ -71,14 +72,11 @@ class TeacherEnsemble:
         Images at a reduced resolution are enlarged to the teachers' input size; a teacher of
         another input than the student's gets its own (`teacher_input`).
         """
-        ids = batch.rows.cpu().numpy()
         # Probabilities are averaged, not logits: each teacher is divided by its own temperature
         # first, so an overconfident one does not outweigh the others.
         probabilities = [
             torch.softmax(
-                teacher.logits(self._build_input(batch, index), ids).float()
-                / (teacher.card.temperature * self._temperature),
-                dim=1,
+                self._logits(batch, index) / (teacher.card.temperature * self._temperature), dim=1
             )
             for index, teacher in enumerate(self._teachers)
         ]
@@ -87,17 +85,19 @@ class TeacherEnsemble:
             return replace(batch, soft_labels=SoftLabels(mean, self._weight, self._temperature))
         return replace(batch, targets=torch.lerp(batch.targets, mean, self._weight))
 
+    def _logits(self, batch: Batch, index: int) -> Tensor:
+        if self._clean_views:
+            return self._clean_views[index](batch)
+        ids = batch.rows.cpu().numpy()
+        return self._teachers[index].logits(self._build_input(batch, index), ids).float()
+
     def _build_input(self, batch: Batch, index: int) -> Tensor:
         card = self._teachers[index].card
         if index in self._own_input:
             return teacher_input(self._own_input[index], batch, card)
-        px = card.input_px
-        x = batch.x if self._view == "same" else batch.clean
-        if x is None:
-            raise ValueError("teachers of the clean view need batches with a clean twin")
-        if x.shape[-1] != px:
-            x = functional.interpolate(x, size=(px, px), mode="bilinear")
-        return x
+        if batch.x.shape[-1] == card.input_px:
+            return batch.x
+        return functional.interpolate(batch.x, size=(card.input_px,) * 2, mode="bilinear")
 
 
 def make_distillation(
@@ -119,15 +119,28 @@ def open_teachers(
     """The teachers of a student with this card, on its device, with horizontal-flip TTA where they
     see the student's images; a clean face is classified once, its mirror image says little more.
 
-    A teacher of another size, channels or normalisation needs the `faces` that batches are drawn
-    from. Raises DataError where they are missing, for weights that have changed since, whose
-    classes differ from the student's, or that were trained under displays where the student was
-    not, or the reverse.
+    A teacher of clean faces, or of another size, channels or normalisation, needs the `faces` that
+    batches are drawn from. Raises DataError where the latter are missing, for weights that have
+    changed since, whose classes differ from the student's, or that were trained under displays
+    where the student was not, or the reverse.
     """
     files = zip(settings.teachers, settings.sha256, strict=True)
     teachers = [_open_teacher(*file, card, settings.view, device, faces) for file in files]
+    weight, temperature = settings.weight, settings.temperature
+    if settings.view == "clean":
+        if faces is None:
+            raise ValueError("teachers of clean faces need the faces")
+        views = [_view_clean(one, faces, device) for one in teachers]
+        return TeacherEnsemble(teachers, weight, temperature=temperature, clean_views=views)
     own = {n: faces for n, one in enumerate(teachers) if faces and has_own_input(one.card, card)}
-    return TeacherEnsemble(teachers, settings.weight, settings.view, own, settings.temperature)
+    return TeacherEnsemble(teachers, weight, own, temperature)
+
+
+def _view_clean(teacher: Teacher, faces: FaceSet, device: str) -> CleanViews:
+    """A teacher's logits of all faces; of random numbers it is given those of face 0."""
+    return CleanViews(
+        faces, teacher.card, lambda x: teacher.logits(x, np.zeros(len(x), np.int64)), device
+    )
 
 
 def _open_teacher(

@@ -121,7 +121,6 @@ class Recipe:
     of the model's own objective, or, with a `name`, of another one in `trainer.objectives`.
     `with_dropped`: train on the votes of faces without a majority too, where the data is FER+.
     `encoder`: the pretrained network that a part of this one starts from (`trainer.pretrained`).
-    `clean_twin`: batches hold each face without its display too.
 
     A run is resumed only with the recipe that it was started with.
     """
@@ -139,7 +138,6 @@ class Recipe:
     objective: dict[str, Any] = field(default_factory=dict)
     distillation: Distillation | None = field(default=None, metadata=OMIT_DEFAULT)
     encoder: str = field(default="", metadata=OMIT_DEFAULT)
-    clean_twin: bool = field(default=False, metadata=OMIT_DEFAULT)
 
 
 def hash_run(recipe: Recipe, seed: int) -> str:

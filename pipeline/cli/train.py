@@ -140,7 +140,7 @@ def _add_teachers(
         return recipe, name
     names = teachers.split(",")
     distillation = make_distillation(names, weight or 0.5, view or "same", temperature or 1.0)
-    recipe = replace(recipe, distillation=distillation, clean_twin=view == "clean")
+    recipe = replace(recipe, distillation=distillation)
     return recipe, f"{name}-distilled"
 
 

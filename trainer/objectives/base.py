@@ -34,17 +34,15 @@ class Batch:
     """Augmented faces: x (n, c, px, px), targets (n, K) probabilities, and for labels that are
     places in the image the maps (n, 2, 3) that x was warped by, and the faces' rows (n,).
 
-    `clean` (n, c, px, px), where the recipe asks for it: the same faces under the same warps, but
-    without display, contrast, brightness and erasing. `soft_labels`: the teachers' predictions,
-    where they are not mixed into the targets. `earlier` (n, observations, c, px, px): the same
-    faces before x, the oldest first, under the same displays with noise of their own.
+    `soft_labels`: the teachers' predictions, where they are not mixed into the targets. `earlier`
+    (n, observations, c, px, px): the same faces before x, the oldest first, under the same displays
+    with noise of their own.
     """
 
     x: Tensor
     targets: Tensor
     warps: Tensor
     rows: Tensor
-    clean: Tensor | None = None
     soft_labels: SoftLabels | None = None
     earlier: Tensor | None = None
 

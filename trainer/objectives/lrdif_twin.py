@@ -8,6 +8,7 @@ third learns to go on from the Z of a track's earlier observations.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +21,14 @@ from models.lrdif.network import LRDif
 from models.lrdif.track_prior import Past
 from models.lrdif.trunk import LRDifWithTwin, ModulatedResNet, corrupt, weigh
 from models.weights import ModelCard
+from trainer.clean_views import CleanViews
+from trainer.data.faceset import FaceSet
 from trainer.distillation import INPUT_FIELDS
 from trainer.errors import DataError
 from trainer.objectives.base import Batch
 from trainer.objectives.lrdif import WITHOUT, RestoredPriorObjective
 from trainer.recipes import Recipe
+from trainer.samples import SampleTable
 
 WITH_TWIN = "with_twin"
 """The networks of stage 1 and of stage 2 in the checkpoint."""
@@ -55,7 +59,7 @@ class LRDifTwinObjective(RestoredPriorObjective):
     `teacher` names the clean-trained ResNet-18 of the zoo whose penultimate features Z is made of;
     it is frozen, and part of no checkpoint. The other keyword arguments are those of `TwinLosses`.
     Raises ModelError for a teacher or a network of another kind, DataError for a teacher of another
-    input or one trained under displays, and for a recipe without the clean twin.
+    input or one trained under displays.
     """
 
     steps_setting = "steps"
@@ -68,8 +72,6 @@ class LRDifTwinObjective(RestoredPriorObjective):
             what = "a stage track for a restorer that does not start from a Z"
             raise ModelError(what, card.name, "give the restorer diffusion")
         self._teacher = open_twin_teacher(teacher, card)
-        if not recipe.clean_twin:
-            raise DataError("a recipe without clean_twin", card.name, "set it for Z of the twin")
         self.with_twin = LRDifWithTwin(
             trunk_of(_build_lrdif(card), card),
             self._teacher.head.in_features,
@@ -80,6 +82,13 @@ class LRDifTwinObjective(RestoredPriorObjective):
         self.network = nn.ModuleDict({WITH_TWIN: self.with_twin, WITHOUT: self.without})
         self._card = card
         self._cosines: list[Tensor] = []
+
+    def prepare(self, samples: SampleTable, faces: FaceSet, run_dir: Path) -> None:
+        """What the teacher sees in the clean faces."""
+        super().prepare(samples, faces, run_dir)
+        device = self.with_twin.former.head.weight.device
+        self._teacher.to(device)
+        self._features = CleanViews(faces, self._card, self.twin_features, str(device))
 
     def start_stage(self, stage: str) -> None:
         """Stage 2 starts from stage 1's former, and trusts its Z as little as stage 1 ever did; the
@@ -101,7 +110,7 @@ class LRDifTwinObjective(RestoredPriorObjective):
             z, trust = self._corrupt_prior(batch)
             logits = self.with_twin.former(batch.x, weigh(z, trust))
             return functional.cross_entropy(logits.float(), batch.targets)
-        target = self.true_prior(_twins_of(batch))
+        target = self.true_prior(self._features(batch))
         logits, z = (self._observe if stage == TRACK else self._restore)(batch, target)
         cosine = functional.cosine_similarity(z.float(), target.float(), dim=1)
         loss = functional.cross_entropy(logits.float(), batch.targets)
@@ -142,7 +151,7 @@ class LRDifTwinObjective(RestoredPriorObjective):
 
     def _corrupt_prior(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Stage 1's Z (n, C) with noise, and how far to trust it (n, 1), 0 where it is absent."""
-        features, n = self.twin_features(_twins_of(batch)), len(batch.x)
+        features, n = self._features(batch), len(batch.x)
         shares = batch.targets
         if self.settings.label:
             shares = shares * (torch.rand(n, 1, device=shares.device) < self.settings.label)
@@ -156,16 +165,14 @@ class LRDifTwinObjective(RestoredPriorObjective):
 
     @torch.no_grad()
     def twin_features(self, clean: Tensor) -> Tensor:
-        """The teacher's penultimate features (n, F) of clean twins (n, c, px, px)."""
-        px = self._card.input_px
-        if clean.shape[-1] != px:
-            clean = functional.interpolate(clean, size=(px, px), mode="bilinear")
-        return self._teacher.to(clean.device).feature_maps(clean).mean(dim=(2, 3))
+        """The teacher's penultimate features (n, F) of clean faces (n, c, px, px)."""
+        return self._teacher.feature_maps(clean).mean(dim=(2, 3))
 
     @torch.no_grad()
-    def true_prior(self, clean: Tensor) -> Tensor:
-        """Stage 1's Z (n, C) of clean twins, without labels: a label cannot be restored."""
-        return self.with_twin.z(self.twin_features(clean))
+    def true_prior(self, features: Tensor) -> Tensor:
+        """Stage 1's Z (n, C) of a clean face's features (n, F), without labels: a label cannot be
+        restored."""
+        return self.with_twin.z(features)
 
     @torch.no_grad()
     def _follow(self, z: Tensor, target: Tensor, count: Tensor) -> None:
@@ -185,12 +192,6 @@ class LRDifTwinObjective(RestoredPriorObjective):
         mean = float(torch.stack(self._cosines).mean())
         self._cosines.clear()
         return {"z_cosine": round(mean, 5)}
-
-
-def _twins_of(batch: Batch) -> Tensor:
-    if batch.clean is None:
-        raise ValueError("a Z of the clean twin needs batches with it")
-    return batch.clean
 
 
 def open_twin_teacher(name: str, student: ModelCard) -> ResNet18:

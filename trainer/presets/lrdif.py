@@ -65,11 +65,15 @@ TWIN = Recipe(
     panel=RandomPanel(),
     objective={"name": "lrdif-twin", "teacher": "resnet18-w36", "label": 0.0},
     encoder="resnet18-w36-udc",
-    clean_twin=True,
 )
 """Z from the clean twin, on the trunk of a ResNet-18 and from its weights: 0.1 GMAC a face."""
 
-TRACK_STAGE = Stage("track", epochs=4, lr=5e-4, observations=4)
+TWIN_REAL = replace(
+    TWIN,
+    panel=REAL_PANELS,
+    stages=(Stage("s1", epochs=1, lr=1e-3), Stage("s2", epochs=5, lr=1e-3)),
+)
+TRACK = Stage("track", epochs=3, lr=5e-4, observations=4)
 """Z goes on from the Z before, over up to three earlier observations."""
 
 
@@ -97,8 +101,8 @@ PRESETS = {
         stages=tuple(Stage(name, epochs=3, batch=32) for name in ("points", "s1", "s2")),
     ),
     "twin-udc": TWIN,
-    "twin-udc-real": replace(TWIN, panel=REAL_PANELS),
-    "twin-track-udc-real": replace(TWIN, panel=REAL_PANELS, stages=(*TWIN.stages, TRACK_STAGE)),
+    "twin-udc-real": TWIN_REAL,
+    "twin-track-udc-real": replace(TWIN_REAL, stages=(*TWIN_REAL.stages, TRACK)),
     "twin-label-udc": replace(TWIN, objective=TWIN.objective | {"label": 0.25}),
     "twin-mlp-udc": _with_network(TWIN, restorer="mlp"),
     "twin-none-udc": _with_network(TWIN, restorer="none"),

@@ -30,7 +30,7 @@ W36_12 = replace(W36, stages=(Stage("fit", epochs=12),))
 """Cut short, to compare two ways of training."""
 TUNE = Stage("fit", epochs=8, lr=1e-3)
 W36_TUNE = replace(W36, stages=(TUNE,), panel=RandomPanel(), encoder="resnet18-w36-udc")
-W36_TUNE_REAL = replace(W36_TUNE, stages=(replace(TUNE, epochs=12),), panel=REAL_PANELS)
+W36_TUNE_REAL = replace(W36_TUNE, stages=(replace(TUNE, epochs=9),), panel=REAL_PANELS)
 """As many epochs as LRDif with its stage for tracks."""
 PRESETS = {
     f"w36-tune{UDC}": W36_TUNE,
