@@ -145,24 +145,3 @@ def test_a_fifth_of_the_displays_has_the_kernel_of_a_real_p_oled() -> None:
     for name, (low, high) in {"transmission": how.transmission, "white_e": how.white_e}.items():
         values = np.array([getattr(panel, name) for panel in real])
         assert low <= values.min() < values.max() <= high
-
-
-@pytest.mark.parametrize("panel", [None, RandomPanel(share=1.0)])
-def test_the_clean_twin_is_the_same_face_under_the_same_warp(panel: RandomPanel | None) -> None:
-    """Against the batch of a recipe that neither repaints nor has a display, warp by warp."""
-    faces, how = smooth_faces(), Augment(erase_p=0, contrast=0, brightness=0)
-    rows = torch.arange(6)
-    twin = augmented(faces, Augment(), panel=panel, clean_twin=True)(rows, 48, draws()).clean
-    plain = augmented(faces, how, panel=None if panel is None else RandomPanel(share=0.0))
-    assert twin is not None
-    torch.testing.assert_close(twin, plain(rows, 48, draws()).x)
-
-
-def test_asking_for_the_clean_twin_changes_nothing_else() -> None:
-    faces, rows = smooth_faces(), torch.arange(6)
-    alone, both = (
-        augmented(faces, Augment(), panel=RandomPanel(), clean_twin=twin)(rows, 48, draws())
-        for twin in (False, True)
-    )
-    assert torch.equal(alone.x, both.x)
-    assert alone.clean is None

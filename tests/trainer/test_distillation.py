@@ -27,7 +27,7 @@ from trainer.loop import train
 from trainer.objectives.base import Batch, SoftLabels
 from trainer.objectives.softmax import SoftmaxObjective
 from trainer.presets import find_preset
-from trainer.recipes import Augment, Distillation, Recipe, Stage
+from trainer.recipes import Augment, Distillation, RandomPanel, Recipe, Stage
 from trainer.run import toy_faces, train_weights
 
 MakeRecipe = Callable[..., Recipe]
@@ -141,7 +141,8 @@ def test_a_teacher_of_another_size_is_given_its_own_input(
     tiny_card: ModelCard, make_faces: Callable[..., FaceSet], tmp_path: Path, view: str
 ) -> None:
     """A student of 48 pixels and a teacher of 96 in three channels, normalised in another way: the
-    targets are what serving the teacher's weights predicts of the same faces."""
+    targets are what serving the teacher's weights predicts of the same faces; with the clean view,
+    whatever warps and displays do to the student's images."""
     wide = {"input_px": 96, "channels": 3, "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.25, 0.3)}
     network = tiny_card.network | {"channels": 3}
     card = replace(tiny_card, network=network, temperature=0.5, **wide)
@@ -151,7 +152,9 @@ def test_a_teacher_of_another_size_is_given_its_own_input(
     faces = make_faces(12)
     student = replace(tiny_card, input_px=48)
     still = Augment(0, 0, 0, 0, 0, 0, (0, 0))
-    recipe = Recipe(student.model, student.network, (), augment=still, clean_twin=view == "clean")
+    recipe = Recipe(student.model, student.network, (), augment=still)
+    if view == "clean":
+        recipe = replace(recipe, augment=Augment(), panel=RandomPanel(share=1.0))
     rows = torch.tensor([7, 0, 11, 3])
     batch = AugmentedBatches(faces, student, recipe)(rows, 32, torch.Generator().manual_seed(4))
     taught = open_teachers(make_distillation([str(path)], 1.0, view), student, faces=faces)(batch)
@@ -185,7 +188,10 @@ def test_a_teacher_of_another_size_sees_no_simulated_display(
     student = replace(tiny_card, input_px=48, recipe={"panel": {"share": 0.75}})
     with pytest.raises(DataError, match="another input.*: give --teacher-view clean"):
         open_teachers(make_distillation([str(made_teacher)], 0.5), student, faces=make_faces())
-    open_teachers(make_distillation([str(made_teacher)], 0.5, "clean"), student, faces=make_faces())
+    clean = make_distillation([str(made_teacher)], 0.5, "clean")
+    open_teachers(clean, student, faces=make_faces())
+    with pytest.raises(ValueError, match="teachers of clean faces need the faces"):
+        open_teachers(clean, replace(student, input_px=24))
 
 
 def test_teachers_of_other_classes_are_refused(tiny_card: ModelCard, made_teacher: Path) -> None:

@@ -129,7 +129,6 @@ def test_clean_twin_presets_differ_in_one_thing_and_have_a_baseline() -> None:
     twin = find_preset("lrdif", "twin-udc")
     assert (twin.encoder, twin.objective["teacher"]) == ("resnet18-w36-udc", "resnet18-w36")
     assert twin.panel == RandomPanel()
-    assert twin.clean_twin
     label = replace(twin, objective=twin.objective | {"label": 0.25})
     assert find_preset("lrdif", "twin-label-udc") == label
     for restorer in ("mlp", "none"):

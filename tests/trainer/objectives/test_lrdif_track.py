@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,10 @@ from trainer.objectives.lrdif_twin import FORGOTTEN, LRDifTwinObjective
 from trainer.presets import find_preset
 from trainer.recipes import Augment, RandomPanel, Recipe, Stage
 from trainer.run import toy_faces
+from trainer.samples import SampleTable
 
 Made = tuple[Recipe, ModelCard]
+STILL = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
 
 
 def make_track(prior: int = 16, **network: Any) -> Made:
@@ -39,17 +42,18 @@ def make_track(prior: int = 16, **network: Any) -> Made:
         (*stages, Stage("track", 1, batch=16, observations=4)),
         panel=RandomPanel(),
         objective={"name": "lrdif-twin", "teacher": "resnet18-w36", "label": 0.0},
-        clean_twin=True,
     )
     return recipe, ModelCard(
         *("tiny", "lrdif", settings, EMOTIONS, 48, 1, (0.5,), (0.25,), GEOMETRY, "made", "none")
     )
 
 
-def objective_of(made: Made) -> LRDifTwinObjective:
+def objective_of(made: Made, faces: FaceSet | None = None) -> LRDifTwinObjective:
     torch.manual_seed(0)
     objective = build_objective(*made)
     assert isinstance(objective, LRDifTwinObjective)
+    if faces is not None:
+        objective.prepare(SampleTable.of(faces), faces, Path())
     for former in (objective.with_twin.former, objective.without.former):
         for film in former.films:  # type: ignore[union-attr]
             nn.init.normal_(film.weight, std=0.1)  # type: ignore[arg-type, union-attr]
@@ -92,10 +96,10 @@ def test_observations_share_the_display_but_not_the_noise(
     several = simulate_observations([x] * 3, noisy, torch.Generator().manual_seed(1))
     one = simulate_displays(x, noisy, torch.Generator().manual_seed(1))
     assert torch.equal(several[0], one)
-    first, second = (several[number] - clear[0] for number in (1, 2))
-    assert float(first.std()) > 0.01
-    correlation = torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1]
-    assert abs(float(correlation)) < 0.1
+    apart = torch.stack([(several[n] - several[n + 1]).flatten() for n in (0, 1)])
+    assert float(apart.std()) > 0.01
+    # a - b and b - c of independent noises of equal variance: -1/2.
+    assert float(torch.corrcoef(apart)[0, 1]) == pytest.approx(-0.5, abs=0.03)
 
 
 def test_a_share_of_clear_faces_stays_clear_in_all_observations(
@@ -112,7 +116,7 @@ def test_a_share_of_clear_faces_stays_clear_in_all_observations(
 
 
 def test_earlier_views_have_moved_by_up_to_a_pixel(make_faces: Callable[..., FaceSet]) -> None:
-    """Without display, jitter or warp an earlier view of a ramp is the ramp, moved."""
+    """Without display, jitter or rotation an earlier view of a ramp is the ramp, moved."""
     recipe, card = make_track()
     still = Augment(0, 0, 0, 0, 0, 0, (0, 0))
     faces = make_faces(8)
@@ -124,16 +128,16 @@ def test_earlier_views_have_moved_by_up_to_a_pixel(make_faces: Callable[..., Fac
     for seed in range(6):
         batch = batches(torch.arange(8), 48, torch.Generator().manual_seed(seed), 4)
         if batch.earlier is not None:
-            step = batch.x[:, :, 24, 25] - batch.x[:, :, 24, 24]
+            step = (batch.x[:, :, 24, 28] - batch.x[:, :, 24, 20]) / 8
             moved = (batch.earlier - batch.x[:, None])[:, :, :, 24, 24] / step[:, None]
             seen += moved.flatten().tolist()
-    assert 0.5 < max(abs(shift) for shift in seen) <= 1.01
+    assert 0.5 < max(abs(shift) for shift in seen) < 1.2  # and what interpolation adds
     assert len({round(shift, 3) for shift in seen}) > 10
 
 
 def test_only_the_last_observation_moves_the_network(make_faces: Callable[..., FaceSet]) -> None:
-    made = make_track()
-    objective, batch = objective_of(made), draw(make_faces(16), made, 4, seed=1)
+    made, faces = make_track(), make_faces(16)
+    objective, batch = objective_of(made, faces), draw(faces, made, 4, seed=1)
     assert batch.earlier is not None
     objective.start_stage("s2")
     objective.without.trust[0] = 0.5
@@ -194,19 +198,17 @@ def test_evidence_adds_up_along_a_track() -> None:
     """Thirty-two faces under so much noise that one observation tells little: after training, Z of
     four observations is nearer to the true one than Z of one, and a change is noticed."""
     made = make_track(prior=32)
-    objective = objective_of(made)
     faces = toy_faces(32)
+    objective = objective_of(made, faces)
     clean = build_inputs(faces, made[1])
-    features = objective.twin_features(clean)  # always the same: the teacher is frozen
-    objective.twin_features = lambda given: features  # type: ignore[method-assign]
     targets = torch.from_numpy(faces.targets)
     rows = torch.arange(32)
-    noise = 4.0 * float(clean.std())
+    noise = 14.0 * float(clean.std())
 
     def batch_of(observations: int) -> Batch:
         views = torch.stack([clean + noise * torch.randn_like(clean) for _ in range(observations)])
         earlier = views[1:].transpose(0, 1) if observations > 1 else None
-        return Batch(views[0], targets, rows, rows, clean, earlier=earlier)
+        return Batch(views[0], targets, STILL.expand(32, 2, 3), rows, earlier=earlier)
 
     for stage, steps in (("s1", 60), ("s2", 200), ("track", 300)):
         objective.start_stage(stage)
@@ -220,7 +222,7 @@ def test_evidence_adds_up_along_a_track() -> None:
     objective.network.eval()
     cosines: dict[int, list[float]] = {number: [] for number in range(1, 9)}
     with torch.no_grad():
-        wanted = objective.true_prior(clean)
+        wanted = objective.true_prior(objective.twin_features(clean))
         for _ in range(10):
             past, zero = Past.none(32, 32), torch.zeros(32, 32)
             for number in cosines:

@@ -22,7 +22,6 @@ from models.lrdif.network import LRDif
 from models.lrdif.trunk import ModulatedResNet
 from models.weights import ModelCard, State, read_card, read_state
 from trainer import run
-from trainer.batches import AugmentedBatches
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 from trainer.inputs import build_inputs, build_udc_inputs
@@ -33,6 +32,7 @@ from trainer.objectives.lrdif_twin import LRDifTwinObjective
 from trainer.presets import find_preset
 from trainer.recipes import RandomPanel, Recipe, Stage
 from trainer.run import toy_faces
+from trainer.samples import SampleTable
 
 Made = tuple[Recipe, ModelCard]
 STILL = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
@@ -49,76 +49,87 @@ def make_twin(*, stages: tuple[str, ...] = ("s1", "s2"), epochs: int = 1, networ
         tuple(Stage(name, epochs, batch=16, lr=2e-3) for name in stages),
         panel=RandomPanel(),
         objective={"name": "lrdif-twin", "teacher": TEACHER, "label": 0.0} | objective,
-        clean_twin=True,
     )
     return recipe, ModelCard(
         *("tiny", "lrdif", settings, EMOTIONS, 48, 1, (0.5,), (0.25,), GEOMETRY, "made", "none")
     )
 
 
-def objective_of(made: Made) -> LRDifTwinObjective:
+def objective_of(made: Made, faces: FaceSet) -> LRDifTwinObjective:
     torch.manual_seed(0)
     objective = build_objective(*made)
     assert isinstance(objective, LRDifTwinObjective)
+    objective.prepare(SampleTable.of(faces), faces, Path())
     objective.network.train()
     return objective
 
 
 def batch_of(faces: FaceSet, card: ModelCard) -> Batch:
-    """All faces under displays, unmoved, with their twins."""
+    """All faces under displays, unmoved."""
     n, x = len(faces), build_udc_inputs(faces, card, RandomPanel())
     rows = torch.arange(n)
     targets = torch.from_numpy(faces.targets)
-    return Batch(x, targets, STILL.expand(n, 2, 3), rows, build_inputs(faces, card))
+    return Batch(x, targets, STILL.expand(n, 2, 3), rows)
 
 
 @pytest.fixture
-def twins(make_faces: Callable[..., FaceSet]) -> Batch:
+def faces(make_faces: Callable[..., FaceSet]) -> FaceSet:
     """Sixteen faces of noise."""
-    return batch_of(make_faces(16), make_twin()[1])
+    return make_faces(16)
+
+
+@pytest.fixture
+def batch(faces: FaceSet) -> Batch:
+    return batch_of(faces, make_twin()[1])
 
 
 def copied(state: State) -> State:
     return {name: value.clone() for name, value in state.items()}
 
 
-def test_z_is_of_the_clean_twin_and_nothing_else(twins: Batch) -> None:
-    objective = objective_of(make_twin())
-    teacher, _ = load_network(TEACHER)
-    assert twins.clean is not None
+def test_z_is_of_the_clean_face_and_nothing_else(faces: FaceSet, batch: Batch) -> None:
+    """Of the face, or its mirror image where the batch mirrors it, whatever became of it since."""
+    objective = objective_of(make_twin(), faces)
+    teacher, card = load_network(TEACHER)
     found: list[Tensor] = []
     teacher.head.register_forward_hook(lambda _m, given, _out: found.append(given[0]))  # type: ignore[union-attr, operator]
+    clean = build_inputs(faces, card)
     with torch.no_grad():
-        teacher(twins.clean)
-    torch.testing.assert_close(objective.twin_features(twins.clean), found[0])
-    smaller = torch.nn.functional.interpolate(twins.clean, size=(32, 32), mode="bilinear")
-    assert objective.twin_features(smaller).shape == found[0].shape
-    with pytest.raises(ValueError, match="needs batches with it"):
-        objective.loss("s1", replace(twins, clean=None))
+        teacher(clean)
+        teacher(clean.flip(3))
+    mirrored = STILL * torch.tensor([[-1.0, 1, 1], [1, 1, 1]])
+    warps = torch.stack([STILL, mirrored] * 4 + [STILL] * 8)
+    given = objective._features(replace(batch, warps=warps, x=torch.zeros_like(batch.x)))
+    wanted = torch.where((warps[:, :1, 0] < 0), found[1], found[0])
+    torch.testing.assert_close(given, wanted, atol=1e-4, rtol=1e-4)
+    rows = torch.tensor([5, 3])
+    some = objective._features(Batch(batch.x[:2], batch.targets[:2], batch.warps[:2], rows))
+    torch.testing.assert_close(some, found[0][rows], atol=1e-4, rtol=1e-4)
+    assert (found[0] - found[1]).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("label", [0.0, 0.5])
-def test_stage_one_sees_the_label_only_where_it_may(twins: Batch, label: float) -> None:
+def test_stage_one_sees_the_label_only_where_it_may(
+    faces: FaceSet, batch: Batch, label: float
+) -> None:
     """Z of other labels is the same Z without `label`; the target of stage 2 never has one."""
-    objective = objective_of(make_twin(label=label))
-    other = replace(twins, targets=twins.targets.flip(0))
+    objective = objective_of(make_twin(label=label), faces)
+    other = replace(batch, targets=batch.targets.flip(0))
 
-    def corrupted(batch: Batch) -> Tensor:
+    def corrupted(given: Batch) -> Tensor:
         torch.manual_seed(3)
-        return objective._corrupt_prior(batch)[0]
+        return objective._corrupt_prior(given)[0]
 
-    assert torch.equal(corrupted(twins), corrupted(other)) == (label == 0)
-    assert twins.clean is not None
-    assert not objective.true_prior(twins.clean).requires_grad
+    assert torch.equal(corrupted(batch), corrupted(other)) == (label == 0)
+    assert not objective.true_prior(objective._features(batch)).requires_grad
 
 
 def test_trust_is_what_the_noise_leaves(make_faces: Callable[..., FaceSet]) -> None:
-    made = make_twin(network={"prior": 64})
-    objective, batch = objective_of(made), batch_of(make_faces(100), made[1])
+    made, many = make_twin(network={"prior": 64}), make_faces(100)
+    objective, batch = objective_of(made, many), batch_of(many, made[1])
     torch.manual_seed(3)
     z, trust = objective._corrupt_prior(batch)
-    assert batch.clean is not None
-    wanted = objective.true_prior(batch.clean)
+    wanted = objective.true_prior(objective._features(batch))
     cosine = torch.nn.functional.cosine_similarity(z.detach(), wanted, dim=1)
     present = trust[:, 0] > 0
     assert 0.8 < float(present.float().mean()) < 0.97
@@ -128,14 +139,16 @@ def test_trust_is_what_the_noise_leaves(make_faces: Callable[..., FaceSet]) -> N
 
 @pytest.mark.parametrize("restorer", ["diffusion", "mlp", "none"])
 @pytest.mark.parametrize("stage", ["s1", "s2"])
-def test_what_a_stage_moves_gets_a_gradient(twins: Batch, stage: str, restorer: str) -> None:
-    objective = objective_of(make_twin(label=0.25, network={"restorer": restorer}))
+def test_what_a_stage_moves_gets_a_gradient(
+    faces: FaceSet, batch: Batch, stage: str, restorer: str
+) -> None:
+    objective = objective_of(make_twin(label=0.25, network={"restorer": restorer}), faces)
     for former in (objective.with_twin.former, objective.without.former):
         for film in former.films:  # type: ignore[union-attr]
             nn.init.normal_(film.weight, std=0.1)  # type: ignore[arg-type, union-attr]
     objective.start_stage(stage)
     given = objective.parameters(stage)
-    objective.loss(stage, twins).backward()  # type: ignore[no-untyped-call]
+    objective.loss(stage, batch).backward()  # type: ignore[no-untyped-call]
     names = {id(value): name for name, value in objective.network.named_parameters()}
     assert [names[id(v)] for v in given if v.grad is None] == []
     reached = {names[id(v)] for v in given if v.grad is not None and v.grad.any()}
@@ -146,29 +159,29 @@ def test_what_a_stage_moves_gets_a_gradient(twins: Batch, stage: str, restorer: 
     assert all(value.grad is None for value in objective._teacher.parameters())
 
 
-def test_no_label_reaches_the_answers_of_stage_two(twins: Batch) -> None:
+def test_no_label_reaches_the_answers_of_stage_two(faces: FaceSet, batch: Batch) -> None:
     found = []
-    for batch in (twins, replace(twins, targets=twins.targets.flip(0))):
-        objective = objective_of(make_twin(label=0.25))
+    for given in (batch, replace(batch, targets=batch.targets.flip(0))):
+        objective = objective_of(make_twin(label=0.25), faces)
         objective.start_stage("s2")
         logits: list[Tensor] = []
         former = objective.without.former
         former.head.register_forward_hook(lambda _m, _given, out, to=logits: to.append(out))
         torch.manual_seed(9)
-        objective.loss("s2", batch)
+        objective.loss("s2", given)
         found.append(logits[0])
     assert torch.equal(*found)
 
 
-def test_the_loss_of_stage_two_by_hand(twins: Batch) -> None:
+def test_the_loss_of_stage_two_by_hand(faces: FaceSet, batch: Batch) -> None:
     """Cross-entropy and 1 - cosine; what is trusted follows the cosine."""
     losses = {}
     for weight in (0.0, 1.0, 2.0):
-        objective = objective_of(make_twin(cosine=weight))
+        objective = objective_of(make_twin(cosine=weight), faces)
         objective.start_stage("s2")
         objective.without.trust.fill_(0.5)
         torch.manual_seed(3)
-        losses[weight] = float(objective.loss("s2", twins).detach())
+        losses[weight] = float(objective.loss("s2", batch).detach())
         cosine = float(objective._cosines[0])
         trusted = 0.5 + 0.02 * (max(cosine, 0) - 0.5)
         assert float(objective.without.trust[0]) == pytest.approx(trusted, abs=1e-6)
@@ -178,24 +191,22 @@ def test_the_loss_of_stage_two_by_hand(twins: Batch) -> None:
     assert losses[2] - losses[1] == pytest.approx(1 - cosine, abs=1e-5)
 
 
-def test_stage_two_starts_from_stage_one(twins: Batch) -> None:
-    objective = objective_of(make_twin())
+def test_stage_two_starts_from_stage_one(faces: FaceSet, batch: Batch) -> None:
+    objective = objective_of(make_twin(), faces)
     objective.start_stage("s2")
     ours, theirs = objective.without.former, objective.with_twin.former
     for name, value in theirs.state_dict().items():
         assert torch.equal(value, ours.state_dict()[name])
     assert float(objective.without.trust[0]) == pytest.approx(0.3)
     objective.network.eval()
-    assert objective.logits("s1", twins.x, np.arange(16)) is None
-    found = objective.logits("s2", twins.x, np.arange(16))
+    assert objective.logits("s1", batch.x, np.arange(16)) is None
+    found = objective.logits("s2", batch.x, np.arange(16))
     assert found is not None
     assert found.shape == (16, 8)
 
 
 def test_what_cannot_be_trained_is_refused() -> None:
     recipe, card = make_twin()
-    with pytest.raises(DataError, match="a recipe without clean_twin"):
-        build_objective(replace(recipe, clean_twin=False), card)
     with pytest.raises(DataError, match="was trained under displays"):
         build_objective(*make_twin(teacher="resnet18-w36-udc"))
     with pytest.raises(ModelError, match="features of lrdif"):
@@ -264,11 +275,9 @@ def test_a_resumed_run_is_bitwise_the_same(
 @pytest.mark.parametrize("restorer", ["diffusion", "mlp"])
 def test_both_stages_learn_faces_by_heart_and_stage_two_uses_z(restorer: str) -> None:
     made = make_twin(network={"restorer": restorer}, absent=0.0)
-    objective, batch = objective_of(made), batch_of(toy_faces(32), made[1])
+    learnt = toy_faces(32)
+    objective, batch = objective_of(made, learnt), batch_of(learnt, made[1])
     labels = batch.targets.argmax(dim=1)
-    assert batch.clean is not None
-    features = objective.twin_features(batch.clean)  # always the same: the teacher is frozen
-    objective.twin_features = lambda clean: features  # type: ignore[method-assign]
     for stage, steps in (("s1", 100), ("s2", 250)):
         objective.start_stage(stage)
         optimizer = torch.optim.AdamW(objective.parameters(stage), lr=3e-3, weight_decay=0.0)
@@ -284,18 +293,11 @@ def test_both_stages_learn_faces_by_heart_and_stage_two_uses_z(restorer: str) ->
         assert logits is not None
         assert float((logits.argmax(dim=1) == labels).float().mean()) >= 0.98
         z = objective.without.restore(batch.x, torch.randn(32, 16))
-        cosine = torch.nn.functional.cosine_similarity(z, objective.true_prior(batch.clean), dim=1)
+        wanted = objective.true_prior(objective._features(batch))
+        cosine = torch.nn.functional.cosine_similarity(z, wanted, dim=1)
     assert float(cosine.mean()) > 0.9
     assert float(objective.without.trust[0]) == pytest.approx(float(cosine.mean()), abs=0.1)
     former = objective.without.former
     assert isinstance(former, ModulatedResNet)
     assert isinstance(objective.without, LRDif)
     assert all(film.weight.any() for film in former.films)  # type: ignore[union-attr, operator]
-
-
-def test_batches_of_the_preset_hold_the_twin(make_faces: Callable[..., FaceSet]) -> None:
-    recipe, card = make_twin()
-    batches = AugmentedBatches(make_faces(16), card, recipe)
-    batch = batches(torch.arange(16), 48, torch.Generator().manual_seed(0))
-    assert batch.clean is not None
-    assert batch.clean.shape == batch.x.shape
