@@ -6,21 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.tracks import (
+from benchmarks.gru import OBSERVATIONS, train_gru
+from benchmarks.track_ways import (
     BEFORE,
     KEPT,
     LENGTH,
     RIVAL,
     answer_in_every_way,
-    draw_table,
     exponential_mean,
-    find_change,
     mean_logits,
     mean_probabilities,
     observe_singly,
     observe_track,
-    summarise,
 )
+from benchmarks.tracks import draw_table, find_change, summarise
 from models.lrdif.network import LRDif
 from models.lrdif.prior import epr_norm
 from models.lrdif.track_prior import Past
@@ -125,3 +124,24 @@ def test_the_summary_counts_what_is_right() -> None:
     drawn = draw_table({"udc_p/5": table})
     assert "+40.0" in drawn
     assert drawn.count("\n") == 2
+
+
+def test_the_gru_learns_to_add_up_and_to_follow_a_change() -> None:
+    """Four classes under so much noise that one observation is right in about half of the cases."""
+    generator = torch.Generator().manual_seed(0)
+    centres = 1.5 * torch.eye(4, 16)
+
+    def draw(labels: torch.Tensor) -> torch.Tensor:
+        noise = torch.randn(OBSERVATIONS, len(labels), 16, generator=generator)
+        return centres[labels] + noise
+
+    labels = torch.arange(1024) % 4
+    targets = torch.nn.functional.one_hot(labels, 4).float()
+    gru = train_gru(draw(labels), targets, seed=0, epochs=10)
+    features = draw(labels)
+    with torch.no_grad():
+        right = (gru(features).argmax(dim=2) == labels).float().mean(dim=1)
+        changed = torch.cat([features[:4], draw(3 - labels)[:4]])
+        after = (gru(changed).argmax(dim=2) == 3 - labels).float().mean(dim=1)
+    assert right[7] > right[0] + 0.15
+    assert after[7] > after[4] + 0.15
