@@ -1,4 +1,4 @@
-"""A rival of Z along a track: a GRU on the features that a plain network sees in each observation.
+"""A baseline of Z along a track: a GRU on the features that a plain network sees in each observation.
 
 The network stays as it is; the GRU learns from training faces in 8 observations under one random
 display each, a quarter of them another face from some observation on.
@@ -51,7 +51,12 @@ def extract_features(network: nn.Module, inputs: list[Tensor]) -> Tensor:
     with torch.no_grad():
         return torch.stack(
             [
-                torch.cat([network.feature_maps(part).mean(dim=(2, 3)) for part in x.split(CHUNK)])
+                torch.cat(
+                    [
+                        network.feature_maps(x[first : first + CHUNK]).mean(dim=(2, 3))
+                        for first in range(0, len(x), CHUNK)
+                    ]
+                )
                 for x in inputs
             ]
         )
@@ -95,7 +100,9 @@ def train_gru(features: Tensor, targets: Tensor, seed: int, epochs: int = EPOCHS
     return gru.eval()
 
 
-def train_rival(network: nn.Module, card: ModelCard, count: int, seed: int = 1) -> FeatureGRU:
+def train_baseline_gru(
+    network: nn.Module, card: ModelCard, count: int, seed: int = 1
+) -> FeatureGRU:
     """A GRU on the network's features of `count` faces of Training that are not in its cut."""
     from trainer.data.ferplus import select_validation_cut
     from trainer.data.readers import open_faces

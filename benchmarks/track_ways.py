@@ -21,7 +21,7 @@ BEFORE, LENGTH = 8, 16
 KEPT = 0.7
 """Share of what was known in an exponential mean, at each observation."""
 BATCH = 128
-RIVAL = "mean logits"
+BASELINE = "mean logits"
 Logits = NDArray[np.float32]
 """Of a sequence of observations: (observations, n, K)."""
 
@@ -50,7 +50,7 @@ def exponential_mean(logits: Logits) -> Logits:
 WAYS: Mapping[str, Callable[[Logits], Logits]] = {
     "each by itself": lambda logits: logits,
     "mean probabilities": mean_probabilities,
-    RIVAL: mean_logits,
+    BASELINE: mean_logits,
     "exponential mean of logits": exponential_mean,
 }
 
@@ -75,7 +75,7 @@ def observe_track(
 ) -> tuple[Logits, list[Past]]:
     """Logits of each observation with the Z before it, and the past after each.
 
-    `mean_of_z` restores each Z by itself and keeps an exponential mean of them instead: the rival
+    `mean_of_z` restores each Z by itself and keeps an exponential mean of them instead: the baseline
     that has no diffusion along the track.
     """
     logits: list[Logits] = []
@@ -125,8 +125,8 @@ def answer_in_every_way(
     answers = {name: (way(singles), way(changed)) for name, way in WAYS.items()}
     if gru is not None:
         features = extract_features(network, inputs)
-        both = torch.cat([features[:BEFORE], features[BEFORE:, change]])
-        answers["GRU on features"] = gru(features).numpy(), gru(both).numpy()
+        moved = torch.cat([features[:BEFORE], features[BEFORE:, change]])
+        answers["GRU on features"] = gru(features).numpy(), gru(moved).numpy()
     if not (isinstance(network, LRDif) and network.carries_z):
         return answers
     for name, mean_of_z in (("Z carried", False), ("exponential mean of Z", True)):

@@ -3,7 +3,7 @@
 Each face under a display in 16 observations with independent noise. Accuracy after 1, 2, 4, 8 and
 16 of them, combined in several ways; and where after 8 observations the face becomes one of another
 class, accuracy 1, 2, 3, 4 and 8 observations after that. `--plain`: weights of a plain network, the
-rival that answers each observation by itself; `--gru N` trains a GRU on its features of N training
+baseline that answers each observation by itself; `--gru N` trains a GRU on its features of N training
 faces. With weights of LRDif that carry Z along a track, the ways that use Z stand beside. No TTA,
 majority rule; the intervals are paired, over faces.
 """
@@ -95,17 +95,17 @@ def measure(
 
 
 def summarise(
-    found: Mapping[str, Mapping[str, NDArray[np.bool_]]], rival: str
+    found: Mapping[str, Mapping[str, NDArray[np.bool_]]], baseline: str
 ) -> dict[str, dict[str, list[float]]]:
     """By the way: accuracy after each number of AFTER and of SINCE_CHANGE, and the lead over the
-    rival after 8 observations with its interval (gain, low, high); all in 0..1."""
+    baseline after 8 observations with its interval (gain, low, high); all in 0..1."""
     from benchmarks.track_ways import BEFORE
     from trainer.compare.metrics import paired_difference
 
     table = {}
     for name, right in found.items():
         same, changed = right["same"], right["changed"]
-        lead = paired_difference(*(right[BEFORE - 1] for right in (same, found[rival]["same"])))
+        lead = paired_difference(*(right[BEFORE - 1] for right in (same, found[baseline]["same"])))
         table[name] = {
             "same": [_share(same[number - 1]) for number in AFTER],
             "changed": [_share(changed[BEFORE + number - 1]) for number in SINCE_CHANGE],
@@ -134,7 +134,7 @@ def main() -> None:
     """Measure, print a table, and save the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", required=True)
-    parser.add_argument("--plain", default="", help="weights of the plain rival")
+    parser.add_argument("--plain", default="", help="weights of the plain baseline")
     parser.add_argument("--gru", type=int, default=0, help="train a GRU on N faces; 0: none")
     parser.add_argument("--data", default="ferplus:cut")
     parser.add_argument("--conditions", default="udc_t/5,udc_p/5")
@@ -145,8 +145,8 @@ def main() -> None:
     given = parser.parse_args()
     import torch
 
-    from benchmarks.gru import train_rival
-    from benchmarks.track_ways import RIVAL
+    from benchmarks.gru import train_baseline_gru
+    from benchmarks.track_ways import BASELINE
     from models.loading import load_network
     from models.udc.suites import conditions
     from trainer.data.readers import open_faces
@@ -156,19 +156,21 @@ def main() -> None:
     networks = {
         Path(name).stem: load_network(name) for name in (given.weights, given.plain) if name
     }
-    rival = f"{Path(given.plain or given.weights).stem}: {RIVAL}"
+    baseline = f"{Path(given.plain or given.weights).stem}: {BASELINE}"
     grus = {}
     if given.gru and given.plain:
-        grus = {Path(given.plain).stem: train_rival(*networks[Path(given.plain).stem], given.gru)}
+        grus = {
+            Path(given.plain).stem: train_baseline_gru(*networks[Path(given.plain).stem], given.gru)
+        }
     cells = {
-        cell: summarise(measure(networks, faces, cell, given.start, grus), rival)
+        cell: summarise(measure(networks, faces, cell, given.start, grus), baseline)
         for cell in conditions(given.conditions)
     }
     figures = {
         "data": faces.name,
         "n": len(faces),
         "start": given.start,
-        "rival": rival,
+        "baseline": baseline,
         "after": AFTER,
         "since_change": SINCE_CHANGE,
         "cells": cells,

@@ -15,7 +15,7 @@ from trainer.objectives.base import Batch
 
 
 class CleanViews:
-    """`compute` (n, c, px, px) -> (n, F) of all faces and of their mirror images, as inputs of the
+    """`compute` (n, c, px, px) -> (n, F) of all faces and of their horizontal flips, as inputs of the
     network with `card`."""
 
     def __init__(
@@ -34,7 +34,7 @@ class CleanViews:
         self._values = torch.cat(parts).float()
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Those of a batch's faces, mirrored where the batch mirrors them: (n, F)."""
+        """Those of a batch's faces, flipped where the batch flips them: (n, F)."""
         device = self._values.device
-        is_mirrored = (batch.warps[:, 0, 0] < 0).long().to(device)
-        return self._values[batch.rows.to(device), is_mirrored].to(batch.x.device)
+        is_flipped = (batch.warps[:, 0, 0] < 0).long().to(device)
+        return self._values[batch.rows.to(device), is_flipped].to(batch.x.device)

@@ -117,7 +117,7 @@ def open_teachers(
     settings: Distillation, card: ModelCard, device: str = "cpu", faces: FaceSet | None = None
 ) -> TeacherEnsemble:
     """The teachers of a student with this card, on its device, with horizontal-flip TTA where they
-    see the student's images; a clean face is classified once, its mirror image says little more.
+    see the student's images; a clean face is classified once a run, without it.
 
     A teacher of clean faces, or of another size, channels or normalisation, needs the `faces` that
     batches are drawn from. Raises DataError where the latter are missing, for weights that have

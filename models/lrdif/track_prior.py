@@ -45,8 +45,8 @@ class Past:
 
 
 def pack_states(views: Sequence[Past]) -> list[bytes]:
-    """A state for each of n tracks: its count, and its Z of each view (the face, its mirror image)
-    in half precision."""
+    """A state for each of n tracks: its count, and its Z of each view (the face, and with TTA its
+    horizontal flip) in half precision."""
     count = views[0].count.clamp(max=MOST).cpu().numpy().astype(np.uint8)
     z = torch.stack([view.z for view in views], dim=1).cpu().numpy().astype("<f2")
     return [bytes([number]) + each.tobytes() for number, each in zip(count, z, strict=True)]

@@ -11,7 +11,7 @@ from benchmarks.track_ways import (
     BEFORE,
     KEPT,
     LENGTH,
-    RIVAL,
+    BASELINE,
     answer_in_every_way,
     exponential_mean,
     mean_logits,
@@ -91,7 +91,7 @@ def test_a_track_that_changes_is_the_other_face_from_then_on(network: LRDif) -> 
     with torch.no_grad():
         stays = answer_in_every_way(network, inputs, noise, np.arange(3))
         moves = answer_in_every_way(network, inputs, noise, np.array([1, 2, 0]))
-    assert {"Z carried", "exponential mean of Z", RIVAL} <= set(stays)
+    assert {"Z carried", "exponential mean of Z", BASELINE} <= set(stays)
     for name, (same, changed) in stays.items():
         np.testing.assert_allclose(same, changed, atol=1e-5, err_msg=name)
         assert same.shape == (LENGTH, 3, 3)
@@ -113,13 +113,13 @@ def test_the_summary_counts_what_is_right() -> None:
     right = np.zeros((LENGTH, 10), bool)
     right[7:, :6] = True
     found = {
-        f"w: {RIVAL}": {"same": right, "changed": right},
+        f"w: {BASELINE}": {"same": right, "changed": right},
         "w: better": {"same": np.ones_like(right), "changed": right},
     }
-    table = summarise(found, f"w: {RIVAL}")
-    assert table[f"w: {RIVAL}"]["same"] == [0, 0, 0, 0.6, 0.6]
-    assert table[f"w: {RIVAL}"]["changed"] == [0.6] * 5
-    assert table[f"w: {RIVAL}"]["lead"] == [0, 0, 0]
+    table = summarise(found, f"w: {BASELINE}")
+    assert table[f"w: {BASELINE}"]["same"] == [0, 0, 0, 0.6, 0.6]
+    assert table[f"w: {BASELINE}"]["changed"] == [0.6] * 5
+    assert table[f"w: {BASELINE}"]["lead"] == [0, 0, 0]
     assert table["w: better"]["lead"][0] == pytest.approx(0.4)
     drawn = draw_table({"udc_p/5": table})
     assert "+40.0" in drawn

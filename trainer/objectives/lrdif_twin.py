@@ -181,8 +181,9 @@ class LRDifTwinObjective(RestoredPriorObjective):
         cosine = functional.cosine_similarity(z.float(), target.float(), dim=1)
         self._cosines.append(cosine.mean())
         trust = self.without.trust
-        for number in count.clamp(max=len(trust) - 1).unique().tolist():
-            mean = cosine[count.clamp(max=len(trust) - 1) == number].mean()
+        counts = count.clamp(max=len(trust) - 1)
+        for number in set(counts.tolist()):
+            mean = cosine[counts == number].mean()
             trust[number].lerp_(mean.clamp(0, 1).to(trust), TRUST_RATE)
 
     def train_metrics(self) -> dict[str, float]:
