@@ -8,10 +8,10 @@ import torch
 
 from benchmarks.gru import OBSERVATIONS, train_gru
 from benchmarks.track_ways import (
+    BASELINE,
     BEFORE,
     KEPT,
     LENGTH,
-    BASELINE,
     answer_in_every_way,
     exponential_mean,
     mean_logits,
