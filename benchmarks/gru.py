@@ -1,4 +1,4 @@
-"""A baseline of Z along a track: a GRU on the features that a plain network sees in each observation.
+"""A baseline of Z along a track: a GRU on what a plain network sees in each observation.
 
 The network stays as it is; the GRU learns from training faces in 8 observations under one random
 display each, a quarter of them another face from some observation on.

@@ -75,8 +75,8 @@ def observe_track(
 ) -> tuple[Logits, list[Past]]:
     """Logits of each observation with the Z before it, and the past after each.
 
-    `mean_of_z` restores each Z by itself and keeps an exponential mean of them instead: the baseline
-    that has no diffusion along the track.
+    `mean_of_z` restores each Z by itself and keeps an exponential mean of them instead: the
+    baseline that has no diffusion along the track.
     """
     logits: list[Logits] = []
     pasts: list[Past] = []

@@ -3,9 +3,9 @@
 Each face under a display in 16 observations with independent noise. Accuracy after 1, 2, 4, 8 and
 16 of them, combined in several ways; and where after 8 observations the face becomes one of another
 class, accuracy 1, 2, 3, 4 and 8 observations after that. `--plain`: weights of a plain network, the
-baseline that answers each observation by itself; `--gru N` trains a GRU on its features of N training
-faces. With weights of LRDif that carry Z along a track, the ways that use Z stand beside. No TTA,
-majority rule; the intervals are paired, over faces.
+baseline that answers each observation by itself; `--gru N` trains a GRU on its features of N
+training faces. With weights of LRDif that carry Z along a track, the ways that use Z stand beside.
+No TTA, majority rule; the intervals are paired, over faces.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from trainer.objectives.base import Batch
 
 
 class CleanViews:
-    """`compute` (n, c, px, px) -> (n, F) of all faces and of their horizontal flips, as inputs of the
-    network with `card`."""
+    """`compute` (n, c, px, px) -> (n, F) of all faces and of their horizontal flips, as inputs of
+    the network with `card`."""
 
     def __init__(
         self,
