@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -36,7 +38,7 @@ class DecoderBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Maps of the encoder's four levels, of `widths` channels, and the scaled noisy face, in patches
+    """Maps of the encoder's four levels, of `widths` channels, and the scaled noisy face as patches
     (n, 4 channels, h / 2, w / 2) -> `outputs` numbers of each place, (n, outputs, h / 2, w / 2).
 
     Skips are 1x1 convolutions, added. `rise` ends where the last level begins: what comes before is
@@ -51,9 +53,7 @@ class Decoder(nn.Module):
             nn.Conv2d(c, width, 1) for c, width in zip(skipped, WIDTHS, strict=True)
         )
         self.blocks = nn.ModuleList(DecoderBlock(width) for width in WIDTHS)
-        self.narrow = nn.ModuleList(
-            nn.Conv2d(wide, width, 1) for wide, width in zip(WIDTHS, WIDTHS[1:], strict=False)
-        )
+        self.narrow = nn.ModuleList(nn.Conv2d(wide, width, 1) for wide, width in pairwise(WIDTHS))
         # The encoder's stem has halved the side and cut off what is negative: the noise itself, of
         # which at low levels nearly all is to be predicted, has a way of its own.
         self.patches = nn.Conv2d(PATCH**2 * channels, WIDTHS[-1], 3, padding=1)

@@ -23,14 +23,19 @@ DATA_SIGMA = 1.0
 
 class NoiseFilms(nn.Module):
     """Scale and shift (n, 2 c) of each residual block by the noise level, c_noise = log(sigma) / 4
-    (Karras et al. 2022, table 1), and a condition where there is one. At the start all are zero."""
+    (Karras et al. 2022, table 1), and a condition where there is one. At the start all are zero.
+
+    The buffer `own_noise_floor` is what `noise.estimate_own_noise` finds in clean faces.
+    """
 
     frequencies: Tensor
+    own_noise_floor: Tensor
 
     def __init__(self, widths: list[int]) -> None:
         super().__init__()
         frequencies = math.pi * torch.arange(1, FREQUENCIES + 1)
         self.register_buffer("frequencies", frequencies, persistent=False)
+        self.register_buffer("own_noise_floor", torch.zeros(()))
         self.embedding = nn.Sequential(
             nn.Linear(2 * FREQUENCIES, EMBEDDING),
             nn.SiLU(),

@@ -15,8 +15,8 @@ START_SCALE = 0.5
 
 
 class EmoDC(nn.Module):
-    """Noisy faces (n, channels, h, w), noise levels (n,) -> the noise eps as predicted under each of
-    `classes` emotions and, last, under none: (n, classes + 1, channels, h, w).
+    """Noisy faces (n, channels, h, w) and noise levels (n,) -> the noise eps as predicted under
+    each of `classes` emotions and, last, under none: (n, classes + 1, channels, h, w).
 
     `head`: how the emotion enters. `cond`: everywhere, as the abstract's conditional model, one
     evaluation of the network for each emotion. `split`: into the decoder's last level alone, the
@@ -26,13 +26,12 @@ class EmoDC(nn.Module):
     A prediction of the expression sums the errors over `steps` noise levels between `low` and
     `high` (`models.emodc.classifier`). What the sum needs is learned with the weights: the scale
     of a level's errors, `log_scale`, by gradient; `timestep_weights`, each 0 or more, and the
-    `log_prior` (classes,) by calibration; `own_noise_floor` is what is estimated in clean faces.
-    All levels' numbers are by `noise.bin_of`. Raises ValueError for settings that cannot be.
+    `log_prior` (classes,) by calibration. Levels are those of `noise.bin_of`. Raises ValueError for
+    settings that cannot be.
     """
 
     timestep_weights: Tensor
     log_prior: Tensor
-    own_noise_floor: Tensor
 
     def __init__(
         self,
@@ -65,7 +64,6 @@ class EmoDC(nn.Module):
         self.log_scale = nn.Parameter(torch.full((BINS,), START_SCALE).log())
         self.register_buffer("timestep_weights", torch.ones(BINS))
         self.register_buffer("log_prior", torch.zeros(classes))
-        self.register_buffer("own_noise_floor", torch.zeros(()))
 
     @property
     def steps(self) -> int:
@@ -83,12 +81,12 @@ class EmoDC(nn.Module):
         if self.head == "cond":
             repeated = (value.repeat_interleave(m, dim=0) for value in (x, sigma))
             under = conditions.repeat(len(x), 1)
-            return self._predict(*repeated, under).unflatten(0, (len(x), m))
+            return self._predict(*repeated, under).unflatten(0, (-1, m))
         embedded = self.encoder.films.embed(sigma)
         levels = self.encoder.encode(x, sigma)
         risen = self.decoder.rise(levels, to_patches(c_in(x, sigma)), embedded)
         out = from_patches(self.decoder.finish(*conditioned(risen, embedded, conditions)))
-        return precondition(x[:, None], sigma, out.unflatten(0, (len(x), m)))
+        return precondition(x[:, None], sigma, out.unflatten(0, (-1, m)))
 
     def predict_under(self, x: Tensor, sigma: Tensor, emotions: Tensor) -> Tensor:
         """The noise (n, channels, h, w) of each face under an emotion of its own, (n,) int64."""

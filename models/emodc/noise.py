@@ -84,14 +84,14 @@ def relative_errors(noise: Tensor, predicted: Tensor) -> Tensor:
     return ((predicted - first) * (predicted + first - 2 * noise)).flatten(2).mean(dim=2)
 
 
-def bin_of(sigma: Tensor) -> Tensor:
-    """The bin, int64 in 0..BINS - 1, of each noise level; those beyond the ends are of the last.
+def bin_of(sigma: Tensor, bins: int = BINS) -> Tensor:
+    """The bin, int64 in 0..bins - 1, of each noise level; those beyond the ends are of the last.
 
     >>> bin_of(torch.tensor([0.0, 0.002, 0.0448, 1.0, 2.0])).tolist()
     [0, 0, 8, 15, 15]
     """
     place = torch.log(sigma.clamp(LEAST_SIGMA, MOST_SIGMA) / LEAST_SIGMA)
-    return (place / math.log(MOST_SIGMA / LEAST_SIGMA) * BINS).long().clamp(0, BINS - 1)
+    return (place / math.log(MOST_SIGMA / LEAST_SIGMA) * bins).long().clamp(0, bins - 1)
 
 
 def estimate_own_noise(x: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ HALVINGS = ((0.25, 0.5), (0.5, 0.25), (1.0, 0.125))
 """Share of the timesteps, and share of the emotions that are kept after them."""
 CHECKS = (0.2, 0.5, 1.0)
 """Shares of the timesteps after which emotions are tested: 20, 50 and 100 of 100."""
+LEAST_EXCESS = 1e-4
+"""Of a dropped emotion above those that are left."""
 LEVEL = 2e-3
 """Probability that an emotion that is as likely as all others is dropped."""
 
@@ -48,16 +50,18 @@ class Tally:
             self.evaluations += self.active.sum(dim=1)
         self.steps_done = max(self.steps_done, step)
 
-    def means(self) -> Tensor:
-        """Mean error (n, K) over the timesteps at which an emotion was evaluated; of one that was
-        dropped at least that of the worst that is left."""
-        means = self.errors[: self.steps_done].nanmean(dim=0)
-        worst = means.where(self.active, -math.inf).amax(dim=1, keepdim=True)
-        return torch.where(self.active, means, torch.maximum(means, worst))
-
     def best(self) -> Tensor:
-        """The emotion (n,) of the least error; ties go to the first."""
-        return self.means().where(self.active, math.inf).argmin(dim=1)
+        """The emotion (n,) of the least mean error; ties go to the first."""
+        means = self.errors[: self.steps_done].mean(dim=0)
+        return means.where(self.active, math.inf).argmin(dim=1)
+
+    def excess(self) -> Tensor:
+        """By how much each mean error (n, K) is above the best one's, over the timesteps at which
+        an emotion was evaluated. A dropped one is never below those that are left."""
+        done, rows = self.errors[: self.steps_done], torch.arange(len(self.active))
+        excess = (done - done[:, rows, self.best()][:, :, None]).nanmean(dim=0)
+        worst = excess.where(self.active, -math.inf).amax(dim=1, keepdim=True)
+        return torch.where(self.active, excess, torch.maximum(excess, worst + LEAST_EXCESS))
 
 
 def evaluate_all(tally: Tally) -> Tally:
@@ -71,8 +75,8 @@ def halve(tally: Tally, rounds: Sequence[tuple[int, int]]) -> Tally:
     kept ones are those of the least mean error so far."""
     for step, kept in rounds:
         tally.advance(step)
-        means = tally.means().where(tally.active, math.inf)
-        order = means.argsort(dim=1, stable=True)[:, :kept]
+        excess = tally.excess().where(tally.active, math.inf)
+        order = excess.argsort(dim=1, stable=True)[:, :kept]
         tally.active &= torch.zeros_like(tally.active).scatter(1, order, value=True)
     return tally
 

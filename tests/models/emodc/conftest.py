@@ -13,6 +13,7 @@ from models.emodc.encoder import NoiseResNet18
 from models.emodc.network import EmoDC
 from models.weights import ModelCard
 
+PX = 16
 SMALL: dict[str, Any] = {"width": 8, "dropout": 0.0}
 
 
@@ -23,7 +24,7 @@ def disturb(network: nn.Module) -> nn.Module:
         for value in network.parameters():
             value.add_(0.05 * torch.randn_like(value))
         for _ in range(4):
-            network(2 * torch.randn(8, 1, 48, 48), torch.rand(8) + 0.01)
+            network(2 * torch.randn(8, 1, PX, PX), torch.rand(8) + 0.01)
     return network.eval()
 
 
@@ -58,6 +59,6 @@ def emodc_card(make_card: Callable[..., ModelCard]) -> Callable[..., ModelCard]:
     """The card of that network."""
 
     def make(model: str = "emodc", **changes: Any) -> ModelCard:
-        return make_card(model=model, network=SMALL | changes)
+        return make_card(model=model, network=SMALL | changes, input_px=PX)
 
     return make

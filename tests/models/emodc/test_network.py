@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.baselines.resnet import ResNet18
 from models.emodc.decoder import PATCH, from_patches, to_patches
 from models.emodc.encoder import NoiseResNet18
 from models.emodc.network import HEADS, EmoDC, precondition
@@ -26,7 +25,7 @@ EACH = pytest.mark.parametrize("head", HEADS)
 def noisy() -> tuple[Tensor, Tensor]:
     """Four faces at four noise levels."""
     generator = torch.Generator().manual_seed(3)
-    return torch.randn(4, 1, 48, 48, generator=generator), torch.tensor([0.01, 0.1, 0.4, 1.0])
+    return torch.randn(4, 1, 16, 16, generator=generator), torch.tensor([0.01, 0.1, 0.4, 1.0])
 
 
 def test_a_clean_face_gets_the_plain_networks_logits_bit_for_bit(
@@ -57,9 +56,9 @@ def test_an_emodc_starts_with_the_encoders_weights() -> None:
 def test_at_the_start_no_emotion_differs_from_another(head: str) -> None:
     torch.manual_seed(0)
     network = EmoDC(8, head=head, width=8).eval()
-    x = torch.randn(2, 1, 48, 48)
+    x = torch.randn(2, 1, 16, 16)
     predicted = network(x, torch.tensor([0.1, 0.5]))
-    assert predicted.shape == (2, 9, 1, 48, 48)
+    assert predicted.shape == (2, 9, 1, 16, 16)
     torch.testing.assert_close(predicted, predicted[:, :1].expand(-1, 9, -1, -1, -1))
 
 
@@ -69,7 +68,9 @@ def test_one_emotion_at_a_time_is_all_at_once(
 ) -> None:
     network = make_emodc(head=head)
     together = network(*noisy)
-    assert float((together[:, 1:] - together[:, :1]).detach().abs().amax(dim=(2, 3, 4)).min()) > 1e-3
+    assert (
+        float((together[:, 1:] - together[:, :1]).detach().abs().amax(dim=(2, 3, 4)).min()) > 1e-3
+    )
     for emotion in range(9):
         alone = network.predict_under(*noisy, torch.full((4,), emotion))
         torch.testing.assert_close(together[:, emotion], alone, atol=1e-5, rtol=1e-5)
@@ -120,9 +121,7 @@ def test_heads_that_are_tied_predict_the_same(
 
 
 @EACH
-def test_folding_changes_nothing(
-    make_emodc: Make, head: str, noisy: tuple[Tensor, Tensor]
-) -> None:
+def test_folding_changes_nothing(make_emodc: Make, head: str, noisy: tuple[Tensor, Tensor]) -> None:
     network = make_emodc(head=head)
     expected = network(*noisy)
     torch.testing.assert_close(fold_batch_norm(network)(*noisy), expected, atol=1e-4, rtol=1e-4)
