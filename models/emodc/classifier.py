@@ -63,7 +63,7 @@ class EmoDCClassifier(NoisyClassifier):
         each = []
         for steps in self.batches(len(x)):
             errors = self._relative_errors(x, clean, sigma[steps], own, noise[steps])
-            each.append(errors.unflatten(0, (-1, len(x))))
+            each.append(errors.view(-1, len(x), errors.shape[1]))
         weights = x.new_full((self.steps,), 1 / self.steps)
         return logits_from_errors(torch.cat(each), weights) + self._network.log_prior
 
@@ -95,7 +95,7 @@ class EmoDCClassifier(NoisyClassifier):
             target = noise_in(noisy, clean, sigma[step, None])
             faces, emotions = active.nonzero(as_tuple=True)
             errors = x.new_full(active.shape, torch.nan, dtype=torch.float32)
-            for part in torch.arange(len(faces)).split(AT_ONCE):
+            for part in torch.split(torch.arange(len(faces)), AT_ONCE):
                 rows, under = faces[part].to(x.device), emotions[part].to(x.device)
                 level = sigma[step, rows]
                 self.count(len(rows), 1, noisy[:1], level[:1], self._emotions[:1])

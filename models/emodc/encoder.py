@@ -97,7 +97,7 @@ class NoiseResNet18(ResNet18):
         w / 16); `condition` (n, EMBEDDING) is added to what each block reads of the noise."""
         embedded = self.films.embed(sigma)
         embedded = embedded if condition is None else embedded + condition
-        maps, levels = self.stem(c_in(x, sigma)), []
+        maps, levels = self.stem(c_in(x, sigma)), list[Tensor]()
         for number, (block, film) in enumerate(zip(self.stages, self.films.blocks, strict=True)):
             assert isinstance(block, ResidualBlock)
             maps = block(maps, film(embedded))

@@ -81,12 +81,12 @@ class EmoDC(nn.Module):
         if self.head == "cond":
             repeated = (value.repeat_interleave(m, dim=0) for value in (x, sigma))
             under = conditions.repeat(len(x), 1)
-            return self._predict(*repeated, under).unflatten(0, (-1, m))
+            return torch.unflatten(self._predict(*repeated, under), 0, (-1, m))
         embedded = self.encoder.films.embed(sigma)
         levels = self.encoder.encode(x, sigma)
         risen = self.decoder.rise(levels, to_patches(c_in(x, sigma)), embedded)
         out = from_patches(self.decoder.finish(*conditioned(risen, embedded, conditions)))
-        return precondition(x[:, None], sigma, out.unflatten(0, (-1, m)))
+        return precondition(x[:, None], sigma, torch.unflatten(out, 0, (-1, m)))
 
     def predict_under(self, x: Tensor, sigma: Tensor, emotions: Tensor) -> Tensor:
         """The noise (n, channels, h, w) of each face under an emotion of its own, (n,) int64."""
@@ -113,7 +113,7 @@ class EmoDC(nn.Module):
         levels = self.encoder.encode(x, sigma)
         embedded = self.encoder.films.embed(sigma)
         out = from_patches(self.decoder(levels, to_patches(c_in(x, sigma)), embedded))
-        out = out.unflatten(1, (self.classes + 1, self.channels))
+        out = torch.unflatten(out, 1, (self.classes + 1, self.channels))
         eps = precondition(x[:, None], sigma, out[:, :1])
         gates = 1 + self.gates(levels[-1].mean(dim=(2, 3)))
         return torch.cat([eps + gates[:, :, None, None, None] * out[:, 1:], eps], dim=1)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -69,9 +70,7 @@ class NoisyClassifier(SoftmaxClassifier):
             part = slice(start, start + faces)
             drawn = [draw_noise(int(i), draw, self.steps, x.shape[1:]) for i in ids[part]]
             noise = torch.from_numpy(np.stack(drawn, axis=1)).to(x.device)
-            found.append(
-                self._average_flip(x[part], lambda view, noise=noise: self.classify(view, noise))  # type: ignore[misc]
-            )
+            found.append(self._average_flip(x[part], partial(self.classify, noise=noise)))
         return torch.cat(found)
 
     @abstractmethod
@@ -121,8 +120,7 @@ class NoiseResNetClassifier(NoisyClassifier):
             noisy = add_noise(x, sigma[steps], own, noise[steps])
             self.count(len(noisy), 1, noisy[:1], sigma[0, :1])
             each.append(self._network(noisy, sigma[steps].flatten()).float())
-        logits = torch.cat(each).unflatten(0, (self.steps, len(x)))
-        return mean_logits(logits)
+        return mean_logits(torch.cat(each).view(self.steps, len(x), -1))
 
 
 def add_noise(x: Tensor, sigma: Tensor, own: Tensor, noise: Tensor) -> Tensor:
@@ -136,7 +134,7 @@ def add_noise(x: Tensor, sigma: Tensor, own: Tensor, noise: Tensor) -> Tensor:
 def noise_in(noisy: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
     """The noise in faces (steps n, c, h, w), in units of their levels (steps, n), as far as it is
     known: what differs from `clean` (n, c, h, w)."""
-    differs = noisy.unflatten(0, sigma.shape) - clean
+    differs = torch.unflatten(noisy, 0, sigma.shape) - clean
     return (differs / sigma[:, :, None, None, None]).flatten(0, 1)
 
 

@@ -28,17 +28,17 @@ from models.loading import build_network
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.errors import OptionError
-from trainer.objectives.base import Batch, Objective
-from trainer.objectives.emodc_weights import calibrate_levels
-from trainer.objectives.margins import (
+from trainer.objectives.amdit import (
     MARGIN_BINS,
     MarginRule,
     MarginStatistics,
     discrepancy,
     margins,
 )
+from trainer.objectives.base import Batch, Objective
+from trainer.objectives.emodc_weights import calibrate_levels
 from trainer.objectives.noise_resnet18 import classifier_loss
-from trainer.objectives.noisy import TwinTeacher, quarter_of, sample_sigmas, with_noise
+from trainer.objectives.noisy_faces import TwinTeacher, quarter_of, sample_sigmas, with_noise
 from trainer.objectives.softmax import select_prefix
 from trainer.recipes import Recipe
 

@@ -17,7 +17,7 @@ from models.errors import ModelError
 from models.loading import build_network
 from models.weights import ModelCard
 from trainer.objectives.base import Batch, Objective
-from trainer.objectives.noisy import TwinTeacher, sample_sigmas, with_noise
+from trainer.objectives.noisy_faces import TwinTeacher, sample_sigmas, with_noise
 from trainer.recipes import Recipe
 
 

@@ -27,7 +27,7 @@ ARMS = (
 EMODC = replace(
     NOISE_RESNET,
     model="emodc",
-    network={"head": "multi", "width": 36, "dropout": 0.3},
+    network=NOISE_RESNET.network | {"head": "multi"},
     stages=(CLASSIFIER, DECODER),
 )
 EMODC_BASE = replace(EMODC, stages=(CLASSIFIER, BASE))

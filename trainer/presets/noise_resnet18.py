@@ -14,7 +14,7 @@ PLAIN = "resnet18-w36"
 """The network that it starts from and, with UDC behind, the one for displays."""
 NOISE_RESNET = Recipe(
     "noise-resnet18",
-    {"width": 36, "dropout": 0.3},
+    {"width": 36, "dropout": 0.3, "steps": 4},
     (Stage("fit", epochs=20, lr=1e-3, balance=0.5),),
     with_dropped=True,
     objective={"teacher": PLAIN},

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.crops import Crops
@@ -54,7 +55,7 @@ def make_classifier(
     return make
 
 
-def slow_logits(classifier: NoisyClassifier, x: Tensor, ids: np.ndarray) -> Tensor:
+def slow_logits(classifier: NoisyClassifier, x: Tensor, ids: NDArray[np.int64]) -> Tensor:
     """One face, one level, one emotion at a time, as the definition has it."""
     network, rows = classifier._network, []
     assert isinstance(network, EmoDC)

@@ -90,7 +90,7 @@ def test_emotions_may_be_in_any_order(
             per = PATCH**2
             for value in (network.decoder.out.weight, network.decoder.out.bias):
                 assert value is not None
-                value[per:] = value[per:].unflatten(0, (8, per))[order].flatten(0, 1)
+                value[per:] = torch.unflatten(value[per:], 0, (8, per))[order].flatten(0, 1)
             network.gates.weight.copy_(network.gates.weight[order])
             network.gates.bias.copy_(network.gates.bias[order])
         else:

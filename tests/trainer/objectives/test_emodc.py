@@ -15,7 +15,7 @@ from models.crops import GEOMETRY
 from models.emodc.network import HEADS, EmoDC
 from models.emodc.noise import LEAST_SIGMA, MOST_SIGMA
 from models.emotions import EMOTIONS
-from models.loading import load_classifier
+from models.loading import as_classifier, load_classifier
 from models.weights import ModelCard
 from trainer import run
 from trainer.compare.evaluate import mark_correct, predict
@@ -26,7 +26,7 @@ from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
 from trainer.objectives.emodc import MARGINS, PLAIN, WITH_CROSS_ENTROPY, EmoDCObjective
 from trainer.objectives.emodc_weights import fit_weights, level_errors
-from trainer.objectives.noisy import CLEAN_SIGMA, sample_sigmas
+from trainer.objectives.noisy_faces import CLEAN_SIGMA, sample_sigmas
 from trainer.presets import find_preset
 from trainer.presets.emodc import ARMS
 from trainer.recipes import Augment, Recipe, Stage
@@ -119,10 +119,10 @@ def test_the_teacher_needs_and_sees_the_clean_twin(make_faces: Callable[..., Fac
     assert float(teacher.loss(own, batch)) == pytest.approx(0, abs=1e-5)
     assert float(teacher.loss(own + torch.eye(8)[:4] * 3, batch).detach()) > 0.01
     torch.manual_seed(1)
-    taught = objective.loss("decoder", batch)
+    with_teacher = objective.loss("decoder", batch)
     torch.manual_seed(1)
     alone = objective_of(make("decoder", px=48)).loss("decoder", batch)
-    assert float(taught - alone) > 1e-3
+    assert float(with_teacher - alone) > 1e-3
 
 
 def test_an_unknown_stage() -> None:
@@ -226,13 +226,7 @@ def test_faces_are_learned_by_heart() -> None:
     assert objective.train_metrics()["e_y"] < 0.6
     network = objective.emodc.eval()
     assert isinstance(network, EmoDC)
-    classifier = load_as(network, made[1])
+    classifier = as_classifier(network, made[1], flip=False)
     with torch.inference_mode():
         found = classifier.logits(x, np.arange(32)).argmax(dim=1)
     assert torch.equal(found, labels)
-
-
-def load_as(network: EmoDC, card: ModelCard) -> Any:
-    from models.loading import as_classifier
-
-    return as_classifier(network, card, flip=False)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.objectives.margins import (
+from trainer.objectives.amdit import (
     MARGIN_BINS,
     MarginRule,
     MarginStatistics,
