@@ -175,7 +175,8 @@ class EmoDCObjective(Objective):
         if stage == CLASSIFIER:
             logits: Tensor = self.emodc.encoder(x)
             return logits
-        classifier = EmoDCClassifier(self.emodc, self._card, flip=False, device=str(x.device))
+        options = {"flip": False, "device": str(x.device), "own_noise": "ignore"}
+        classifier = EmoDCClassifier(self.emodc, self._card, **options)  # type: ignore[arg-type]
         classifier.steps = self.settings.validation_steps
         return classifier.logits(x, ids)
 

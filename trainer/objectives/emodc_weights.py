@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from models.emodc.classifier import EmoDCClassifier
+from models.emodc.encoder import NoiseResNet18
 from models.emodc.network import EmoDC
 from models.emodc.noise import BINS, LEAST_SIGMA, MOST_SIGMA, estimate_own_noise, timesteps
 from models.weights import ModelCard
@@ -35,9 +36,8 @@ def calibrate_levels(
     if len(some) == 1:
         (clean,) = some.values()
         some |= {cell: apply_condition(clean, cell) for cell in CORRUPTED}
+    fit_own_noise_floor(network.encoder, card, some)
     with torch.no_grad():
-        own = [estimate_own_noise(build_inputs(faces, card)).median() for faces in some.values()]
-        network.encoder.films.own_noise_floor.copy_(torch.stack(own).min())
         network.timestep_weights.fill_(1.0)
         network.log_prior.zero_()
         errors = torch.cat([level_errors(network, card, faces) for faces in some.values()], dim=1)
@@ -53,6 +53,15 @@ def calibrate_levels(
     network.timestep_weights.copy_(weights[:BINS] / scale)
     if fit_prior:
         network.log_prior.copy_(weights[BINS] * shares.log() / scale)
+
+
+@torch.no_grad()
+def fit_own_noise_floor(
+    encoder: NoiseResNet18, card: ModelCard, conditions: Mapping[str, FaceSet]
+) -> None:
+    """Set what is estimated in faces without noise: the median under the cleanest condition."""
+    own = [estimate_own_noise(build_inputs(faces, card)).median() for faces in conditions.values()]
+    encoder.films.own_noise_floor.copy_(torch.stack(own).min())
 
 
 def level_centres() -> Tensor:

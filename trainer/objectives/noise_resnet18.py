@@ -7,16 +7,20 @@ learned first, and its decoder after (`trainer.objectives.emodc`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from models.emodc.encoder import NoiseResNet18
 from models.errors import ModelError
 from models.loading import build_network
 from models.weights import ModelCard
+from trainer.data.faceset import FaceSet
 from trainer.objectives.base import Batch, Objective
+from trainer.objectives.emodc_weights import fit_own_noise_floor
 from trainer.objectives.noisy_faces import TwinTeacher, sample_sigmas, with_noise
 from trainer.recipes import Recipe
 
@@ -45,6 +49,14 @@ class NoiseResNetObjective(Objective):
         """Those of the faces as they are: as a plain classifier."""
         logits: Tensor = self.network(x)
         return logits
+
+    def calibrate(
+        self, network: nn.Module, card: ModelCard, conditions: Mapping[str, FaceSet]
+    ) -> ModelCard:
+        """The card with a temperature; what clean faces have for noise goes into the network."""
+        assert isinstance(network, NoiseResNet18)
+        fit_own_noise_floor(network, card, conditions)
+        return super().calibrate(network, card, conditions)
 
 
 def classifier_loss(network: NoiseResNet18, teacher: TwinTeacher, batch: Batch) -> Tensor:
