@@ -91,7 +91,7 @@ def from_patches(x: Tensor) -> Tensor:
     return functional.pixel_shuffle(x, PATCH)
 
 
-def conditioned(risen: Tensor, embedded: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
+def repeat_under(risen: Tensor, embedded: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
     """Each of n faces once under each of m conditions (m, EMBEDDING), conditions innermost:
     (n m, ...) maps and (n m, EMBEDDING) embeddings."""
     m = len(conditions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.emodc.decoder import PATCH, Decoder, conditioned, from_patches, to_patches
+from models.emodc.decoder import PATCH, Decoder, from_patches, repeat_under, to_patches
 from models.emodc.encoder import EMBEDDING, NoiseResNet18, c_in
 from models.emodc.noise import BINS, bin_of
 
@@ -85,7 +85,7 @@ class EmoDC(nn.Module):
         embedded = self.encoder.films.embed(sigma)
         levels = self.encoder.encode(x, sigma)
         risen = self.decoder.rise(levels, to_patches(c_in(x, sigma)), embedded)
-        out = from_patches(self.decoder.finish(*conditioned(risen, embedded, conditions)))
+        out = from_patches(self.decoder.finish(*repeat_under(risen, embedded, conditions)))
         return precondition(x[:, None], sigma, torch.unflatten(out, 0, (-1, m)))
 
     def predict_under(self, x: Tensor, sigma: Tensor, emotions: Tensor) -> Tensor:

@@ -173,7 +173,7 @@ def test_calibration_fits_levels_into_the_weights(
     make_faces: Callable[..., FaceSet], fit_prior: bool
 ) -> None:
     made = make("decoder", objective={"fit_prior": fit_prior})
-    objective, faces = objective_of(made), make_faces(48)
+    objective, faces = objective_of(made), make_faces(24)
     network = objective.emodc.eval()
     card = objective.calibrate(network, made[1], {"clean": faces})
     assert card.temperature != 1
@@ -181,7 +181,7 @@ def test_calibration_fits_levels_into_the_weights(
     assert network.encoder.films.own_noise_floor > 0
     assert bool(network.log_prior.any()) == fit_prior
     errors = level_errors(network, card, faces)
-    assert errors.shape == (16, 48, 8)
+    assert errors.shape == (16, 24, 8)
 
 
 @pytest.fixture
