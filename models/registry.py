@@ -13,6 +13,10 @@ from torch import Tensor, nn
 
 from models.baselines.face_resnet import FaceResNet
 from models.baselines.resnet import ResNet18
+from models.emodc import classifier as emodc
+from models.emodc.encoder import NoiseResNet18
+from models.emodc.network import EmoDC
+from models.emodc.noisy_copies import NoiseResNetClassifier
 from models.errors import ModelError
 from models.lrdif import classifier as lrdif
 from models.lrdif.network import LRDif, Poster
@@ -44,6 +48,8 @@ FAMILIES: dict[str, Family] = {
     "face-resnet": Family(FaceResNet),
     "poster": Family(Poster),
     "lrdif": Family(LRDif, lrdif.LRDifClassifier, lrdif.export, True, lrdif.COMPLETE),
+    "noise-resnet18": Family(NoiseResNet18, NoiseResNetClassifier, emodc.export, True),
+    "emodc": Family(EmoDC, emodc.EmoDCClassifier, emodc.export, True),
 }
 """By the `model` of a card."""
 

@@ -41,9 +41,9 @@ def _load_trunk(name: str) -> Callable[[nn.Module, ModelCard], None]:
         pretrained, _ = load_network(name)
         trunks = [part for part in network.modules() if isinstance(part, type(pretrained))]
         for trunk in trunks:
-            own = {key: v for key, v in trunk.state_dict().items() if not key.startswith("films.")}
-            state = pretrained.state_dict()
-            if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in state.items()}:
+            state, ours = pretrained.state_dict(), trunk.state_dict().items()
+            own = {key: v.shape for key, v in ours if key in state or not key.startswith("films.")}
+            if own != {key: v.shape for key, v in state.items()}:
                 raise _no_trunk(card, name)
             # Layers that the pretrained network lacks keep their start: zero, they change nothing.
             trunk.load_state_dict(state, strict=False)

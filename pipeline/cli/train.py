@@ -53,7 +53,8 @@ if TYPE_CHECKING:
 
 def train(
     model: Annotated[
-        str, Argument(help="The model's family: resnet18, face-resnet, lrdif or poster.")
+        str,
+        Argument(help="The model's family: resnet18, face-resnet, lrdif, emodc or another."),
     ],
     out: Annotated[Path, Option(help="The weights to write, .safetensors.")],
     preset: Annotated[str, Option(help="A named recipe, see trainer/presets.")] = "w32",

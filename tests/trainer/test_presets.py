@@ -12,8 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.baselines.resnet import ResNet18
 from models.crops import GEOMETRY
+from models.emodc.network import EmoDC
 from models.emotions import EMOTIONS
-from models.loading import build_network
+from models.loading import build_network, zoo_names
 from models.lrdif.network import LRDif
 from models.weights import ModelCard
 from trainer.errors import OptionError
@@ -119,10 +120,10 @@ def test_rivals_take_the_same_steps_of_the_same_faces(seen: str) -> None:
 def test_every_model_is_there_with_displays_and_without(seen: str) -> None:
     for model, name in list_presets():
         if "smoke" not in name and name not in ("w32", "w32-plain") and "-udc" not in name:
-            recipe = find_preset(model, f"{name}{seen}")
-            assert recipe == replace(
-                find_preset(model, name), panel=RandomPanel() if seen else None
-            )
+            recipe, clean = find_preset(model, f"{name}{seen}"), find_preset(model, name)
+            start = f"{clean.encoder}{seen}" if clean.encoder in zoo_names() else clean.encoder
+            panel = RandomPanel() if seen else None
+            assert recipe == replace(clean, panel=panel, encoder=start)
 
 
 def test_clean_twin_presets_differ_in_one_thing_and_have_a_baseline() -> None:
@@ -183,7 +184,10 @@ def test_an_unknown_preset_names_the_nearest(model: str, name: str, nearest: str
 
 
 def test_an_unknown_model() -> None:
-    models = "no such model to train: resnet99: give one of face-resnet, lrdif, poster, resnet18"
+    models = (
+        "no such model to train: resnet99: "
+        "give one of emodc, face-resnet, lrdif, noise-resnet18, poster, resnet18"
+    )
     with pytest.raises(OptionError, match=models):
         find_preset("resnet99", "w32")
 
@@ -196,3 +200,28 @@ def test_an_old_name_still_finds_its_recipe(start: str, variant: str) -> None:
     assert find_preset("lrdif", old) == find_preset("lrdif", new)
     assert find_preset("lrdif", new).objective == {"label_noise": 0.33}
     assert current_name("w32") == "w32"
+
+
+def test_emodc_evaluates_four_levels_for_a_thousandth_of_the_naive_cost() -> None:
+    """The spec's naive EmoDC-S: 100 steps of eight emotions of 0.73 GMAC each."""
+    recipe = find_preset("emodc", "multi")
+    with torch.device("meta"):
+        network = EmoDC(8, **recipe.network)
+        cost = network.steps * gmac(network, torch.empty(1, 1, 48, 48), torch.empty(1))
+    assert network.steps == 4
+    assert cost < 0.6
+    assert 100 * 8 * 0.73 / cost > 1000
+
+
+def test_emodc_and_its_baseline_share_their_first_stage() -> None:
+    for seen in ("", "-udc"):
+        baseline, ours = (
+            find_preset("noise-resnet18", f"w36-20{seen}"),
+            find_preset("emodc", f"multi{seen}"),
+        )
+        assert ours.stages[0] == replace(baseline.stages[0], name="classifier")
+        for setting in ("encoder", "panel", "augment", "objective", "clean_twin"):
+            assert getattr(ours, setting) == getattr(baseline, setting)
+        for head in ("split", "cond"):
+            network = ours.network | {"head": head}
+            assert find_preset("emodc", f"{head}{seen}") == replace(ours, network=network)

@@ -210,7 +210,10 @@ def test_unknown_config_key(capsys: pytest.CaptureFixture[str], clip: Path, tmp_
         (["analyze", "x", "--evnts", "e"], "No such option"),
         (["evaluate", "--weights", "w", "--conditions", "fog"], "no such condition 'fog'"),
         (["train", "resnet18", "--preset", "w32-plan", "--out", "w"], "did you mean w32-plain"),
-        (["train", "resnet19", "--out", "w"], "give one of face-resnet, lrdif, poster, resnet18"),
+        (
+            ["train", "resnet19", "--out", "w"],
+            "give one of emodc, face-resnet, lrdif, noise-resnet18, poster, resnet18",
+        ),
         (
             ["train", "resnet18", "--out", "w", "--distill-weight", "0.5"],
             "an option for teachers, and no teacher: --distill-weight: give --teacher",

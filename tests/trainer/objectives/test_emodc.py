@@ -1,0 +1,232 @@
+"""EmoDC's stages: what each moves and learns, on faces that a network learns in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.crops import GEOMETRY
+from models.emodc.network import HEADS, EmoDC
+from models.emodc.noise import LEAST_SIGMA, MOST_SIGMA
+from models.emotions import EMOTIONS
+from models.loading import as_classifier, load_classifier
+from models.weights import ModelCard
+from trainer import run
+from trainer.compare.evaluate import mark_correct, predict
+from trainer.data.faceset import FaceSet
+from trainer.errors import DataError, OptionError
+from trainer.loop import train
+from trainer.objectives import build_objective
+from trainer.objectives.base import Batch
+from trainer.objectives.emodc import MARGINS, PLAIN, WITH_CROSS_ENTROPY, EmoDCObjective
+from trainer.objectives.emodc_weights import fit_weights, level_errors
+from trainer.objectives.noisy_faces import CLEAN_SIGMA, sample_sigmas
+from trainer.presets import find_preset
+from trainer.presets.emodc import ARMS
+from trainer.recipes import Augment, Recipe, Stage
+
+Made = tuple[Recipe, ModelCard]
+STILL = Augment(0, 0, 0, 0, 0, 0, (0, 0))
+
+
+def make(*stages: str, px: int = 16, epochs: int = 1, model: str = "emodc",
+         network: dict[str, Any] | None = None, **recipe: Any) -> Made:  # fmt: skip
+    """A recipe of a narrow network for small faces, and its card."""
+    settings = {"width": 8, "dropout": 0.0} | (network or {})
+    staged = tuple(
+        Stage(name, epochs, batch=16, lr=2e-3, resolution=((0.0, px),)) for name in stages
+    )
+    made = Recipe(model, settings, staged, input_px=px, augment=STILL, **recipe)
+    return made, ModelCard(
+        *("tiny", model, settings, EMOTIONS, px, 1, (0.5,), (0.25,), GEOMETRY, "made", "none")
+    )
+
+
+def objective_of(made: Made) -> EmoDCObjective:
+    torch.manual_seed(0)
+    objective = build_objective(*made)
+    assert isinstance(objective, EmoDCObjective)
+    objective.network.train()
+    return objective
+
+
+def test_noise_levels_are_log_uniform_and_a_share_nearly_clean() -> None:
+    torch.manual_seed(0)
+    sigma = sample_sigmas(20_000)
+    assert float(sigma.min()) >= LEAST_SIGMA
+    assert float(sigma.max()) <= MOST_SIGMA
+    clean = sigma < CLEAN_SIGMA
+    assert float(clean.float().mean()) == pytest.approx(0.3, abs=0.01)
+    for part, low, high in ((sigma[clean], 0.002, 0.02), (sigma[~clean], 0.02, 1.0)):
+        assert float(part.log().mean()) == pytest.approx(np.log(low * high) / 2, abs=0.05)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("stage", ["classifier", "decoder", "base", "amdit-a1", "ce"])
+def test_every_stage_gives_a_gradient_to_all_that_it_lists(
+    stage: str, head: str, batch: Batch
+) -> None:
+    objective = objective_of(make(stage, network={"head": head}))
+    optimizer = torch.optim.Adam(objective.parameters(stage), lr=1e-3)
+    moved: dict[str, bool] = {}
+    for _ in range(6):
+        optimizer.zero_grad()
+        objective.loss(stage, batch).backward()  # type: ignore[no-untyped-call]
+        listed = {id(value) for value in objective.parameters(stage)}
+        for name, value in objective.network.named_parameters():
+            if id(value) in listed:
+                assert value.grad is not None, name
+                moved[name] = moved.get(name, False) or bool(value.grad.any())
+        optimizer.step()
+    assert [name for name, has_moved in moved.items() if not has_moved] == []
+    assert ("emodc.encoder.head.weight" in moved) == (stage == "classifier")
+    assert ("emodc.log_scale" in moved) == (stage in WITH_CROSS_ENTROPY)
+
+
+def test_statistics_are_measured_on_the_base_model_alone(batch: Batch) -> None:
+    for stage in ("base", "base-longer", "decoder", "amdit-a3"):
+        objective = objective_of(make(stage))
+        objective.loss(stage, batch)
+        assert bool(objective.statistics.count.any()) == (stage == "base")
+
+
+def test_metrics_follow_the_hinge(batch: Batch) -> None:
+    objective = objective_of(make("amdit-a1"))
+    for _ in range(3):
+        objective.loss("amdit-a1", batch)
+    metrics = objective.train_metrics()
+    assert 0 < metrics["e_y"] < 2
+    # No emotion differs from another at first: every hinge is active.
+    assert [metrics[f"active_{n}"] for n in range(1, 5)] == [1, 1, 1, 1]
+    assert objective.train_metrics() == {}
+
+
+def test_the_teacher_needs_and_sees_the_clean_twin(make_faces: Callable[..., FaceSet]) -> None:
+    with pytest.raises(DataError, match="clean_twin"):
+        build_objective(*make("decoder", px=48, objective={"teacher": "resnet18-w36"}))
+    made = make("decoder", px=48, objective={"teacher": "resnet18-w36"}, clean_twin=True)
+    objective, x = objective_of(made), torch.randn(4, 1, 48, 48)
+    batch = Batch(x, torch.full((4, 8), 1 / 8), torch.zeros(4, 2, 3), torch.arange(4), x)
+    teacher = objective._teacher
+    assert teacher._network is not None
+    own = teacher._network(x)
+    assert float(teacher.loss(own, batch)) == pytest.approx(0, abs=1e-5)
+    assert float(teacher.loss(own + torch.eye(8)[:4] * 3, batch).detach()) > 0.01
+    torch.manual_seed(1)
+    with_teacher = objective.loss("decoder", batch)
+    torch.manual_seed(1)
+    alone = objective_of(make("decoder", px=48)).loss("decoder", batch)
+    assert float((with_teacher - alone).detach()) > 1e-3
+
+
+def test_an_unknown_stage() -> None:
+    with pytest.raises(OptionError, match="amdit-a9"):
+        build_objective(*make("amdit-a9"))
+
+
+def test_every_arm_has_a_loss_and_starts_from_one_base_model() -> None:
+    assert {*ARMS} == {"base-longer", "ce", *MARGINS}
+    base = find_preset("emodc", "base")
+    for arm in ARMS:
+        recipe = find_preset("emodc", arm)
+        assert recipe.stages[:2] == base.stages
+        assert replace(recipe, stages=base.stages) == base
+        assert replace(recipe.stages[2], name="base", lr=base.stages[1].lr) == base.stages[1]
+    assert set(PLAIN) == {"base", "base-longer"}
+
+
+def test_an_arm_goes_on_from_a_copy_of_the_run_directory(
+    tmp_path: Path, make_faces: Callable[..., FaceSet]
+) -> None:
+    faces, base = make_faces(32), make("classifier", "base")
+    train(*base, faces, None, 0, tmp_path / "base")
+    copied = tmp_path / "arm"
+    copied.mkdir()
+    for file in (tmp_path / "base").iterdir():
+        (copied / file.name).write_bytes(file.read_bytes())
+    arm = make("classifier", "base", "amdit-a3")
+    gone_on = train(*arm, faces, None, 0, copied)
+    alone = train(*arm, faces, None, 0, tmp_path / "alone")
+    assert all(torch.equal(gone_on.state[name], value) for name, value in alone.state.items())
+    assert not any(name.startswith("margins") for name in gone_on.state)
+
+
+def test_weights_are_those_of_the_informative_levels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(8, (4000,), generator=generator)
+    good = torch.randn(4000, 8, generator=generator) - 2.0 * torch.eye(8)[labels]
+    useless = torch.randn(2, 4000, 8, generator=generator)
+    weights = fit_weights(torch.stack([good, *useless]), labels)
+    assert (weights >= 0).all()
+    assert float(weights[0]) == pytest.approx(2.0, rel=0.1)  # the likelihood ratio of the Gaussian
+    assert float(weights[1:].max()) < 0.1
+
+
+@pytest.mark.parametrize("fit_prior", [False, True])
+def test_calibration_fits_levels_into_the_weights(
+    make_faces: Callable[..., FaceSet], fit_prior: bool
+) -> None:
+    made = make("decoder", objective={"fit_prior": fit_prior})
+    objective, faces = objective_of(made), make_faces(24)
+    network = objective.emodc.eval()
+    card = objective.calibrate(network, made[1], {"clean": faces})
+    assert card.temperature != 1
+    assert (network.timestep_weights >= 0).all()
+    assert network.encoder.films.own_noise_floor > 0
+    assert bool(network.log_prior.any()) == fit_prior
+    errors = level_errors(network, card, faces)
+    assert errors.shape == (16, 24, 8)
+
+
+@pytest.fixture
+def smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Trains a preset `smoke` on toy faces as the command does."""
+    monkeypatch.setattr(run, "select_dtype", lambda threads: torch.float32)
+    monkeypatch.setattr(run, "keep_freed_memory", lambda: None)
+
+    def trained(model: str) -> Path:
+        out = tmp_path / f"{model}.safetensors"
+        recipe = find_preset(model, "smoke")
+        run.train_weights("toy", recipe, run.toy_faces(), 0, out, tmp_path / "run")
+        return out
+
+    return trained
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["noise-resnet18", "emodc"])
+def test_it_learns_toy_faces(smoke: Callable[[str], Path], model: str) -> None:
+    others = run.toy_faces(200, seed=1)
+    classifier = load_classifier(str(smoke(model)))
+    assert mark_correct(predict(classifier, others), others).mean() >= 0.8  # of eight classes
+
+
+@pytest.mark.slow
+def test_faces_are_learned_by_heart() -> None:
+    """32 faces: their noise is predicted, and every one of them recognised at 100 steps."""
+    made = make("base", "amdit-a1", px=16, epochs=1, network={"steps": 100, "low": 0.05})
+    objective = objective_of(made)
+    generator = torch.Generator().manual_seed(3)
+    x = torch.nn.functional.interpolate(torch.randn(32, 1, 4, 4, generator=generator), 16)
+    labels = torch.arange(32) % 8
+    targets = torch.nn.functional.one_hot(labels, 8).float()
+    batch = Batch(x, targets, torch.zeros(32, 2, 3), torch.arange(32))
+    for stage, steps in (("base", 500), ("amdit-a1", 400)):
+        optimizer = torch.optim.AdamW(objective.parameters(stage), lr=2e-3)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            objective.loss(stage, batch).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    assert objective.train_metrics()["e_y"] < 0.6
+    network = objective.emodc.eval()
+    assert isinstance(network, EmoDC)
+    classifier = as_classifier(network, made[1], flip=False)
+    with torch.inference_mode():
+        found = classifier.logits(x, np.arange(32)).argmax(dim=1)
+    assert torch.equal(found, labels)

@@ -1,0 +1,197 @@
+"""EmoDC's stages: the classifier of noisy faces, its decoder, the Base model, and its arms.
+
+`classifier`  the encoder as a classifier of noisy faces (`trainer.objectives.noise_resnet18`)
+`decoder`     the noise, and cross-entropy of the errors, with a clean-trained teacher
+`base`        standard denoising diffusion training: the noise alone
+an arm        from the Base model on: `base-longer`, `ce`, or one of MARGINS
+
+Arms have the same settings and stages before them, so that they may go on from copies of one run
+directory with the Base model's checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.emodc.classifier import EmoDCClassifier
+from models.emodc.network import EmoDC
+from models.emodc.noise import bin_of, noise_errors
+from models.errors import ModelError
+from models.loading import build_network
+from models.weights import ModelCard, State
+from trainer.data.faceset import FaceSet
+from trainer.errors import OptionError
+from trainer.objectives.amdit import (
+    MARGIN_BINS,
+    MarginRule,
+    MarginStatistics,
+    discrepancy,
+    margins,
+)
+from trainer.objectives.base import Batch, Objective
+from trainer.objectives.emodc_weights import calibrate_levels
+from trainer.objectives.noise_resnet18 import classifier_loss
+from trainer.objectives.noisy_faces import TwinTeacher, quarter_of, sample_sigmas, with_noise
+from trainer.objectives.softmax import select_prefix
+from trainer.recipes import Recipe
+
+EMODC, STATISTICS = "emodc", "margins"
+"""The network and the Base model's statistics in the checkpoint."""
+CLASSIFIER, DECODER, BASE = "classifier", "decoder", "base"
+WITH_CROSS_ENTROPY = (DECODER, "ce")
+PLAIN = (BASE, "base-longer")
+MARGINS: dict[str, MarginRule] = {
+    **{f"mdt-{size:g}": MarginRule("fixed", size) for size in (1e-3, 3e-3, 1e-2, 3e-2)},
+    "amdit-a1": MarginRule("a1", 0.1),
+    "amdit-a1-detached": MarginRule("a1", 0.1, detached=True),
+    "amdit-a1-permuted": MarginRule("a1", 0.1, permuted=True),
+    "amdit-a1-measured": MarginRule("a1", 0.5, measured=True),
+    "amdit-a2": MarginRule("a2", 0.1),
+    "amdit-a3": MarginRule("a3", 0.5),
+    "amdit-a4-wide": MarginRule("a4", 0.1, power=1),
+    "amdit-a4-narrow": MarginRule("a4", 0.1, power=-1),
+}
+"""Arms with a margin, by the name of their stage."""
+NO_DESCRIPTION = 0.1
+"""Share of the faces whose noise is predicted without a description."""
+
+
+@dataclass(frozen=True)
+class EmoDCLosses:
+    """`cross_entropy`: weight of that of the errors, in stages with it; `distill`: of the
+    divergence from the `teacher`; `validation_steps`: noise levels of a validation's predictions;
+    `fit_prior`: whether calibration also fits how much the classes' frequencies count."""
+
+    cross_entropy: float = 1.0
+    distill: float = 0.5
+    validation_steps: int = 1
+    fit_prior: bool = False
+
+
+class EmoDCObjective(Objective):
+    """See the module. `teacher` names a clean-trained ResNet-18 of the zoo, "" for none; the other
+    keyword arguments are those of `EmoDCLosses`. Raises OptionError for a stage of another name,
+    and as `TwinTeacher`."""
+
+    steps_setting = "steps"
+
+    def __init__(self, recipe: Recipe, card: ModelCard, teacher: str = "", **losses: float) -> None:
+        network = build_network(card)
+        if not isinstance(network, EmoDC):
+            raise ModelError(f"a network of {card.model}", card.name, "give emodc")
+        known = (CLASSIFIER, *WITH_CROSS_ENTROPY, *PLAIN, *MARGINS)
+        for stage in recipe.stages:
+            if stage.name not in known:
+                raise OptionError(f"stage {stage.name}", "emodc", f"give {', '.join(known)}")
+        self.emodc, self.statistics = network, MarginStatistics()
+        self.network = nn.ModuleDict({EMODC: self.emodc, STATISTICS: self.statistics})
+        self.settings = EmoDCLosses(**losses)  # type: ignore[arg-type]
+        self._teacher = TwinTeacher(teacher, self.settings.distill, recipe, card)
+        self._card = card
+        self._metrics: dict[str, list[Tensor]] = {}
+
+    def parameters(self, stage: str) -> list[nn.Parameter]:
+        """In `classifier` the encoder; later all but the encoder's own logits, and the errors'
+        scale only where there is cross-entropy."""
+        if stage == CLASSIFIER:
+            return list(self.emodc.encoder.parameters())
+        left_out = ["encoder.head."] + ["log_scale"] * (stage not in WITH_CROSS_ENTROPY)
+        named = self.emodc.named_parameters()
+        return [value for name, value in named if not name.startswith(tuple(left_out))]
+
+    def loss(self, stage: str, batch: Batch) -> Tensor:
+        """The loss of one noise level of each face, its noise shared by all descriptions."""
+        if stage == CLASSIFIER:
+            return classifier_loss(self.emodc.encoder, self._teacher, batch)
+        sigma = sample_sigmas(len(batch.x), batch.x.device)
+        noisy, eps = with_noise(batch.x, sigma)
+        if stage in PLAIN and self.emodc.head != "multi":
+            return self._one_description(noisy, eps, sigma, batch.targets)
+        errors = noise_errors(eps, self.emodc(noisy, sigma))
+        errors, empty = errors[:, :-1], errors[:, -1]
+        right = (errors * batch.targets).sum(dim=1)
+        is_wrong = functional.one_hot(batch.targets.argmax(dim=1), errors.shape[1]) == 0
+        bins = bin_of(sigma, MARGIN_BINS)
+        self._follow("e_y", right.mean())
+        if stage in MARGINS:
+            rule = MARGINS[stage]
+            margin = margins(rule, right, empty, bins, self.statistics)
+            each, is_active = discrepancy(errors, right, is_wrong, margin, rule)
+            self._follow_active(is_active, is_wrong, sigma)
+            return each.mean()
+        if stage == BASE:
+            self.statistics.update(errors, right, is_wrong, empty, bins)
+        without = torch.rand(len(right), device=right.device) < NO_DESCRIPTION
+        loss = torch.where(without, empty, right).mean()
+        if stage in PLAIN:
+            return loss
+        logits = -errors * (self.emodc.scale(sigma) * batch.x[0].numel())[:, None]
+        loss = loss + self.settings.cross_entropy * functional.cross_entropy(logits, batch.targets)
+        return loss + self._teacher.loss(logits, batch) if stage == DECODER else loss
+
+    def _one_description(
+        self, noisy: Tensor, eps: Tensor, sigma: Tensor, targets: Tensor
+    ) -> Tensor:
+        """The Base loss of heads that evaluate emotions one by one: each face under one of its
+        votes, or under none."""
+        emotions = torch.multinomial(targets, 1)[:, 0]
+        without = torch.rand(len(noisy), device=noisy.device) < NO_DESCRIPTION
+        under = torch.where(without, self.emodc.classes, emotions)
+        predicted = self.emodc.predict_under(noisy, sigma, under)
+        loss = noise_errors(eps, predicted[:, None]).mean()
+        self._follow("e_y", loss)
+        return loss
+
+    def _follow(self, name: str, value: Tensor) -> None:
+        self._metrics.setdefault(name, []).append(value.detach())
+
+    def _follow_active(self, is_active: Tensor, is_wrong: Tensor, sigma: Tensor) -> None:
+        """The share of active hinges in each quarter of the noise levels."""
+        shares = is_active.sum(dim=1) / is_wrong.sum(dim=1)
+        quarters = quarter_of(sigma)
+        for number in range(4):
+            self._follow(f"active_{number + 1}", shares[quarters == number].mean())
+
+    def train_metrics(self) -> dict[str, float]:
+        """`e_y`, the mean error under the right description, and `active_1` to `active_4`, the
+        share of active hinges from the least noise to the most."""
+        found = {
+            name: round(float(torch.stack(values).nanmean()), 5)
+            for name, values in self._metrics.items()
+        }
+        self._metrics.clear()
+        return found
+
+    def logits(self, stage: str, x: Tensor, ids: NDArray[np.int64]) -> Tensor | None:
+        """The encoder's of the faces as they are in `classifier`; later those of the errors at
+        `validation_steps` noise levels."""
+        if stage == CLASSIFIER:
+            logits: Tensor = self.emodc.encoder(x)
+            return logits
+        options = {"flip": False, "device": str(x.device), "own_noise": "ignore"}
+        classifier = EmoDCClassifier(self.emodc, self._card, **options)  # type: ignore[arg-type]
+        classifier.steps = self.settings.validation_steps
+        return classifier.logits(x, ids)
+
+    def serving_state(self, state: State) -> State:
+        """The network without the statistics of margins."""
+        return select_prefix(state, EMODC)
+
+    def calibrate(
+        self, network: nn.Module, card: ModelCard, conditions: Mapping[str, FaceSet]
+    ) -> ModelCard:
+        """The card with a temperature, after the timestep weights, and what clean faces have for
+        noise, were fitted on the validation split, also corrupted, into the network."""
+        assert isinstance(network, EmoDC)
+        calibrate_levels(network, card, conditions, self.settings.fit_prior)
+        return super().calibrate(network, card, conditions)
+
+
+OBJECTIVE = EmoDCObjective
