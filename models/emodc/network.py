@@ -79,9 +79,9 @@ class EmoDC(nn.Module):
             return self._predict_all(x, sigma)[:, emotions]
         m, conditions = len(emotions), self.descriptions(emotions)
         if self.head == "cond":
-            repeated = (value.repeat_interleave(m, dim=0) for value in (x, sigma))
+            faces, sigmas = (value.repeat_interleave(m, dim=0) for value in (x, sigma))
             under = conditions.repeat(len(x), 1)
-            return torch.unflatten(self._predict(*repeated, under), 0, (-1, m))
+            return torch.unflatten(self._predict(faces, sigmas, under), 0, (-1, m))
         embedded = self.encoder.films.embed(sigma)
         levels = self.encoder.encode(x, sigma)
         risen = self.decoder.rise(levels, to_patches(c_in(x, sigma)), embedded)

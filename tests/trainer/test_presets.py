@@ -220,7 +220,7 @@ def test_emodc_and_its_baseline_share_their_first_stage() -> None:
             find_preset("emodc", f"multi{seen}"),
         )
         assert ours.stages[0] == replace(baseline.stages[0], name="classifier")
-        for setting in ("encoder", "panel", "augment", "objective", "clean_twin"):
+        for setting in ("encoder", "panel", "augment", "objective"):
             assert getattr(ours, setting) == getattr(baseline, setting)
         for head in ("split", "cond"):
             network = ours.network | {"head": head}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -38,9 +39,10 @@ from trainer.objectives.amdit import (
 from trainer.objectives.base import Batch, Objective
 from trainer.objectives.emodc_weights import calibrate_levels
 from trainer.objectives.noise_resnet18 import classifier_loss
-from trainer.objectives.noisy_faces import TwinTeacher, quarter_of, sample_sigmas, with_noise
+from trainer.objectives.noisy_faces import CleanTeacher, quarter_of, sample_sigmas, with_noise
 from trainer.objectives.softmax import select_prefix
 from trainer.recipes import Recipe
+from trainer.samples import SampleTable
 
 EMODC, STATISTICS = "emodc", "margins"
 """The network and the Base model's statistics in the checkpoint."""
@@ -78,7 +80,7 @@ class EmoDCLosses:
 class EmoDCObjective(Objective):
     """See the module. `teacher` names a clean-trained ResNet-18 of the zoo, "" for none; the other
     keyword arguments are those of `EmoDCLosses`. Raises OptionError for a stage of another name,
-    and as `TwinTeacher`."""
+    and as `CleanTeacher`."""
 
     steps_setting = "steps"
 
@@ -93,7 +95,7 @@ class EmoDCObjective(Objective):
         self.emodc, self.statistics = network, MarginStatistics()
         self.network = nn.ModuleDict({EMODC: self.emodc, STATISTICS: self.statistics})
         self.settings = EmoDCLosses(**losses)  # type: ignore[arg-type]
-        self._teacher = TwinTeacher(teacher, self.settings.distill, recipe, card)
+        self._teacher = CleanTeacher(teacher, self.settings.distill, card)
         self._card = card
         self._metrics: dict[str, list[Tensor]] = {}
 
@@ -105,6 +107,11 @@ class EmoDCObjective(Objective):
         left_out = ["encoder.head."] + ["log_scale"] * (stage not in WITH_CROSS_ENTROPY)
         named = self.emodc.named_parameters()
         return [value for name, value in named if not name.startswith(tuple(left_out))]
+
+    def prepare(self, samples: SampleTable, faces: FaceSet, run_dir: Path) -> None:
+        """What the teacher predicts of the clean faces."""
+        super().prepare(samples, faces, run_dir)
+        self._teacher.prepare(faces, next(self.network.parameters()).device)
 
     def loss(self, stage: str, batch: Batch) -> Tensor:
         """The loss of one noise level of each face, its noise shared by all descriptions."""

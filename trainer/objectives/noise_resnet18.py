@@ -8,6 +8,7 @@ learned first, and its decoder after (`trainer.objectives.emodc`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +22,14 @@ from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
 from trainer.objectives.base import Batch, Objective
 from trainer.objectives.emodc_weights import fit_own_noise_floor
-from trainer.objectives.noisy_faces import TwinTeacher, sample_sigmas, with_noise
+from trainer.objectives.noisy_faces import CleanTeacher, sample_sigmas, with_noise
 from trainer.recipes import Recipe
+from trainer.samples import SampleTable
 
 
 class NoiseResNetObjective(Objective):
     """Soft cross-entropy of noisy faces, and, with the name of a `teacher`, `distill` times the
-    divergence from what that clean-trained network predicts of the clean twin."""
+    divergence from what that clean-trained network predicts of the clean face."""
 
     steps_setting = "steps"
     network: NoiseResNet18
@@ -39,7 +41,12 @@ class NoiseResNetObjective(Objective):
         if not isinstance(network, NoiseResNet18):
             raise ModelError(f"a network of {card.model}", card.name, "give noise-resnet18")
         self.network, self._card = network, card
-        self._teacher = TwinTeacher(teacher, distill, recipe, card)
+        self._teacher = CleanTeacher(teacher, distill, card)
+
+    def prepare(self, samples: SampleTable, faces: FaceSet, run_dir: Path) -> None:
+        """What the teacher predicts of the clean faces."""
+        super().prepare(samples, faces, run_dir)
+        self._teacher.prepare(faces, next(self.network.parameters()).device)
 
     def loss(self, stage: str, batch: Batch) -> Tensor:
         """The loss of one noisy copy of each face."""
@@ -59,7 +66,7 @@ class NoiseResNetObjective(Objective):
         return super().calibrate(network, card, conditions)
 
 
-def classifier_loss(network: NoiseResNet18, teacher: TwinTeacher, batch: Batch) -> Tensor:
+def classifier_loss(network: NoiseResNet18, teacher: CleanTeacher, batch: Batch) -> Tensor:
     """Cross-entropy of one noisy copy of each face of a batch, and the teacher's loss."""
     sigma = sample_sigmas(len(batch.x), batch.x.device)
     logits = network(with_noise(batch.x, sigma)[0], sigma).float()

@@ -1,4 +1,4 @@
-"""What networks that learn from noisy faces share: noise levels, and the clean twin's teacher."""
+"""What networks that learn from noisy faces share: noise levels, and a teacher of clean ones."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from models.emodc.noise import LEAST_SIGMA, MOST_SIGMA
 from models.weights import ModelCard
-from trainer.errors import DataError
+from trainer.clean_views import CleanViews
+from trainer.data.faceset import FaceSet
 from trainer.objectives.base import Batch
 from trainer.objectives.lrdif_twin import open_twin_teacher
-from trainer.recipes import Recipe
 
 NEARLY_CLEAN = 0.3
 """Share of the faces with noise between LEAST_SIGMA and CLEAN_SIGMA: they keep the clean accuracy,
@@ -36,29 +36,29 @@ def with_noise(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
     return x + sigma[:, None, None, None] * eps, eps
 
 
-class TwinTeacher:
-    """A clean-trained ResNet-18 that classifies the clean twins of a batch; frozen, part of no
-    checkpoint. Without a name it is none, and adds nothing to a loss.
+class CleanTeacher:
+    """A clean-trained ResNet-18 of what it predicts of the faces as they are, without display and
+    noise; frozen, part of no checkpoint. Without a name it is none, and adds nothing to a loss.
 
-    Raises as `open_twin_teacher`, and DataError for a recipe without the clean twin.
+    Raises as `open_twin_teacher`.
     """
 
-    def __init__(self, name: str, weight: float, recipe: Recipe, card: ModelCard) -> None:
-        self._weight, self._px = weight, card.input_px
+    def __init__(self, name: str, weight: float, card: ModelCard) -> None:
+        self._weight, self._card = weight, card
         self._network = open_twin_teacher(name, card) if name else None
-        if name and not recipe.clean_twin:
-            raise DataError("a recipe without clean_twin", card.name, "set it, or name no teacher")
+        self._views: CleanViews | None = None
+
+    def prepare(self, faces: FaceSet, device: torch.device) -> None:
+        """What it predicts of all faces."""
+        if self._network is not None:
+            self._views = CleanViews(faces, self._card, self._network.to(device), str(device))
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """`weight` times the divergence of softmax(logits) (n, K) from what the teacher predicts of
-        the clean twins, 0 without a teacher."""
-        if self._network is None or batch.clean is None:
+        the clean faces, 0 without a teacher."""
+        if self._views is None:
             return logits.new_zeros(())
-        with torch.no_grad():
-            clean = batch.clean
-            if clean.shape[-1] != self._px:
-                clean = functional.interpolate(clean, size=(self._px,) * 2, mode="bilinear")
-            predicted = torch.log_softmax(self._network.to(clean.device)(clean).float(), dim=1)
+        predicted = torch.log_softmax(self._views(batch), dim=1)
         ours = torch.log_softmax(logits.float(), dim=1)
         divergence = functional.kl_div(ours, predicted, reduction="batchmean", log_target=True)
         return self._weight * divergence

@@ -19,7 +19,6 @@ NOISE_RESNET = Recipe(
     with_dropped=True,
     objective={"teacher": PLAIN},
     encoder=PLAIN,
-    clean_twin=True,
 )
 
 

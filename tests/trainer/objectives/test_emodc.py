@@ -20,7 +20,8 @@ from models.weights import ModelCard
 from trainer import run
 from trainer.compare.evaluate import mark_correct, predict
 from trainer.data.faceset import FaceSet
-from trainer.errors import DataError, OptionError
+from trainer.errors import OptionError
+from trainer.inputs import build_inputs
 from trainer.loop import train
 from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
@@ -30,6 +31,7 @@ from trainer.objectives.noisy_faces import CLEAN_SIGMA, sample_sigmas
 from trainer.presets import find_preset
 from trainer.presets.emodc import ARMS
 from trainer.recipes import Augment, Recipe, Stage
+from trainer.samples import SampleTable
 
 Made = tuple[Recipe, ModelCard]
 STILL = Augment(0, 0, 0, 0, 0, 0, (0, 0))
@@ -107,15 +109,16 @@ def test_metrics_follow_the_hinge(batch: Batch) -> None:
     assert objective.train_metrics() == {}
 
 
-def test_the_teacher_needs_and_sees_the_clean_twin(make_faces: Callable[..., FaceSet]) -> None:
-    with pytest.raises(DataError, match="clean_twin"):
-        build_objective(*make("decoder", px=48, objective={"teacher": "resnet18-w36"}))
-    made = make("decoder", px=48, objective={"teacher": "resnet18-w36"}, clean_twin=True)
+def test_the_teacher_sees_the_clean_faces(make_faces: Callable[..., FaceSet]) -> None:
+    made, faces = make("decoder", px=48, objective={"teacher": "resnet18-w36"}), make_faces(4)
     objective, x = objective_of(made), torch.randn(4, 1, 48, 48)
-    batch = Batch(x, torch.full((4, 8), 1 / 8), torch.zeros(4, 2, 3), torch.arange(4), x)
+    warps = torch.tensor([[1.0, 0, 0], [0, 1, 0]]).repeat(4, 1, 1)
+    batch = Batch(x, torch.full((4, 8), 1 / 8), warps, torch.arange(4))
+    objective.prepare(SampleTable.of(faces), faces, Path())
     teacher = objective._teacher
     assert teacher._network is not None
-    own = teacher._network(x)
+    with torch.no_grad():
+        own = teacher._network(build_inputs(faces, made[1]))
     assert float(teacher.loss(own, batch)) == pytest.approx(0, abs=1e-5)
     assert float(teacher.loss(own + torch.eye(8)[:4] * 3, batch).detach()) > 0.01
     torch.manual_seed(1)
