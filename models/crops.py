@@ -1,4 +1,4 @@
-"""Face crops: one geometry for training and for serving.
+"""Face crops: a geometry is the same in training and in serving.
 
 A crop is (112, 112, 3) uint8 RGB. FER+ tiles (48x48 grey) become crops by `crops_from_tiles`,
 faces in a frame by `crop_faces`; both reach a network through `models.model_input` and in no other
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.alignment import find_corrections, warp_square
 from models.errors import ModelError
 from models.faces import Faces
 
@@ -20,21 +21,38 @@ CROP_PX = 112
 GEOMETRY = "square-1.0"
 """The crop that weights are trained for: a square on the middle of a face's box, its side the
 longer side of the box (docs/decisions holds the measurement)."""
+ALIGNED = "aligned-5-1.0"
+"""The same square, turned, scaled and moved until eyes and mouth are at fixed places; as it is
+where the five points of the face are weak (`models.alignment`)."""
+GEOMETRIES = (GEOMETRY, ALIGNED)
 SIDE = 1.0
 Crops = NDArray[np.uint8]
 
 
-def crop_faces(image: NDArray[np.uint8], faces: Faces) -> Crops:
+def crop_faces(image: NDArray[np.uint8], faces: Faces, geometry: str = GEOMETRY) -> Crops:
     """Cut each face out of an (h, w, 3) uint8 RGB image: (n, 112, 112, 3) uint8.
 
-    Beyond the image's edge its border is repeated.
+    Beyond the image's edge its border is repeated. `geometry` is one of GEOMETRIES.
     """
+    squares = [_square_of(*box) for box in faces.boxes]
     crops = np.empty((len(faces), CROP_PX, CROP_PX, 3), np.uint8)
-    for crop, (x0, y0, x1, y1) in zip(crops, faces.boxes, strict=True):
-        side = max(_nearest(SIDE * max(x1 - x0, y1 - y0)), 1)
-        left, top = _nearest((x0 + x1 - side) / 2), _nearest((y0 + y1 - side) / 2)
+    for crop, (left, top, side) in zip(crops, squares, strict=True):
         crop[:] = resize_to_crop(_square(image, left, top, side))
+    if geometry == ALIGNED and len(faces):
+        corners, sides = np.split(np.array(squares, np.float32), [2], axis=1)
+        points = (faces.landmarks - corners[:, None]) / sides[:, None]
+        corrections = find_corrections(points, faces.scores, sides[:, 0])
+        for row in np.flatnonzero(np.isfinite(corrections[:, 0, 0])):
+            # A large face is warped at a multiple of the crop's size and then averaged down.
+            px = CROP_PX * math.ceil(squares[row][2] / CROP_PX)
+            crops[row] = resize_to_crop(warp_square(image, *squares[row], corrections[row], px))
     return crops
+
+
+def _square_of(x0: float, y0: float, x1: float, y1: float) -> tuple[int, int, int]:
+    """Left, top and side of the square around a box, in whole pixels."""
+    side = max(_nearest(SIDE * max(x1 - x0, y1 - y0)), 1)
+    return _nearest((x0 + x1 - side) / 2), _nearest((y0 + y1 - side) / 2), side
 
 
 def _nearest(value: float) -> int:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.crops import CROP_PX, GEOMETRY
+from models.crops import CROP_PX, GEOMETRIES
 from models.encoders.folders import find_encoder, folder_digest
 from models.errors import ModelError
 from models.registry import family_of
@@ -58,9 +58,10 @@ def load_network(name_or_path: str) -> tuple[nn.Module, ModelCard]:
     """
     path = find_weights(name_or_path)
     card = read_card(path)
-    if card.crop != GEOMETRY:
+    if card.crop not in GEOMETRIES:
+        known = " or ".join(map(repr, GEOMETRIES))
         raise ModelError(
-            f"weights for crops of {card.crop!r}", str(path), f"give weights for {GEOMETRY!r}"
+            f"weights for crops of {card.crop!r}", str(path), f"give weights for {known}"
         )
     _check_shapes(card, path)
     _check_encoder(card)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.crops import Crops
+from models.crops import GEOMETRY, Crops
 from models.faces import Faces
 from models.quality import QualityMeasures
 from models.scores import EmotionScores
@@ -118,11 +118,13 @@ class Route:
 
 @dataclass(frozen=True)
 class ScoredBy:
-    """The classifier that scored a face, as it stands in the events, and why this one."""
+    """The classifier that scored a face, as it stands in the events, and why this one; `crop` is
+    the geometry of the crops that it takes (`models.crops`)."""
 
     model: str
     mode: str
     reason: str = ""
+    crop: str = GEOMETRY
 
 
 MAX_STATE_BYTES = 1024

@@ -12,7 +12,7 @@ from models.model_input import normalise, tile_to_input
 from models.weights import ModelCard
 from trainer.augment import jitter_and_erase, sample_warps, shift_warps, warp_images
 from trainer.data.faceset import FaceSet
-from trainer.inputs import build_inputs, simulate_observations, to_images
+from trainer.inputs import build_inputs, check_crop, simulate_observations, to_images
 from trainer.objectives.base import Batch
 from trainer.recipes import Recipe
 from trainer.samples import SampleTable
@@ -36,6 +36,7 @@ class AugmentedBatches:
         if self._panel is None:
             self._inputs = build_inputs(faces, card)
             return
+        check_crop(faces, card)
         self._inputs = to_images(faces, card.channels)
         self._resample = tile_to_input(self._inputs.shape[-1], card.input_px)
 

@@ -150,7 +150,7 @@ def _open_teacher(
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         raise DataError("the teacher's weights have changed", str(path), "start another run")
     network, card = load_network(str(path))
-    for fact in ("labels", *(() if faces else INPUT_FIELDS)):
+    for fact in ("labels", "crop", *(() if faces else INPUT_FIELDS)):
         ours, theirs = getattr(student, fact), getattr(card, fact)
         if ours != theirs:
             what = f"a teacher with {fact} {theirs!r}, the student has {ours!r}"

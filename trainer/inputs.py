@@ -17,6 +17,7 @@ from models.udc.panel import FACE_PX, READ_E, Panel, render_panel
 from models.udc.suites import REAL_P_OLED
 from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
+from trainer.errors import DataError
 from trainer.recipes import RandomPanel
 
 CHUNK = 512
@@ -24,6 +25,7 @@ CHUNK = 512
 
 def build_inputs(faces: FaceSet, card: ModelCard) -> Tensor:
     """All faces as network inputs, resampled as in serving: (n, c, px, px) float32."""
+    check_crop(faces, card)
     chunks = [
         to_model_input(crops_from_tiles(faces.tiles[start : start + CHUNK]), card)
         for start in range(0, len(faces), CHUNK)
@@ -36,6 +38,7 @@ def build_udc_inputs(faces: FaceSet, card: ModelCard, panel: RandomPanel, seed: 
 
     Always the same for a seed.
     """
+    check_crop(faces, card)
     images = to_images(faces, card.channels)
     resample = tile_to_input(images.shape[-1], card.input_px)
     generator = torch.Generator().manual_seed(seed)
@@ -45,6 +48,13 @@ def build_udc_inputs(faces: FaceSet, card: ModelCard, panel: RandomPanel, seed: 
         degraded = simulate_displays(images[start : start + CHUNK], every_face, generator)
         chunks.append(resample @ degraded @ resample.T)
     return normalise(torch.cat(chunks), card)
+
+
+def check_crop(faces: FaceSet, card: ModelCard) -> None:
+    """Raise DataError where the tiles are of another geometry than the network's."""
+    if faces.crop != card.crop:
+        what = f"tiles of {faces.crop!r} for weights of {card.crop!r}"
+        raise DataError(what, faces.name, "see trainer.alignment")
 
 
 def sample_panel(ranges: RandomPanel, rng: np.random.Generator) -> Panel:

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
+from models.crops import GEOMETRY
 from trainer.errors import OptionError
 
 OMIT_DEFAULT = {"omit_default": True}
@@ -121,6 +122,7 @@ class Recipe:
     of the model's own objective, or, with a `name`, of another one in `trainer.objectives`.
     `with_dropped`: train on the votes of faces without a majority too, where the data is FER+.
     `encoder`: the pretrained network that a part of this one starts from (`trainer.pretrained`).
+    `crop`: the geometry of the faces (`models.crops`), in training and in serving.
 
     A run is resumed only with the recipe that it was started with.
     """
@@ -138,6 +140,7 @@ class Recipe:
     objective: dict[str, Any] = field(default_factory=dict)
     distillation: Distillation | None = field(default=None, metadata=OMIT_DEFAULT)
     encoder: str = field(default="", metadata=OMIT_DEFAULT)
+    crop: str = field(default=GEOMETRY, metadata=OMIT_DEFAULT)
 
 
 def hash_run(recipe: Recipe, seed: int) -> str:

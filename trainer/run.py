@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from models.card import class_figures
-from models.crops import GEOMETRY
+from models.crops import ALIGNED
 from models.emotions import EMOTIONS
 from models.loading import as_classifier, build_network
 from models.precision import select_dtype
 from models.udc.suites import CLEAN, UDC, UDC_REAL
 from models.udc.suites import conditions as conditions_of
 from models.weights import ModelCard, read_card, restore, save, to_stored
-from trainer.compare.evaluate import apply_condition, predict, tabulate_condition
+from trainer.compare.evaluate import apply_condition, match_crop, predict, tabulate_condition
 from trainer.compare.report import tabulate_mean
 from trainer.data.faceset import FaceSet
 from trainer.data.ferplus import select_validation_cut
@@ -78,11 +78,15 @@ def train_weights(
     is_cut = select_validation_cut(faces)
     fit = select_training_faces(faces, dropped, is_cut)
     card = make_card(name, recipe, faces, fit, seed, dtype)
+    validation = faces[is_cut] if is_cut.any() else None
+    split = validation
+    if recipe.crop == ALIGNED:
+        fit = _align(fit, run_dir, context)
+        split = None if validation is None else _align(validation, run_dir, context)
     annotator = find_objective(recipe.model, recipe.objective).annotator(recipe)
     if annotator and context.is_first:
         import_module(annotator).annotate(fit, run_dir)
-    validation = faces[is_cut] if is_cut.any() else None
-    trained = train(recipe, card, fit, validation, seed, run_dir, dtype, report, context)
+    trained = train(recipe, card, fit, split, seed, run_dir, dtype, report, context)
     if not context.is_first:
         return card
     network = build_network(card)
@@ -104,6 +108,15 @@ def select_training_faces(
     return fit.concatenate(dropped[~np.isin(dropped.hashes(), faces[is_cut].hashes())])
 
 
+def _align(faces: FaceSet, run_dir: Path, context: DistributedContext) -> FaceSet:
+    """The faces aligned by their points, which the first worker finds and all of them read."""
+    if context.is_first:
+        import_module("trainer.objectives.landmarks").annotate(faces, run_dir)
+    context.wait()
+    aligned: FaceSet = import_module("trainer.alignment").align_annotated(faces, run_dir)
+    return aligned
+
+
 def make_card(
     name: str, recipe: Recipe, faces: FaceSet, fit: FaceSet, seed: int, dtype: torch.dtype
 ) -> ModelCard:
@@ -118,7 +131,7 @@ def make_card(
         channels=recipe.channels,
         mean=(recipe.mean,) * recipe.channels,
         std=(recipe.std,) * recipe.channels,
-        crop=GEOMETRY,
+        crop=recipe.crop,
         data=f"{faces.name} {faces.protocol}, {len(fit)} faces, "
         f"{select_validation_cut(faces).sum()} in validation cut",
         data_terms=TERMS.get(faces.name.split(":")[0], "not stated"),
@@ -138,6 +151,8 @@ def _calibrate(
     if card.recipe["panel"]:
         cells = conditions_of(",".join(suites))
         conditions |= {cell: apply_condition(validation, cell) for cell in cells}
+    # After the display, as in serving: whoever finds the points sees what the network sees.
+    conditions = {cell: match_crop(faces, card) for cell, faces in conditions.items()}
     trained_for = {cell: faces for cell, faces in conditions.items() if cell != CLEAN} or conditions
     card = objective.calibrate(network, card, trained_for)
     classifier = as_classifier(network, card)

@@ -26,6 +26,7 @@ from pipeline.metrics import CameraMetrics
 from pipeline.stages.requests import (
     RoutedRequest,
     TrackStates,
+    common_geometry,
     late_answers,
     merge_replies,
     split_by_route,
@@ -130,6 +131,13 @@ class ClassifierClient:
     def mode(self) -> str:
         """How the network of the route fast is run."""
         return self._names_of(FAST)[""].mode
+
+    @property
+    def crop(self) -> str:
+        """The geometry of the crops that the routes take; raises ModelError where those of two
+        routes, of fast and those waited for, differ."""
+        self._names_of(FAST)
+        return common_geometry(by for names in self._names.values() for by in names.values())
 
     def wait_for(self, routes: Iterable[str]) -> None:
         """Wait until a replica of each route has loaded its weights, for up to `start_s` each;

@@ -66,7 +66,7 @@ def evaluate_end_to_end(
             faces = detect(image)
             matching = np.nonzero(iou(faces.boxes, _box_of(ids[row])[None])[:, 0] >= MIN_IOU)[0]
             if len(matching):
-                crop = crop_faces(image, faces[matching[:1]])
+                crop = crop_faces(image, faces[matching[:1]], classifier.card.crop)
                 scores[row] = classifier.predict(crop, ids[row : row + 1]).probabilities[0]
                 found[row] = True
         progress(rows.stop, len(tiles))

@@ -40,6 +40,11 @@ class FaceClassifier(RobustClient, Protocol):
         """How the weights are used, as it stands in the events."""
         ...
 
+    @property
+    def crop(self) -> str:
+        """The geometry of the crops that the weights take; raises ModelError where they differ."""
+        ...
+
     def wait_for(self, routes: Iterable[str]) -> None:
         """Wait until these routes can answer; raises ServiceError where one does not come."""
         ...
@@ -134,7 +139,7 @@ class _Stages:
         settings = config.settings
         self._detect, self._classify = detect, classify
         self._tracker = Tracker(_tracker_settings(source, settings.tracker))
-        self._crop = Crop(settings.crop)
+        self._crop = Crop(settings.crop, classify.crop)
         mode_key = f"cameras.{source.camera}.mode" if config.has_own_mode else "emotion.mode"
         self._route = Router(settings.emotion, config.under_display, mode_key)
         self.build_events = EventBuilder(

@@ -29,7 +29,13 @@ from pipeline.frames import (
     ScoredBy,
     TrackState,
 )
-from pipeline.stages.requests import TrackStates, late_answers, merge_replies, split_by_route
+from pipeline.stages.requests import (
+    TrackStates,
+    common_geometry,
+    late_answers,
+    merge_replies,
+    split_by_route,
+)
 
 
 @runtime_checkable
@@ -90,7 +96,8 @@ class RouteClassifier:
     def scored_by(self, route: Route) -> ScoredBy:
         """How a face that was scored on this route stands in the events."""
         classifier = self._classifiers[route.weights]
-        return ScoredBy(classifier.card.name, classifier.mode, route.reason)
+        card = classifier.card
+        return ScoredBy(card.name, classifier.mode, route.reason, card.crop)
 
     def names(self) -> dict[str, ScoredBy]:
         """How each of the route's weights stands in the events, by its name in the settings."""
@@ -135,6 +142,8 @@ class Classify:
         self.routes = {FAST: fast} | ({ROBUST: robust} if robust else {})
         default = fast.scored_by(Route())
         self.model, self.mode = default.model, default.mode
+        names = [by for each in self.routes.values() for by in each.names().values()]
+        self.crop = common_geometry(names)
         self._states = TrackStates()
         self._late: list[LateAnswer] = []
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from models.crops import crop_faces
+from models.crops import GEOMETRY, crop_faces
 from models.fusion import IDENTITY, Float32, compose_warps, find_alignment, is_still, warp_crop
 from models.light import to_linear_light, to_srgb
 from models.quality import measure
@@ -38,20 +38,21 @@ class _PastCrop:
 
 
 class Crop:
-    """Cuts faces out of the frames of one camera; it keeps the past crops of its tracks.
+    """Cuts faces out of the frames of one camera, in the geometry that the weights take; it keeps
+    the past crops of its tracks.
 
     Where a crop's noise is above `settings.fuse_noise`, the crop becomes the weighted mean of its
     track's crops in the last `fuse_s` seconds, the newest weighing most, as long as the face does
     not move in itself: a crop that differs from that mean by more than noise starts a new one.
     """
 
-    def __init__(self, settings: CropSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: CropSettings, geometry: str = GEOMETRY) -> None:
+        self._settings, self._geometry = settings, geometry
         self._tracks: dict[int, deque[_PastCrop]] = {}
 
     def __call__(self, frame: Frame, tracked: TrackedFaces) -> CroppedFaces:
         """The crops of a frame's tracked faces, in their order; there may be none."""
-        crops = crop_faces(frame.image, tracked.faces)
+        crops = crop_faces(frame.image, tracked.faces, self._geometry)
         quality = measure(crops, tracked.faces.boxes)
         fused = np.ones(len(crops), np.int64)
         for row, track_id in enumerate(tracked.track_ids.tolist()):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models.emotions import EMOTIONS
 from models.scores import EmotionScores
+from pipeline.errors import ModelError
 from pipeline.frames import (
     ClassifiedFaces,
     ClassifyReply,
@@ -79,6 +80,20 @@ def split_by_route(cropped: CroppedFaces, states: TrackStates) -> list[RoutedReq
         request = ClassifyRequest(cropped.crops[rows], ids[rows], weights, kept)
         requests.append(RoutedRequest(name, rows, request))
     return requests
+
+
+def common_geometry(weights: Iterable[ScoredBy]) -> str:
+    """The geometry of the crops that all these weights take; raises ModelError where two differ: a
+    face is cropped once for whichever route it takes."""
+    first, *others = weights
+    for other in others:
+        if other.crop != first.crop:
+            raise ModelError(
+                f"{first.model} takes crops of {first.crop!r}, {other.model} of {other.crop!r}",
+                "emotion.routes",
+                "give all routes weights of one geometry",
+            )
+    return first.crop
 
 
 def merge_replies(

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.crops import CROP_PX, Crops, crop_faces, crops_from_tiles
+from models.alignment import TEMPLATE
+from models.crops import (
+    ALIGNED,
+    CROP_PX,
+    GEOMETRY,
+    Crops,
+    crop_faces,
+    crops_from_tiles,
+    resize_to_crop,
+)
 from models.errors import ModelError
 from models.faces import Faces
 from models.model_input import LUMA, to_model_input
@@ -187,3 +197,75 @@ def test_every_face_has_its_crop_and_none_has_none() -> None:
     assert np.array_equal(found[1:], crop_faces(PICTURE, two[1:]))
     assert np.array_equal(found[:1], crop_faces(PICTURE, two[:1]))
     assert crop_faces(PICTURE, Faces.none()).shape == (0, CROP_PX, CROP_PX, 3)
+
+
+def square_by_hand(image: Image, box: tuple[float, float, float, float]) -> Image:
+    """The square crop of a box, pixel by pixel."""
+    x0, y0, x1, y1 = (np.float32(value) for value in box)
+    side = max(int(np.floor(max(x1 - x0, y1 - y0) + 0.5)), 1)
+    left = int(np.floor((x0 + x1 - side) / 2 + 0.5))
+    top = int(np.floor((y0 + y1 - side) / 2 + 0.5))
+    height, width = image.shape[:2]
+    square = np.empty((side, side, 3), np.uint8)
+    for y in range(side):
+        for x in range(side):
+            row, column = min(max(top + y, 0), height - 1), min(max(left + x, 0), width - 1)
+            square[y, x] = image[row, column]
+    return resize_to_crop(square)
+
+
+def with_points(
+    box: tuple[float, float, float, float], points: NDArray[np.float64], score: float = 0.9
+) -> Faces:
+    """A face with points in shares of its square box."""
+    x0, y0, x1, _ = box
+    landmarks = (points * (x1 - x0) + [x0, y0]).astype(np.float32)[None]
+    return Faces(np.array([box], np.float32), np.array([score], np.float32), landmarks)
+
+
+@given(boxes(), st.floats(0, 1))
+def test_points_change_no_square_crop(box: tuple[float, float, float, float], at: float) -> None:
+    wanted = square_by_hand(PICTURE, box)
+    boxed = face(*box)
+    pointed = Faces(boxed.boxes, boxed.scores, (TEMPLATE[None] * 60 * at).astype(np.float32))
+    for faces in (boxed, pointed):
+        assert np.array_equal(crop_faces(PICTURE, faces)[0], wanted)
+        assert np.array_equal(crop_faces(PICTURE, faces, GEOMETRY)[0], wanted)
+
+
+@pytest.mark.parametrize("side", [40, 112, 224, 300])
+def test_an_aligned_crop_is_the_square_one_where_the_face_is_straight_or_its_points_weak(
+    side: int,
+) -> None:
+    """Also for a large face, which must be averaged down as in the square crop."""
+    frame = cv2.GaussianBlur(noise(400, 400, 3), (0, 0), 1.5)
+    box = (30.0, 20.0, 30.0 + side, 20.0 + side)
+    straight, bent = with_points(box, TEMPLATE), with_points(box, TEMPLATE[[1, 0, 2, 3, 4]])
+    unsure = with_points(box, TEMPLATE + 0.1, score=0.2)
+    square = crop_faces(frame, straight)
+    aligned = crop_faces(frame, straight, ALIGNED)
+    differences = np.abs(aligned[0, 2:-2, 2:-2].astype(int) - square[0, 2:-2, 2:-2])
+    assert differences.mean() < 1
+    assert differences.max() <= 9
+    for weak in (bent, unsure):
+        assert np.array_equal(crop_faces(frame, weak, ALIGNED), square)
+
+
+@pytest.mark.parametrize("side", [60, 160])
+def test_an_aligned_crop_follows_the_face_in_the_frame(side: int) -> None:
+    """Each face of a frame is turned as its points say, wherever its box is."""
+    frame = cv2.GaussianBlur(noise(400, 400, 3), (0, 0), 4)
+    frame = cv2.normalize(frame, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    box = (120.0, 120.0, 120.0 + side, 120.0 + side)
+    middle, turn, grow = 120 + side / 2, 20.0, 0.9
+    turned_by = cv2.getRotationMatrix2D((middle - 0.5, middle - 0.5), turn, grow)
+    turned = cv2.warpAffine(frame, turned_by, (400, 400), flags=cv2.INTER_CUBIC).astype(np.uint8)
+    z = (TEMPLATE - 0.5) @ np.array([1, 1j]) * grow * np.exp(-1j * np.radians(turn))
+    points = np.stack([z.real, z.imag], 1) + 0.5
+    straight = crop_faces(frame, with_points(box, TEMPLATE), ALIGNED)[0].astype(int)
+    faces = with_points(box, points)
+    found = crop_faces(turned, faces, ALIGNED)[0].astype(int)
+    square = crop_faces(turned, faces)[0].astype(int)
+    assert np.abs(found - straight).mean() < 1.5
+    assert np.abs(square - straight).mean() > 10
+    assert crop_faces(turned, Faces.none(), ALIGNED).shape == (0, CROP_PX, CROP_PX, 3)

@@ -125,6 +125,7 @@ def made_teacher(tiny_card: ModelCard, tmp_path: Path) -> Path:
         ({"input_px": 48}, "a teacher with input_px 24, the student has 48: .*: give teachers"),
         ({"mean": (0.4,)}, r"a teacher with mean \(0.5,\)"),
         ({"labels": ("a", "b")}, "a teacher with labels"),
+        ({"crop": "aligned-5-1.0"}, "a teacher with crop 'square-1.0', the student has 'aligned"),
         ({"recipe": {"panel": {"share": 0.75}}}, "only one was trained under displays"),
     ],
     ids=str,

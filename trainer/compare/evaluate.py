@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.crops import crops_from_tiles
+from models.crops import ALIGNED, crops_from_tiles
 from models.scores import EmotionClassifier
 from models.udc.suites import degrade
+from models.weights import ModelCard
 from trainer.compare import metrics
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
@@ -50,16 +51,34 @@ class Predictions:
 def predict(
     classifier: EmotionClassifier, faces: FaceSet, progress: Progress = lambda done, of: None
 ) -> Predictions:
-    """Classify aligned tiles, in batches; every face counts as found."""
+    """Classify aligned tiles, in batches; every face counts as found.
+
+    Raises DataError for classes that the weights do not know, and tiles that they cannot take.
+    """
     columns = find_columns(classifier.card.labels, faces)
     probabilities = np.zeros((len(faces), len(columns)), np.float32)
     for start in range(0, len(faces), BATCH):
         part = slice(start, start + BATCH)
-        crops = crops_from_tiles(faces.tiles[part])
+        tiles = match_crop(faces[part], classifier.card).tiles
+        crops = crops_from_tiles(tiles)
         scores = classifier.predict(crops, faces.ids[part])
         probabilities[part] = renormalise(scores.probabilities, columns)
         progress(min(start + BATCH, len(faces)), len(faces))
     return Predictions(probabilities, np.ones(len(faces), bool))
+
+
+def match_crop(faces: FaceSet, card: ModelCard) -> FaceSet:
+    """The same faces as tiles of the geometry that a card names, by the points found on the tiles
+    as they are; raises DataError where they cannot be changed into it."""
+    if card.crop == faces.crop:
+        return faces
+    if card.crop != ALIGNED:
+        what = f"tiles of {faces.crop!r} for weights of {card.crop!r}"
+        raise DataError(what, faces.name, "give the faces as they were read")
+    # The detector's libraries are not on every machine that trains; most weights do without.
+    from trainer.alignment import align_faces
+
+    return align_faces(faces)
 
 
 def apply_condition(faces: FaceSet, cell: str) -> FaceSet:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.crops import GEOMETRY
+
 
 @dataclass(frozen=True)
 class FaceSet:
@@ -17,8 +19,9 @@ class FaceSet:
     tiles (n, h, w) grey or (n, h, w, 3) RGB uint8; targets (n, K) float32, rows sum to 1;
     labels (n,) int64, the true class; ids (n,) int64, stable across versions;
     seen_in_training (n,) bool, where the same pixels are also in the training split;
-    votes (n, K), how many raters chose each class, None where only labels are known. Raises
-    ValueError, with both shapes, where they do not match.
+    votes (n, K), how many raters chose each class, None where only labels are known; crop, the
+    geometry of the tiles (`models.crops`). Raises ValueError, with both shapes, where they do not
+    match.
     """
 
     name: str
@@ -30,6 +33,7 @@ class FaceSet:
     ids: NDArray[np.int64]
     seen_in_training: NDArray[np.bool_]
     votes: NDArray[np.integer] | None = None
+    crop: str = GEOMETRY
 
     def __post_init__(self) -> None:
         n = len(self.tiles)
@@ -64,10 +68,14 @@ class FaceSet:
             self.ids[rows],
             self.seen_in_training[rows],
             None if self.votes is None else self.votes[rows],
+            self.crop,
         )
 
     def concatenate(self, other: FaceSet) -> FaceSet:
-        """These faces and then the other's, under this name; raises ValueError on other classes."""
+        """These faces and then the other's, under this name; raises ValueError on other classes or
+        another geometry."""
+        if other.crop != self.crop:
+            raise ValueError(f"crop: expected {self.crop}, got {other.crop}")
         if other.classes != self.classes:
             raise ValueError(f"classes: expected {self.classes}, got {other.classes}")
         arrays = ("tiles", "targets", "labels", "ids", "seen_in_training")

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.alignment import LEAST_SCORE
 from models.atomic_files import writing
 from models.detectors.opening import open_detector
 from models.lrdif.landmarks import POINTS
@@ -31,7 +32,7 @@ def annotate(faces: FaceSet, run_dir: Path) -> None:
 
 def find_points(faces: FaceSet) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """The detector's points (n, 5, 2), in 0..1 of the tile, and whether there are any (n,)."""
-    detector = open_detector("centerface", "", FACE_PX + 2 * MARGIN_PX, 0.3, False, 1, ())
+    detector = open_detector("centerface", "", FACE_PX + 2 * MARGIN_PX, LEAST_SCORE, False, 1, ())
     points = np.zeros((len(faces), POINTS, 2), np.float32)
     found = np.zeros(len(faces), bool)
     for row, tile in enumerate(faces.tiles):

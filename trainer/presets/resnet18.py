@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from models.crops import ALIGNED
 from trainer.presets import REAL, REAL_PANELS, UDC, add_udc_variants
 from trainer.recipes import Augment, RandomPanel, Recipe, Stage
 
@@ -27,7 +28,8 @@ def _wide(width: int, epochs: int, ema: float = 0.998) -> Recipe:
 
 W36 = replace(RESNET, network=W32 | {"width": 36})
 W36_12 = replace(W36, stages=(Stage("fit", epochs=12),))
-"""Cut short, to compare two ways of training."""
+"""Cut short, to compare two ways of training: with faces as they are and aligned, for one."""
+W24_12 = replace(W36_12, network=W32 | {"width": 24})
 TUNE = Stage("fit", epochs=8, lr=1e-3)
 W36_TUNE = replace(W36, stages=(TUNE,), panel=RandomPanel(), encoder="resnet18-w36-udc")
 W36_TUNE_REAL = replace(W36_TUNE, stages=(replace(TUNE, epochs=9),), panel=REAL_PANELS)
@@ -45,6 +47,7 @@ PRESETS = {
     **add_udc_variants(
         {
             "w32-40": RESNET,
+            "w24-12": W24_12,
             "w36-12": W36_12,
             "w36-40": W36,
             "w35-40": _wide(35, 40),
@@ -57,6 +60,8 @@ PRESETS = {
             "rul-40": replace(RESNET, network=W32 | {"dropout": 0.4}, objective={"name": "rul"}),
         }
     ),
+    "w24-12-aligned": replace(W24_12, crop=ALIGNED),
+    "w36-12-aligned": replace(W36_12, crop=ALIGNED),
     f"w36-12{UDC}{REAL}": replace(W36_12, panel=REAL_PANELS),
     f"w36-40{UDC}{REAL}": replace(W36, panel=REAL_PANELS),
 }

@@ -207,6 +207,7 @@ class Raising:
     def __init__(self, classify: Classify) -> None:
         self._classify, self._left = classify, 20
         self.model, self.mode = classify.model, classify.mode
+        self.crop = classify.crop
         self.wait_for = classify.wait_for
 
     def __call__(self, cropped: CroppedFaces) -> ClassifiedFaces:

@@ -74,11 +74,16 @@ class Made:
     sent: list[tuple[str, ClassifyRequest]] = field(default_factory=list)
     cancelled: int = 0
     states: Callable[[ClassifyRequest], tuple[TrackState | None, ...]] = lambda request: ()
+    crops: dict[str, str] = field(default_factory=dict)
 
     def send(self, replica: str, method: str, *arguments: Any) -> Reply:
         if method == "names":
             route = replica.partition("-")[0]
-            names = {"": ScoredBy(route, "m"), "bad": ScoredBy(f"{route}-bad", "m")}
+            crop = self.crops.get(route, "square-1.0")
+            names = {
+                name: ScoredBy(f"{route}{end}", "m", crop=crop)
+                for name, end in (("", ""), ("bad", "-bad"))
+            }
             return MadeReply(self, names)
         (request,) = arguments
         self.sent.append((replica, request))
@@ -341,3 +346,20 @@ def test_a_state_of_more_than_a_kilobyte_is_refused() -> None:
     assert TrackState("w", bytes(1024))
     with pytest.raises(ValueError, match="at most 1024 bytes, got 1025"):
         TrackState("w", bytes(1025))
+
+
+def test_the_crops_are_those_of_the_routes_that_were_waited_for() -> None:
+    made = Made()
+    ours, _ = client(made)
+    assert ours.crop == "square-1.0"
+    ours.wait_for(["fast", "robust"])
+    assert ours.crop == "square-1.0"
+
+
+def test_routes_of_two_geometries_are_refused() -> None:
+    made = Made(crops={"robust": "aligned-5-1.0"})
+    ours, _ = client(made)
+    assert ours.crop == "square-1.0"  # the camera needs the route fast alone
+    ours.wait_for(["robust"])
+    with pytest.raises(ModelError, match="fast takes crops of 'square-1.0', robust of 'aligned"):
+        _ = ours.crop

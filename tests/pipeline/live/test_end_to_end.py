@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
 
+from models.crops import ALIGNED, crop_faces
 from models.faces import Faces
 from pipeline.live.end_to_end import FACE_PX, GREY, evaluate_end_to_end, render
 from pipeline.stages.detect import Detect
@@ -112,3 +116,19 @@ def test_a_display_harms_the_whole_frame_with_noise_of_its_own() -> None:
 def test_a_condition_without_a_panel_has_no_video() -> None:
     with pytest.raises(ValueError, match="no panel in"):
         shown("gauss_blur_x1/1", [1])
+
+
+def test_weights_get_the_crops_that_they_were_trained_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def crop(image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], faces: Faces, by: str) -> Any:
+        asked.append(by)
+        return crop_faces(image, faces, by)
+
+    monkeypatch.setattr("pipeline.live.end_to_end.crop_faces", crop)
+    aligned = ShadeClassifier()
+    aligned.card = replace(aligned.card, crop=ALIGNED)
+    for classifier in (ShadeClassifier(), aligned):
+        given = Detect(WhiteDetector(), 16), tile(230)[None], np.array([5])
+        evaluate_end_to_end(classifier, *given)
+    assert asked == ["square-1.0", ALIGNED]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.crops import GEOMETRY
+from models.crops import ALIGNED, GEOMETRY
 from models.emotions import BASIC_SEVEN, EMOTIONS
 from models.faces import Faces
 from models.loading import build_network, load_classifier
@@ -340,3 +340,22 @@ def test_the_routes_of_a_process_share_one_number_of_threads(
     }
     open_classify(EmotionSettings.model_validate({"routes": routes}), every_route=True)
     assert numbers == expected
+
+
+def test_the_crops_are_those_that_all_weights_take() -> None:
+    aligned, other = Brightness(), Brightness()
+    for classifier, name in ((aligned, "a"), (other, "c")):
+        classifier.card = replace(classifier.card, name=name, crop=ALIGNED)
+    assert Classify(Brightness()).crop == "square-1.0"
+    assert Classify(aligned, {"c": other}, RouteClassifier(other)).crop == ALIGNED
+
+
+@pytest.mark.parametrize("place", ["degraded", "robust"])
+def test_weights_of_two_geometries_do_not_start(place: str) -> None:
+    aligned = Brightness()
+    aligned.card = replace(aligned.card, name="a", crop=ALIGNED)
+    others = {"a": aligned} if place == "degraded" else {}
+    robust = RouteClassifier(aligned) if place == "robust" else None
+    message = r"b takes crops of 'square-1.0', a of 'aligned-5-1.0': emotion.routes: give all"
+    with pytest.raises(ModelError, match=message):
+        Classify(Brightness(), others, robust)

@@ -9,7 +9,8 @@ import pytest
 import skimage.data
 from numpy.typing import NDArray
 
-from models.crops import crop_faces
+from models.alignment import TEMPLATE
+from models.crops import ALIGNED, crop_faces
 from models.faces import Faces
 from models.light import to_linear_light
 from pipeline.frames import CroppedFaces, Frame, FrameHeader, TrackedFaces
@@ -123,3 +124,15 @@ def test_no_face_no_crop(scene: NDArray[np.uint8]) -> None:
     cropped = show(Crop(CropSettings()), scene, 0.0, ids=())
     assert cropped.crops.shape == (0, 112, 112, 3)
     assert len(cropped.fused_counts) == len(cropped.quality) == 0
+
+
+def test_crops_are_cut_in_the_geometry_of_the_weights(scene: NDArray[np.uint8]) -> None:
+    header = FrameHeader("door", "e1", 0, 0.0, 0, 0, "media", 512, 512)
+    points = (TEMPLATE * 100 + [BOX[0] + 12, BOX[1]]).astype(np.float32)[None]
+    faces = Faces(np.array([BOX], np.float32), np.ones(1, np.float32), points)
+    tracked = TrackedFaces(header, faces, np.array([1]), ())
+    for geometry in ("square-1.0", ALIGNED):
+        cropped = Crop(CropSettings(), geometry)(Frame(header, scene.copy()), tracked)
+        assert np.array_equal(cropped.crops, crop_faces(scene, faces, geometry))
+    square = Crop(CropSettings())(Frame(header, scene.copy()), tracked)
+    assert not np.array_equal(cropped.crops, square.crops)

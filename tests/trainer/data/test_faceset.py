@@ -69,3 +69,12 @@ def test_the_fingerprint_sees_every_change(make_faces: Callable[..., FaceSet]) -
         faces[::-1],
     ]
     assert len({own, *(other.fingerprint() for other in others)}) == 7
+
+
+def test_rows_keep_the_geometry_of_the_tiles_and_two_geometries_do_not_mix(
+    make_faces: Callable[..., FaceSet],
+) -> None:
+    aligned = replace(make_faces(4), crop="aligned-5-1.0")
+    assert aligned[1:].crop == aligned.concatenate(aligned).crop == "aligned-5-1.0"
+    with pytest.raises(ValueError, match=r"crop: expected square-1.0, got aligned-5-1.0"):
+        make_faces(4).concatenate(aligned)
