@@ -48,6 +48,8 @@ PRESETS = {
         {
             "w32-40": RESNET,
             "w24-12": W24_12,
+            "w24-12-aligned": replace(W24_12, crop=ALIGNED),
+            "w36-12-aligned": replace(W36_12, crop=ALIGNED),
             "w36-12": W36_12,
             "w36-40": W36,
             "w35-40": _wide(35, 40),
@@ -60,8 +62,6 @@ PRESETS = {
             "rul-40": replace(RESNET, network=W32 | {"dropout": 0.4}, objective={"name": "rul"}),
         }
     ),
-    "w24-12-aligned": replace(W24_12, crop=ALIGNED),
-    "w36-12-aligned": replace(W36_12, crop=ALIGNED),
     f"w36-12{UDC}{REAL}": replace(W36_12, panel=REAL_PANELS),
     f"w36-40{UDC}{REAL}": replace(W36, panel=REAL_PANELS),
 }

@@ -30,7 +30,8 @@ def connected(url: str) -> tuple[OutputContainer, VideoStream]:
         stream.pix_fmt = "yuv420p"
         try:
             container.start_encoding()
-        except av.error.ConnectionRefusedError:
+        # Nobody listens, or the listener gave up while they shook hands: as a camera, call again.
+        except (av.error.ConnectionRefusedError, av.error.InvalidDataError):
             if time.monotonic() > until_s:
                 raise
             time.sleep(0.1)
