@@ -54,7 +54,7 @@ def check_crop(faces: FaceSet, card: ModelCard) -> None:
     """Raise DataError where the tiles are of another geometry than the network's."""
     if faces.crop != card.crop:
         what = f"tiles of {faces.crop!r} for weights of {card.crop!r}"
-        raise DataError(what, faces.name, "see trainer.alignment")
+        raise DataError(what, faces.name, "give weights of the tiles' geometry, or align the tiles")
 
 
 def sample_panel(ranges: RandomPanel, rng: np.random.Generator) -> Panel:
