@@ -43,6 +43,21 @@ RAFDB_LABELS: tuple[str, ...] = (
 )
 """RAF-DB basic: labels 1..7 in its list file."""
 
+COMPOUND_EMOTIONS: dict[str, tuple[str, str]] = {
+    "happily surprised": ("happiness", "surprise"),
+    "happily disgusted": ("happiness", "disgust"),
+    "sadly fearful": ("sadness", "fear"),
+    "sadly angry": ("sadness", "anger"),
+    "sadly surprised": ("sadness", "surprise"),
+    "sadly disgusted": ("sadness", "disgust"),
+    "fearfully angry": ("fear", "anger"),
+    "fearfully surprised": ("fear", "surprise"),
+    "angrily surprised": ("anger", "surprise"),
+    "angrily disgusted": ("anger", "disgust"),
+    "disgustedly surprised": ("disgust", "surprise"),
+}
+"""RAF-DB compound: labels 1..11 in its list file, each with the two basic emotions it is of."""
+
 AFFECTNET_LABELS: tuple[str, ...] = (
     "neutral",
     "happiness",
@@ -73,7 +88,7 @@ FOLDER_NAMES: dict[str, str] = {
     "happy": "happiness",
     "sad": "sadness",
     "surprised": "surprise",
-} | {name: name for name in EMOTIONS}
+} | {name: name for name in (*EMOTIONS, *COMPOUND_EMOTIONS)}
 """What people call their class folders, lower case."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,9 +13,13 @@ from torch import nn
 from models.encoders import dlib_face
 from models.encoders.folders import digest_of, find_encoder, folder_digest
 from models.loading import find_weights, load_network, zoo_names
-from models.weights import ModelCard
+from models.weights import ModelCard, State
 from trainer.errors import DataError
 from trainer.recipes import Recipe
+
+OF_CLASSES = re.compile(r"(^|\.)(head\.(weight|bias)|log_prior)$")
+"""Tensors with a row for each class."""
+KEEPS_START = re.compile(rf"(^|\.)films\.|(^|\.)composition\.|{OF_CLASSES.pattern}")
 
 
 @dataclass(frozen=True)
@@ -41,16 +46,30 @@ def _load_trunk(name: str) -> Callable[[nn.Module, ModelCard], None]:
         pretrained, _ = load_network(name)
         trunks = [part for part in network.modules() if isinstance(part, type(pretrained))]
         for trunk in trunks:
-            state, ours = pretrained.state_dict(), trunk.state_dict().items()
-            own = {key: v.shape for key, v in ours if key in state or not key.startswith("films.")}
-            if own != {key: v.shape for key, v in state.items()}:
-                raise _no_trunk(card, name)
-            # Layers that the pretrained network lacks keep their start: zero, they change nothing.
-            trunk.load_state_dict(state, strict=False)
+            load_matching(trunk, pretrained.state_dict(), card, name)
         if not trunks:
             raise _no_trunk(card, name)
 
     return load
+
+
+def load_matching(trunk: nn.Module, state: State, card: ModelCard, name: str) -> None:
+    """Load weights into a network that is made like theirs, or for other classes.
+
+    What only the classes need keeps its start, as does what the weights lack: the noise level's
+    layers and the composition of emotions, which then change nothing. Raises DataError for any
+    other difference.
+    """
+    ours = trunk.state_dict()
+    taken = {
+        key: value
+        for key, value in state.items()
+        if not OF_CLASSES.search(key) or (key in ours and ours[key].shape == value.shape)
+    }
+    lacking = {key for key in ours if key not in taken and not KEEPS_START.search(key)}
+    if lacking or any(key not in ours or ours[key].shape != taken[key].shape for key in taken):
+        raise _no_trunk(card, name)
+    trunk.load_state_dict(taken, strict=False)
 
 
 def _no_trunk(card: ModelCard, name: str) -> DataError:
@@ -79,7 +98,7 @@ def encoder_digests(recipe: Recipe) -> dict[str, str]:
         digests[teacher] = digest_of(find_weights(teacher))
     if recipe.encoder:
         digests[recipe.encoder] = digest_of(_find(recipe.encoder, recipe.model).find())
-    if clip := recipe.network.get("clip"):
+    if clip := recipe.network.get("clip") or recipe.objective.get("text_encoder"):
         digests[clip] = folder_digest(find_encoder(clip))
     return digests
 

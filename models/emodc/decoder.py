@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -89,11 +88,3 @@ def to_patches(x: Tensor) -> Tensor:
 def from_patches(x: Tensor) -> Tensor:
     """Depth to space: (n, 4 c, h / 2, w / 2) -> (n, c, h, w)."""
     return functional.pixel_shuffle(x, PATCH)
-
-
-def repeat_under(risen: Tensor, embedded: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
-    """Each of n faces once under each of m conditions (m, EMBEDDING), conditions innermost:
-    (n m, ...) maps and (n m, EMBEDDING) embeddings."""
-    m = len(conditions)
-    repeated = embedded.repeat_interleave(m, dim=0) + conditions.repeat(len(embedded), 1)
-    return torch.repeat_interleave(risen, m, dim=0), repeated

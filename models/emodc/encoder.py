@@ -8,6 +8,7 @@ its predictions of several noisy copies of a face are averaged (randomised smoot
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from models.baselines.resnet import ResidualBlock, ResNet18
 from models.emodc.noise import LEAST_SIGMA
 
+Read = Callable[[int, Tensor], Tensor]
+"""(number of the level from 0, maps) -> the maps with what was read of a description."""
 EMBEDDING = 64
 FREQUENCIES = 8
 DATA_SIGMA = 1.0
@@ -92,9 +95,12 @@ class NoiseResNet18(ResNet18):
         """Channels of the maps of each level."""
         self.films = NoiseFilms([c for c in self.widths for _ in range(2)])
 
-    def encode(self, x: Tensor, sigma: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+    def encode(
+        self, x: Tensor, sigma: Tensor, condition: Tensor | None = None, read: Read | None = None
+    ) -> list[Tensor]:
         """Noisy faces -> the maps of four levels, (n, c, h / 2, w / 2) down to (n, 8 c, h / 16,
-        w / 16); `condition` (n, EMBEDDING) is added to what each block reads of the noise."""
+        w / 16); `condition` (n, EMBEDDING) is added to what each block reads of the noise, and
+        `read` to the maps of each level, before the next one."""
         embedded = self.films.embed(sigma)
         embedded = embedded if condition is None else embedded + condition
         maps, levels = self.stem(c_in(x, sigma)), list[Tensor]()
@@ -102,7 +108,8 @@ class NoiseResNet18(ResNet18):
             assert isinstance(block, ResidualBlock)
             maps = block(maps, film(embedded))
             if number % 2:
-                levels.append(maps)
+                levels.append(maps if read is None else read(len(levels), maps))
+                maps = levels[-1]
         return levels
 
     def forward(self, x: Tensor, sigma: Tensor | None = None) -> Tensor:

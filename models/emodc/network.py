@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from models.emodc.decoder import PATCH, Decoder, from_patches, repeat_under, to_patches
-from models.emodc.encoder import EMBEDDING, NoiseResNet18, c_in
+from models.emodc.decoder import PATCH, WIDTHS, Decoder, from_patches, to_patches
+from models.emodc.descriptions import (
+    CONDITIONS,
+    CrossAttention,
+    IdDescriptions,
+    TextDescriptions,
+)
+from models.emodc.encoder import NoiseResNet18, c_in
 from models.emodc.noise import BINS, bin_of
 
 HEADS = ("multi", "split", "cond")
+READING = (1, 2)
+"""The levels at which words are read: of a face of 48 pixels those of 12 and 6."""
 START_SCALE = 0.5
 """Of the errors' sum over pixels: the log-likelihood of noise of variance 1."""
 
@@ -22,6 +33,12 @@ class EmoDC(nn.Module):
     evaluation of the network for each emotion. `split`: into the decoder's last level alone, the
     rest is evaluated once. `multi`: all predictions come out of one evaluation (RDC, Chen et al.
     2024, arXiv 2402.02316): eps_k = eps + (1 + a_k) D_k, with a_k from the bottleneck's mean.
+
+    `condition`: what `cond` and `split` know of an emotion (`models.emodc.descriptions`): a row of
+    a table, `ids`, or `text`, a description that is read by cross-attention at the levels READING:
+    by `cond` into the encoder's maps, by `split` out of them into the decoder's last level.
+    `labels`: the names of the classes, where they are described or compound; `encodings` is that of
+    `TextDescriptions`.
 
     A prediction of the expression sums the errors over `steps` noise levels between `low` and
     `high` (`models.emodc.classifier`). What the sum needs is learned with the weights: the scale
@@ -43,10 +60,12 @@ class EmoDC(nn.Module):
         steps: int = 4,
         low: float = 0.05,
         high: float = 0.5,
+        condition: str = "ids",
+        labels: Sequence[str] = (),
+        encodings: int = 0,
     ) -> None:
         super().__init__()
-        if head not in HEADS:
-            raise ValueError(f"head {head!r}: give {', '.join(HEADS)}")
+        _check_condition(classes, head, condition, labels)
         self.classes, self.head, self.channels = classes, head, channels
         self.encoder = NoiseResNet18(classes, width, 2, channels, dropout, steps, low, high)
         predictions = 1 + classes * (head == "multi")
@@ -59,8 +78,14 @@ class EmoDC(nn.Module):
             # No emotion differs from another at first.
             nn.init.zeros_(self.decoder.out.weight[PATCH**2 * channels :])
             nn.init.zeros_(self.decoder.out.bias[PATCH**2 * channels :])  # type: ignore[index]
+        elif condition == "ids":
+            self.descriptions: nn.Module = IdDescriptions(classes, labels)
         else:
-            self.descriptions = nn.Embedding(classes + 1, EMBEDDING)
+            self.descriptions = TextDescriptions(labels, encodings)
+            outputs = {"cond": widths, "split": WIDTHS[-1:] * len(widths)}[head]
+            self.readers = nn.ModuleDict(
+                {str(level): CrossAttention(widths[level], outputs[level]) for level in READING}
+            )
         self.log_scale = nn.Parameter(torch.full((BINS,), START_SCALE).log())
         self.register_buffer("timestep_weights", torch.ones(BINS))
         self.register_buffer("log_prior", torch.zeros(classes))
@@ -77,36 +102,55 @@ class EmoDC(nn.Module):
             emotions = torch.arange(self.classes + 1, device=x.device)
         if self.head == "multi":
             return self._predict_all(x, sigma)[:, emotions]
-        m, conditions = len(emotions), self.descriptions(emotions)
+        m, under = len(emotions), emotions.repeat(len(x))
         if self.head == "cond":
             faces, sigmas = (value.repeat_interleave(m, dim=0) for value in (x, sigma))
-            under = conditions.repeat(len(x), 1)
             return torch.unflatten(self._predict(faces, sigmas, under), 0, (-1, m))
-        embedded = self.encoder.films.embed(sigma)
-        levels = self.encoder.encode(x, sigma)
-        risen = self.decoder.rise(levels, to_patches(c_in(x, sigma)), embedded)
-        out = from_patches(self.decoder.finish(*repeat_under(risen, embedded, conditions)))
-        return precondition(x[:, None], sigma, torch.unflatten(out, 0, (-1, m)))
+        out = torch.unflatten(self._predict_split(x, sigma, under, m), 0, (-1, m))
+        return precondition(x[:, None], sigma, out)
 
     def predict_under(self, x: Tensor, sigma: Tensor, emotions: Tensor) -> Tensor:
         """The noise (n, channels, h, w) of each face under an emotion of its own, (n,) int64."""
         if self.head == "multi":
             return self._predict_all(x, sigma)[torch.arange(len(x), device=x.device), emotions]
-        conditions = self.descriptions(emotions)
         if self.head == "cond":
-            return self._predict(x, sigma, conditions)
-        embedded = self.encoder.films.embed(sigma)
-        levels = self.encoder.encode(x, sigma)
-        risen = self.decoder.rise(levels, to_patches(c_in(x, sigma)), embedded)
-        out = from_patches(self.decoder.finish(risen, embedded + conditions))
-        return precondition(x, sigma, out)
+            return self._predict(x, sigma, emotions)
+        return precondition(x, sigma, self._predict_split(x, sigma, emotions, 1))
 
-    def _predict(self, x: Tensor, sigma: Tensor, conditions: Tensor) -> Tensor:
-        """Head `cond`: the emotion enters wherever the noise level does."""
-        levels = self.encoder.encode(x, sigma, conditions)
-        embedded = self.encoder.films.embed(sigma) + conditions
+    def _predict(self, x: Tensor, sigma: Tensor, emotions: Tensor) -> Tensor:
+        """Head `cond`: the emotion enters wherever the noise level does, or where it is read."""
+        described, embedded = self.descriptions(emotions), self.encoder.films.embed(sigma)
+        if self.is_read:
+
+            def read(level: int, maps: Tensor) -> Tensor:
+                return (
+                    maps + self.readers[str(level)](maps, described) if level in READING else maps
+                )
+
+            levels = self.encoder.encode(x, sigma, read=read)
+        else:
+            levels, embedded = self.encoder.encode(x, sigma, described), embedded + described
         out = self.decoder(levels, to_patches(c_in(x, sigma)), embedded)
         return precondition(x, sigma, from_patches(out))
+
+    def _predict_split(self, x: Tensor, sigma: Tensor, emotions: Tensor, m: int) -> Tensor:
+        """Head `split`: all but the last level once, then each face under m emotions, of (n m,),
+        emotions innermost: the network's output, (n m, channels, h, w)."""
+        described, embedded = self.descriptions(emotions), self.encoder.films.embed(sigma)
+        levels = self.encoder.encode(x, sigma)
+        risen = self.decoder.rise(levels, to_patches(c_in(x, sigma)), embedded)
+        risen, embedded = (value.repeat_interleave(m, dim=0) for value in (risen, embedded))
+        if not self.is_read:
+            return from_patches(self.decoder.finish(risen, embedded + described))
+        for level in READING:
+            maps = self.readers[str(level)](levels[level].repeat_interleave(m, dim=0), described)
+            risen = risen + functional.interpolate(maps, risen.shape[2:], mode="nearest")
+        return from_patches(self.decoder.finish(risen, embedded))
+
+    @property
+    def is_read(self) -> bool:
+        """Whether emotions are described in words."""
+        return isinstance(getattr(self, "descriptions", None), TextDescriptions)
 
     def _predict_all(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Head `multi`: (n, classes + 1, channels, h, w)."""
@@ -128,3 +172,13 @@ def precondition(x: Tensor, sigma: Tensor, out: Tensor) -> Tensor:
     an output of zero what is best for white data, and errors of like size at all levels."""
     sigma = sigma.view(-1, *[1] * (out.ndim - 1))
     return (sigma * x - out * (1 + sigma.square()).sqrt()) / (1 + sigma.square())
+
+
+def _check_condition(classes: int, head: str, condition: str, labels: Sequence[str]) -> None:
+    if head not in HEADS:
+        raise ValueError(f"head {head!r}: give {', '.join(HEADS)}")
+    if condition not in CONDITIONS or (head == "multi" and condition != "ids"):
+        known = ", ".join(CONDITIONS)
+        raise ValueError(f"condition {condition!r} of {head}: give {known}, of multi ids alone")
+    if (labels or condition == "text") and len(labels) != classes:
+        raise ValueError(f"{len(labels)} labels of {classes} classes: give the name of each")

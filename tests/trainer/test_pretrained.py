@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from models.crops import GEOMETRY
-from models.emotions import EMOTIONS
+from models.emodc.network import EmoDC
+from models.emotions import BASIC_SEVEN, COMPOUND_EMOTIONS, EMOTIONS
 from models.encoders.dlib_face import DlibFaceTrunk, find_file, read_trunk, to_grey_stem
 from models.errors import ModelError
 from models.loading import build_network, load_network
@@ -20,7 +21,7 @@ from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 from trainer.loop import train
 from trainer.presets import find_preset
-from trainer.pretrained import encoder_digests, load_encoder
+from trainer.pretrained import encoder_digests, load_encoder, load_matching
 from trainer.recipes import Recipe
 
 DLIB = find_preset("face-resnet", "dlib-24")
@@ -130,3 +131,44 @@ def test_a_trunk_of_another_width_is_refused(model: str, network: dict[str, int]
     card = card_of(recipe)
     with pytest.raises(DataError, match="has no trunk like that of resnet18-w36-udc"):
         load_encoder("resnet18-w36-udc", build_network(card), card)
+
+
+@pytest.mark.parametrize("condition", ["ids", "text"])
+def test_weights_of_basic_emotions_carry_over_to_compound_ones(condition: str) -> None:
+    """All but what only the classes need: the encoder's own logits, the prior, the composition."""
+
+    def make(labels: tuple[str, ...]) -> EmoDC:
+        settings = {"condition": condition, "labels": labels, "width": 8}
+        return EmoDC(len(labels), head="cond", **settings)  # type: ignore[arg-type]
+
+    torch.manual_seed(0)
+    basic, compound = make(BASIC_SEVEN), make(tuple(COMPOUND_EMOTIONS))
+    torch.nn.init.normal_(basic.decoder.out.weight)
+    start = {name: value.clone() for name, value in compound.state_dict().items()}
+    load_matching(compound, basic.state_dict(), card_of(DLIB), "basic")
+    kept = {"encoder.head.weight", "encoder.head.bias", "log_prior"}
+    kept |= {f"descriptions.composition.linear.{name}" for name in ("weight", "bias")}
+    for name, value in compound.state_dict().items():
+        assert torch.equal(value, start[name] if name in kept else basic.state_dict()[name]), name
+    x, sigma = torch.randn(1, 1, 16, 16), torch.tensor([0.1])
+    none = torch.tensor([7]), torch.tensor([11])
+    torch.testing.assert_close(
+        basic.eval().predict_under(x, sigma, none[0]),
+        compound.eval().predict_under(x, sigma, none[1]),
+    )
+    with pytest.raises(DataError, match="no trunk like that of basic"):
+        load_matching(EmoDC(11, head="cond", width=12), basic.state_dict(), card_of(DLIB), "basic")
+
+
+def test_a_trunk_serves_other_classes_but_for_its_logits() -> None:
+    recipe = find_preset("emodc", "split")
+    card = replace(card_of(recipe), labels=BASIC_SEVEN)
+    network = build_network(card)
+    assert isinstance(network, EmoDC)
+    before = network.encoder.head.weight.clone()
+    load_encoder("resnet18-w36", network, card)
+    state = load_network("resnet18-w36")[0].state_dict()
+    ours = network.encoder.state_dict()
+    heads = {name for name in state if not torch.equal(ours[name], state[name])}
+    assert heads == {"head.weight", "head.bias"}
+    assert torch.equal(network.encoder.head.weight, before)

@@ -22,13 +22,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.emodc.classifier import EmoDCClassifier
+from models.emodc.descriptions import PHRASES
 from models.emodc.network import EmoDC
 from models.emodc.noise import bin_of, noise_errors
 from models.errors import ModelError
 from models.loading import build_network
+from models.lrdif.clip import ClipEncoders
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
-from trainer.errors import OptionError
+from trainer.errors import DataError, OptionError
 from trainer.objectives.amdit import (
     MARGIN_BINS,
     MarginRule,
@@ -78,13 +80,22 @@ class EmoDCLosses:
 
 
 class EmoDCObjective(Objective):
-    """See the module. `teacher` names a clean-trained ResNet-18 of the zoo, "" for none; the other
-    keyword arguments are those of `EmoDCLosses`. Raises OptionError for a stage of another name,
-    and as `CleanTeacher`."""
+    """See the module. `teacher` names a clean-trained ResNet-18 of the zoo, `text_encoder` a CLIP
+    for descriptions in words, each "" for none; the other keyword arguments are those of
+    `EmoDCLosses`. Raises OptionError for a stage of another name, DataError for faces of other
+    classes than the recipe's, and as `CleanTeacher` and `encode_phrases`."""
 
     steps_setting = "steps"
 
-    def __init__(self, recipe: Recipe, card: ModelCard, teacher: str = "", **losses: float) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        card: ModelCard,
+        teacher: str = "",
+        text_encoder: str = "",
+        **losses: float,
+    ) -> None:
+        check_labels(recipe, card)
         network = build_network(card)
         if not isinstance(network, EmoDC):
             raise ModelError(f"a network of {card.model}", card.name, "give emodc")
@@ -92,6 +103,8 @@ class EmoDCObjective(Objective):
         for stage in recipe.stages:
             if stage.name not in known:
                 raise OptionError(f"stage {stage.name}", "emodc", f"give {', '.join(known)}")
+        if text_encoder:
+            encode_phrases(network, card, text_encoder)
         self.emodc, self.statistics = network, MarginStatistics()
         self.network = nn.ModuleDict({EMODC: self.emodc, STATISTICS: self.statistics})
         self.settings = EmoDCLosses(**losses)  # type: ignore[arg-type]
@@ -199,6 +212,28 @@ class EmoDCObjective(Objective):
         assert isinstance(network, EmoDC)
         calibrate_levels(network, card, conditions, self.settings.fit_prior)
         return super().calibrate(network, card, conditions)
+
+
+def check_labels(recipe: Recipe, card: ModelCard) -> None:
+    """Raise DataError for faces of other classes than a recipe's network describes."""
+    described = tuple(recipe.network.get("labels", ()))
+    if described and described != card.labels:
+        what = f"faces of the classes {', '.join(card.labels)}"
+        raise DataError(what, card.name, f"give faces of {', '.join(described)}")
+
+
+@torch.no_grad()
+def encode_phrases(network: EmoDC, card: ModelCard, name: str) -> None:
+    """Put what a CLIP's text encoder makes of all phrases into the network: its weights hold it
+    from then on. Raises ModelError for a network without a place of that size, and as
+    `ClipEncoders`."""
+    found = ClipEncoders(name, PHRASES).label(torch.eye(len(PHRASES)))
+    encodings = getattr(getattr(network, "descriptions", None), "encodings", None)
+    if encodings is None or encodings.shape != found.shape:
+        what = f"a text encoder of {found.shape[1]} numbers a phrase"
+        remedy = f"set condition to text and encodings to {found.shape[1]}"
+        raise ModelError(what, card.name, remedy)
+    encodings.copy_(found)
 
 
 OBJECTIVE = EmoDCObjective

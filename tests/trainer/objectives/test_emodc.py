@@ -12,18 +12,20 @@ import pytest
 import torch
 
 from models.crops import GEOMETRY
+from models.emodc.descriptions import PHRASES
 from models.emodc.network import HEADS
 from models.emodc.noise import LEAST_SIGMA, MOST_SIGMA
-from models.emotions import EMOTIONS
+from models.emotions import BASIC_SEVEN, EMOTIONS
+from models.errors import ModelError
 from models.loading import as_classifier, load_classifier
 from models.weights import ModelCard
 from trainer import run
 from trainer.compare.evaluate import mark_correct, predict
 from trainer.data.faceset import FaceSet
-from trainer.errors import OptionError
+from trainer.errors import DataError, OptionError
 from trainer.inputs import build_inputs
 from trainer.loop import train
-from trainer.objectives import build_objective
+from trainer.objectives import build_objective, emodc
 from trainer.objectives.base import Batch
 from trainer.objectives.emodc import MARGINS, PLAIN, WITH_CROSS_ENTROPY, EmoDCObjective
 from trainer.objectives.emodc_weights import fit_weights, level_errors
@@ -89,6 +91,48 @@ def test_every_stage_gives_a_gradient_to_all_that_it_lists(
     assert [name for name, has_moved in moved.items() if not has_moved] == []
     assert ("emodc.encoder.head.weight" in moved) == (stage == "classifier")
     assert ("emodc.log_scale" in moved) == (stage in WITH_CROSS_ENTROPY)
+
+
+@pytest.mark.parametrize(("head", "encoder"), [("split", "fixed"), ("cond", "")])
+def test_words_learn_and_what_a_text_encoder_made_of_them_stays(
+    batch: Batch, head: str, encoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FixedEncoder:
+        def __init__(self, name: str, labels: tuple[str, ...]) -> None:
+            assert (name, labels) == ("fixed", PHRASES)
+
+        def label(self, shares: torch.Tensor) -> torch.Tensor:
+            return shares @ torch.linspace(-1, 1, 24 * len(PHRASES)).view(len(PHRASES), 24)
+
+    monkeypatch.setattr(emodc, "ClipEncoders", FixedEncoder)
+    network = {"head": head, "condition": "text", "labels": list(EMOTIONS)}
+    network |= {"encodings": 24} if encoder else {}
+    objective = objective_of(
+        make("decoder", network=network, objective={"text_encoder": encoder} if encoder else {})
+    )
+    parameters = objective.parameters("decoder")
+    optimizer = torch.optim.Adam(parameters, lr=1e-3)
+    moved = [False] * len(parameters)
+    few = Batch(batch.x[:4], batch.targets[:4], batch.warps[:4], batch.rows[:4])
+    for _ in range(5):
+        optimizer.zero_grad()
+        objective.loss("decoder", few).backward()  # type: ignore[no-untyped-call]
+        moved = [was or bool(p.grad.any()) for was, p in zip(moved, parameters, strict=True)]  # type: ignore[union-attr]
+        optimizer.step()
+    names = {id(value): name for name, value in objective.network.named_parameters()}
+    assert [names[id(p)] for p, has in zip(parameters, moved, strict=True) if not has] == []
+    assert {"emodc.descriptions.phrases.weight", "emodc.readers.1.keys.weight"} <= {*names.values()}
+    if encoder:
+        encodings = objective.emodc.descriptions.encodings
+        assert torch.equal(encodings, FixedEncoder("fixed", PHRASES).label(torch.eye(len(PHRASES))))
+        with pytest.raises(ModelError, match="set condition to text and encodings to 24"):
+            build_objective(*make("base", objective={"text_encoder": "fixed"}))
+
+
+def test_faces_of_other_classes_than_the_recipes(batch: Batch) -> None:
+    network = {"head": "cond", "labels": list(BASIC_SEVEN)}
+    with pytest.raises(DataError, match="faces of the classes neutral, .*: give faces of neutral"):
+        build_objective(*make("base", network=network))
 
 
 def test_statistics_are_measured_on_the_base_model_alone(batch: Batch) -> None:
