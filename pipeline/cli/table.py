@@ -14,9 +14,13 @@ from pipeline.cli.output import OUT, print_json, progress_bar, warn
 if TYPE_CHECKING:
     from trainer.compare.tables import Evaluation
 
-NOT_RUN = {"RAF-DB": "data set not available", "KDEF": "data set not available"}
-"""Data sets of the LRDif paper beside FER+. With the originals, `undercam udc` makes their display
-versions, and `evaluate --data folder:rafdb:DIR|folder:kdef:DIR --save-predictions` their rows."""
+NOT_RUN = dict.fromkeys(
+    ("RAF-DB", "RAF-DB compound", "KDEF", "SFEW", "AffectNet 7", "AffectNet 8"),
+    "data set not available",
+)
+"""Data sets of the papers beside FER+. With the originals, `undercam udc` makes their display
+versions, `train emodc --preset NAME-ids|NAME-text --data folder:LAYOUT:DIR` the networks, and
+`evaluate --data folder:LAYOUT:DIR --save-predictions` their rows."""
 SHOWN = ("clean", "udc_t", "udc_p", "udc", "udc_real")
 LINES = {", new faces": "new faces", ", macro F1": "macro F1", ", neutral": "predicted neutral"}
 """What stands below a row's accuracies, by the ending of its keys."""

@@ -20,18 +20,25 @@ from models.weights import ModelCard
 from trainer.errors import OptionError
 from trainer.optimisation import resolution_at
 from trainer.presets import current_name, find_preset, list_presets
-from trainer.recipes import RandomPanel
+from trainer.recipes import RandomPanel, Recipe
+
+
+def plan_network(recipe: Recipe) -> nn.Module:
+    """The network of a recipe, of shapes alone, for the classes that it names or FER+'s."""
+    labels = tuple(recipe.network.get("labels", EMOTIONS))
+    card = ModelCard(
+        *("made", recipe.model, recipe.network, labels, recipe.input_px, recipe.channels),
+        *((recipe.mean,) * recipe.channels, (recipe.std,) * recipe.channels, GEOMETRY, "", ""),
+    )
+    with torch.device("meta"):
+        return build_network(card)
 
 
 @pytest.mark.parametrize(("model", "name"), list_presets())
 def test_a_preset_builds_its_network_and_ends_at_full_size(model: str, name: str) -> None:
     recipe = find_preset(model, name)
     assert recipe.model == model
-    card = ModelCard(
-        *(name, recipe.model, recipe.network, EMOTIONS, recipe.input_px, recipe.channels),
-        *((recipe.mean,) * recipe.channels, (recipe.std,) * recipe.channels, GEOMETRY, "", ""),
-    )
-    assert sum(1 for _ in build_network(card).parameters()) > 10
+    assert sum(1 for _ in plan_network(recipe).parameters()) > 10
     for stage in recipe.stages:
         assert resolution_at(stage, stage.epochs - 1) == recipe.input_px
         assert recipe.augment.erase_px[1] < recipe.input_px
@@ -41,12 +48,8 @@ def test_a_preset_builds_its_network_and_ends_at_full_size(model: str, name: str
 def test_no_1x1_convolution_of_few_channels_is_trained(model: str, name: str) -> None:
     """The backward pass of one overwrites memory (torch 2.13): nothing said, now and then a
     crash."""
-    recipe = find_preset(model, name)
-    card = ModelCard(
-        *(name, recipe.model, recipe.network, EMOTIONS, recipe.input_px, recipe.channels),
-        *((recipe.mean,) * recipe.channels, (recipe.std,) * recipe.channels, GEOMETRY, "", ""),
-    )
-    found = [part for part in build_network(card).modules() if isinstance(part, nn.Conv2d)]
+    network = plan_network(find_preset(model, name))
+    found = [part for part in network.modules() if isinstance(part, nn.Conv2d)]
     assert found
     assert [part for part in found if part.kernel_size == (1, 1) and part.in_channels < 8] == []
 
@@ -225,3 +228,5 @@ def test_emodc_and_its_baseline_share_their_first_stage() -> None:
         for head in ("split", "cond"):
             network = ours.network | {"head": head}
             assert find_preset("emodc", f"{head}{seen}") == replace(ours, network=network)
+            network |= {"condition": "text", "labels": list(EMOTIONS)}
+            assert find_preset("emodc", f"{head}-text{seen}") == replace(ours, network=network)

@@ -2,9 +2,11 @@
 
     plain       DIR/[train|test/]CLASS/*.png            class folders by name
     rafdb       DIR/EmoLabel/list_patition_label.txt    with DIR/Image/aligned/*_aligned.jpg
+    rafdb-compound  the same with eleven labels
     kdef        DIR/**/AF01ANS.JPG                      subject and expression in the name
     kdef-random the same, its test split sampled by image: persons are in both splits
     affectnet   DIR/train_set|val_set/images/*.jpg      with annotations/*_exp.npy
+    affectnet-7 the same without contempt
     sfew        DIR/Train|Val/CLASS/*.png
 
 Images are read as RGB and resized to 112 x 112, uncropped: each holds one aligned face.
@@ -13,7 +15,7 @@ Images are read as RGB and resized to 112 x 112, uncropped: each holds one align
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from models.crops import resize_to_crop
 from models.emotions import (
     AFFECTNET_LABELS,
     BASIC_SEVEN,
+    COMPOUND_EMOTIONS,
     EMOTIONS,
     FOLDER_NAMES,
     KDEF_CODES,
@@ -31,23 +34,33 @@ from trainer.data.faceset import FaceSet
 from trainer.data.images import SUFFIXES, read_image
 from trainer.errors import DataError, OptionError
 
+CONTEMPT = EMOTIONS[7]
 KDEF_TEST_SUBJECTS = 7
 """Of 35 women and of 35 men, the last 7 by name are the test split: no person is in both."""
 Labelled = list[tuple[Path, str]]
 
 
 def read_folder(layout: str, root: Path, split: str) -> FaceSet:
-    """The faces of one split ("train" or "test"), classes in the order of EMOTIONS.
+    """The faces of one split ("train" or "test"), classes in the order of EMOTIONS, compound ones
+    in that of COMPOUND_EMOTIONS.
 
     Raises DataError for an unknown layout, a missing folder, no images, or a damaged one.
     """
     found = list_images(layout, root, split)
     if not found:
         raise DataError(f"no {split} images", str(root), f"is this the layout of {layout}?")
-    classes = EMOTIONS if any(label == EMOTIONS[7] for _, label in found) else BASIC_SEVEN
+    classes = find_classes({label for _, label in found})
     tiles = np.stack([resize_to_crop(read_image(path)) for path, _ in found])
     labels = np.array([classes.index(label) for _, label in found], np.int64)
     return FaceSet.of_labels(f"folder:{layout}:{root.name}", classes, tiles, labels)
+
+
+def find_classes(labels: set[str]) -> tuple[str, ...]:
+    """The smallest set of classes, in order, that holds labels: eight, seven or eleven emotions."""
+    basic = EMOTIONS if CONTEMPT in labels else BASIC_SEVEN
+    if labels.isdisjoint(COMPOUND_EMOTIONS):
+        return basic
+    return (*(() if labels.isdisjoint(basic) else basic), *COMPOUND_EMOTIONS)
 
 
 def list_images(layout: str, root: Path, split: str) -> Labelled:
@@ -88,18 +101,28 @@ def _sfew(root: Path, split: str) -> Labelled:
 
 
 def _rafdb(root: Path, split: str) -> Labelled:
+    return _rafdb_list(root, split, RAFDB_LABELS)
+
+
+def _rafdb_compound(root: Path, split: str) -> Labelled:
+    return _rafdb_list(root, split, tuple(COMPOUND_EMOTIONS))
+
+
+def _rafdb_list(root: Path, split: str, labels: Sequence[str]) -> Labelled:
     listing = root / "EmoLabel" / "list_patition_label.txt"
     if not listing.is_file():
         raise DataError("no such list", str(listing), "give the folder that holds EmoLabel/")
+    numbers = {str(number): label for number, label in enumerate(labels, start=1)}
     found: Labelled = []
     for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
         match line.split():
-            case [name, ("1" | "2" | "3" | "4" | "5" | "6" | "7") as label]:
+            case [name, number] if number in numbers:
                 path = root / "Image" / "aligned" / f"{Path(name).stem}_aligned.jpg"
                 if name.startswith(split):
-                    found.append((path, RAFDB_LABELS[int(label) - 1]))
+                    found.append((path, numbers[number]))
             case [_, *_]:
-                raise DataError(f"line {line!r}", str(listing), "give NAME.jpg 1..7 a line")
+                remedy = f"give NAME.jpg 1..{len(labels)} a line"
+                raise DataError(f"line {line!r}", str(listing), remedy)
     return found
 
 
@@ -140,6 +163,10 @@ def _affectnet(root: Path, split: str) -> Labelled:
     return found
 
 
+def _affectnet_7(root: Path, split: str) -> Labelled:
+    return [(path, label) for path, label in _affectnet(root, split) if label != CONTEMPT]
+
+
 def _read_label(note: Path) -> int:
     try:
         return int(np.load(note, allow_pickle=False).item())
@@ -150,8 +177,10 @@ def _read_label(note: Path) -> int:
 LAYOUTS: dict[str, Callable[[Path, str], Labelled]] = {
     "plain": _plain,
     "rafdb": _rafdb,
+    "rafdb-compound": _rafdb_compound,
     "kdef": _kdef,
     "kdef-random": _kdef_random,
     "affectnet": _affectnet,
+    "affectnet-7": _affectnet_7,
     "sfew": _sfew,
 }

@@ -1,14 +1,20 @@
 """EmoDC on the trunk of a ResNet-18 and from its weights: 0.13 GMAC for each noise level of a face.
 
 `multi`, `split` and `cond`, by their head, learn the classifier of noisy faces and then its
-decoder. `base` is standard denoising diffusion training after the same classifier; every other name
-is an arm of `trainer.objectives.emodc` that goes on from it, all for as many epochs.
+decoder; with `-text` behind, emotions are described in words. `base` is standard denoising
+diffusion training after the same classifier, and each of ARMS, a stage of
+`trainer.objectives.emodc`, goes on from it; all arms for as many epochs. DATA_SETS are the data
+sets of the paper, each with `-ids` and `-text` behind: the conditional model, Base and then AMDiT.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+from models.emodc.descriptions import CONDITIONS
+from models.emotions import BASIC_SEVEN, COMPOUND_EMOTIONS, EMOTIONS
 from trainer.presets import UDC
 from trainer.presets.noise_resnet18 import NOISE_RESNET, under_displays
 from trainer.recipes import Recipe, Stage
@@ -32,17 +38,43 @@ EMODC = replace(
 )
 EMODC_BASE = replace(EMODC, stages=(CLASSIFIER, BASE))
 
+IN_WORDS: dict[str, Any] = {"condition": "text", "labels": list(EMOTIONS)}
+DATA_SETS: dict[str, tuple[str, ...]] = {
+    "rafdb": BASIC_SEVEN,
+    "rafdb-compound": tuple(COMPOUND_EMOTIONS),
+    "sfew": BASIC_SEVEN,
+    "affectnet-7": BASIC_SEVEN,
+    "affectnet-8": EMOTIONS,
+}
+"""Their classes, in the order of their readers (`trainer.data.folders`)."""
 
-def _with_head(head: str) -> Recipe:
-    return replace(EMODC, network=EMODC.network | {"head": head})
+
+def _with_head(head: str, **network: Any) -> Recipe:
+    return replace(EMODC, network=EMODC.network | {"head": head} | network)
+
+
+def _for_data_set(labels: Sequence[str], condition: str) -> Recipe:
+    """Without a teacher: those of the zoo know FER+'s classes alone."""
+    network = {"head": "cond", "condition": condition, "labels": list(labels)}
+    stages = (CLASSIFIER, BASE, replace(ARM, name="amdit-a1"))
+    return replace(
+        EMODC, network=EMODC.network | network, stages=stages, objective={}, with_dropped=False
+    )
 
 
 CLEAN = {
     "multi": EMODC,
     "split": _with_head("split"),
     "cond": _with_head("cond"),
+    "split-text": _with_head("split", **IN_WORDS),
+    "cond-text": _with_head("cond", **IN_WORDS),
     "base": EMODC_BASE,
     **{arm: replace(EMODC_BASE, stages=(CLASSIFIER, BASE, replace(ARM, name=arm))) for arm in ARMS},
+    **{
+        f"{name}-{condition}": _for_data_set(labels, condition)
+        for name, labels in DATA_SETS.items()
+        for condition in CONDITIONS
+    },
 }
 PRESETS = {
     "smoke": Recipe(

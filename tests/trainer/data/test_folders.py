@@ -9,7 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
-from models.emotions import AFFECTNET_LABELS, BASIC_SEVEN, EMOTIONS, KDEF_CODES, RAFDB_LABELS
+from models.emotions import (
+    AFFECTNET_LABELS,
+    BASIC_SEVEN,
+    COMPOUND_EMOTIONS,
+    EMOTIONS,
+    KDEF_CODES,
+    RAFDB_LABELS,
+)
 from trainer.data.faceset import FaceSet
 from trainer.data.readers import open_faces
 from trainer.errors import DataError
@@ -199,3 +206,50 @@ def test_a_damaged_picture(tmp_path: Path) -> None:
     (tmp_path / "fear" / "a.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"unreadable image: .*a\.png: remove or replace it"):
         open_faces(f"folder:plain:{tmp_path}")
+
+
+def draw_rafdb(root: Path, labels: int, splits: tuple[str, ...] = ("train", "test")) -> None:
+    """One image of each label in each split, as RAF-DB has them."""
+    lines = []
+    for split in splits:
+        for label in range(1, labels + 1):
+            lines.append(f"{split}_{label:04d}.jpg {label}")
+            draw(root / f"Image/aligned/{split}_{label:04d}_aligned.jpg", label * 10)
+    listing = root / "EmoLabel" / "list_patition_label.txt"
+    listing.parent.mkdir()
+    listing.write_text("\n".join(lines), encoding="utf-8")
+
+
+def test_rafdb_compound(tmp_path: Path) -> None:
+    draw_rafdb(tmp_path, 11)
+    for split in ("train", "test"):
+        faces = open_faces(f"folder:rafdb-compound:{tmp_path}", split=split)
+        assert faces.classes == tuple(COMPOUND_EMOTIONS)
+        assert found(faces) == [
+            (10 * number, label) for number, label in enumerate(COMPOUND_EMOTIONS, start=1)
+        ]
+    with pytest.raises(DataError, match=r"line 'train_0008.jpg 8': .*: give NAME\.jpg 1\.\.7"):
+        open_faces(f"folder:rafdb:{tmp_path}")
+
+
+def test_affectnet_without_contempt(tmp_path: Path) -> None:
+    folder = tmp_path / "train_set"
+    (folder / "annotations").mkdir(parents=True)
+    for label in range(9):
+        draw(folder / "images" / f"{label}.jpg", label * 10 + 10)
+        np.save(folder / "annotations" / f"{label}_exp.npy", np.array(label))
+    seven = open_faces(f"folder:affectnet-7:{tmp_path}", split="train")
+    assert seven.classes == BASIC_SEVEN
+    assert found(seven) == [(n * 10 + 10, AFFECTNET_LABELS[n]) for n in range(7)]
+    assert len(open_faces(f"folder:affectnet:{tmp_path}", split="train")) == 8
+
+
+def test_folders_of_compound_classes(tmp_path: Path) -> None:
+    """As `undercam udc` writes them; beside basic ones, these are first."""
+    draw(tmp_path / "Happily Surprised" / "a.png", 10)
+    draw(tmp_path / "sadly angry" / "a.png", 20)
+    compound = open_faces(f"folder:plain:{tmp_path}")
+    assert compound.classes == tuple(COMPOUND_EMOTIONS)
+    assert found(compound) == [(10, "happily surprised"), (20, "sadly angry")]
+    draw(tmp_path / "fear" / "a.png", 30)
+    assert open_faces(f"folder:plain:{tmp_path}").classes == (*BASIC_SEVEN, *COMPOUND_EMOTIONS)
