@@ -69,6 +69,16 @@ class DistributedContext:
             distributed.barrier()
 
 
+def sum_over_workers(*values: Tensor) -> list[Tensor]:
+    """The sums over all workers of a distributed run, each (n,) of one size; outside of one the
+    values themselves. For objectives, which know no context."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return list(values)
+    stacked = torch.stack(values)
+    distributed.all_reduce(stacked)
+    return list(stacked)
+
+
 SINGLE_PROCESS = DistributedContext()
 
 

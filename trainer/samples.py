@@ -14,8 +14,11 @@ from torch import Tensor
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
 
-VERSION = 1
-"""Of the table in a checkpoint; 0: a checkpoint from before there was one."""
+VERSION = 2
+"""Of the table in a checkpoint; 1: without difficulties; 0: a checkpoint from before there was
+one."""
+DIFFICULTY_RATE = 0.1
+"""Share of one visit in a face's mean difficulty, once it has been visited ten times."""
 
 
 @dataclass
@@ -24,19 +27,25 @@ class SampleTable:
 
     ids (n,) int64. votes (n, K) float32: the labels as they were read, never changed. targets
     (n, K) float32: what the face is trained as, at first its votes. p_clean (n,) float32 in 0..1:
-    the probability that its votes are right, at first 1.
+    the probability that its votes are right, at first 1. difficulty (n,) float32: a running mean of
+    how hard the face is to denoise, 1 for one like the average; visits (n,) float32: how often it
+    was measured, 0: never.
     """
 
     ids: Tensor
     votes: Tensor
     targets: Tensor
     p_clean: Tensor
+    difficulty: Tensor
+    visits: Tensor
 
     @classmethod
     def of(cls, faces: FaceSet) -> SampleTable:
         """The table at the start of training."""
         votes = torch.tensor(faces.targets)
-        return cls(torch.tensor(faces.ids), votes, votes.clone(), torch.ones(len(faces)))
+        n = len(faces)
+        start = votes.clone(), torch.ones(n), torch.ones(n), torch.zeros(n)
+        return cls(torch.tensor(faces.ids), votes, *start)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -49,9 +58,23 @@ class SampleTable:
         votes = self.votes[rows]
         self.targets[rows] = torch.where(classes[:, None] < 0, votes, one_class.to(votes.dtype))
 
+    def measure_difficulty(self, total: Tensor, visits: Tensor) -> None:
+        """Add the difficulties that were measured of each face, their sums and counts (n,): the
+        mean over its visits, and from the tenth on an exponential one, at DIFFICULTY_RATE."""
+        total, visits = total.cpu(), visits.cpu()
+        seen = visits > 0
+        kept = (1 - DIFFICULTY_RATE) ** visits
+        rate = torch.maximum(visits / (self.visits + visits).clamp(min=1), 1 - kept)
+        mean = total / visits.clamp(min=1)
+        self.difficulty = torch.where(
+            seen, torch.lerp(self.difficulty, mean, rate), self.difficulty
+        )
+        self.visits = self.visits + visits
+
     def state(self) -> dict[str, Tensor]:
         """The tensors for a checkpoint; the votes stay with the data."""
-        return {"ids": self.ids, "targets": self.targets, "p_clean": self.p_clean}
+        names = ("ids", "targets", "p_clean", "difficulty", "visits")
+        return {name: getattr(self, name) for name in names}
 
     def load(self, state: Mapping[str, Tensor], version: int, where: str) -> None:
         """Load the targets of a checkpoint; raises DataError for a table of other faces, or one
@@ -64,3 +87,5 @@ class SampleTable:
         if not torch.equal(state["ids"], self.ids):
             raise DataError("a table of other faces", where, "delete it to train from the start")
         self.targets, self.p_clean = state["targets"], state["p_clean"]
+        if version > 1:
+            self.difficulty, self.visits = state["difficulty"], state["visits"]

@@ -91,6 +91,18 @@ def test_a_resumed_run_has_the_same_opinions(
     assert torch.equal(resumed.objective.samples.targets.argmax(dim=1), expected)
 
 
+def test_difficulties_are_means_over_visits_and_come_back(make_faces: MakeFaces) -> None:
+    table = SampleTable.of(make_faces(3))
+    table.measure_difficulty(torch.tensor([0.0, 4.0, 1.5]), torch.tensor([0.0, 2.0, 1.0]))
+    table.measure_difficulty(torch.tensor([0.0, 0.5, 0.5]), torch.tensor([0.0, 1.0, 1.0]))
+    assert table.difficulty.tolist() == pytest.approx([1.0, 1.5, 1.0])  # 4.5 / 3 and 2 / 2
+    assert table.visits.tolist() == [0, 3, 2]
+    loaded = SampleTable.of(make_faces(3))
+    loaded.load(table.state(), VERSION, "run")
+    assert torch.equal(loaded.difficulty, table.difficulty)
+    assert torch.equal(loaded.visits, table.visits)
+
+
 def test_tables_that_do_not_fit_are_refused(make_faces: MakeFaces) -> None:
     table = SampleTable.of(make_faces(6))
     state = table.state()
@@ -98,6 +110,9 @@ def test_tables_that_do_not_fit_are_refused(make_faces: MakeFaces) -> None:
         table.load(state, VERSION + 1, "run")
     with pytest.raises(DataError, match="a table of other faces: run"):
         table.load({**state, "ids": state["ids"] + 1}, VERSION, "run")
+    before = {name: state[name] for name in ("ids", "targets", "p_clean")}
+    table.load(before, 1, "run")  # a table from before there were difficulties
+    assert table.difficulty.tolist() == [1.0] * 6
     table.load({}, 0, "run")  # a checkpoint from before there was a table
     assert torch.equal(table.targets, table.votes)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 RULES = ("fixed", "a1", "a2", "a3", "a4")
+DIFFICULTIES = ("draw", "image")
 MARGIN_BINS = 32
 """Parts of the noise levels with statistics of their own."""
 QUANTILE = 0.75
@@ -30,7 +31,9 @@ class MarginRule:
     `a2`: gamma g(t) e_0, relative to the error under no description.
     `a3`: gamma G(t), the control that varies with the timestep alone.
     `a4`: gamma g(t) ebar(t) d^p, with d = e_0 / ebar(t) the difficulty of the image: with a
-    `power` p of 1 a hard image gets the wide margin, and it is a2; with -1 the narrow one.
+    `power` p of 1 a hard image gets the wide margin, and it is a2; with -1 the narrow one. One
+    `draw` of d is noisy; `difficulty` of `image` is its running mean over the image's visits, at
+    all noise levels (`SampleTable.difficulty`).
     g(t), G(t) and ebar(t) are `MarginStatistics`; without `measured` g is 1. `permuted`: each
     sample has the margin of another one of its timestep, the control for what "per sample" adds.
     `detached`: the hinge moves the wrong errors alone. `weight` is that of the hinge.
@@ -45,11 +48,15 @@ class MarginRule:
     weight: float = 1.0
     least: float = 1e-5
     most: float = 1.0
+    difficulty: str = "draw"
 
     def __post_init__(self) -> None:
         if self.rule not in RULES or self.gamma <= 0 or self.weight <= 0:
             what = f"rule {self.rule!r} with gamma {self.gamma} and weight {self.weight}"
             raise ValueError(f"{what}: give one of {', '.join(RULES)}, and numbers above 0")
+        if self.difficulty not in DIFFICULTIES[: 1 + (self.rule == "a4")]:
+            what = f"difficulty {self.difficulty!r} of {self.rule}"
+            raise ValueError(f"{what}: give draw, or of a4 also image")
 
 
 class MarginStatistics(nn.Module):
@@ -87,12 +94,23 @@ class MarginStatistics(nn.Module):
                 getattr(self, name)[number].lerp_(value.to(self.ratio), rate)
             self.count[number] += 1
 
+    def difficulties(self, empty: Tensor, bins: Tensor) -> Tensor:
+        """How hard each noise was to predict under no description, (n,): 1 for the mean of its
+        noise level."""
+        return empty / self.empty[bins]
+
 
 def margins(
-    rule: MarginRule, right: Tensor, empty: Tensor, bins: Tensor, statistics: MarginStatistics
+    rule: MarginRule,
+    right: Tensor,
+    empty: Tensor,
+    bins: Tensor,
+    statistics: MarginStatistics,
+    difficulty: Tensor | None = None,
 ) -> Tensor:
     """The margin (n,) of each sample from its right error and that under no description, (n,)
-    each, and its bin (n,); without gradients."""
+    each, and its bin (n,); without gradients. `difficulty` (n,) of the images, for rules with it;
+    NaN, or none at all: one draw."""
     right, empty = right.detach(), empty.detach()
     g = statistics.ratio[bins] if rule.measured else torch.ones_like(right)
     mean = statistics.empty[bins]
@@ -105,7 +123,10 @@ def margins(
     elif rule.rule == "a3":
         margin = statistics.gap[bins]
     else:
-        margin = g * mean * (empty / mean) ** rule.power
+        drawn = statistics.difficulties(empty, bins)
+        if rule.difficulty == "image" and difficulty is not None:
+            drawn = torch.where(difficulty.isnan(), drawn, difficulty)
+        margin = g * mean * drawn**rule.power
     if rule.permuted:
         margin = permute_within(margin, bins)
     return (rule.gamma * margin).clamp(rule.least, rule.most)

@@ -30,6 +30,7 @@ from models.loading import build_network
 from models.lrdif.clip import ClipEncoders
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
+from trainer.distributed import sum_over_workers
 from trainer.errors import DataError, OptionError
 from trainer.objectives.amdit import (
     MARGIN_BINS,
@@ -61,6 +62,8 @@ MARGINS: dict[str, MarginRule] = {
     "amdit-a3": MarginRule("a3", 0.5),
     "amdit-a4-wide": MarginRule("a4", 0.1, power=1),
     "amdit-a4-narrow": MarginRule("a4", 0.1, power=-1),
+    "amdit-a4-image-wide": MarginRule("a4", 0.1, power=1, difficulty="image"),
+    "amdit-a4-image-narrow": MarginRule("a4", 0.1, power=-1, difficulty="image"),
 }
 """Arms with a margin, by the name of their stage."""
 NO_DESCRIPTION = 0.1
@@ -111,6 +114,7 @@ class EmoDCObjective(Objective):
         self._teacher = CleanTeacher(teacher, self.settings.distill, card)
         self._card = card
         self._metrics: dict[str, list[Tensor]] = {}
+        self._difficulty: Tensor | None = None
 
     def parameters(self, stage: str) -> list[nn.Parameter]:
         """In `classifier` the encoder; later all but the encoder's own logits, and the errors'
@@ -125,6 +129,15 @@ class EmoDCObjective(Objective):
         """What the teacher predicts of the clean faces."""
         super().prepare(samples, faces, run_dir)
         self._teacher.prepare(faces, next(self.network.parameters()).device)
+
+    def start_epoch(self, stage: str, epoch: int) -> None:
+        """No difficulty was measured yet."""
+        device = next(self.network.parameters()).device
+        self._difficulty = torch.zeros(2, len(self.samples), device=device)
+
+    def end_epoch(self, stage: str, epoch: int) -> None:
+        """Add the epoch's difficulties, all workers', to the sample table."""
+        self.samples.measure_difficulty(*sum_over_workers(*self._difficulty))
 
     def loss(self, stage: str, batch: Batch) -> Tensor:
         """The loss of one noise level of each face, its noise shared by all descriptions."""
@@ -142,12 +155,14 @@ class EmoDCObjective(Objective):
         self._follow("e_y", right.mean())
         if stage in MARGINS:
             rule = MARGINS[stage]
-            margin = margins(rule, right, empty, bins, self.statistics)
+            margin = margins(rule, right, empty, bins, self.statistics, self._of_images(batch.rows))
+            self._measure_difficulty(batch.rows, empty, bins)
             each, is_active = discrepancy(errors, right, is_wrong, margin, rule)
             self._follow_active(is_active, is_wrong, sigma)
             return each.mean()
         if stage == BASE:
             self.statistics.update(errors, right, is_wrong, empty, bins)
+            self._measure_difficulty(batch.rows, empty, bins)
         without = torch.rand(len(right), device=right.device) < NO_DESCRIPTION
         loss = torch.where(without, empty, right).mean()
         if stage in PLAIN:
@@ -168,6 +183,20 @@ class EmoDCObjective(Objective):
         loss = noise_errors(eps, predicted[:, None]).mean()
         self._follow("e_y", loss)
         return loss
+
+    def _of_images(self, rows: Tensor) -> Tensor | None:
+        """The mean difficulty (n,) of the faces of `rows`, NaN of those never measured."""
+        if self._difficulty is None:
+            return None
+        table = self.samples
+        known = torch.where(table.visits > 0, table.difficulty, torch.nan)
+        return known[rows.cpu()].to(rows.device)
+
+    def _measure_difficulty(self, rows: Tensor, empty: Tensor, bins: Tensor) -> None:
+        if self._difficulty is not None:
+            found = self.statistics.difficulties(empty.detach().float(), bins)
+            self._difficulty[0].index_add_(0, rows, found)
+            self._difficulty[1].index_add_(0, rows, torch.ones_like(found))
 
     def _follow(self, name: str, value: Tensor) -> None:
         self._metrics.setdefault(name, []).append(value.detach())

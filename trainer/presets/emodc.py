@@ -29,6 +29,7 @@ ARMS = (
     *("base-longer", "ce", "mdt-0.001", "mdt-0.003", "mdt-0.01", "mdt-0.03"),
     *("amdit-a1", "amdit-a1-detached", "amdit-a1-permuted", "amdit-a1-measured"),
     *("amdit-a2", "amdit-a3", "amdit-a4-wide", "amdit-a4-narrow"),
+    *("amdit-a4-image-wide", "amdit-a4-image-narrow"),
 )
 EMODC = replace(
     NOISE_RESNET,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainer.data.faceset import FaceSet
 from trainer.objectives.amdit import (
     MARGIN_BINS,
     MarginRule,
@@ -15,6 +18,7 @@ from trainer.objectives.amdit import (
     margins,
     permute_within,
 )
+from trainer.samples import SampleTable
 
 LABELS = torch.tensor([0, 2, 1])
 
@@ -109,6 +113,45 @@ def test_each_rule_is_its_formula(measured: MarginStatistics) -> None:
     # A hard image has the wide margin with 1, the narrow one with -1.
     hard, easy = margins(MarginRule("a4", 0.1, power=-1), RIGHT, EMPTY, BINS, measured)[:2]
     assert (hard > easy) == (EMPTY[0] < EMPTY[1])
+
+
+@pytest.mark.parametrize("power", [1, -1])
+def test_the_mean_over_visits_finds_how_hard_an_image_is(
+    measured: MarginStatistics, make_faces: Callable[..., FaceSet], power: int
+) -> None:
+    """Errors are the noise level's mean times the image's difficulty times a draw: margins by one
+    draw scatter by the draw, those by the mean over 40 visits at all noise levels hardly do."""
+    generator = torch.Generator().manual_seed(0)
+    table = SampleTable.of(make_faces(100))
+    hard = torch.where(torch.arange(100) < 50, 0.7, 1.4)
+    for _ in range(40):
+        bins = torch.randint(MARGIN_BINS, (100,), generator=generator)
+        draw = torch.exp(0.3 * torch.randn(100, generator=generator) - 0.045)
+        empty = measured.empty[bins] * hard * draw
+        table.measure_difficulty(measured.difficulties(empty, bins), torch.ones(100))
+    bins = torch.full((100,), 5)
+    empty = measured.empty[bins] * hard * draw
+    found = {
+        kind: margins(
+            MarginRule("a4", 0.1, power=power, difficulty=kind),
+            *(empty, empty, bins, measured, table.difficulty),
+        )
+        for kind in ("draw", "image")
+    }
+    exact = 0.1 * measured.empty[5] * hard**power
+    error = {kind: float((each / exact - 1).abs().mean()) for kind, each in found.items()}
+    assert error["image"] < 0.08 < 0.2 < error["draw"]
+    wide, narrow = found["image"][50:], found["image"][:50]
+    assert (wide.min() > narrow.max()) if power == 1 else (wide.max() < narrow.min())
+    # The mean of few visits, then an exponential one: it forgets what the network was.
+    assert table.visits.tolist() == [40.0] * 100
+    table.measure_difficulty(torch.full((100,), 3.0), torch.ones(100))
+    torch.testing.assert_close(table.difficulty[:50].mean(), torch.tensor(0.93), atol=0.05, rtol=0)
+
+
+def test_only_a4_knows_of_images() -> None:
+    with pytest.raises(ValueError, match="give draw, or of a4 also image"):
+        MarginRule("a1", 0.1, difficulty="image")
 
 
 def test_a3_depends_on_the_timestep_alone(measured: MarginStatistics) -> None:

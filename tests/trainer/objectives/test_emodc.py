@@ -142,6 +142,30 @@ def test_statistics_are_measured_on_the_base_model_alone(batch: Batch) -> None:
         assert bool(objective.statistics.count.any()) == (stage == "base")
 
 
+def test_an_images_margin_is_of_its_mean_difficulty_and_not_of_the_draw(
+    batch: Batch, make_faces: Callable[..., FaceSet]
+) -> None:
+    """A face that was hard before has the wide margin; one never measured that of its draw."""
+    faces, losses = make_faces(16), {}
+    for difficulty in (0.5, 2.0, torch.nan):
+        objective = objective_of(make("amdit-a4-image-wide"))
+        objective.prepare(SampleTable.of(faces), faces, Path())
+        objective.start_epoch("amdit-a4-image-wide", 0)
+        if difficulty == difficulty:  # a number
+            objective.samples.measure_difficulty(torch.full((16,), difficulty), torch.ones(16))
+        torch.manual_seed(1)
+        losses[difficulty] = float(objective.loss("amdit-a4-image-wide", batch).detach())
+        objective.end_epoch("amdit-a4-image-wide", 0)
+        known = 1 if difficulty == difficulty else 0
+        assert objective.samples.visits.tolist() == [known + 1.0] * 16
+    drawn = objective_of(make("amdit-a4-wide"))
+    torch.manual_seed(1)
+    expected = float(drawn.loss("amdit-a4-wide", batch).detach())
+    assert losses[torch.nan] == expected
+    # All hinges are active at first: the loss differs by the margin alone, 0.1 ebar d with ebar 1.
+    assert losses[2.0] - losses[0.5] == pytest.approx(0.1 * 1.5, rel=1e-3)
+
+
 def test_metrics_follow_the_hinge(batch: Batch) -> None:
     objective = objective_of(make("amdit-a1"))
     for _ in range(3):
@@ -197,9 +221,14 @@ def test_an_arm_goes_on_from_a_copy_of_the_run_directory(
     copied.mkdir()
     for file in (tmp_path / "base").iterdir():
         (copied / file.name).write_bytes(file.read_bytes())
-    arm = make("classifier", "base", "amdit-a3")
+    arm = make("classifier", "base", "amdit-a4-image-narrow")
     gone_on = train(*arm, faces, None, 0, copied)
     alone = train(*arm, faces, None, 0, tmp_path / "alone")
+    # With the images' difficulties, which Base measured once and the arm once more.
+    tables = [result.objective.samples for result in (gone_on, alone)]
+    assert torch.equal(tables[0].difficulty, tables[1].difficulty)
+    assert tables[0].visits.tolist() == [2.0] * 32
+    assert float(tables[0].difficulty.std()) > 0
     assert all(torch.equal(gone_on.state[name], value) for name, value in alone.state.items())
     assert not any(name.startswith("margins") for name in gone_on.state)
 
