@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from models.emodc.encoder import NoiseResNet18
+from models.emodc.levels import QualityLevels
 from models.emodc.network import EmoDC
-from models.emodc.noise import bin_of, noise_errors, relative_errors, timesteps
+from models.emodc.noise import ABOVE_OWN, bin_of, noise_errors, relative_errors, timesteps
 from models.emodc.noisy_copies import AT_ONCE, NoisyClassifier, add_noise, mean_logits, noise_in
 from models.emodc.pruning import (
     Tally,
@@ -52,20 +53,39 @@ class EmoDCClassifier(NoisyClassifier):
         self.mode = self.mode.replace(card.model, f"{card.model}-{network.head}", 1)
         if network.head != "multi":
             self._at_once = max(AT_ONCE // network.classes, 1)
+        self.by_quality = network.quality is not None
+        """Whether the levels are those of the network's table, where it has as many."""
         self._rule, self._emotions = rule, torch.arange(network.classes, device=device)
 
     def classify(self, x: Tensor, noise: Tensor) -> Tensor:
         """Minus the mean over the levels of the weighted errors, and the prior."""
         sigma, own = self.levels(x)
+        weights = self._weights(x, sigma)
         clean = self.denoise(x, own) if self._own_noise == "denoise" else x
         if self._rule != "all":
-            return self._classify_pruned(x, clean, sigma, own, noise)
+            return self._classify_pruned(x, clean, sigma, own, noise, weights)
         each = []
         for steps in self.batches(len(x)):
             errors = self._relative_errors(x, clean, sigma[steps], own, noise[steps])
-            each.append(errors.view(-1, len(x), errors.shape[1]))
-        weights = x.new_full((self.steps,), 1 / self.steps)
-        return logits_from_errors(torch.cat(each), weights) + self._network.log_prior
+            each.append(errors.view(-1, len(x), errors.shape[1]) * weights[steps][:, :, None])
+        mean = x.new_full((self.steps,), 1 / self.steps)
+        return logits_from_errors(torch.cat(each), mean) + self._network.log_prior
+
+    def levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of the table by the faces' quality where there is one, none below what a face has
+        of its own; evenly in log sigma otherwise."""
+        sigma, own = super().levels(x)
+        table = self._table()
+        if table is not None:
+            sigma = torch.maximum(table.levels[table.find_cells(x)].T.to(own), ABOVE_OWN * own)
+        return sigma, own
+
+    def _table(self) -> QualityLevels | None:
+        """The network's table, where it is fitted and of as many steps."""
+        table = self._network.quality if self.by_quality else None
+        if table is None or not table.is_fitted or table.levels.shape[1] != self.steps:
+            return None
+        return table
 
     def denoise(self, x: Tensor, own: Tensor) -> Tensor:
         """Faces without the noise `own` (n,), in one step, under no description of an emotion."""
@@ -77,16 +97,15 @@ class EmoDCClassifier(NoisyClassifier):
     def _relative_errors(
         self, x: Tensor, clean: Tensor, sigma: Tensor, own: Tensor, noise: Tensor
     ) -> Tensor:
-        """Weighted errors (steps n, K) of some levels, less those of the first emotion."""
+        """Errors (steps n, K) of some levels, less those of the first emotion."""
         noisy, level = add_noise(x, sigma, own, noise), sigma.flatten()
         evaluations = self._network.classes if self._network.head == "cond" else 1
         self.count(len(noisy), evaluations, noisy[:1], level[:1], self._emotions)
         predicted = self._network(noisy, level, self._emotions)
-        errors = relative_errors(noise_in(noisy, clean, sigma), predicted)
-        return errors * self._weights(x, level)[:, None]
+        return relative_errors(noise_in(noisy, clean, sigma), predicted)
 
     def _classify_pruned(
-        self, x: Tensor, clean: Tensor, sigma: Tensor, own: Tensor, noise: Tensor
+        self, x: Tensor, clean: Tensor, sigma: Tensor, own: Tensor, noise: Tensor, weights: Tensor
     ) -> Tensor:
         """The same where unlikely emotions are dropped: theirs are the differences so far."""
 
@@ -101,7 +120,7 @@ class EmoDCClassifier(NoisyClassifier):
                 self.count(len(rows), 1, noisy[:1], level[:1], self._emotions[:1])
                 predicted = self._network.predict_under(noisy[rows], level, under)
                 found = noise_errors(target[rows], predicted[:, None])[:, 0]
-                errors[rows, under] = found * self._weights(x, level)
+                errors[rows, under] = found * weights[step, rows]
             return errors.cpu()
 
         tally = Tally(evaluate, self.steps, len(x), self._network.classes)
@@ -113,9 +132,13 @@ class EmoDCClassifier(NoisyClassifier):
         return self._network.log_prior - tally.excess().to(x.device)
 
     def _weights(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """By which mean squared errors at noise levels sigma become logits."""
-        weights = self._network.timestep_weights[bin_of(sigma)] * self._network.scale(sigma)
-        return weights.float() * x[0].numel()
+        """By which mean squared errors at noise levels sigma (steps, n) become logits."""
+        table = self._table()
+        if table is None:
+            weights = self._network.timestep_weights[bin_of(sigma)]
+        else:
+            weights = table.weights[table.find_cells(x)].T
+        return (weights * self._network.scale(sigma)).float() * x[0].numel()
 
 
 class _WithNoiseInput(nn.Module):
@@ -149,7 +172,7 @@ class _WithNoiseInput(nn.Module):
 def export(network: nn.Module, card: ModelCard, n: int) -> tuple[nn.Module, dict[str, Tensor]]:
     """What `models.export` traces: the network with its noise as an input, and that for n faces.
 
-    The graph ignores the noise that a face already has. Raises ModelError for heads that evaluate
+    The graph ignores the noise and the quality of a face. Raises ModelError for heads that evaluate
     emotions one by one: their graph would hold the network as often.
     """
     if not isinstance(network, EmoDC | NoiseResNet18):

@@ -16,9 +16,11 @@ from models.emodc.descriptions import (
     TextDescriptions,
 )
 from models.emodc.encoder import NoiseResNet18, c_in
+from models.emodc.levels import QualityLevels
 from models.emodc.noise import BINS, bin_of
 
 HEADS = ("multi", "split", "cond")
+LEVELS = ("even", "quality")
 READING = (1, 2)
 """The levels at which words are read: of a face of 48 pixels those of 12 and 6."""
 START_SCALE = 0.5
@@ -40,11 +42,11 @@ class EmoDC(nn.Module):
     `labels`: the names of the classes, where they are described or compound; `encodings` is that of
     `TextDescriptions`.
 
-    A prediction of the expression sums the errors over `steps` noise levels between `low` and
-    `high` (`models.emodc.classifier`). What the sum needs is learned with the weights: the scale
-    of a level's errors, `log_scale`, by gradient; `timestep_weights`, each 0 or more, and the
-    `log_prior` (classes,) by calibration. Levels are those of `noise.bin_of`. Raises ValueError for
-    settings that cannot be.
+    A prediction of the expression sums the errors over `steps` noise levels, evenly between `low`
+    and `high`, or, with `levels` of quality, at those of `QualityLevels`. What the sum needs is
+    learned with the weights: the scale of a level's errors, `log_scale`, by gradient;
+    `timestep_weights`, each 0 or more, and the `log_prior` (classes,) by calibration. Levels are
+    those of `noise.bin_of`. Raises ValueError for settings that cannot be.
     """
 
     timestep_weights: Tensor
@@ -63,9 +65,12 @@ class EmoDC(nn.Module):
         condition: str = "ids",
         labels: Sequence[str] = (),
         encodings: int = 0,
+        levels: str = "even",
     ) -> None:
         super().__init__()
         _check_condition(classes, head, condition, labels)
+        if levels not in LEVELS:
+            raise ValueError(f"levels {levels!r}: give {', '.join(LEVELS)}")
         self.classes, self.head, self.channels = classes, head, channels
         self.encoder = NoiseResNet18(classes, width, 2, channels, dropout, steps, low, high)
         predictions = 1 + classes * (head == "multi")
@@ -89,6 +94,7 @@ class EmoDC(nn.Module):
         self.log_scale = nn.Parameter(torch.full((BINS,), START_SCALE).log())
         self.register_buffer("timestep_weights", torch.ones(BINS))
         self.register_buffer("log_prior", torch.zeros(classes))
+        self.quality = QualityLevels(steps) if levels == "quality" else None
 
     @property
     def steps(self) -> int:

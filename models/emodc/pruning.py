@@ -82,12 +82,12 @@ def halve(tally: Tally, rounds: Sequence[tuple[int, int]]) -> Tally:
 
 
 def halving_rounds(steps: int, classes: int) -> list[tuple[int, int]]:
-    """The rounds of `HALVINGS`; the last one leaves the prediction.
+    """The rounds of `HALVINGS`, none before the first timestep; the last one leaves the prediction.
 
     >>> halving_rounds(16, 8)
     [(4, 4), (8, 2), (16, 1)]
     """
-    return [(round(done * steps), max(round(kept * classes), 1)) for done, kept in HALVINGS]
+    return [(max(round(done * steps), 1), max(round(kept * classes), 1)) for done, kept in HALVINGS]
 
 
 def drop_by_test(tally: Tally, checks: Sequence[int], level: float = LEVEL) -> Tally:

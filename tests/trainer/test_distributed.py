@@ -15,7 +15,12 @@ from torch import nn
 from torch.nn import functional
 
 from trainer.data.faceset import FaceSet
-from trainer.distributed import SINGLE_PROCESS, DistributedContext, choose_device
+from trainer.distributed import (
+    SINGLE_PROCESS,
+    DistributedContext,
+    choose_device,
+    sum_over_workers,
+)
 from trainer.errors import DataError
 from trainer.loop import train
 from trainer.objectives.base import Batch
@@ -50,9 +55,11 @@ def work(rank: int, folder: str) -> None:
     context = DistributedContext(rank, 2)
     found = gradients(context)
     mean = context.mean(float(rank))
+    sums = sum_over_workers(torch.arange(3.0) + rank, torch.ones(3))
     context.wait()
     tensors = {str(number): value for number, value in enumerate(found)}
-    save_file(tensors | {"mean": torch.tensor(mean)}, f"{folder}/{rank}.safetensors")
+    tensors |= {"mean": torch.tensor(mean), "sums": torch.stack(sums)}
+    save_file(tensors, f"{folder}/{rank}.safetensors")
     distributed.destroy_process_group()
 
 
@@ -64,9 +71,15 @@ def test_two_of_32_take_the_step_of_one_of_64(tmp_path: Path) -> None:
     for rank in range(2):
         found = load_file(tmp_path / f"{rank}.safetensors")
         assert found.pop("mean") == 0.5
+        assert found.pop("sums").tolist() == [[1, 3, 5], [2, 2, 2]]
         assert len(found) == len(wanted)
         for number, ours in enumerate(wanted):
             torch.testing.assert_close(found[str(number)], ours, rtol=1e-5, atol=1e-6)
+
+
+def test_one_worker_sums_nothing() -> None:
+    values = torch.arange(3.0), torch.ones(3)
+    assert all(map(torch.equal, sum_over_workers(*values), values))
 
 
 def test_shares_are_even_and_leave_no_face_out() -> None:

@@ -137,7 +137,8 @@ class EmoDCObjective(Objective):
 
     def end_epoch(self, stage: str, epoch: int) -> None:
         """Add the epoch's difficulties, all workers', to the sample table."""
-        self.samples.measure_difficulty(*sum_over_workers(*self._difficulty))
+        if self._difficulty is not None:
+            self.samples.measure_difficulty(*sum_over_workers(*self._difficulty.unbind()))
 
     def loss(self, stage: str, batch: Batch) -> Tensor:
         """The loss of one noise level of each face, its noise shared by all descriptions."""

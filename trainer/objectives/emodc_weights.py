@@ -6,6 +6,7 @@ robustness. Weights that were fitted on clean faces alone would keep the former 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from models.emodc.classifier import EmoDCClassifier
 from models.emodc.encoder import NoiseResNet18
+from models.emodc.levels import PARTS, measure_quality
 from models.emodc.network import EmoDC
 from models.emodc.noise import BINS, LEAST_SIGMA, MOST_SIGMA, estimate_own_noise, timesteps
 from models.weights import ModelCard
@@ -25,6 +27,15 @@ CORRUPTED = ("gauss_noise_x1/5", "gauss_blur_x2/5")
 MOST_FACES = 600
 """Of each condition, spread over the split."""
 ITERATIONS = 200
+QUALITIES: tuple[tuple[str, ...], ...] = (
+    (),
+    *((f"gauss_noise_{level}",) for level in ("x1/2", "x1/5", "x2/5")),
+    *((f"gauss_blur_{level}",) for level in ("x2/3", "x2/5")),
+    ("gauss_blur_x2/3", "gauss_noise_x1/5"),
+)
+"""The conditions, one after the other, of faces that the table of levels is fitted on."""
+MOST_OF_TABLE, LEAST_OF_CELL = 2100, 100
+"""Faces of the whole table, and those that a cell needs for levels of its own."""
 
 
 def calibrate_levels(
@@ -46,13 +57,73 @@ def calibrate_levels(
         shares = torch.bincount(labels, minlength=len(card.labels)).clamp(min=1) / len(labels)
         errors = torch.cat([errors, -shares.log().expand(1, len(labels), -1)])
     weights = fit_weights(errors, labels).to(network.timestep_weights)
+    if network.quality is not None:
+        prior = weights[BINS] * shares.log() if fit_prior else network.log_prior
+        fit_quality_levels(network, card, conditions, prior)
     # Their mean over the levels that serve stays 1: the temperature is fitted afterwards.
     centres = level_centres()
     serves = (centres >= network.encoder.low) & (centres <= network.encoder.high)
     scale = weights[:BINS][serves].mean().clamp(min=1e-6)
     network.timestep_weights.copy_(weights[:BINS] / scale)
+    if network.quality is not None:
+        network.quality.weights /= scale
     if fit_prior:
         network.log_prior.copy_(weights[BINS] * shares.log() / scale)
+
+
+def fit_quality_levels(
+    network: EmoDC, card: ModelCard, conditions: Mapping[str, FaceSet], prior: Tensor
+) -> None:
+    """Fit the network's table of levels on faces of many qualities, in place: the terciles of their
+    noise and sharpness, and for each of the nine cells the levels that count most, with weights."""
+    table = network.quality
+    assert table is not None
+    faces = spread_quality(conditions)
+    errors = torch.cat([level_errors(network, card, each, "subtract") for each in faces], dim=1)
+    labels = torch.cat([torch.from_numpy(each.labels) for each in faces])
+    x = torch.cat([build_inputs(each, card) for each in faces])
+    shares = torch.arange(1, PARTS) / PARTS
+    table.edges.copy_(torch.stack([each.quantile(shares) for each in measure_quality(x)]))
+    steps = table.levels.shape[1]
+    bins, weights = fit_cells(errors, labels, table.find_cells(x), steps, prior.cpu())
+    table.levels.copy_(level_centres()[bins])
+    # A prediction takes their mean, and they were fitted for the sum.
+    table.weights.copy_(weights * steps)
+
+
+def spread_quality(conditions: Mapping[str, FaceSet]) -> list[FaceSet]:
+    """Faces of many qualities, MOST_OF_TABLE in all: under the conditions given, or, of faces
+    without a display, under each of QUALITIES."""
+    several = list(conditions.values())
+    if len(several) == 1:
+        several *= len(QUALITIES)
+    each = max(MOST_OF_TABLE // len(several), 1)
+    some = [faces[number :: max(len(faces) // each, 1)] for number, faces in enumerate(several)]
+    if len(conditions) > 1:
+        return some
+    return [
+        functools.reduce(apply_condition, cells, faces)
+        for cells, faces in zip(QUALITIES, some, strict=True)
+    ]
+
+
+def fit_cells(
+    errors: Tensor, labels: Tensor, cells: Tensor, steps: int, prior: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of errors (BINS, n, K) of faces with labels (n,) in cells (n,), the bins that serve each cell
+    and their weights, (PARTS^2, steps) each: those whose weighted errors differ most between
+    classes. A cell of fewer than LEAST_OF_CELL faces is served as all of them together."""
+    chosen, weights = [], []
+    for cell in range(PARTS**2):
+        rows = cells == cell
+        if int(rows.sum()) < LEAST_OF_CELL:
+            rows = torch.ones_like(rows)
+        own, of = errors[:, rows], labels[rows]
+        counts = fit_weights(own, of, prior).float() * own.std(dim=2).mean(dim=1)
+        bins = counts.topk(steps).indices.sort().values
+        chosen.append(bins)
+        weights.append(fit_weights(own[bins], of, prior).float())
+    return torch.stack(chosen), torch.stack(weights)
 
 
 @torch.no_grad()
@@ -69,12 +140,15 @@ def level_centres() -> Tensor:
     return timesteps(BINS, torch.tensor([LEAST_SIGMA]), MOST_SIGMA)[:, 0]
 
 
-def level_errors(network: EmoDC, card: ModelCard, faces: FaceSet) -> Tensor:
+def level_errors(
+    network: EmoDC, card: ModelCard, faces: FaceSet, own_noise: str = "ignore"
+) -> Tensor:
     """Scaled errors (BINS, n, K) of faces, one noise level of each bin, less those of the first
-    class: logits are minus their weighted sum."""
+    class: logits are minus their weighted sum. With `own_noise` subtract none is below what a face
+    has of its own."""
     x, found = build_inputs(faces, card), []
-    classifier = EmoDCClassifier(network, card, flip=False, own_noise="ignore")
-    classifier.steps = 1
+    classifier = EmoDCClassifier(network, card, flip=False, own_noise=own_noise)
+    classifier.steps, classifier.by_quality = 1, False
     for centre in level_centres().tolist():
         classifier.low = classifier.high = centre
         with torch.inference_mode():
@@ -82,10 +156,11 @@ def level_errors(network: EmoDC, card: ModelCard, faces: FaceSet) -> Tensor:
     return torch.stack(found)
 
 
-def fit_weights(errors: Tensor, labels: Tensor) -> Tensor:
+def fit_weights(errors: Tensor, labels: Tensor, prior: Tensor | None = None) -> Tensor:
     """Weights (L,), 0 or more, of L errors (L, n, K) with the least cross-entropy of minus their
-    weighted sum; labels (n,). From 1 / L each on."""
+    weighted sum, plus the `prior` (K,) where there is one; labels (n,). From 1 / L each on."""
     errors = errors.double().clone()
+    offset = 0.0 if prior is None else prior.double()
     roots = torch.full((len(errors),), len(errors) ** -0.5, dtype=torch.double, requires_grad=True)
     optimizer = torch.optim.LBFGS(
         [roots], max_iter=ITERATIONS, line_search_fn="strong_wolfe", tolerance_change=1e-10
@@ -93,7 +168,7 @@ def fit_weights(errors: Tensor, labels: Tensor) -> Tensor:
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        logits = -torch.einsum("l,lnk->nk", roots.square(), errors)
+        logits = offset - torch.einsum("l,lnk->nk", roots.square(), errors)
         loss = torch.nn.functional.cross_entropy(logits, labels)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss

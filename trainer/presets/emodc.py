@@ -1,10 +1,11 @@
 """EmoDC on the trunk of a ResNet-18 and from its weights: 0.13 GMAC for each noise level of a face.
 
 `multi`, `split` and `cond`, by their head, learn the classifier of noisy faces and then its
-decoder; with `-text` behind, emotions are described in words. `base` is standard denoising
-diffusion training after the same classifier, and each of ARMS, a stage of
-`trainer.objectives.emodc`, goes on from it; all arms for as many epochs. DATA_SETS are the data
-sets of the paper, each with `-ids` and `-text` behind: the conditional model, Base and then AMDiT.
+decoder; with `-text` behind, emotions are described in words, with `-quality`, a face's noise
+levels are those of its quality. `base` is standard denoising diffusion training after the same
+classifier, and each of ARMS, a stage of `trainer.objectives.emodc`, goes on from it; all arms for
+as many epochs. DATA_SETS are the data sets of the paper, each with `-ids` and `-text` behind: the
+conditional model, Base and then AMDiT.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ def _for_data_set(labels: Sequence[str], condition: str) -> Recipe:
 
 CLEAN = {
     "multi": EMODC,
+    "multi-quality": _with_head("multi", levels="quality"),
     "split": _with_head("split"),
     "cond": _with_head("cond"),
     "split-text": _with_head("split", **IN_WORDS),

@@ -63,6 +63,15 @@ def test_keeping_all_is_the_full_evaluation(errors: Tensor) -> None:
     assert torch.equal(kept.evaluations, full.evaluations)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_halving_of_few_steps_drops_nothing_unseen(errors: Tensor, steps: int) -> None:
+    few = errors[:steps]
+    halved = halve(tally_of(few), halving_rounds(steps, 8))
+    assert not halved.excess().isnan().any()
+    if steps == 1:
+        assert torch.equal(halved.best(), few[0].argmin(dim=1))
+
+
 def test_halving_mostly_agrees_and_never_revives(errors: Tensor) -> None:
     full, halved = evaluate_all(tally_of(errors)), halve(tally_of(errors), halving_rounds(100, 8))
     assert (halved.best() == full.best()).float().mean() > 0.9

@@ -13,6 +13,7 @@ import torch
 
 from models.crops import GEOMETRY
 from models.emodc.descriptions import PHRASES
+from models.emodc.levels import measure_quality
 from models.emodc.network import HEADS
 from models.emodc.noise import LEAST_SIGMA, MOST_SIGMA
 from models.emotions import BASIC_SEVEN, EMOTIONS
@@ -28,7 +29,13 @@ from trainer.loop import train
 from trainer.objectives import build_objective, emodc
 from trainer.objectives.base import Batch
 from trainer.objectives.emodc import MARGINS, PLAIN, WITH_CROSS_ENTROPY, EmoDCObjective
-from trainer.objectives.emodc_weights import fit_weights, level_errors
+from trainer.objectives.emodc_weights import (
+    QUALITIES,
+    fit_cells,
+    fit_weights,
+    level_errors,
+    spread_quality,
+)
 from trainer.objectives.noisy_faces import CLEAN_SIGMA, sample_sigmas
 from trainer.presets import find_preset
 from trainer.presets.emodc import ARMS
@@ -258,6 +265,54 @@ def test_calibration_fits_levels_into_the_weights(
     assert bool(network.log_prior.any()) == fit_prior
     errors = level_errors(network, card, faces)
     assert errors.shape == (16, 24, 8)
+
+
+def test_each_quality_gets_the_levels_that_tell_its_faces_apart() -> None:
+    """Bins 2 and 3 where the cell is even, 11 and 12 where it is odd; a cell of few faces gets
+    those of all; the prior, where it tells everything, leaves nothing to the levels."""
+    generator, n = torch.Generator().manual_seed(0), 2000
+    labels, cells = (torch.randint(k, (n,), generator=generator) for k in (8, 8))
+    errors = torch.randn(16, n, 8, generator=generator)
+    right = torch.eye(8)[labels]
+    for first, rows in ((2, cells % 2 == 0), (11, cells % 2 == 1)):
+        for place in (first, first + 1):
+            errors[place, rows] -= 2 * right[rows]
+    bins, weights = fit_cells(errors, labels, cells, 2, torch.zeros(8))
+    assert bins[:8].tolist() == [[2, 3], [11, 12]] * 4
+    assert (weights >= 0).all()
+    assert float((weights[:8] - 2).abs().max()) < 0.8
+    assert set(bins[8].tolist()) <= {2, 3, 11, 12}  # no face at all in the ninth
+    same = torch.zeros(n, dtype=torch.long)
+    certain = fit_cells(errors, same, cells, 2, torch.tensor([50.0, *[0.0] * 7]))[1]
+    assert float(certain.max()) < float(weights.min())
+
+
+def test_faces_for_the_table_are_of_all_qualities(make_faces: Callable[..., FaceSet]) -> None:
+    faces = make_faces(70)
+    many = spread_quality({"clean": faces})
+    assert len(many) == len(QUALITIES)
+    assert np.array_equal(many[0].tiles, faces.tiles[: len(many[0])])
+    noise = [
+        float(measure_quality(build_inputs(each, make("base")[1]))[0].median()) for each in many
+    ]
+    assert noise[5] < noise[0] < noise[3]  # blurred, as they are, and noisier
+    displays = {"udc_p/1": faces, "udc_p/2": faces[:10]}
+    assert [len(each) for each in spread_quality(displays)] == [70, 9]
+
+
+def test_calibration_fits_the_table_of_levels(make_faces: Callable[..., FaceSet]) -> None:
+    made = make("decoder", network={"levels": "quality", "steps": 2})
+    objective, faces = objective_of(made), make_faces(24)
+    network = objective.emodc.eval()
+    assert network.quality is not None
+    assert not network.quality.is_fitted
+    objective.calibrate(network, made[1], {"clean": faces})
+    assert network.quality.is_fitted
+    edges, levels = network.quality.edges, network.quality.levels
+    assert (edges[:, 0] < edges[:, 1]).all()
+    assert bool(((levels >= LEAST_SIGMA) & (levels <= MOST_SIGMA)).all())
+    assert (levels[:, 0] < levels[:, 1]).all()
+    assert (network.quality.weights >= 0).all()
 
 
 @pytest.fixture
