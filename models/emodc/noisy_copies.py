@@ -83,7 +83,9 @@ class NoisyClassifier(SoftmaxClassifier):
         if self._own_noise != "ignore":
             floor = self._encoder.films.own_noise_floor.to(own)
             # In the units in which variances add, less what clean faces have: skin has a texture.
-            own = noise_to_add(estimate_own_noise(x.float()), floor.expand(len(x)))
+            # Without a gradient: that of a median is one pixel's, and would hide all others from an
+            # attacker who follows it (Athalye et al. 2018, arXiv 1802.00420, section 4).
+            own = noise_to_add(estimate_own_noise(x.detach().float()), floor.expand(len(x)))
         low = (ABOVE_OWN * own).clamp(min=self.low)
         return timesteps(self.steps, low, self.high), own
 
