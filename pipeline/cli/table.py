@@ -14,13 +14,14 @@ from pipeline.cli.output import OUT, print_json, progress_bar, warn
 if TYPE_CHECKING:
     from trainer.compare.tables import Evaluation
 
-NOT_RUN = dict.fromkeys(
-    ("RAF-DB", "RAF-DB compound", "KDEF", "SFEW", "AffectNet 7", "AffectNet 8"),
-    "data set not available",
-)
-"""Data sets of the papers beside FER+. With the originals, `undercam udc` makes their display
-versions, `train emodc --preset NAME-ids|NAME-text --data folder:LAYOUT:DIR` the networks, and
-`evaluate --data folder:LAYOUT:DIR --save-predictions` their rows."""
+DATA_SETS = {
+    **{"RAF-DB": "rafdb", "RAF-DB compound": "rafdb-compound", "KDEF": "kdef", "SFEW": "sfew"},
+    **{"AffectNet 7": "affectnet-7", "AffectNet 8": "affectnet"},
+}
+"""Data sets of the papers beside FER+, each with its layout. With the originals, `undercam udc`
+makes their display versions, `train emodc --preset NAME-ids|NAME-text --data folder:LAYOUT:DIR` the
+networks, and `evaluate --data folder:LAYOUT:DIR --save-predictions` their rows."""
+NOT_AVAILABLE = "data set not available"
 SHOWN = ("clean", "udc_t", "udc_p", "udc", "udc_real")
 LINES = {", new faces": "new faces", ", macro F1": "macro F1", ", neutral": "predicted neutral"}
 """What stands below a row's accuracies, by the ending of its keys."""
@@ -48,21 +49,32 @@ def table(
     recomputed: list[dict[str, Any]] = []
     if recompute:
         every, recomputed = _recompute(every, limit, as_json)
+    rows = build_rows(every)
     result: dict[str, Any] = {
-        "rows": build_rows(every),
+        "rows": rows,
         "differences": [
             gain
             for model, family in FAMILIES.items()
             for suite in (CLEAN, UDC, UDC_REAL)
             for gain in (compare_models(every, model, suite) if family.complete else ())
         ],
-        "not_run": NOT_RUN,
+        "not_run": _list_not_run(rows),
         "recomputed": recomputed,
     }
     if as_json:
         print_json(result)
     else:
         _show(result)
+
+
+def _list_not_run(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Data sets without a row, each with the reason."""
+    measured = {row["data"].rpartition(":")[0] for row in rows}
+    return {
+        name: NOT_AVAILABLE
+        for name, layout in DATA_SETS.items()
+        if f"folder:{layout}" not in measured
+    }
 
 
 def _recompute(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.app import run
+from trainer.compare.predictions import load_predictions, save_predictions
 
 KEPT = Path(__file__).parents[3] / "docs" / "predictions"
 
@@ -35,6 +36,15 @@ def test_every_name_is_whole_on_a_narrow_terminal(
     assert "…" not in shown
     for name in ("RAF-DB", "RAF-DB compound", "SFEW", "AffectNet 7", "AffectNet 8"):
         assert f"{name}: not run: data set not available" in shown
+
+
+def test_a_data_set_with_a_row_was_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = load_predictions(next(KEPT.glob("resnet18-w36-ferplus-public-clean_*.npz")))
+    about = saved.about | {"data": "folder:affectnet-7:faces"}
+    save_predictions(tmp_path, about, "clean", saved.predictions, saved.faces)
+    assert run(["table", "--folder", str(tmp_path), "--json"]) == 0
+    not_run = json.loads(capsys.readouterr().out)["not_run"]
+    assert list(not_run) == ["RAF-DB", "RAF-DB compound", "KDEF", "SFEW", "AffectNet 8"]
 
 
 def test_a_pair_stands_in_one_row_with_all_suites(capsys: pytest.CaptureFixture[str]) -> None:
