@@ -81,6 +81,12 @@ TWIN_REAL = replace(
     panel=REAL_PANELS,
     stages=(Stage("s1", epochs=1, lr=1e-3), Stage("s2", epochs=5, lr=1e-3)),
 )
+PANEL = replace(
+    TWIN_REAL,
+    stages=(Stage("s1", epochs=3, lr=1e-3), Stage("s2", epochs=6, lr=1e-3)),
+    objective={"name": "lrdif-panel", "label": 0.0, "absent": 0.3},
+)
+"""Z from the display, for one network of clean and of degraded faces."""
 TRACK = Stage("track", epochs=3, lr=5e-4, observations=4)
 """Z goes on from the Z before, over up to three earlier observations."""
 
@@ -124,6 +130,8 @@ PRESETS = {
     "twin-udc": TWIN,
     "twin-udc-real": TWIN_REAL,
     "twin-track-udc-real": replace(TWIN_REAL, stages=(*TWIN_REAL.stages, TRACK)),
+    "panel-udc-real": PANEL,
+    "panel-seen-udc-real": replace(PANEL, objective=PANEL.objective | {"only_seen": True}),
     "twin-label-udc": replace(TWIN, objective=TWIN.objective | {"label": 0.25}),
     "twin-mlp-udc": _with_network(TWIN, restorer="mlp"),
     "twin-none-udc": _with_network(TWIN, restorer="none"),
