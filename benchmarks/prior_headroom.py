@@ -193,7 +193,7 @@ def main() -> None:
     }
     gain = figures["gain over no Z"]["true Z"][0]
     figures["headroom"] = bool(gain >= LEAST_GAIN)
-    print(json.dumps(save_result("prior-headroom", figures)), flush=True)
+    print(json.dumps(save_result(f"prior-headroom-{given.preset}", figures)), flush=True)
 
 
 if __name__ == "__main__":
