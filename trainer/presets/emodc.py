@@ -37,8 +37,12 @@ def _with_head(head: str) -> Recipe:
     return replace(EMODC, network=EMODC.network | {"head": head})
 
 
+NOISE_WEIGHTS = "noise-resnet18-w36"
+EMODC_6 = replace(EMODC, stages=(replace(DECODER, epochs=6),), encoder=NOISE_WEIGHTS)
+"""The decoder alone, for 6 epochs, on the classifier of noisy faces that the zoo has."""
 CLEAN = {
     "multi": EMODC,
+    "multi-6": EMODC_6,
     "split": _with_head("split"),
     "cond": _with_head("cond"),
     "base": EMODC_BASE,
@@ -54,5 +58,9 @@ PRESETS = {
         ),
     ),
     **CLEAN,
-    **{f"{name}{UDC}": under_displays(recipe) for name, recipe in CLEAN.items()},
+    **{
+        f"{name}{UDC}": under_displays(recipe)
+        for name, recipe in CLEAN.items()
+        if recipe.encoder != NOISE_WEIGHTS
+    },
 }
