@@ -65,7 +65,7 @@ train-smoke: .venv/.developer
 	@touch $@
 
 .venv/.cluster: pyproject.toml constraints.txt | .venv/bin/python
-	$(call install,dashboard$(comma)kafka$(comma)postgres$(comma)cluster)
+	$(call install,dashboard$(comma)kafka$(comma)mqtt$(comma)postgres$(comma)cluster)
 	@touch $@
 
 .venv/.developer: pyproject.toml constraints.txt | .venv/bin/python

@@ -71,7 +71,7 @@ def draw_observations(faces: FaceSet, card: ModelCard, seed: int) -> list[Tensor
     images = to_images(faces, card.channels)
     resample = tile_to_input(images.shape[-1], card.input_px)
     generator = torch.Generator().manual_seed(seed)
-    views = simulate_observations([images] * OBSERVATIONS, REAL_PANELS, generator)
+    views, _ = simulate_observations([images] * OBSERVATIONS, REAL_PANELS, generator)
     return [normalise(resample @ view @ resample.T, card) for view in views]
 
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from benchmarks.results import data_folder, save_result
 from models.emotions import EMOTIONS
 from pipeline.config import load
-from pipeline.emotion_settings import WEIGHTS
+from pipeline.emotion_settings import RouteSettings
 from pipeline.records import Event, FaceObserved
 
 CLIP = "media/pyfeat_WolfgangLanger_Pexels.mp4"
@@ -127,7 +127,7 @@ def main() -> None:
     """Measure, print a table, and save the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clip", nargs="?", default="")
-    parser.add_argument("--weights", default=WEIGHTS[0])
+    parser.add_argument("--weights", default=RouteSettings().degraded)
     parser.add_argument("--panels", default="t-oled,p-oled")
     parser.add_argument("--severities", default="3,5")
     parser.add_argument("--fps", type=float, default=12.0)

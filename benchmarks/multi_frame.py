@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.results import save_result
-from pipeline.emotion_settings import WEIGHTS
+from pipeline.emotion_settings import RouteSettings
 
 if TYPE_CHECKING:
     from models.scores import EmotionClassifier
@@ -60,7 +60,7 @@ def measure(classifier: EmotionClassifier, faces: FaceSet, cell: str) -> dict[st
 def main() -> None:
     """Measure, print a table, and save the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", default=WEIGHTS[0])
+    parser.add_argument("--weights", default=RouteSettings().degraded)
     parser.add_argument("--data", default="ferplus:public")
     parser.add_argument("--conditions", default="udc_t,udc_p")
     parser.add_argument("--limit", type=int, default=0, help="only the first N faces; 0: all")

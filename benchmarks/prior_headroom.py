@@ -1,8 +1,9 @@
 """What a perfect prior Z is worth: python -m benchmarks.prior_headroom [--faces N] [--epochs N]
 
-Trains stage 1 of LRDif with a clean-twin prior on N of the faces, and classifies the validation cut
-under displays with the true Z of each face's clean twin, with that of another face, and without Z.
-Where the true Z gains little over none, there is nothing for stage 2 to restore. No TTA.
+Trains stage 1 of LRDif on N of the faces, with Z from each face's clean twin or, by a preset
+`panel`, from its display; and classifies the validation cut under displays with the true Z, with
+that of another face or of no display, and without Z. Where the true Z gains little over none, there
+is nothing for stage 2 to restore. No TTA.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 
     from models.weights import ModelCard
     from trainer.data.faceset import FaceSet
-    from trainer.objectives.lrdif_twin import LRDifTwinObjective
+    from trainer.objectives.known_prior import KnownPriorObjective
     from trainer.recipes import Recipe
 
 LEAST_GAIN = 0.03
 """With less than this over the harder conditions, stage 2 has nothing to restore."""
 CHUNK = 256
+WRONG_CELL = "udc_p/3"
+"""The display that a clean face does not have."""
 CONDITIONS = "udc_t/3,udc_t/4,udc_t/5,udc_p/3,udc_p/4,udc_p/5"
 
 
@@ -50,24 +53,46 @@ def make_recipe(preset: str, epochs: int, batch: int) -> Recipe:
     return replace(recipe, stages=(replace(recipe.stages[0], epochs=epochs, batch=batch),))
 
 
+def compute_priors(
+    objective: KnownPriorObjective, clean: Tensor, cell: str
+) -> tuple[Tensor, Tensor]:
+    """The true Z (n, C) of faces (n, c, px, px) without their display, under that of a cell; and a
+    wrong one: another face's, or that of no display (of clean faces, a display's)."""
+    import torch
+
+    from models.udc.description import describe_panels
+    from models.udc.suites import CLEAN, find_panel
+    from trainer.objectives.lrdif_panel import LRDifPanelObjective
+    from trainer.objectives.lrdif_twin import LRDifTwinObjective
+
+    if isinstance(objective, LRDifPanelObjective):
+        panels = [None, find_panel(WRONG_CELL)] if cell == CLEAN else [find_panel(cell), None]
+        described = objective.mask(torch.from_numpy(describe_panels(panels)))
+        z = objective.true_prior(described).unsqueeze(1).expand(-1, len(clean), -1)
+        return z[0], z[1]
+    assert isinstance(objective, LRDifTwinObjective)
+    chunks = (clean[start : start + CHUNK] for start in range(0, len(clean), CHUNK))
+    z = torch.cat([objective.true_prior(objective.twin_features(chunk)) for chunk in chunks])
+    return z, z.roll(1, dims=0)
+
+
 def predict_variants(
-    objective: LRDifTwinObjective, x: Tensor, z: Tensor
+    objective: KnownPriorObjective, x: Tensor, z: Tensor, wrong: Tensor
 ) -> dict[str, NDArray[np.int64]]:
-    """The predicted classes (n,) of degraded faces (n, c, px, px) with their true Z (n, C), with
-    that of another face, and without."""
+    """The predicted classes (n,) of degraded faces (n, c, px, px) with their true Z (n, C), with a
+    wrong one, and without."""
     import torch
 
     from models.lrdif.trunk import weigh
 
     former, full = objective.with_twin.former, torch.ones(())
-    others = z.roll(1, dims=0)
-    found: dict[str, list[Tensor]] = {"true Z": [], "Z of another face": [], "no Z": []}
+    found: dict[str, list[Tensor]] = {"true Z": [], "wrong Z": [], "no Z": []}
     for start in range(0, len(x), CHUNK):
         part = slice(start, start + CHUNK)
         maps = former.encode(x[part].contiguous(memory_format=torch.channels_last))
         for name, weighed in (
             ("true Z", weigh(z[part], full)),
-            ("Z of another face", weigh(others[part], full)),
+            ("wrong Z", weigh(wrong[part], full)),
             ("no Z", None),
         ):
             found[name].append(former.classify(maps, weighed).argmax(dim=1))
@@ -75,7 +100,7 @@ def predict_variants(
 
 
 def measure(
-    objective: LRDifTwinObjective, card: ModelCard, faces: FaceSet, cells: tuple[str, ...]
+    objective: KnownPriorObjective, card: ModelCard, faces: FaceSet, cells: tuple[str, ...]
 ) -> dict[str, Any]:
     """Accuracy of each variant under each condition, and what the true Z gains over none, in 0..1:
     (gain, low, high), over all conditions, paired bootstrap over faces."""
@@ -87,14 +112,13 @@ def measure(
 
     objective.network.eval()
     clean = build_inputs(faces, card)
-    chunks = (clean[start : start + CHUNK] for start in range(0, len(clean), CHUNK))
-    z = torch.cat([objective.true_prior(objective.twin_features(chunk)) for chunk in chunks])
     right: dict[str, list[NDArray[np.bool_]]] = {}
     accuracy: dict[str, dict[str, float]] = {}
     for cell in cells:
         x = build_inputs(apply_condition(faces, cell), card)
         with torch.inference_mode():
-            predicted = predict_variants(objective, x, z)
+            z, wrong = compute_priors(objective, clean, cell)
+            predicted = predict_variants(objective, x, z, wrong)
         for name, classes in predicted.items():
             correct = classes == faces.labels
             right.setdefault(name, []).append(correct)
@@ -111,7 +135,7 @@ def measure(
 
 def train_stage_one(
     recipe: Recipe, faces: FaceSet, dropped: FaceSet | None, given: argparse.Namespace
-) -> tuple[LRDifTwinObjective, ModelCard, FaceSet]:
+) -> tuple[KnownPriorObjective, ModelCard, FaceSet]:
     """Stage 1 trained on a part of the faces: its objective, card, and the validation cut."""
     import torch
 
@@ -169,7 +193,7 @@ def main() -> None:
     }
     gain = figures["gain over no Z"]["true Z"][0]
     figures["headroom"] = bool(gain >= LEAST_GAIN)
-    print(json.dumps(save_result("prior-headroom", figures)), flush=True)
+    print(json.dumps(save_result(f"prior-headroom-{given.preset}", figures)), flush=True)
 
 
 if __name__ == "__main__":

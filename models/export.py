@@ -1,8 +1,9 @@
 """Weights as ONNX, for runtimes without torch: checked against torch before the file is kept.
 
-The graph takes `x` (n, channels, px, px) float32, normalised as the card says, and gives `logits`
-(n, K). A model that draws at random has `noise` (n, draws of N(0, I), size) as a second input, its
-steps unrolled. The card is JSON under `undercam.card` in the file's metadata.
+The graph takes `x` (n, channels, px, px) float32 as `models.model_input` makes it, stretched where
+there is little contrast and normalised as the card says, and gives `logits` (n, K). A model that
+draws at random has `noise` (n, draws of N(0, I), size) as a second input, its steps unrolled. The
+card is JSON under `undercam.card` in the file's metadata.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ from pipeline.service_settings import (
     BusSettings,
     ClusterSettings,
     DiscoverySettings,
+    MqttSettings,
     OutboxSettings,
     StoreSettings,
     WorkersSettings,
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     discovery: DiscoverySettings = DiscoverySettings()
     outbox: OutboxSettings = OutboxSettings()
     bus: BusSettings = BusSettings()
+    mqtt: MqttSettings = MqttSettings()
     store: StoreSettings = StoreSettings()
     dashboard: DashboardSettings = DashboardSettings()
     metrics: MetricsSettings = MetricsSettings()

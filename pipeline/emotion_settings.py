@@ -9,8 +9,12 @@ from pydantic import Field, model_validator
 from pipeline.errors import ConfigError
 from pipeline.settings import Mode, Section, Share
 
-WEIGHTS = ("resnet18-w36", "resnet18-w32", "lrdif")
-"""Weights in models/zoo that have a version for degraded images, under their name and `-udc`."""
+DEGRADED_WEIGHTS = {
+    "resnet18-w36": "resnet18-w36-udc-real",
+    "resnet18-w32": "resnet18-w32-udc",
+    "lrdif": "lrdif-udc",
+}
+"""Weights in models/zoo, and those beside them for degraded images."""
 FAST, ROBUST, AUTO = "fast", "robust", "auto"
 """The names of the routes, and of the mode that uses both."""
 Weights = Annotated[
@@ -21,11 +25,11 @@ Weights = Annotated[
 class RouteSettings(Section):
     """The route that answers every face in the modes fast and auto."""
 
-    weights: Weights = WEIGHTS[0]
+    weights: Weights = "resnet18-w36"
     degraded_weights: str | None = Field(
         None,
         description="Weights for faces in degraded images, such as under-display cameras'; empty: "
-        f"none; unset: NAME-udc for {', '.join(WEIGHTS)}, none for others.",
+        f"none; unset: those in models/zoo for {', '.join(DEGRADED_WEIGHTS)}, none for others.",
     )
     degraded_noise: Share = Field(
         0.024,
@@ -81,7 +85,7 @@ class RouteSettings(Section):
     def degraded(self) -> str:
         """The weights for degraded images; empty: none."""
         if self.degraded_weights is None:
-            return f"{self.weights}-udc" if self.weights in WEIGHTS else ""
+            return DEGRADED_WEIGHTS.get(self.weights, "")
         return self.degraded_weights
 
 

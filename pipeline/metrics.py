@@ -91,6 +91,9 @@ class CameraMetrics(Metrics):
         self.observations = self._counter(
             "observations", "Observations appended to the outbox.", "camera"
         )
+        self.mqtt = self._gauge(
+            "mqtt_connected", "1 while the MQTT broker is connected, else 0; without one absent."
+        )
         self.unanswered = self._counter(
             "observations_unanswered",
             "Observations labelled unknown because no classifier answered in time.",

@@ -115,6 +115,37 @@ class BusSettings(Section):
         return self.segment_ms + self.retention_ms + KAFKA_DELAY_MS
 
 
+class MqttSettings(Section):
+    """The latest state of every camera over MQTT, for Home Assistant; without `url` none."""
+
+    url: str = Field("", description="mqtt://HOST[:PORT] or mqtts://HOST[:PORT], or a reference.")
+    user: str = Field("", description="User, or a reference to it.")
+    password: str = Field("", description="Its password, as a reference: env:NAME or file:PATH.")
+    ca_file: str = Field(
+        "", description="PEM file of the certificate authority; empty: the system's."
+    )
+    topic_prefix: str = Field(
+        "undercam",
+        pattern=r"^[^#+\s]{1,200}$",
+        description="The state of a camera is published to PREFIX/CAMERA.",
+    )
+    discovery_prefix: str = Field(
+        "homeassistant",
+        pattern=r"^[^#+\s]{0,200}$",
+        description="Prefix under which Home Assistant discovers sensors; empty: none.",
+    )
+    interval_s: float = Field(
+        1.0, ge=0.1, le=3600, description="Seconds between two messages of a camera, at least."
+    )
+    repeat_s: float = Field(
+        20.0,
+        ge=1,
+        le=3600,
+        description="Seconds after which a state that has not changed is published again; after "
+        "three times as long without one Home Assistant shows the camera as unavailable.",
+    )
+
+
 class StoreSettings(Section):
     """The database that holds the records."""
 

@@ -41,6 +41,10 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: (DATA / "kafka/broker").is_file() and shutil.which("java"),
         "set UNDERCAM_DATA to a folder with kafka/broker, and install a Java 17 runtime",
     ),
+    "mosquitto": (
+        lambda: shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto"),
+        "install mosquitto",
+    ),
     "nginx": (lambda: shutil.which("nginx") or shutil.which("/usr/sbin/nginx"), "install nginx"),
     "openssl": (lambda: shutil.which("openssl"), "install openssl"),
     "pgbouncer": (lambda: shutil.which("pgbouncer"), "install pgbouncer"),

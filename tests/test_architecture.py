@@ -52,6 +52,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "ray": ("trainer.ray_train", "pipeline.live.ray"),
     "prometheus_client": ("pipeline.metrics",),
     "kafka": ("pipeline.bus.kafka",),
+    "paho": ("pipeline.bus.mqtt",),
     "sqlalchemy": ("pipeline.store",),
     "alembic": ("pipeline.store",),
     "psycopg": ("pipeline.store",),

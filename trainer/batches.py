@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.model_input import normalise, tile_to_input
+from models.udc.description import describe_panels
 from models.weights import ModelCard
 from trainer.augment import jitter_and_erase, sample_warps, shift_warps, warp_images
 from trainer.data.faceset import FaceSet
@@ -51,14 +52,14 @@ class AugmentedBatches:
         warps = sample_warps(len(rows), self._augment, generator)
         now = warp_images(self._inputs[rows], warps)
         views = [*self._draw_earlier(rows, warps, observations, generator), now]
+        displays = None
         if self._panel is not None:
-            views = [
-                self._to_input(view)
-                for view in simulate_observations(views, self._panel, generator)
-            ]
+            views, panels = simulate_observations(views, self._panel, generator)
+            views = [self._to_input(view) for view in views]
+            displays = torch.from_numpy(describe_panels(panels))
         *earlier, x = self._jitter(views, size, generator)
         before = torch.stack(earlier, dim=1) if earlier else None
-        return Batch(x, self.samples.targets[rows], warps, rows, earlier=before)
+        return Batch(x, self.samples.targets[rows], warps, rows, earlier=before, displays=displays)
 
     def _draw_earlier(
         self, rows: Tensor, warps: Tensor, observations: int, generator: torch.Generator

@@ -83,28 +83,31 @@ def sample_panel(ranges: RandomPanel, rng: np.random.Generator) -> Panel:
 
 def simulate_displays(x: Tensor, ranges: RandomPanel, generator: torch.Generator) -> Tensor:
     """Images (n, c, h, w) 0..1, a share of them under random displays, all rounded to 8 bits."""
-    return simulate_observations([x], ranges, generator)[0]
+    return simulate_observations([x], ranges, generator)[0][0]
 
 
 def simulate_observations(
     views: Sequence[Tensor], ranges: RandomPanel, generator: torch.Generator
-) -> list[Tensor]:
+) -> tuple[list[Tensor], list[Panel | None]]:
     """Several views of the same faces, (n, c, h, w) 0..1 each: a share of the faces is under a
-    random display in all of them, each time with other noise. All rounded to 8 bits."""
+    random display in all of them, each time with other noise. All rounded to 8 bits; and each
+    face's display, for a face 48 pixels high."""
     # One number of the generator seeds numpy's: the panels and their noise take as many numbers as
     # they need without moving the generator that the other augmentations read from.
     seed = int(torch.randint(2**62, (1,), generator=generator))
     rng = np.random.Generator(np.random.Philox(key=seed))
     is_degraded = torch.from_numpy(rng.random(len(views[0])) < ranges.share)
     scale = views[0].shape[-1] / FACE_PX
-    panels = [sample_panel(ranges, rng).at(scale) for _ in range(int(is_degraded.sum()))]
+    panels = [sample_panel(ranges, rng) for _ in range(int(is_degraded.sum()))]
+    scaled = [panel.at(scale) for panel in panels]
     seen = []
     for view in views:
         x = view.clone()
         if panels:
-            x[is_degraded] = render_panel(x[is_degraded], panels, rng)
+            x[is_degraded] = render_panel(x[is_degraded], scaled, rng)
         seen.append((x * 255).round() / 255)
-    return seen
+    drawn = iter(panels)
+    return seen, [next(drawn) if degraded else None for degraded in is_degraded.tolist()]
 
 
 def to_images(faces: FaceSet, channels: int) -> Tensor:

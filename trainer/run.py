@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
@@ -12,21 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.card import class_figures
 from models.crops import ALIGNED
 from models.emotions import EMOTIONS
-from models.loading import as_classifier, build_network
+from models.loading import build_network
 from models.precision import select_dtype
-from models.udc.suites import CLEAN, UDC, UDC_REAL
-from models.udc.suites import conditions as conditions_of
 from models.weights import ModelCard, read_card, restore, save, to_stored
-from trainer.compare.evaluate import apply_condition, match_crop, predict, tabulate_condition
-from trainer.compare.report import tabulate_mean
 from trainer.data.faceset import FaceSet
 from trainer.data.ferplus import select_validation_cut
 from trainer.data.readers import open_faces
 from trainer.distributed import SINGLE_PROCESS, DistributedContext
 from trainer.loop import Report, train
+from trainer.measurement import add_metrics, apply_conditions, select_trained_for
 from trainer.objectives import find_objective
 from trainer.objectives.base import Objective
 from trainer.pretrained import encoder_digests
@@ -144,29 +140,10 @@ def make_card(
 def _calibrate(
     objective: Objective, network: torch.nn.Module, card: ModelCard, validation: FaceSet
 ) -> ModelCard:
-    """The card, calibrated under what it was trained for (displays of every severity, or clean
-    faces), with its metrics: per class recall, macro F1 and calibration error, with TTA."""
-    conditions = {CLEAN: validation}
-    suites = [UDC, UDC_REAL] if (card.recipe["panel"] or {}).get("real") else [UDC]
-    if card.recipe["panel"]:
-        cells = conditions_of(",".join(suites))
-        conditions |= {cell: apply_condition(validation, cell) for cell in cells}
-    # After the display, as in serving: whoever finds the points sees what the network sees.
-    conditions = {cell: match_crop(faces, card) for cell, faces in conditions.items()}
-    trained_for = {cell: faces for cell, faces in conditions.items() if cell != CLEAN} or conditions
-    card = objective.calibrate(network, card, trained_for)
-    classifier = as_classifier(network, card)
-    tables = {
-        cell: tabulate_condition(predict(classifier, faces), faces)
-        for cell, faces in conditions.items()
-    }
-    clean = tables.pop(CLEAN)
-    per_class, macro_f1 = class_figures(card.labels, clean["confusion"])
-    metrics = {"validation cut, horizontal-flip TTA": clean}
-    for suite in suites if tables else ():
-        rows = [tables[cell] for cell in conditions_of(suite)]
-        metrics[f"validation cut, {suite}, horizontal-flip TTA"] = tabulate_mean(rows)
-    return replace(card, metrics=metrics, per_class=per_class, macro_f1=macro_f1)
+    """The card, calibrated and measured on the validation cut under what it was trained for."""
+    conditions = apply_conditions(card, validation)
+    card = objective.calibrate(network, card, select_trained_for(conditions))
+    return add_metrics(network, card, conditions)
 
 
 def keep_freed_memory() -> bool:

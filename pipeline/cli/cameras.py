@@ -16,6 +16,7 @@ from pipeline.cli.output import OUT, print_json
 from pipeline.cli.state import connect_control
 from pipeline.config import load, resolve
 from pipeline.control_client import ControlClient
+from pipeline.errors import ConfigError
 from pipeline.redact import may_hold_credential, redact
 
 if TYPE_CHECKING:
@@ -32,6 +33,18 @@ KeepDays = Annotated[
 ]
 Purpose = Annotated[
     str | None, Option(help="What it is for, in words for the people in front of it.")
+]
+DisplayName = Annotated[
+    str | None, Option(help="Name on the pages, of any characters; empty: NAME.")
+]
+UNSETTABLE = ("under_display", "mode", "analyse_fps", "keep_days")
+"""The settings of a camera that are everybody's where it has none of its own."""
+Unset = Annotated[
+    list[str] | None,
+    Option(
+        help="A setting of its own to take back, so that everybody's holds again: "
+        f"{', '.join(UNSETTABLE)}. May be given several times."
+    ),
 ]
 cameras = Typer(
     add_completion=False,
@@ -81,12 +94,14 @@ def add(
     mode: Mode = None,
     keep_days: KeepDays = None,
     purpose: Purpose = None,
+    display_name: DisplayName = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Register a camera."""
     options = {"analyse_fps": fps, "play": play, "under_display": under_display, "mode": mode}
-    values = _drop_missing(options | {"url": url, "keep_days": keep_days, "purpose": purpose})
+    options |= {"url": url, "keep_days": keep_days, "purpose": purpose}
+    values = _drop_missing(options | {"display_name": display_name})
     with _open_cameras(config) as registered:
         _, settings = registered.put(camera, values, is_new=True)
     message = f"added camera {camera}: {_redact_url(url)}; `undercam run` reads it within seconds"
@@ -106,14 +121,18 @@ def change(
     mode: Mode = None,
     keep_days: KeepDays = None,
     purpose: Purpose = None,
+    display_name: DisplayName = None,
+    unset: Unset = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Change a camera; options that are not given keep their values."""
     options = {"analyse_fps": fps, "play": play, "under_display": under_display, "mode": mode}
     options |= {"url": url, "enabled": enabled, "keep_days": keep_days, "purpose": purpose}
+    values = _drop_missing(options | {"display_name": display_name})
+    values |= _take_back(unset or [], values)
     with _open_cameras(config) as registered:
-        before, after = registered.change(camera, _drop_missing(options))
+        before, after = registered.change(camera, values)
     changes = ", ".join(_describe_changes(before, after)) or "no changes"
     _report(as_json, camera, after, f"changed camera {camera}: {changes}")
 
@@ -145,6 +164,17 @@ def _open_cameras(config: Path | None) -> Iterator[ControlClient | StoredCameras
 def _drop_missing(options: dict[str, Any]) -> dict[str, Any]:
     """The settings of the options that were given."""
     return {key: value for key, value in options.items() if value is not None}
+
+
+def _take_back(names: list[str], values: dict[str, Any]) -> dict[str, None]:
+    """The settings of `--unset`; raises ConfigError for one that cannot be, or is given too."""
+    for name in names:
+        if name not in UNSETTABLE:
+            remedy = f"give one of {', '.join(UNSETTABLE)}"
+            raise ConfigError(f"no setting to take back: {name}", "--unset", remedy)
+        if name in values:
+            raise ConfigError(f"{name} is set and unset at once", "--unset", "give one of the two")
+    return dict.fromkeys(names)
 
 
 def _redact_url(url: str) -> str:

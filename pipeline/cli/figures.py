@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 110
+MOST_SAMPLES = 40
 
 
 def figures(
@@ -32,6 +33,14 @@ def figures(
     ] = "",
     data: Data = "ferplus:public",
     condition: Conditions = "clean,udc_p/5",
+    samples: Annotated[
+        int,
+        Option(
+            help="Also show this many faces of --data under --conditions, side by side.",
+            min=0,
+            max=MOST_SAMPLES,
+        ),
+    ] = 0,
     limit: Annotated[
         int, Option(help="With --weights: only the first N faces.", min=8, max=MOST_FACES)
     ] = 800,
@@ -40,7 +49,8 @@ def figures(
     """Draw the comparison from saved predictions, and networks' features of faces.
 
     Confusion matrices, accuracy over severities and over sampling steps; with --weights, features
-    in the plane (t-SNE), a row for each of the weights, a column for each condition.
+    in the plane (t-SNE), a row for each of the weights, a column for each condition; with
+    --samples, the faces themselves.
     """
     from trainer.compare.charts import draw_all
     from trainer.compare.tables import load_evaluations
@@ -48,6 +58,8 @@ def figures(
     drawn = dict(draw_all(load_evaluations(folder)))
     if weights:
         drawn["features"] = _features(weights.split(","), data, condition, limit, as_json)
+    if samples:
+        drawn["samples"] = _samples(data, condition, samples)
     files = [_save(figure, out / f"{name}.png") for name, figure in drawn.items()]
     if as_json:
         print_json({"figures": [str(file) for file in files]})
@@ -64,7 +76,6 @@ def _save(figure: Figure, file: Path) -> Path:
 def _features(names: list[str], data: str, spec: str, limit: int, quiet: bool) -> Figure:
     """The same faces, a row for each of the weights, a column for each condition."""
     from models.loading import find_weights
-    from models.udc.suites import conditions
     from models.weights import read_card
     from trainer.compare.budgets import is_udc_trained
     from trainer.compare.charts import Panel, draw_scatter
@@ -72,11 +83,7 @@ def _features(names: list[str], data: str, spec: str, limit: int, quiet: bool) -
     from trainer.compare.features import extract_features, project_features
     from trainer.data.readers import open_faces
 
-    try:
-        cells = conditions(spec)
-    except ValueError as error:
-        raise ConfigError(str(error), "--conditions", "give cells such as clean,udc_p/5") from error
-    faces = open_faces(data)[:limit]
+    cells, faces = _cells(spec), open_faces(data)[:limit]
     panels: list[Panel] = []
     with progress_bar(quiet) as bar:
         task = bar.add_task("features", total=len(names) * len(cells))
@@ -88,3 +95,23 @@ def _features(names: list[str], data: str, spec: str, limit: int, quiet: bool) -
                 panels.append(Panel(title, places, faces.labels, faces.classes))
                 bar.advance(task)
     return draw_scatter(panels, columns=len(cells) if len(cells) > 1 else 3)
+
+
+def _samples(data: str, spec: str, count: int) -> Figure:
+    """The first faces, a row for each condition."""
+    from trainer.compare.charts import draw_samples
+    from trainer.compare.evaluate import apply_condition
+    from trainer.data.readers import open_faces
+
+    cells, faces = _cells(spec), open_faces(data)[:count]
+    return draw_samples({cell: apply_condition(faces, cell) for cell in cells})
+
+
+def _cells(spec: str) -> tuple[str, ...]:
+    """The conditions that --conditions names; raises ConfigError for one that there is not."""
+    from models.udc.suites import conditions
+
+    try:
+        return conditions(spec)
+    except ValueError as error:
+        raise ConfigError(str(error), "--conditions", "give cells such as clean,udc_p/5") from error

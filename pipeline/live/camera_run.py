@@ -31,6 +31,7 @@ from pipeline.errors import UndercamError
 from pipeline.frames import Frame
 from pipeline.live.leases import Lease, Report
 from pipeline.live.stage_runner import FaceClassifier, run_stages
+from pipeline.live.state_publishing import StatePublisher
 from pipeline.metrics import CameraMetrics, Tally
 from pipeline.records import CameraStatus, Event, FaceObserved
 from pipeline.redact import redact
@@ -51,6 +52,7 @@ class Parts:
     settings: Settings
     detect: Detect
     metrics: CameraMetrics
+    states: StatePublisher
     clock: Clock = wall_clock
     monotonic: Callable[[], float] = time.monotonic
     check: Callable[[CameraSettings], None] = lambda settings: None
@@ -121,6 +123,8 @@ class CameraRun:
         except Exception as error:  # noqa: BLE001 - a camera that ends in silence looks as if it ran
             what = redact(f"{type(error).__name__}: {error}")
             self._fail(FAILED, f"unexpected error: {what}")
+        finally:
+            self._parts.states.forget(self.lease.camera)
 
     def _play(self) -> None:
         # Wait for the classifiers before connecting: a live camera would shed frames meanwhile.
@@ -154,6 +158,7 @@ class CameraRun:
 
         def sink(events: Sequence[Event]) -> None:
             outbox.append(events)
+            self._tell_state(events)
             if source.is_live:  # a file is read again, and makes the same events
                 self._appended += sum(isinstance(e, FaceObserved | CameraStatus) for e in events)
             self._count(source, events)
@@ -209,8 +214,13 @@ class CameraRun:
             ):
                 outbox.append([status])
                 self._appended += 1
+            self._tell_state([status])
         self._is_closed = True
         self._set_state(state, reason, since_ms)
+
+    def _tell_state(self, events: Sequence[Event]) -> None:
+        lease = self.lease
+        self._parts.states.add(lease.camera, lease.settings.display_name, events)
 
     def _set_state(self, state: str, reason: str, since_ms: int | None = None) -> None:
         if state != self._state:

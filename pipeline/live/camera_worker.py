@@ -14,6 +14,7 @@ from pipeline.config import Settings
 from pipeline.live.camera_run import CameraRun, Parts
 from pipeline.live.leases import Heartbeat, Lease, Report
 from pipeline.live.stage_runner import FaceClassifier
+from pipeline.live.state_publishing import open_state_publisher
 from pipeline.metrics import CameraMetrics
 from pipeline.settings import CameraSettings, DetectorSettings
 from pipeline.stages.detect import Detect, open_detect
@@ -25,7 +26,8 @@ ConnectClassifier = Callable[[Lease, CameraMetrics], FaceClassifier]
 class CameraWorker:
     """Reads the cameras that it holds leases for, and no others.
 
-    Raises what `open_detect` raises for a detector that cannot be used.
+    Raises what `open_detect` raises for a detector that cannot be used, and ConfigError for an MQTT
+    broker that cannot be.
     """
 
     def __init__(
@@ -47,7 +49,8 @@ class CameraWorker:
         detect = detect or open_worker_detector(settings.detector, folders)
         # The first detection takes longest; no camera is to shed a frame for it.
         detect(np.zeros((96, 128, 3), np.uint8))
-        self._parts = Parts(settings, detect, self.metrics, clock, monotonic, check)
+        self._states = open_state_publisher(settings.mqtt, self.metrics)
+        self._parts = Parts(settings, detect, self.metrics, self._states, clock, monotonic, check)
         self._connect_classifier, self._machine = connect_classifier, machine
         self._runs: dict[Lease, CameraRun] = {}
 
@@ -94,6 +97,7 @@ class CameraWorker:
             run.join(until_s and max(until_s - time.monotonic(), 0.0))
         reports = [run.report() for run in self._runs.values()]
         self._runs.clear()
+        self._states.close()
         return reports
 
     def _live_runs(self) -> list[CameraRun]:

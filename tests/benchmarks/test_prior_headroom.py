@@ -11,9 +11,16 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.prior_headroom import make_recipe, measure, select_faces, train_stage_one
+from benchmarks.prior_headroom import (
+    compute_priors,
+    make_recipe,
+    measure,
+    select_faces,
+    train_stage_one,
+)
 from models.emotions import EMOTIONS
 from trainer.data.faceset import FaceSet
+from trainer.inputs import build_inputs
 from trainer.recipes import Recipe
 
 CELL = "udc_p/5"
@@ -43,6 +50,18 @@ def test_a_part_of_the_faces_is_the_same_for_a_seed(faces: FaceSet) -> None:
     assert select_faces(faces, 0, seed=1) is faces
 
 
+def test_a_panel_prior_has_a_true_and_a_wrong_z(faces: FaceSet, tmp_path: Path) -> None:
+    recipe = make_recipe("panel-udc-real", epochs=1, batch=16)
+    given = Namespace(threads=1, faces=32, seed=1, run_dir=tmp_path)
+    objective, card, cut = train_stage_one(recipe, faces, None, given)
+    clean = build_inputs(cut, card)
+    at_clean, at_display = (compute_priors(objective, clean, cell) for cell in ("clean", CELL))
+    assert at_clean[0].shape == (len(cut), objective.without.prior)
+    assert torch.equal(at_clean[0], at_display[1])
+    assert not torch.equal(at_display[0], at_display[1])
+    assert set(measure(objective, card, cut, ("clean", CELL))["accuracy"]) == {"clean", CELL}
+
+
 def test_z_gains_only_where_the_network_reads_it(
     faces: FaceSet, brief: Recipe, tmp_path: Path
 ) -> None:
@@ -53,7 +72,7 @@ def test_z_gains_only_where_the_network_reads_it(
         assert isinstance(film, nn.Linear)
         film.weight.data.zero_()
     found = measure(objective, card, cut, (CELL,))
-    assert set(found["mean"]) == {"true Z", "Z of another face", "no Z"}
+    assert set(found["mean"]) == {"true Z", "wrong Z", "no Z"}
     assert len(set(found["mean"].values())) == 1
     assert found["gain over no Z"]["true Z"] == [0, 0, 0]
     # Z as the logits of its own label: every face is right, and the neighbour's Z is not.

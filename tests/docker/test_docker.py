@@ -139,4 +139,4 @@ def test_filled_in_copies_are_not_sent_to_a_cluster(path: str) -> None:
 def test_the_image_has_what_kuberay_probes_with() -> None:
     installed = {word for step in STEPS if step[0] == "RUN" for word in step}
     assert "wget" in installed
-    assert ".[dashboard,postgres,kafka,cluster]" in installed
+    assert ".[dashboard,postgres,kafka,mqtt,cluster]" in installed

@@ -47,5 +47,9 @@ def make_card() -> Callable[..., ModelCard]:
 
 @pytest.fixture(scope="session")
 def crops() -> NDArray[np.uint8]:
-    """(5, 112, 112, 3) of noise."""
-    return np.random.default_rng(1).integers(0, 256, (5, CROP_PX, CROP_PX, 3), dtype=np.uint8)
+    """(5, 112, 112, 3) of noise, coarse and fine, whose contrast is that of a face at any size."""
+    rng = np.random.default_rng(1)
+    coarse = rng.integers(30, 226, (5, 7, 7, 3)).repeat(CROP_PX // 7, axis=1)
+    coarse = coarse.repeat(CROP_PX // 7, axis=2)
+    fine = rng.integers(-30, 31, coarse.shape)
+    return (coarse + fine).astype(np.uint8)

@@ -58,8 +58,7 @@ def average_by_hand(grey: NDArray[np.float64], smaller: int) -> NDArray[np.float
 
 
 @pytest.mark.parametrize("px", [30, 48, 56])
-def test_shrinking_averages_over_exact_areas(make_card: MakeCard, px: int) -> None:
-    crops = noise(1, CROP_PX, CROP_PX, 3)
+def test_shrinking_averages_over_exact_areas(make_card: MakeCard, crops: Crops, px: int) -> None:
     found = to_model_input(crops, make_card(input_px=px, mean=(0.0,), std=(1.0,)))[0, 0].numpy()
     grey = (crops[0].astype(float) / 255) @ np.array(LUMA)
     np.testing.assert_allclose(found, average_by_hand(grey, px), atol=2e-6)
@@ -82,8 +81,10 @@ def test_shape_mean_and_normalisation(
 def test_luma_weighs_red_green_and_blue(make_card: MakeCard, channel: int) -> None:
     crops = np.zeros((1, CROP_PX, CROP_PX, 3), np.uint8)
     crops[..., channel] = 255
+    crops[:, :, CROP_PX // 2 :] = 255
     x = to_model_input(crops, make_card(mean=(0.0,), std=(1.0,)))
-    np.testing.assert_allclose(x, LUMA[channel], rtol=1e-5)
+    np.testing.assert_allclose(x[..., :24], LUMA[channel], rtol=1e-5)
+    np.testing.assert_allclose(x[..., 24:], 1, rtol=1e-5)
 
 
 def test_no_crops_are_no_input(make_card: MakeCard) -> None:

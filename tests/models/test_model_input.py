@@ -13,7 +13,13 @@ import pytest
 import torch
 
 from models.crops import CROP_PX, Crops, crops_from_tiles
-from models.model_input import tile_to_input, to_model_input
+from models.model_input import (
+    CONTRAST,
+    LEAST_CONTRAST,
+    stretch_contrast,
+    tile_to_input,
+    to_model_input,
+)
 from models.weights import ModelCard
 
 MakeCard = Callable[..., ModelCard]
@@ -92,7 +98,7 @@ def test_channels_are_normalised_each_by_its_own(make_card: MakeCard, crops: Cro
 def test_tiles_go_the_same_way_in_training(make_card: MakeCard, px: int) -> None:
     """But for the rounding to 8 bits in between: smooth tiles, without overshoot."""
     tile = cv2.resize(
-        np.random.default_rng(4).integers(60, 190, (6, 6)).astype(np.float32), (48, 48)
+        np.random.default_rng(4).integers(20, 236, (6, 6)).astype(np.float32), (48, 48)
     ).round()
     served = to_model_input(
         crops_from_tiles(tile[None].astype(np.uint8)),
@@ -101,3 +107,42 @@ def test_tiles_go_the_same_way_in_training(make_card: MakeCard, px: int) -> None
     matrix = tile_to_input(48, px)
     trained = matrix @ torch.from_numpy(tile / 255) @ matrix.T
     torch.testing.assert_close(served[0, 0], trained, atol=0.01, rtol=0)
+
+
+def make_images(std: float, n: int = 4) -> torch.Tensor:
+    """Images whose pixels have this standard deviation, about another mean each."""
+    drawn = torch.rand(n, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    deviation, mean = torch.std_mean(drawn, dim=(1, 2, 3), correction=0, keepdim=True)
+    means = torch.linspace(0.3, 0.7, n).view(n, 1, 1, 1)
+    return (drawn - mean) / deviation * std + means
+
+
+def test_faces_of_enough_contrast_stay_as_they_are() -> None:
+    x = make_images(LEAST_CONTRAST * 1.01)
+    assert torch.equal(stretch_contrast(x), x)
+
+
+@pytest.mark.parametrize("std", [0.005, 0.04, LEAST_CONTRAST * 0.99])
+def test_a_face_of_little_contrast_is_stretched_about_mid_grey(std: float) -> None:
+    deviation, mean = torch.std_mean(
+        stretch_contrast(make_images(std)), dim=(1, 2, 3), correction=0
+    )
+    assert deviation.tolist() == pytest.approx([CONTRAST] * 4, abs=1e-4)
+    assert mean.tolist() == pytest.approx([0.5] * 4, abs=1e-4)
+
+
+def test_a_haze_of_any_depth_gives_the_same_input(make_card: MakeCard, crops: Crops) -> None:
+    """But for what eight bits lose of it."""
+    card = make_card()
+    hazed = [
+        to_model_input(np.rint(crops * share + 255 * (1 - share) * light).astype(np.uint8), card)
+        for share, light in ((0.3, 0.5), (0.3, 0.9), (0.25, 0.7))
+    ]
+    assert (hazed[0] - hazed[1]).abs().mean() < 0.03
+    assert (hazed[0] - hazed[2]).abs().mean() < 0.05
+    assert hazed[0].std() > 0.5
+
+
+def test_an_image_of_one_grey_is_mid_grey() -> None:
+    grey = torch.full((2, 3, 8, 8), 0.9)
+    torch.testing.assert_close(stretch_contrast(grey), torch.full_like(grey, 0.5))

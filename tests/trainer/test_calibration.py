@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.calibration import HIGHEST, LOWEST, fit_temperature
+from models.loading import ZOO
+from models.weights import ModelCard, read_card
+from trainer import calibration
+from trainer.calibration import HIGHEST, LOWEST, calibrate_temperature, fit_temperature
+from trainer.data.faceset import FaceSet
 
 
 def drawn(temperature: float, n: int = 20_000) -> tuple[Tensor, Tensor]:
@@ -45,3 +53,26 @@ def test_logits_of_an_inference_will_do() -> None:
     with torch.inference_mode():
         inferred = logits * 1.0
     assert fit_temperature(inferred, labels) == fit_temperature(logits, labels)
+
+
+def test_of_many_predictions_some_of_every_condition_are_enough(
+    make_faces: Callable[..., FaceSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[NDArray[np.int64]] = []
+
+    def spy(network: nn.Module, card: ModelCard, faces: FaceSet) -> Tensor:
+        asked.append(faces.ids)
+        return torch.randn(len(faces), 8, generator=torch.Generator().manual_seed(0))
+
+    monkeypatch.setattr(calibration, "_logits", spy)
+    monkeypatch.setattr(calibration, "ENOUGH", 60)
+    faces = make_faces(60)
+    card = read_card(ZOO / "resnet18-w36.safetensors")
+    conditions = {"udc_t/1": faces, "udc_t/2": faces, "udc_p/1": faces}
+    calibrate_temperature(nn.Identity(), card, conditions)
+    assert [len(ids) for ids in asked] == [20, 20, 20]
+    assert sorted(np.concatenate(asked)) == sorted(faces.ids)
+    monkeypatch.setattr(calibration, "ENOUGH", 180)
+    asked.clear()
+    calibrate_temperature(nn.Identity(), card, conditions)
+    assert [len(ids) for ids in asked] == [60, 60, 60]

@@ -71,14 +71,27 @@ def test_the_papers_recipe() -> None:
     assert recipe.objective == {"kl": 1, "tau": 1, "l1": 0}
 
 
-def test_rows_of_table_5_differ_by_one_thing_from_the_third() -> None:
-    paper = find_preset("lrdif", "paper")
-    one, two, three, four = (find_preset("lrdif", f"paper-v{row}") for row in (1, 2, 3, 4))
+def test_the_brief_paper_is_the_lean_network_with_the_papers_method() -> None:
+    paper, brief, own = (
+        find_preset("lrdif", f"{name}-udc") for name in ("paper", "brief-t4", "paper-brief")
+    )
+    assert own.objective == paper.objective
+    assert own.stages == brief.stages
+    method = ("norm", "zero_snr", "param", "insert_noise", "class_alone")
+    lean = {name: value for name, value in brief.network.items() if name != "steps"}
+    assert own.network == lean | {name: paper.network[name] for name in method}
+
+
+@pytest.mark.parametrize("name", ["paper", "paper-brief", "paper-brief-udc"])
+def test_rows_of_table_5_differ_by_one_thing_from_the_third(name: str) -> None:
+    udc = "-udc" if name.endswith("-udc") else ""
+    paper, name = find_preset("lrdif", name), name.removesuffix("-udc")
+    one, two, three, four = (find_preset("lrdif", f"{name}-v{row}{udc}") for row in (1, 2, 3, 4))
     assert three == paper
     assert one == replace(paper, network=paper.network | {"restorer": "none"})
     assert two == replace(paper, objective={"kl": 0, "tau": 1, "l1": 0})
     assert four == replace(paper, network=paper.network | {"insert_noise": False})
-    beside = find_preset("lrdif", "paper-r1")
+    beside = find_preset("lrdif", f"{name}-r1{udc}")
     assert beside == replace(paper, network=paper.network | {"restorer": "mlp"})
 
 

@@ -36,7 +36,8 @@ class Batch:
 
     `soft_labels`: the teachers' predictions, where they are not mixed into the targets. `earlier`
     (n, observations, c, px, px): the same faces before x, the oldest first, under the same displays
-    with noise of their own.
+    with noise of their own. `displays` (n, features): what `models.udc.description` says of each
+    face's display, where the recipe has any.
     """
 
     x: Tensor
@@ -45,6 +46,7 @@ class Batch:
     rows: Tensor
     soft_labels: SoftLabels | None = None
     earlier: Tensor | None = None
+    displays: Tensor | None = None
 
 
 class Objective(ABC):

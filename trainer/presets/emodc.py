@@ -64,9 +64,13 @@ def _for_data_set(labels: Sequence[str], condition: str) -> Recipe:
     )
 
 
+NOISE_WEIGHTS = "noise-resnet18-w36"
+EMODC_6 = replace(EMODC, stages=(replace(DECODER, epochs=6),), encoder=NOISE_WEIGHTS)
+"""The decoder alone, for 6 epochs, on the classifier of noisy faces that the zoo has."""
 CLEAN = {
     "multi": EMODC,
     "multi-quality": _with_head("multi", levels="quality"),
+    "multi-6": EMODC_6,
     "split": _with_head("split"),
     "cond": _with_head("cond"),
     "split-text": _with_head("split", **IN_WORDS),
@@ -89,5 +93,9 @@ PRESETS = {
         ),
     ),
     **CLEAN,
-    **{f"{name}{UDC}": under_displays(recipe) for name, recipe in CLEAN.items()},
+    **{
+        f"{name}{UDC}": under_displays(recipe)
+        for name, recipe in CLEAN.items()
+        if recipe.encoder != NOISE_WEIGHTS
+    },
 }

@@ -1,7 +1,8 @@
 """LRDif: a lean one for two cores, a larger one, the paper's, and ablations of each.
 
 paper-v1 to paper-v4 are the rows of the paper's table 5: no diffusion, cross-entropy alone, the
-complete method, no noise inserted. paper-r1, a plain regressor, is a control for v1.
+complete method, no noise inserted. paper-r1, a plain regressor, is a control for v1. paper-brief is
+the paper's method as the lean network with a schedule for two cores, with the same rows.
 """
 
 from __future__ import annotations
@@ -39,10 +40,17 @@ LRDIF_S = replace(
     ),
 )
 CONSTANT: dict[str, Any] = {"optimizer": "adam", "schedule": "constant"}
+PAPER_NETWORK = {
+    "norm": False,
+    "zero_snr": False,
+    "param": "eps",
+    "insert_noise": True,
+    "class_alone": True,
+}
+PAPER_LOSS = {"kl": 1.0, "tau": 1.0, "l1": 0.0}
 LRDIF_PAPER = replace(
     LRDIF_S,
-    network=LRDIF_S.network
-    | {"norm": False, "zero_snr": False, "param": "eps", "insert_noise": True, "class_alone": True},
+    network=LRDIF_S.network | PAPER_NETWORK,
     stages=(
         LRDIF.stages[0],
         *(
@@ -50,7 +58,7 @@ LRDIF_PAPER = replace(
             for name in ("s1", "s2")
         ),
     ),
-    objective={"kl": 1.0, "tau": 1.0, "l1": 0.0},
+    objective=PAPER_LOSS,
 )
 """As printed, but for its misprints (eq. 14 and 16) and its pretrained weights."""
 
@@ -73,6 +81,12 @@ TWIN_REAL = replace(
     panel=REAL_PANELS,
     stages=(Stage("s1", epochs=1, lr=1e-3), Stage("s2", epochs=5, lr=1e-3)),
 )
+PANEL = replace(
+    TWIN_REAL,
+    stages=(Stage("s1", epochs=3, lr=1e-3), Stage("s2", epochs=6, lr=1e-3)),
+    objective={"name": "lrdif-panel", "label": 0.0, "absent": 0.3},
+)
+"""Z from the display, for one network of clean and of degraded faces."""
 TRACK = Stage("track", epochs=3, lr=5e-4, observations=4)
 """Z goes on from the Z before, over up to three earlier observations."""
 
@@ -87,7 +101,20 @@ def _shorten(recipe: Recipe) -> Recipe:
     return replace(recipe, stages=(points, s1, replace(s2, epochs=8)))
 
 
+def _table_5(name: str, paper: Recipe) -> dict[str, Recipe]:
+    """The rows of the paper's table 5, V3 under the method's own name too, and the control."""
+    return {
+        name: paper,
+        f"{name}-r1": _with_network(paper, restorer="mlp"),
+        f"{name}-v1": _with_network(paper, restorer="none"),
+        f"{name}-v2": replace(paper, objective=CE_ALONE),
+        f"{name}-v3": paper,
+        f"{name}-v4": _with_network(paper, insert_noise=False),
+    }
+
+
 BRIEF = _shorten(LRDIF)
+PAPER_BRIEF = replace(_with_network(BRIEF, **PAPER_NETWORK), objective=PAPER_LOSS)
 PRESETS = {
     "smoke": replace(
         LRDIF,
@@ -103,6 +130,8 @@ PRESETS = {
     "twin-udc": TWIN,
     "twin-udc-real": TWIN_REAL,
     "twin-track-udc-real": replace(TWIN_REAL, stages=(*TWIN_REAL.stages, TRACK)),
+    "panel-udc-real": PANEL,
+    "panel-seen-udc-real": replace(PANEL, objective=PANEL.objective | {"only_seen": True}),
     "twin-label-udc": replace(TWIN, objective=TWIN.objective | {"label": 0.25}),
     "twin-mlp-udc": _with_network(TWIN, restorer="mlp"),
     "twin-none-udc": _with_network(TWIN, restorer="none"),
@@ -129,12 +158,8 @@ PRESETS = {
             "brief-t16": _with_network(BRIEF, steps=16),
             "brief-t32": _with_network(BRIEF, steps=32),
             "brief-label-noise": replace(BRIEF, objective=LABEL_NOISE),
-            "paper": LRDIF_PAPER,
-            "paper-r1": _with_network(LRDIF_PAPER, restorer="mlp"),
-            "paper-v1": _with_network(LRDIF_PAPER, restorer="none"),
-            "paper-v2": replace(LRDIF_PAPER, objective=CE_ALONE),
-            "paper-v3": LRDIF_PAPER,
-            "paper-v4": _with_network(LRDIF_PAPER, insert_noise=False),
+            **_table_5("paper", LRDIF_PAPER),
+            **_table_5("paper-brief", PAPER_BRIEF),
         }
     ),
 }

@@ -52,6 +52,7 @@ PRESETS = {
             "w36-12-aligned": replace(W36_12, crop=ALIGNED),
             "w36-12": W36_12,
             "w36-40": W36,
+            "w36-40-aligned": replace(W36, crop=ALIGNED),
             "w35-40": _wide(35, 40),
             "w48-40": _wide(48, 40),
             "w64-40": _wide(64, 40),

@@ -17,7 +17,7 @@ PACKAGES = {"supervisor": "supervisor", "aiohttp": "ray[default]"}
 """By module: what `ray up` starts everything with, and what `ray job submit` needs."""
 TOKEN_FILE = Path("~/.ray/auth_token")
 """Where Ray looks for its token last."""
-PARTS = ("outbox", "store", "bus", "source", "detector", "emotion", "discovery")
+PARTS = ("outbox", "store", "bus", "mqtt", "source", "detector", "emotion", "discovery")
 
 
 def checks_of_cluster(settings: Settings) -> dict[str, Check]:

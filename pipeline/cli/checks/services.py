@@ -1,4 +1,4 @@
-"""Checks of the services that we use and the ports that we serve: secrets, store, bus, ports."""
+"""Checks of the services that we use (secrets, store, bus, MQTT) and of the ports that we serve."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def checks_of_services(settings: Settings) -> dict[str, Check]:
         "secrets": Check(lambda: _secrets(settings)),
         "store": Check(lambda: _store(settings)),
         "bus": Check(lambda: _bus(settings)),
+        "mqtt": Check(lambda: _mqtt(settings)),
         "dashboard port": Check(
             lambda: _port("dashboard", dashboard.host, dashboard.port, "_stcore/health", b"ok")
         ),
@@ -81,6 +82,17 @@ def _bus(settings: Settings) -> str:
         remedy = "pip install 'undercam[kafka]'"
         raise ConfigError("Kafka's client is missing", "bus.url", remedy) from error
     return probe(settings.bus)
+
+
+def _mqtt(settings: Settings) -> str:
+    if not settings.mqtt.url:
+        return "none"
+    try:
+        from pipeline.bus.mqtt.probe import probe
+    except ModuleNotFoundError as error:
+        remedy = "pip install 'undercam[mqtt]'"
+        raise ConfigError("the MQTT client is missing", "mqtt.url", remedy) from error
+    return probe(settings.mqtt)
 
 
 def _metrics_port(settings: Settings) -> str:

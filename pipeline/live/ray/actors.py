@@ -64,7 +64,7 @@ class CamerasActor:
     """A camera process."""
 
     def __init__(self, job: Job) -> None:
-        job.enter_home("outbox", "detector", "source")
+        job.enter_home("outbox", "detector", "source", "mqtt")
         settings = job.settings
         emotion, start_s = settings.emotion, settings.cluster.start_timeout_s
         replicas, transport = replica_names(emotion), RayTransport()

@@ -10,7 +10,7 @@ import pytest
 
 from models.loading import ZOO
 from pipeline.cli.app import run
-from pipeline.emotion_settings import WEIGHTS
+from pipeline.emotion_settings import DEGRADED_WEIGHTS
 from pipeline.media.video import VideoWriter
 from pipeline.records import EVENT_TYPES, Event, FaceObserved, TrackUpdated
 
@@ -116,7 +116,7 @@ def test_a_clip_may_say_what_it_was_filmed_through(
         looks = [each for each in records(tmp_path / way) if isinstance(each, FaceObserved)]
         told[way] = {(look.model, look.reason) for look in looks}
     assert len(runs) == 2
-    assert told["--under-display"] == {("resnet18-w36-udc", "under_display")}
+    assert told["--under-display"] == {("resnet18-w36-udc-real", "under_display")}
     assert {model for model, _ in told["--clear"]} == {"resnet18-w36"}
 
 
@@ -145,6 +145,6 @@ def test_crying_becomes_laughing(
 
 
 def test_the_weights_that_have_a_name_are_shipped() -> None:
-    for name in WEIGHTS:
-        for learned in ("", "-udc"):
-            assert (ZOO / f"{name}{learned}.safetensors").is_file()
+    for pair in DEGRADED_WEIGHTS.items():
+        for name in pair:
+            assert (ZOO / f"{name}.safetensors").is_file()

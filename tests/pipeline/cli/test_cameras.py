@@ -181,3 +181,42 @@ def test_a_camera_has_a_purpose_and_an_age_limit(capsys: pytest.CaptureFixture[s
     assert "bad value for 'keep_days': door: " in capsys.readouterr().err
     assert run(["cameras", "set", "door", "--purpose", "x" * 501]) == 2
     assert "bad value for 'purpose': door: " in capsys.readouterr().err
+
+
+def test_a_setting_of_its_own_can_be_taken_back(capsys: pytest.CaptureFixture[str]) -> None:
+    said(
+        capsys,
+        "add",
+        "door",
+        "a.mp4",
+        "--keep-days",
+        "30",
+        "--mode",
+        "auto",
+        "--display-name",
+        "Tür",
+    )
+    told = said(capsys, "set", "door", "--unset", "keep_days", "--unset", "mode", "--fps", "2")
+    assert told == (
+        "changed camera door: mode auto to unset, analyse_fps unset to 2, keep_days 30 to unset\n"
+    )
+    settings = json.loads(said(capsys, "set", "door", "--unset", "analyse_fps", "--json"))[
+        "settings"
+    ]
+    assert settings["analyse_fps"] is settings["keep_days"] is settings["mode"] is None
+    assert settings["display_name"] == "Tür"
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (("--unset", "url"), "no setting to take back: url: --unset: give one of under_display"),
+        (("--unset", "mode", "--mode", "fast"), "mode is set and unset at once: --unset: give one"),
+    ],
+)
+def test_what_cannot_be_taken_back_is_refused(
+    capsys: pytest.CaptureFixture[str], options: tuple[str, ...], error: str
+) -> None:
+    said(capsys, "add", "door", "a.mp4")
+    assert run(["cameras", "set", "door", *options]) == 2
+    assert error in capsys.readouterr().err

@@ -22,15 +22,16 @@ def test_the_command_draws_and_says_what(tmp_path: Path, capfd: pytest.CaptureFi
     out = tmp_path / "new" / "drawn"
     command = ["figures", "--folder", str(KEPT), "--out", str(out), "--json"]
     command += ["--weights", "resnet18-w32", "--data", f"npz:{faces}", "--conditions", "clean"]
+    command += ["--samples", "6"]
     assert run(command) == 0
     said = json.loads(capfd.readouterr().out)
     files = [Path(name) for name in said["figures"]]
     assert set(files) == set(out.iterdir())
-    assert {"features", "severity-flip-clean-trained"} <= {file.stem for file in files}
+    assert {"features", "samples", "severity-flip-clean-trained"} <= {file.stem for file in files}
     for file in files:
         picture = cv2.imread(str(file))
         assert picture is not None
-        assert min(picture.shape[:2]) > 300
+        assert min(picture.shape[:2]) > (80 if file.stem == "samples" else 300)
         assert picture.std() > 5
 
 

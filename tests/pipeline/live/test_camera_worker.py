@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from models.emotions import EMOTIONS, UNKNOWN
 from pipeline.camera_config import CameraConfig
 from pipeline.camera_states import CameraState, from_record
 from pipeline.clock import wall_clock
@@ -21,12 +23,14 @@ from pipeline.live.camera_worker import CameraWorker
 from pipeline.live.leases import Heartbeat, Lease, Report
 from pipeline.live.stage_runner import run_stages
 from pipeline.records import CameraStatus, Event, EventsLost, FaceObserved, TrackUpdated
+from pipeline.service_settings import MqttSettings
 from pipeline.settings import CameraSettings
 from pipeline.stages.classify import Classify
 from pipeline.stages.detect import Detect
 from pipeline.stages.source.address import run_id
 from pipeline.stages.source.file import VideoSource
 from tests.disk import full_disk
+from tests.pipeline.bus.mqtt.conftest import Listener, MqttBroker, wait_until
 
 Said = Callable[[], list[Event]]
 
@@ -496,3 +500,40 @@ def told_once(worker: CameraWorker) -> list[Report]:
     """What is reported of leases that are taken away."""
     time.sleep(0.002)
     return renewed(worker)
+
+
+@pytest.mark.needs("mosquitto")
+def test_a_camera_tells_its_state_to_home_assistant(
+    settings: Settings,
+    detect: Detect,
+    classify: Classify,
+    square_clip: Path,
+    tmp_path: Path,
+    free_port: int,
+) -> None:
+    """The faces of a looped file, and at the end that it was stopped."""
+    broker = MqttBroker(tmp_path, free_port)
+    broker.start()
+    mqtt = MqttSettings(url=f"mqtt://127.0.0.1:{free_port}", interval_s=0.1)
+    worker = CameraWorker(
+        settings.model_copy(update={"mqtt": mqtt}), lambda *_: classify, detect=detect
+    )
+    listener = Listener(free_port)
+    try:
+        loop = lease(square_clip, play="loop", display_name="Front door")
+
+        def newest() -> dict[str, object]:
+            renewed(worker, loop)
+            message = listener.newest.get("undercam/door")
+            return json.loads(message.payload) if message else {}
+
+        wait_until(lambda: newest().get("state") == "online" and newest()["faces"] == 1)
+        assert newest()["label"] in (*EMOTIONS, UNKNOWN)
+        config = listener.newest["homeassistant/sensor/undercam_door/label/config"]
+        assert json.loads(config.payload)["device"]["name"] == "Front door"
+        worker.close()
+        wait_until(lambda: b'"stopped"' in listener.newest["undercam/door"].payload)
+    finally:
+        listener.close()
+        worker.close()
+        broker.stop()

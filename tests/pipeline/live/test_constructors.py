@@ -25,6 +25,7 @@ from pipeline.live.local_pool import LocalPool
 from pipeline.live.lost_runs import LostRunKeeper
 from pipeline.live.pool import ClassifierPool
 from pipeline.live.relay_service import RelayService
+from pipeline.live.state_publishing import NoPublisher
 from pipeline.live.store_consumer import StoreService
 from pipeline.metrics import CameraMetrics
 from pipeline.settings import CameraSettings
@@ -48,7 +49,7 @@ def _engine(settings: Settings, detect: Detect, classify: Classify) -> LocalEngi
 
 
 def _camera_run(settings: Settings, detect: Detect, classify: Classify) -> CameraRun:
-    return CameraRun(LEASE, Parts(settings, detect, CameraMetrics()), classify)
+    return CameraRun(LEASE, Parts(settings, detect, CameraMetrics(), NoPublisher()), classify)
 
 
 def _ray_thread(*_: Any) -> Any:

@@ -63,7 +63,8 @@ def weights_of(choose: Router, noises: Sequence[float]) -> list[str]:
 @pytest.mark.parametrize(
     ("given", "bad"),
     [
-        ({}, "resnet18-w36-udc"),
+        ({}, "resnet18-w36-udc-real"),
+        ({"weights": "resnet18-w32"}, "resnet18-w32-udc"),
         ({"weights": "lrdif"}, "lrdif-udc"),
         ({"weights": "own.safetensors"}, ""),
         ({"weights": "own.safetensors", "degraded_weights": "other"}, "other"),

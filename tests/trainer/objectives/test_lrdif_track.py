@@ -22,7 +22,8 @@ from trainer.data.faceset import FaceSet
 from trainer.inputs import build_inputs, simulate_displays, simulate_observations
 from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
-from trainer.objectives.lrdif_twin import FORGOTTEN, LRDifTwinObjective
+from trainer.objectives.known_prior import FORGOTTEN
+from trainer.objectives.lrdif_twin import LRDifTwinObjective
 from trainer.presets import find_preset
 from trainer.recipes import Augment, RandomPanel, Recipe, Stage
 from trainer.run import toy_faces
@@ -90,10 +91,10 @@ def test_observations_share_the_display_but_not_the_noise(
     x = torch.from_numpy(make_faces(40).tiles).float()[:, None] / 255
     noiseless = RandomPanel(share=1.0, transmission=(1.0, 1.0), white_e=(1e12, 1e12))
     noisy = replace(noiseless, white_e=(300.0, 300.0))
-    clear = simulate_observations([x, x], noiseless, torch.Generator().manual_seed(1))
+    clear, _ = simulate_observations([x, x], noiseless, torch.Generator().manual_seed(1))
     assert (clear[0] - clear[1]).abs().max() <= 1 / 255
     assert (clear[0] - x).abs().max() > 0.05
-    several = simulate_observations([x] * 3, noisy, torch.Generator().manual_seed(1))
+    several, _ = simulate_observations([x] * 3, noisy, torch.Generator().manual_seed(1))
     one = simulate_displays(x, noisy, torch.Generator().manual_seed(1))
     assert torch.equal(several[0], one)
     apart = torch.stack([(several[n] - several[n + 1]).flatten() for n in (0, 1)])
@@ -107,7 +108,9 @@ def test_a_share_of_clear_faces_stays_clear_in_all_observations(
 ) -> None:
     x = torch.from_numpy(make_faces(60).tiles).float()[:, None] / 255
     rounded = (x * 255).round() / 255
-    views = simulate_observations([x] * 3, RandomPanel(share=0.5), torch.Generator().manual_seed(2))
+    views, _ = simulate_observations(
+        [x] * 3, RandomPanel(share=0.5), torch.Generator().manual_seed(2)
+    )
     clear = [torch.tensor([torch.equal(*pair) for pair in zip(v, rounded, strict=True)])
              for v in views]  # fmt: skip
     assert torch.equal(clear[0], clear[1])
