@@ -64,15 +64,19 @@ def test_a_cell_is_a_tercile_of_noise_and_one_of_sharpness() -> None:
 
 @pytest.fixture
 def make_classifier(
-    make_emodc: Callable[..., EmoDC], emodc_card: Callable[..., ModelCard]
+    make_emodc: Callable[..., EmoDC], emodc_card: Callable[..., ModelCard], crops: Crops
 ) -> Callable[..., EmoDCClassifier]:
+    """With terciles of the crops' own noise and sharpness."""
+
     def make(head: str = "multi", **options: object) -> EmoDCClassifier:
         settings = {"head": head, "steps": 2, "levels": "quality"}
         network = make_emodc(**settings)
         assert network.quality is not None
         network.quality.levels.copy_(TABLE)
         network.quality.weights.copy_(WEIGHTS)
-        network.quality.edges.copy_(torch.tensor([[0.098, 0.106], [0.02, 0.04]]))
+        qualities = measure_quality(to_model_input(crops, emodc_card(**settings)))
+        shares = torch.tensor([1 / 3, 2 / 3])
+        network.quality.edges.copy_(torch.stack([each.quantile(shares) for each in qualities]))
         network.encoder.films.own_noise_floor.fill_(100.0)  # clean faces, all of them
         card = emodc_card(**settings)
         return EmoDCClassifier(network, card, flip=False, **options)  # type: ignore[arg-type]
