@@ -93,9 +93,5 @@ PRESETS = {
         ),
     ),
     **CLEAN,
-    **{
-        f"{name}{UDC}": under_displays(recipe)
-        for name, recipe in CLEAN.items()
-        if recipe.encoder != NOISE_WEIGHTS
-    },
+    **{f"{name}{UDC}": under_displays(recipe) for name, recipe in CLEAN.items()},
 }

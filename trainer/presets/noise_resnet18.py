@@ -24,7 +24,7 @@ NOISE_RESNET = Recipe(
 
 def under_displays(recipe: Recipe) -> Recipe:
     """The same under simulated displays, from the weights that have seen them."""
-    return replace(recipe, panel=RandomPanel(), encoder=f"{PLAIN}{UDC}")
+    return replace(recipe, panel=RandomPanel(), encoder=f"{recipe.encoder}{UDC}")
 
 
 PRESETS = {
