@@ -6,7 +6,7 @@ It is saved in the checkpoint, so a resumed run continues with the same targets.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from trainer.errors import DataError
 
 VERSION = 1
 """Of the table in a checkpoint; 0: a checkpoint from before there was one."""
+KEPT = "kept."
+"""Begins the names of what an objective carries."""
 
 
 @dataclass
@@ -24,13 +26,15 @@ class SampleTable:
 
     ids (n,) int64. votes (n, K) float32: the labels as they were read, never changed. targets
     (n, K) float32: what the face is trained as, at first its votes. p_clean (n,) float32 in 0..1:
-    the probability that its votes are right, at first 1.
+    the probability that its votes are right, at first 1. kept: what else an objective carries from
+    epoch to epoch, by names of its own.
     """
 
     ids: Tensor
     votes: Tensor
     targets: Tensor
     p_clean: Tensor
+    kept: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, faces: FaceSet) -> SampleTable:
@@ -51,7 +55,8 @@ class SampleTable:
 
     def state(self) -> dict[str, Tensor]:
         """The tensors for a checkpoint; the votes stay with the data."""
-        return {"ids": self.ids, "targets": self.targets, "p_clean": self.p_clean}
+        kept = {f"{KEPT}{name}": value for name, value in self.kept.items()}
+        return {"ids": self.ids, "targets": self.targets, "p_clean": self.p_clean, **kept}
 
     def load(self, state: Mapping[str, Tensor], version: int, where: str) -> None:
         """Load the targets of a checkpoint; raises DataError for a table of other faces, or one
@@ -64,3 +69,6 @@ class SampleTable:
         if not torch.equal(state["ids"], self.ids):
             raise DataError("a table of other faces", where, "delete it to train from the start")
         self.targets, self.p_clean = state["targets"], state["p_clean"]
+        self.kept = {
+            name.removeprefix(KEPT): value for name, value in state.items() if name.startswith(KEPT)
+        }

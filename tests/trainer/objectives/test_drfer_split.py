@@ -1,0 +1,57 @@
+"""The class-dependent mixture tells noise from hard classes, and keeps labels where it cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from trainer.objectives.drfer_split import split_clean
+
+OFFSETS = torch.tensor([0.2, 1.5, 3.0])
+
+
+def make_losses(seed: int, sizes: tuple[int, ...] = (2000, 2000, 2000)) -> tuple[Tensor, ...]:
+    """Losses of three classes, one harder than the other; a fifth of the labels of each is wrong,
+    and costs 1.2 more."""
+    generator = torch.Generator().manual_seed(seed)
+    classes = torch.repeat_interleave(torch.arange(3), torch.tensor(sizes))
+    is_wrong = torch.rand(len(classes), generator=generator) < 0.2
+    noise = 0.2 * torch.randn(len(classes), generator=generator)
+    return OFFSETS[classes] + 1.2 * is_wrong + noise, classes, is_wrong
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_by_class_it_is_nearly_perfect_where_one_mixture_is_not(seed: int) -> None:
+    losses, classes, is_wrong = make_losses(seed)
+    right = (~is_wrong).numpy()
+    own, one = (split_clean(losses, classes, 3, per_class) for per_class in (True, False))
+    assert roc_auc_score(right, own) >= 0.99
+    assert roc_auc_score(right, own) >= roc_auc_score(right, one) + 0.03
+    assert ((own > 0.5).numpy() == right).mean() >= 0.98
+
+
+def test_a_rare_class_reads_the_mixture_of_all() -> None:
+    losses, classes, is_wrong = make_losses(0, (2000, 2000, 60))
+    rare = classes == 2
+    p = split_clean(losses, classes, 3)
+    assert roc_auc_score((~is_wrong)[rare], p[rare]) >= 0.98
+    assert np.allclose(p[:4000], split_clean(losses[:4000], classes[:4000], 3))
+
+
+def test_labels_are_kept_where_the_mixture_tells_nothing() -> None:
+    losses = torch.cat([torch.full((300,), 0.5), torch.randn(300) * 1e-3 + 2, torch.ones(1)])
+    losses[300] = 60.0  # one outlier: on a scale of 0 to 1 all others are one lump
+    classes = torch.cat([torch.zeros(300), torch.ones(301)]).long()
+    p = split_clean(losses, classes, 3)
+    assert (p[:300] == 1).all()
+    assert p[301:].min() > 0.5
+    mostly_bad = torch.cat([torch.randn(60) * 0.01, torch.randn(400) * 0.01 + 1])
+    assert (split_clean(mostly_bad, torch.zeros(460).long(), 1) == 1).all()
+
+
+def test_it_is_the_same_every_time() -> None:
+    losses, classes, _ = make_losses(4)
+    assert torch.equal(split_clean(losses, classes, 3), split_clean(losses, classes, 3))
