@@ -98,7 +98,9 @@ class Learner(nn.Module):
 class DRFERObjective(Objective):
     """See the module; the keyword arguments are those of `DRFERSettings` and `RoundSettings`.
 
-    The faces of a batch are mixed, and rank each other: train with one worker. Raises OptionError
+    The poster's KL(target || prediction) of noisy faces is cross-entropy here: the two differ by
+    what no weight changes. Faces are mixed within a batch, and every worker would make a table of
+    its own, by its own batch statistics: train with one worker. Raises OptionError
     for a stage of another name, and for two folds without `fit`.
     """
 

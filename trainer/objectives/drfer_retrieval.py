@@ -54,14 +54,19 @@ def sample_gallery(is_clean: Tensor, labels: Tensor, classes: int, size: int = 0
 
 
 def retrieve_by_precision(
-    embeddings: Tensor, labels: Tensor, gallery: Tensor, classes: int, temperature: float
+    embeddings: Tensor,
+    labels: Tensor,
+    gallery: Tensor,
+    classes: int,
+    temperature: float,
+    top: int = 0,
 ) -> Tensor:
     """Soft labels (n, K) of unit vectors (n, d) with `labels` (n,), by the faces in the rows
     `gallery` (g,), a face never by itself."""
     found = []
     for start in range(0, len(embeddings), CHUNK):
         similarities = _to_others(embeddings, start, gallery)
-        precisions = average_precisions(similarities, labels[gallery], classes)
+        precisions = average_precisions(similarities, labels[gallery], classes, top)
         found.append(to_soft_labels(precisions, temperature))
     return torch.cat(found)
 

@@ -38,7 +38,8 @@ class RoundSettings:
     """`per_class`: a mixture of losses for each class, or one for all. A face counts as clean above
     a P(clean) that goes from `clean_first` to `clean_last` over the rounds. `retrieval`: ap, knn or
     none, in a gallery of `gallery` faces a class (0: as many as the rarest has); what is retrieved
-    is in proportion to AP to the power of 1 / `temperature`.
+    is in proportion to AP to the power of 1 / `temperature`. `top`, where not 0: an AP reads
+    so many ranks alone.
 
     `hard`, the poster's: a clean face is trained as its label, any other as what it retrieves. Else
     the target of every face is p label + (1 - p) [half retrieval, half mean prediction].
@@ -50,6 +51,7 @@ class RoundSettings:
     retrieval: str = "ap"
     gallery: int = 200
     temperature: float = 0.5
+    top: int = 0
     hard: bool = False
 
     def __post_init__(self) -> None:
@@ -99,7 +101,10 @@ def update_table(
     face retrieves, (n, K). `progress`: the share of the rounds that is done."""
     labels, kept = table.votes.argmax(dim=1), table.kept
     classes = table.votes.shape[1]
-    losses = -(table.votes * judged.probabilities.clamp(min=1e-9).log()).sum(dim=1)
+    # The divergence from the votes: cross-entropy, where a label is one class, and for shared votes
+    # without their entropy, which would make every ambiguous face a noisy one.
+    entropies = -(table.votes * judged.probabilities.clamp(min=1e-9).log()).sum(dim=1)
+    losses = entropies - torch.special.entr(table.votes).sum(dim=1)
     earlier = kept.get("losses", losses.new_zeros(0, len(losses)))
     kept["losses"] = torch.cat([losses[None], earlier])[:ROUNDS_AVERAGED]
     mean = kept.get("predictions", judged.probabilities)
@@ -141,7 +146,8 @@ def retrieve(
             found[own] = retrieve_neighbours(near, of, every, classes, p_clean[own])
             continue
         gallery = sample_gallery(is_clean[own], of, classes, settings.gallery)
-        found[own] = retrieve_by_precision(near, of, gallery, classes, settings.temperature)
+        how = settings.temperature, settings.top
+        found[own] = retrieve_by_precision(near, of, gallery, classes, *how)
     return found
 
 

@@ -78,6 +78,14 @@ def test_the_soft_target_is_the_formula() -> None:
     assert torch.allclose(table.kept["predictions"], mean, atol=1e-6)
 
 
+def test_an_ambiguous_face_that_is_predicted_as_it_was_voted_is_not_noisy() -> None:
+    table, judged, folds, _ = make_round()
+    table.votes[:60] = judged.probabilities[:60] = torch.tensor([0.5, 0.5, 0.0])
+    update_table(table, judged, folds, RoundSettings(), 0.0)
+    assert table.kept["losses"][0, :60].abs().max() < 1e-5
+    assert table.p_clean[:60].min() > 0.9
+
+
 def test_the_threshold_falls_over_the_rounds() -> None:
     counts = []
     for progress in (0.0, 1.0):
