@@ -23,7 +23,7 @@ from trainer.objectives.drfer_retrieval import (
     retrieve_neighbours,
     sample_gallery,
 )
-from trainer.objectives.drfer_split import split_clean
+from trainer.objectives.drfer_split import select_clean, split_clean
 from trainer.samples import SampleTable
 
 ROUNDS_AVERAGED = 3
@@ -110,8 +110,8 @@ def update_table(
     mean = kept.get("predictions", judged.probabilities)
     kept["predictions"] = torch.lerp(judged.probabilities, mean, MEMORY)
     p = split_clean(kept["losses"].mean(dim=0), labels, classes, settings.per_class)
-    lowest = settings.clean_first + (settings.clean_last - settings.clean_first) * progress
-    is_clean = p > lowest
+    threshold = settings.clean_first + (settings.clean_last - settings.clean_first) * progress
+    is_clean = select_clean(p, labels, classes, threshold)
     retrieved = retrieve(judged.embeddings, labels, p, is_clean, folds, classes, settings)
     table.p_clean, kept["is_clean"] = p, is_clean
     if settings.hard:

@@ -48,6 +48,17 @@ def split_clean(losses: Tensor, classes: Tensor, count: int, per_class: bool = T
     return torch.from_numpy(clean).float()
 
 
+def select_clean(p_clean: Tensor, classes: Tensor, count: int, threshold: float) -> Tensor:
+    """(n,) bool: the faces above a threshold of P(clean), and of each class at least the
+    LEAST_CLEAN share with the highest: a class of which nothing is clean could not be retrieved."""
+    is_clean = p_clean > threshold
+    for label in range(count):
+        own = classes == label
+        if own.any():
+            is_clean |= own & (p_clean >= torch.quantile(p_clean[own], 1 - LEAST_CLEAN))
+    return is_clean
+
+
 def clean_probabilities(losses: Values, of: Values) -> Values:
     """P(the lower component) of the losses `of` (m,), by the mixture that is fitted to `losses`;
     all 1 where the mixture says too little or claims too much."""

@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from trainer.objectives.drfer_split import split_clean
+from trainer.objectives.drfer_split import select_clean, split_clean
 
 OFFSETS = torch.tensor([0.2, 1.5, 3.0])
 
@@ -50,6 +50,15 @@ def test_labels_are_kept_where_the_mixture_tells_nothing() -> None:
     assert p[301:].min() > 0.5
     mostly_bad = torch.cat([torch.randn(60) * 0.01, torch.randn(400) * 0.01 + 1])
     assert (split_clean(mostly_bad, torch.zeros(460).long(), 1) == 1).all()
+
+
+def test_some_of_every_class_are_clean() -> None:
+    p = torch.cat([torch.linspace(0, 0.5, 100), torch.linspace(0, 1, 100), torch.ones(10)])
+    classes = torch.cat([torch.zeros(100), torch.ones(100), torch.full((10,), 3)]).long()
+    is_clean = select_clean(p, classes, 4, 0.6)
+    assert torch.equal(is_clean[:100], torch.arange(100) >= 70)
+    assert torch.equal(is_clean[100:200], p[100:200] > 0.6)
+    assert is_clean[200:].all()
 
 
 def test_it_is_the_same_every_time() -> None:
