@@ -90,7 +90,8 @@ def digest(values: Tensor) -> str:
 
 def test_a_stopped_run_goes_on_bitwise_and_labels_never_change(go: Go, tmp_path: Path) -> None:
     """Stopped between two rounds: losses, mean predictions and class memories are of both."""
-    recipe, faces = make_recipe((("warmup", 1), ("rounds", 3), ("fit", 1)), every=2), noisy_toys()
+    recipe = make_recipe((("warmup", 1), ("rounds", 3), ("fit", 1)), every=2)
+    faces = noisy_toys(96)
 
     def stop(line: dict[str, Any]) -> None:
         if (line["stage"], line["epoch"]) == ("rounds", 2):
