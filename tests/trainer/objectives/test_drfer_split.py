@@ -48,15 +48,39 @@ def test_labels_are_kept_where_the_mixture_tells_nothing() -> None:
     p = split_clean(losses, classes, 3)
     assert (p[:300] == 1).all()
     assert p[301:].min() > 0.5
-    mostly_bad = torch.cat([torch.randn(60) * 0.01, torch.randn(400) * 0.01 + 1])
-    assert (split_clean(mostly_bad, torch.zeros(460).long(), 1) == 1).all()
+
+
+def test_a_class_that_would_be_mostly_noise_is_rather_hard_unless_it_is_plain() -> None:
+    noise = torch.randn(600, generator=torch.Generator().manual_seed(0))
+    classes = torch.zeros(600).long()
+    is_low = torch.arange(600) < 60
+    plain = split_clean(torch.where(is_low, 0.2, 1.4) + 0.1 * noise, classes, 1)
+    assert torch.equal(plain > 0.5, is_low)
+    is_low = torch.arange(600) < 120  # a few easy faces among hard ones
+    hard = torch.where(is_low, 0.6 + 0.7 * noise, 1.6 + 0.25 * noise)
+    assert (split_clean(hard, classes, 1) == 1).all()
+
+
+def test_a_lower_loss_is_never_less_clean() -> None:
+    """A narrow component of clean faces and a wide one of others, which reaches below it."""
+    generator = torch.Generator().manual_seed(0)
+    losses = torch.cat(
+        [
+            1 + 0.1 * torch.randn(600, generator=generator),
+            2 + 0.8 * torch.randn(400, generator=generator),
+        ]
+    )
+    p = split_clean(losses, torch.zeros(1000).long(), 1)
+    assert (p[losses.argsort()].diff() <= 1e-6).all()
+    assert p[losses.argmin()] > 0.9
+    assert p[losses.argmax()] < 0.1
 
 
 def test_some_of_every_class_are_clean() -> None:
     p = torch.cat([torch.linspace(0, 0.5, 100), torch.linspace(0, 1, 100), torch.ones(10)])
     classes = torch.cat([torch.zeros(100), torch.ones(100), torch.full((10,), 3)]).long()
     is_clean = select_clean(p, classes, 4, 0.6)
-    assert torch.equal(is_clean[:100], torch.arange(100) >= 70)
+    assert torch.equal(is_clean[:100], torch.arange(100) >= 90)
     assert torch.equal(is_clean[100:200], p[100:200] > 0.6)
     assert is_clean[200:].all()
 
