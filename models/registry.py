@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from models.baselines.face_resnet import FaceResNet
 from models.baselines.resnet import ResNet18
+from models.drfer.network import DRFER
 from models.emodc import classifier as emodc
 from models.emodc.encoder import NoiseResNet18
 from models.emodc.network import EmoDC
@@ -46,6 +47,7 @@ class Family:
 FAMILIES: dict[str, Family] = {
     "resnet18": Family(ResNet18),
     "face-resnet": Family(FaceResNet),
+    "drfer": Family(DRFER),
     "poster": Family(Poster),
     "lrdif": Family(LRDif, lrdif.LRDifClassifier, lrdif.export, True, lrdif.COMPLETE),
     "noise-resnet18": Family(NoiseResNet18, NoiseResNetClassifier, emodc.export, True),

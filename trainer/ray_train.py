@@ -14,6 +14,7 @@ from threading import Thread
 from typing import Any
 
 from models.weights import ModelCard, read_card
+from trainer.data.label_noise import VOTES
 from trainer.distributed import DistributedContext
 from trainer.errors import DataError, OptionError
 from trainer.loop import Report
@@ -36,6 +37,7 @@ class Job:
     out: str
     run_dir: str
     threads: int
+    labels: str = VOTES
 
 
 def train_on_workers(
@@ -146,7 +148,7 @@ def _run_worker(config: dict[str, Any]) -> None:
     ray_context = train.get_context()
     device = "cuda" if config["gpu"] else "cpu"
     context = DistributedContext(ray_context.get_world_rank(), ray_context.get_world_size(), device)
-    faces, dropped = load_faces(job.data, job.protocol, job.recipe)
+    faces, dropped = load_faces(job.data, job.protocol, job.recipe, job.labels)
     train_weights(
         job.name,
         job.recipe,

@@ -19,6 +19,7 @@ from models.precision import select_dtype
 from models.weights import ModelCard, read_card, restore, save, to_stored
 from trainer.data.faceset import FaceSet
 from trainer.data.ferplus import select_validation_cut
+from trainer.data.label_noise import VOTES, with_labels
 from trainer.data.readers import open_faces
 from trainer.distributed import SINGLE_PROCESS, DistributedContext
 from trainer.loop import Report, train
@@ -38,10 +39,16 @@ NEVER = 2**31 - 1
 """The largest value that mallopt takes; a tensor beyond it (2 GiB) is still mapped on its own."""
 
 
-def load_faces(data: str, protocol: str, recipe: Recipe) -> tuple[FaceSet, FaceSet | None]:
-    """The faces at an address, `toy` or one of `trainer.data.readers`, and those without a majority
-    where the recipe trains on them too. Raises DataError as the readers do."""
+def load_faces(
+    data: str, protocol: str, recipe: Recipe, labels: str = VOTES
+) -> tuple[FaceSet, FaceSet | None]:
+    """The faces at an address, `toy` or one of `trainer.data.readers`, with these `labels`
+    (`trainer.data.label_noise`), and those without a majority where the recipe trains on them too.
+    Raises DataError as the readers do."""
     faces = toy_faces() if data == "toy" else open_faces(data, protocol, split="train")
+    if labels != VOTES:
+        # A face without a majority has no true class that its label could be compared with.
+        return with_labels(faces, labels), None
     if recipe.with_dropped and faces.protocol == "ms_majority":
         return faces, open_faces(data, "dropped", split="train")
     return faces, None

@@ -6,7 +6,7 @@ It is saved in the checkpoint, so a resumed run continues with the same targets.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ VERSION = 2
 one."""
 DIFFICULTY_RATE = 0.1
 """Share of one visit in a face's mean difficulty, once it has been visited ten times."""
+KEPT = "kept."
+"""Begins the names of what an objective carries."""
 
 
 @dataclass
@@ -29,7 +31,8 @@ class SampleTable:
     (n, K) float32: what the face is trained as, at first its votes. p_clean (n,) float32 in 0..1:
     the probability that its votes are right, at first 1. difficulty (n,) float32: a running mean of
     how hard the face is to denoise, 1 for one like the average; visits (n,) float32: how often it
-    was measured, 0: never.
+    was measured, 0: never. kept: what else an objective carries from epoch to epoch, by names of
+    its own.
     """
 
     ids: Tensor
@@ -38,6 +41,7 @@ class SampleTable:
     p_clean: Tensor
     difficulty: Tensor
     visits: Tensor
+    kept: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, faces: FaceSet) -> SampleTable:
@@ -74,7 +78,8 @@ class SampleTable:
     def state(self) -> dict[str, Tensor]:
         """The tensors for a checkpoint; the votes stay with the data."""
         names = ("ids", "targets", "p_clean", "difficulty", "visits")
-        return {name: getattr(self, name) for name in names}
+        kept = {f"{KEPT}{name}": value for name, value in self.kept.items()}
+        return {name: getattr(self, name) for name in names} | kept
 
     def load(self, state: Mapping[str, Tensor], version: int, where: str) -> None:
         """Load the targets of a checkpoint; raises DataError for a table of other faces, or one
@@ -89,3 +94,6 @@ class SampleTable:
         self.targets, self.p_clean = state["targets"], state["p_clean"]
         if version > 1:
             self.difficulty, self.visits = state["difficulty"], state["visits"]
+        self.kept = {
+            name.removeprefix(KEPT): value for name, value in state.items() if name.startswith(KEPT)
+        }

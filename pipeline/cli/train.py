@@ -47,6 +47,15 @@ TeacherView = Annotated[
     ),
 ]
 
+Labels = Annotated[
+    str,
+    Option(
+        help="What a face is trained as: `votes`, the share of each; `hard`, its class; "
+        "`one-vote`, one of its votes, drawn once; `symmetric:0.2`, its class but for a fifth of "
+        "the faces."
+    ),
+]
+
 if TYPE_CHECKING:
     from trainer.recipes import Recipe
 
@@ -63,6 +72,7 @@ def train(
     ] = "ferplus:training",
     seed: Seed = 1,
     protocol: Protocol = "ms_majority",
+    labels: Labels = "votes",
     run_dir: Annotated[
         Path | None, Option(help="Directory of the checkpoints. Default: runs/NAME-seedS.")
     ] = None,
@@ -85,7 +95,7 @@ def train(
     from trainer.distributed import DistributedContext, choose_device
     from trainer.run import load_faces, train_weights
 
-    recipe, name = _find_recipe(model, preset)
+    recipe, name = _find_recipe(model, preset, labels)
     how = distill_weight, distill_temperature, teacher_view
     recipe, name = _add_teachers(recipe, name, teacher, *how)
     folder = run_dir or Path("runs") / f"{name}-seed{seed}"
@@ -97,10 +107,10 @@ def train(
     if workers > 1:
         from trainer.ray_train import Job, train_on_workers
 
-        job = Job(name, recipe, data, protocol, seed, str(out), str(folder), threads)
+        job = Job(name, recipe, data, protocol, seed, str(out), str(folder), threads, labels)
         card = train_on_workers(job, workers, gpu, report)
     else:
-        faces, dropped = load_faces(data, protocol, recipe)
+        faces, dropped = load_faces(data, protocol, recipe, labels)
         context = DistributedContext(device=choose_device(gpu))
         card = train_weights(
             name, recipe, faces, seed, out, folder, threads, report, dropped, context
@@ -112,14 +122,15 @@ def train(
         ERRORS.print(f"wrote {out}: {_describe(card.metrics)}")
 
 
-def _find_recipe(model: str, preset: str) -> tuple[Recipe, str]:
-    """The preset's recipe and the name of its weights."""
+def _find_recipe(model: str, preset: str, labels: str) -> tuple[Recipe, str]:
+    """The preset's recipe, and the name of weights that it trains on these labels."""
     from trainer.presets import current_name, find_preset
 
     name = current_name(preset)
     if name != preset:
         warn("renamed preset", preset, f"give {name}")
-    return find_preset(model, name), f"{model}-{name}"
+    suffix = "" if labels == "votes" else f"-{labels.replace(':', '-')}"
+    return find_preset(model, name), f"{model}-{name}{suffix}"
 
 
 def _add_teachers(

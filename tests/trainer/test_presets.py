@@ -202,7 +202,7 @@ def test_an_unknown_preset_names_the_nearest(model: str, name: str, nearest: str
 def test_an_unknown_model() -> None:
     models = (
         "no such model to train: resnet99: "
-        "give one of emodc, face-resnet, lrdif, noise-resnet18, poster, resnet18"
+        "give one of drfer, emodc, face-resnet, lrdif, noise-resnet18, poster, resnet18"
     )
     with pytest.raises(OptionError, match=models):
         find_preset("resnet99", "w32")

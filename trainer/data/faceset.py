@@ -17,11 +17,12 @@ class FaceSet:
     """Aligned faces, each with a class and with a distribution over the classes to train on.
 
     tiles (n, h, w) grey or (n, h, w, 3) RGB uint8; targets (n, K) float32, rows sum to 1;
-    labels (n,) int64, the true class; ids (n,) int64, stable across versions;
+    labels (n,) int64, the class; ids (n,) int64, stable across versions;
     seen_in_training (n,) bool, where the same pixels are also in the training split;
     votes (n, K), how many raters chose each class, None where only labels are known; crop, the
-    geometry of the tiles (`models.crops`). Raises ValueError, with both shapes, where they do not
-    match.
+    geometry of the tiles (`models.crops`); truth (n,) int64, the class without the noise that
+    `trainer.data.label_noise` put into labels and targets, None where it put none. Raises
+    ValueError, with both shapes, where they do not match.
     """
 
     name: str
@@ -34,6 +35,7 @@ class FaceSet:
     seen_in_training: NDArray[np.bool_]
     votes: NDArray[np.integer] | None = None
     crop: str = GEOMETRY
+    truth: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.tiles)
@@ -53,6 +55,8 @@ class FaceSet:
                 raise ValueError(f"{name}: expected {shape}, got {found}")
         if self.votes is not None and self.votes.shape != (n, len(self.classes)):
             raise ValueError(f"votes: expected {(n, len(self.classes))}, got {self.votes.shape}")
+        if self.truth is not None and self.truth.shape != (n,):
+            raise ValueError(f"truth: expected {(n,)}, got {self.truth.shape}")
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -69,7 +73,13 @@ class FaceSet:
             self.seen_in_training[rows],
             None if self.votes is None else self.votes[rows],
             self.crop,
+            None if self.truth is None else self.truth[rows],
         )
+
+    @property
+    def true_labels(self) -> NDArray[np.int64]:
+        """The classes without label noise: to measure with and to cut by, never to train on."""
+        return self.labels if self.truth is None else self.truth
 
     def concatenate(self, other: FaceSet) -> FaceSet:
         """These faces and then the other's, under this name; raises ValueError on other classes or
@@ -85,7 +95,10 @@ class FaceSet:
         votes = None
         if self.votes is not None and other.votes is not None:
             votes = np.concatenate([self.votes, other.votes])
-        return replace(self, **both, votes=votes)
+        truth = None
+        if self.truth is not None or other.truth is not None:
+            truth = np.concatenate([self.true_labels, other.true_labels])
+        return replace(self, **both, votes=votes, truth=truth)
 
     @classmethod
     def of_labels(

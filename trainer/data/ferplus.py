@@ -76,11 +76,12 @@ def select_validation_cut(faces: FaceSet) -> NDArray[np.bool_]:
     """Which faces (n,) of Training are in the validation cut.
 
     Of each class, the tenth of the groups of equal pixels with the smallest sha256(pixels): all
-    copies of an image are on one side, and the cut is the same on every machine.
+    copies of an image are on one side, and the cut is the same on every machine and under every
+    label noise.
     """
     hashes = np.array(faces.hashes())
     chosen: list[str] = []
     for label in range(len(faces.classes)):
-        groups = np.unique(hashes[faces.labels == label])
+        groups = np.unique(hashes[faces.true_labels == label])
         chosen += groups[: len(groups) // 10].tolist()
     return np.isin(hashes, chosen)

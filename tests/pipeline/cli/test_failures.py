@@ -212,13 +212,17 @@ def test_unknown_config_key(capsys: pytest.CaptureFixture[str], clip: Path, tmp_
         (["train", "resnet18", "--preset", "w32-plan", "--out", "w"], "did you mean w32-plain"),
         (
             ["train", "resnet19", "--out", "w"],
-            "give one of emodc, face-resnet, lrdif, noise-resnet18, poster, resnet18",
+            "give one of drfer, emodc, face-resnet, lrdif, noise-resnet18, poster, resnet18",
         ),
         (
             ["train", "resnet18", "--out", "w", "--distill-weight", "0.5"],
             "an option for teachers, and no teacher: --distill-weight: give --teacher",
         ),
         (["train", "resnet18", "--out", "w", "--teacher-view", "same"], "--teacher-view: give"),
+        (
+            ["train", "resnet18", "--data", "toy", "--labels", "vote", "--out", "w"],
+            "labels 'vote': --labels: give votes, hard, one-vote",
+        ),
         (["evaluate", "--weights", "resnet18-w36", "--data", "zip:x"], "no such kind of data"),
         (["evaluate", "--weights", "resnet18-w36", "--protocol", "mean"], "no such protocol"),
         (["udc", "folder:nothing:.", "out"], "no such layout"),
