@@ -16,7 +16,7 @@ def test_seven_labels(name: str) -> None:
 def test_the_other_maps() -> None:
     assert sorted(emotions.AFFECTNET_LABELS) == sorted(EMOTIONS)
     assert sorted(emotions.KDEF_CODES.values()) == sorted(emotions.BASIC_SEVEN)
-    assert set(emotions.FOLDER_NAMES.values()) == set(EMOTIONS)
+    assert set(emotions.FOLDER_NAMES.values()) == {*EMOTIONS, *emotions.COMPOUND_EMOTIONS}
     assert emotions.UNKNOWN not in EMOTIONS
 
 

@@ -38,7 +38,9 @@ def make_round(seed: int = 0) -> tuple[SampleTable, Judgement, Tensor, Tensor]:
     points = 3 * torch.eye(K, 8)[truth] + torch.randn(N, 8, generator=generator)
     probabilities = torch.softmax(points[:, :K] * 1.5, dim=1)
     judged = Judgement(probabilities, to_embeddings(points))
-    table = SampleTable(torch.arange(N), votes, votes.clone(), torch.ones(N))
+    table = SampleTable(
+        torch.arange(N), votes, votes.clone(), torch.ones(N), torch.ones(N), torch.zeros(N)
+    )
     return table, judged, torch.randint(2, (N,), generator=generator), truth
 
 

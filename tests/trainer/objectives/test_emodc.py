@@ -288,7 +288,10 @@ def test_each_quality_gets_the_levels_that_tell_its_faces_apart() -> None:
 
 
 def test_faces_for_the_table_are_of_all_qualities(make_faces: Callable[..., FaceSet]) -> None:
-    faces = make_faces(70)
+    faces, rng = make_faces(70), np.random.default_rng(0)
+    coarse = rng.integers(40, 216, (70, 6, 6)).repeat(8, axis=1).repeat(8, axis=2)
+    tiles = (coarse + rng.integers(-20, 21, coarse.shape)).astype(np.uint8)
+    faces = replace(faces, tiles=tiles)
     many = spread_quality({"clean": faces})
     assert len(many) == len(QUALITIES)
     assert np.array_equal(many[0].tiles, faces.tiles[: len(many[0])])
