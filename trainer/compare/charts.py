@@ -232,7 +232,7 @@ def _curve(axes: Axes, levels: dict[int, Predictions], one: Evaluation, number: 
 
 
 def _row_of(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    columns = min(count, 3)
+    columns = 2 if count == 4 else min(count, 3)
     rows = -(-count // columns)
     figure = Figure(figsize=(width * columns + 0.6, height * rows + 0.6), layout="constrained")
     first = figure.add_subplot(rows, columns, 1)
