@@ -92,7 +92,7 @@ class CameraMetrics(Metrics):
             "observations", "Observations appended to the outbox.", "camera"
         )
         self.mqtt = self._gauge(
-            "mqtt_connected", "1 while the MQTT broker is connected, else 0; without one absent."
+            "mqtt_connected", "1 while the MQTT broker of mqtt.url is connected, else 0."
         )
         self.unanswered = self._counter(
             "observations_unanswered",

@@ -21,7 +21,8 @@ TOLERANCE = 1e-2
 def adjust_prior(network: nn.Module, card: ModelCard, faces: FaceSet, weight: float) -> ModelCard:
     """Subtract `weight` (0..1) times the logarithm of each class's share of `faces` from its
     calibrated logit, in the bias of the layer that gives the logits, in place; returns the card
-    with the weight (post-hoc logit adjustment, Menon et al. 2021, arXiv 2007.07314).
+    with the weight, added to that of earlier adjustments (post-hoc logit adjustment, Menon et al.
+    2021, arXiv 2007.07314).
 
     The most probable class of a degraded image is often only the most frequent one. At 0 nothing
     changes, at 1 all classes count as equally frequent; a class without faces counts as one face.
@@ -37,7 +38,8 @@ def adjust_prior(network: nn.Module, card: ModelCard, faces: FaceSet, weight: fl
         head.bias.copy_((head.bias + shift.to(head.bias)).half())
     if not torch.allclose(_logits(network, card, some), before + shift, TOLERANCE, TOLERANCE):
         raise _no_head(card)
-    return replace(card, recipe=card.recipe | {"logit_adjustment": weight})
+    total = card.recipe.get("logit_adjustment", 0.0) + weight
+    return replace(card, recipe=card.recipe | {"logit_adjustment": round(total, 6)})
 
 
 def _find_head(network: nn.Module, card: ModelCard) -> nn.Linear:

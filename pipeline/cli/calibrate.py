@@ -20,7 +20,8 @@ def calibrate(
         float,
         Option(
             help="How much of the classes' shares is taken out of the logits: 0: nothing; 1: every "
-            "class counts as equally frequent. More of it finds more of the rare expressions.",
+            "class counts as equally frequent. More of it finds more of the rare expressions. It "
+            "comes on top of what the weights have been adjusted by before.",
             min=0,
             max=1,
         ),

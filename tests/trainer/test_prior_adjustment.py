@@ -36,6 +36,8 @@ def test_the_logits_move_by_the_logarithm_of_the_shares(
     shift = (after - before).detach().numpy()
     assert shift == pytest.approx(np.tile(wanted, (60, 1)), abs=1e-2)
     assert adjusted.recipe["logit_adjustment"] == weight
+    again = adjust_prior(network, adjusted, faces, 0.1)
+    assert again.recipe["logit_adjustment"] == pytest.approx(weight + 0.1)
 
 
 def test_without_its_prior_a_posterior_is_a_likelihood(
