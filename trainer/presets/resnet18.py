@@ -2,7 +2,8 @@
 
 A name gives width and epochs: w36-40 has the multiply-adds of the lean LRDif, 0.1 GMAC, w35-120
 those of LRDif-S, 0.37; w48 is the widest that is small enough to ship. w36-tune goes on from the
-shipped weights for as many epochs as LRDif with a clean-twin prior.
+shipped weights for as many epochs as LRDif with a clean-twin prior; w36-tune-aligned turns them
+to aligned faces.
 """
 
 from __future__ import annotations
@@ -34,7 +35,11 @@ TUNE = Stage("fit", epochs=8, lr=1e-3)
 W36_TUNE = replace(W36, stages=(TUNE,), panel=RandomPanel(), encoder="resnet18-w36-udc")
 W36_TUNE_REAL = replace(W36_TUNE, stages=(replace(TUNE, epochs=9),), panel=REAL_PANELS)
 """As many epochs as LRDif with its stage for tracks."""
+W36_TUNE_ALIGNED = replace(
+    W36, stages=(replace(TUNE, epochs=9),), crop=ALIGNED, encoder="resnet18-w36"
+)
 PRESETS = {
+    "w36-tune-aligned": W36_TUNE_ALIGNED,
     f"w36-tune{UDC}": W36_TUNE,
     f"w36-tune{UDC}{REAL}": W36_TUNE_REAL,
     "w32": replace(RESNET, stages=(Stage("fit", epochs=32, resolution=((0.0, 32), (0.3, 48))),)),

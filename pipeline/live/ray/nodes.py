@@ -48,7 +48,7 @@ def place_cameras(name: str, job: Job) -> dict[str, Any]:
     """Options for a camera process: where the cores are, or where cameras push to."""
     cpus = job.settings.workers.cpus
     if is_alone(job.settings):
-        return {"num_cpus": cpus, "scheduling_strategy": on_node(job.node, soft=False)}
+        return {"num_cpus": cpus, **only_on(job.node)}
     if name.startswith(LISTEN):
         where = INGEST if INGEST in ray.cluster_resources() else HEAD
         # No cores: there is no other machine to choose where this one's are taken.
@@ -75,13 +75,23 @@ def place_replica(number: int, gpus: float) -> dict[str, Any]:
     with_cores = [key for key, node in nodes if node["Resources"].get("CPU")]
     if with_cores:
         node = with_cores[number % len(with_cores)]
-        options["scheduling_strategy"] = on_node(node, soft=True)
+        options |= first_on(node)
     return options
 
 
-def on_node(node: str, soft: bool) -> NodeAffinitySchedulingStrategy:
-    """On this machine; elsewhere too where it is lost, if that is allowed (`soft`)."""
-    return NodeAffinitySchedulingStrategy(node, soft=soft)
+def only_on(node: str) -> dict[str, Any]:
+    """Options for an actor that runs on this machine or not at all."""
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
+
+
+def first_on(node: str) -> dict[str, Any]:
+    """Options for an actor that runs on this machine, and elsewhere only when that is lost."""
+    # Not a soft NodeAffinitySchedulingStrategy: an actor that takes no cores is placed on any
+    # machine by it, also while this one lives.
+    return {
+        "label_selector": {"ray.io/node-id": node},
+        "fallback_strategy": [{"label_selector": {}}],
+    }
 
 
 def _rank(resources: dict[str, float]) -> tuple[bool, bool, float]:

@@ -20,7 +20,7 @@ from pipeline.live.ray.connection import connect_ray
 from pipeline.live.ray.environment import LOCAL
 from pipeline.live.ray.fleet import cause_of
 from pipeline.live.ray.health import RayHealth
-from pipeline.live.ray.nodes import check_database, is_alone, on_node
+from pipeline.live.ray.nodes import check_database, first_on, is_alone, only_on
 from pipeline.live.ray.supervisor_actor import SupervisorOf
 from pipeline.live.supervisor_service import wait_until_delivered
 
@@ -97,8 +97,8 @@ def start_ray_engine(job: Job, startup: Startup) -> Iterator[RayEngine]:
             _first_answer(pool.names.remote(), f"the classifier pool's {name}", startup)
         # Beside the command, and elsewhere only when that machine is lost: its metrics keep their
         # address, and it outlives the machines whose runs it remembers.
-        here = on_node(job.node, soft=not is_alone(job.settings))
-        options = {**LASTING, "num_cpus": 0, "scheduling_strategy": here}
+        here = only_on(job.node) if is_alone(job.settings) else first_on(job.node)
+        options = {**LASTING, "num_cpus": 0, **here}
         supervisor = SupervisorOf.options(name=SUPERVISOR, **options).remote(job)
         engine = RayEngine(supervisor, health)
         _first_answer(supervisor.state.remote(), "the supervisor", startup)

@@ -16,7 +16,7 @@ from pipeline.errors import UndercamError
 from pipeline.live.engine import Job
 from pipeline.live.ray.actors import LASTING, RELAY, RelayOf
 from pipeline.live.ray.fleet import cause_of, collect, collect_families
-from pipeline.live.ray.nodes import SHARED_REMEDY, alive_nodes, is_alone, on_node
+from pipeline.live.ray.nodes import SHARED_REMEDY, alive_nodes, is_alone, only_on
 from pipeline.live.relay_service import RelayReport
 from pipeline.metrics import Families
 
@@ -91,8 +91,7 @@ class RayRelays:
     def _start(self, name: str, node: str, address: str) -> None:
         # It starts also where every core is taken, and never on another machine.
         options: dict[str, Any] = {**LASTING, "num_cpus": 0}
-        here = on_node(node, soft=False)
-        actor = RelayOf.options(name=name, scheduling_strategy=here, **options)
+        actor = RelayOf.options(name=name, **only_on(node), **options)
         self._handles[name] = actor.remote(self._job)
         self._addresses[name] = address
         # A machine that was lost is back: its new relay delivers what the old one could not.

@@ -104,9 +104,13 @@ def test_a_lost_machine_s_cameras_are_read_elsewhere_and_its_tail_is_a_gap_until
     postgres_url: str,
 ) -> None:
     lost = machine()
-    live: Live = start(settings(shared, clip, "door", "hall"), "--address", address)
+    two = "[emotion.routes.fast]\nreplicas = 2\n"
+    live: Live = start(settings(shared, clip, "door", "hall", more=two), "--address", address)
     observed = "SELECT camera, count(*) FROM observations GROUP BY camera"
     live.until(lambda: len(query(postgres_url, observed)) == 2, 600)
+    # What the supervisor knows of machines must not be lost with one.
+    assert not lost.processes("ray::SupervisorActor")
+    assert len(lost.processes("ray::PoolActor")) == 1
     # The newest, where a busy machine has let a lease lapse.
     camera, run, _ = max((lost.disk / "outbox").glob("*.outbox")).name.split(".")
     # From now on its relay reaches no database.
@@ -125,6 +129,7 @@ def test_a_lost_machine_s_cameras_are_read_elsewhere_and_its_tail_is_a_gap_until
     assert "undercam outbox drain" in reason
     assert since_ms < until_ms
     live.until(lambda: "is lost" in live.said, 60)
+    live.until(lambda: len(live.actors("PoolActor")) == 2, 120)
 
     newer = "SELECT min(captured_ms) FROM observations WHERE camera = %s AND run > %s"
     live.until(lambda: query(postgres_url, newer, camera, run)[0][0], 300)

@@ -94,7 +94,7 @@ def test_replicas_without_a_gpu_take_turns_on_machines_with_cores_the_head_first
     cluster: Cluster,
 ) -> None:
     def placed() -> list[str]:
-        return [place_replica(n, 0.0)["scheduling_strategy"].node_id for n in range(3)]
+        return [place_replica(n, 0.0)["label_selector"]["ray.io/node-id"] for n in range(3)]
 
     assert placed() == ["here", "other", "here"]
     cluster.machines["here"]["CPU"] = 0.0
