@@ -91,7 +91,9 @@ def choose_uncertain(probabilities: Floats, most: float) -> NDArray[np.bool_]:
     return chosen
 
 
-def ask(classifiers: dict[str, Any], faces: FaceSet, cell: str, degraded_noise: float) -> Answers:
+def predict_both(
+    classifiers: dict[str, Any], faces: FaceSet, cell: str, degraded_noise: float
+) -> Answers:
     """What both routes say of faces under a condition."""
     from models.crops import crops_from_tiles
     from models.quality import measure
@@ -127,14 +129,14 @@ def compare(cut: Answers, cells: dict[str, Answers], most: float) -> dict[str, A
             rows_of = np.array([one == name for one in of])
             by_log[rows_of] = fuse_log(answers[rows_of], *log[name])
             by_linear[rows_of] = fuse_linear(answers[rows_of], linear[name])
-        asked = choose_uncertain(answers.fast, most)[:, None]
+        uncertain = choose_uncertain(answers.fast, most)[:, None]
         ways = {
             "fast": answers.fast,
             "robust": answers.robust,
             "log, all": by_log,
             "linear, all": by_linear,
-            "log, share": np.where(asked, by_log, answers.fast),
-            "linear, share": np.where(asked, by_linear, answers.fast),
+            "log, share": np.where(uncertain, by_log, answers.fast),
+            "linear, share": np.where(uncertain, by_linear, answers.fast),
         }
         hits = {way: p.argmax(axis=1) == answers.labels for way, p in ways.items()}
         rows[cell] = {way: round(100 * float(hit.mean()), 1) for way, hit in hits.items()}
@@ -187,19 +189,19 @@ def main() -> None:
         for cell in conditions(options.conditions)
         if "/" not in cell or cell.split("/")[1] in severities
     ]
-    asked = {}
+    answers = {}
     for which, address in (("cut", options.cut), ("data", options.data)):
         faces = open_faces(address)
         faces = faces[: options.limit] if options.limit else faces
         noise = RouteSettings().degraded_noise
-        asked[which] = {cell: ask(classifiers, faces, cell, noise) for cell in cells}
+        answers[which] = {cell: predict_both(classifiers, faces, cell, noise) for cell in cells}
     most = min(1.0, options.share / options.cost)
-    found = compare(join(list(asked["cut"].values())), asked["data"], most)
-    result = save_result("two-routes", vars(options) | {"asked": most} | found)
+    found = compare(join(list(answers["cut"].values())), answers["data"], most)
+    result = save_result("two-routes", vars(options) | {"requested_share": most} | found)
     if options.json:
         print(json.dumps(result))
         return
-    print(f"a, b: {found['log']}; linear: {found['linear']}; asked: {most:.1%}")
+    print(f"a, b: {found['log']}; linear: {found['linear']}; robust requested for {most:.1%}")
     for cell, row in found["cells"].items():
         print(f"{cell:20}", ", ".join(f"{way} {value}" for way, value in row.items()))
     for way, (gain, low, high) in found["gains"].items():
