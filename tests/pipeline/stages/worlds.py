@@ -71,7 +71,7 @@ def simulate(
         seen: dict[int, np.ndarray] = {}
         there = [i for i, person in enumerate(people) if person.shows(at_s)]
         boxes = np.array([box_of(*people[i].path(at_s)) for i in there]).reshape(-1, 4)
-        hidden = (np.triu(iou(boxes, boxes), 1) > HIDDEN_FROM).any(axis=1)
+        hidden = np.any(np.triu(iou(boxes, boxes), 1) > HIDDEN_FROM, axis=1).tolist()
         for i, box, is_hidden in zip(there, boxes, hidden, strict=True):
             if not is_hidden and rng.random() >= missed:
                 seen[i] = box + rng.normal(size=4) * jitter * (box[3] - box[1]) / 1.16
