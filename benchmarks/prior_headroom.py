@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from models.weights import ModelCard
     from trainer.data.faceset import FaceSet
-    from trainer.objectives.known_prior import KnownPriorObjective
+    from trainer.objectives.lrdif.known_prior import KnownPriorObjective
     from trainer.recipes import Recipe
 
 LEAST_GAIN = 0.03
@@ -62,8 +62,8 @@ def compute_priors(
 
     from models.udc.description import describe_panels
     from models.udc.suites import CLEAN, find_panel
-    from trainer.objectives.lrdif_panel import LRDifPanelObjective
-    from trainer.objectives.lrdif_twin import LRDifTwinObjective
+    from trainer.objectives.lrdif.lrdif_panel import LRDifPanelObjective
+    from trainer.objectives.lrdif.lrdif_twin import LRDifTwinObjective
 
     if isinstance(objective, LRDifPanelObjective):
         panels = [None, find_panel(WRONG_CELL)] if cell == CLEAN else [find_panel(cell), None]

@@ -49,7 +49,7 @@ def fit_table(network: EmoDC, card: ModelCard, cut: FaceSet) -> ModelCard:
     from models.udc.suites import CLEAN, conditions
     from trainer.calibration import calibrate_temperature
     from trainer.compare.evaluate import apply_condition
-    from trainer.objectives.emodc_weights import calibrate_levels
+    from trainer.objectives.emodc.weights import calibrate_levels
 
     cells = conditions("udc") if card.recipe.get("panel") else (CLEAN,)
     faces = {cell: apply_condition(cut, cell) for cell in cells}

@@ -4,5 +4,5 @@ A conditional diffusion model predicts the noise that was added to a face, once 
 description of each emotion; the emotion under which the noise is predicted best is the prediction.
 `noise` holds the arithmetic of that rule, `encoder` and `decoder` the network that predicts the
 noise, `classifier` what serves. The discrepancy training of the abstract, with its fixed and its
-adaptive margin (AMDiT), is in `trainer.objectives.amdit`.
+adaptive margin (AMDiT), is in `trainer.objectives.emodc.amdit`.
 """

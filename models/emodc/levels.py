@@ -3,7 +3,7 @@
 Low levels carry the clean accuracy and know nothing of a noisy face; of a blurred one, whose fine
 detail is gone, they know little either. Where the even levels serve every face alike, this table
 has levels and weights of its own for each of 3 x 3 qualities, fitted on corrupted validation faces
-(`trainer.objectives.emodc_weights`).
+(`trainer.objectives.emodc.weights`).
 """
 
 from __future__ import annotations

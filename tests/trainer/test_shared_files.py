@@ -6,6 +6,7 @@ import ast
 import pkgutil
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ import pytest
 import trainer.objectives
 import trainer.presets
 from models.registry import FAMILIES
+from trainer.objectives import find_modules
 from trainer.presets import list_presets
 
 ROOT = Path(__file__).parents[2]
-SHARED_OBJECTIVES = {"base", "landmarks", "points", "softmax"}
-"""Modules of trainer/objectives that belong to no family."""
+SHARED_OBJECTIVES = {"base", "baselines", "landmarks", "points", "softmax"}
+"""In trainer/objectives, what belongs to no family."""
 OF_FAMILIES = (
     *("models/registry.py", "models/lrdif/", "models/emodc/", "models/drfer/"),
     *("models/baselines/", "trainer/objectives/", "trainer/presets/"),
@@ -28,11 +30,11 @@ SHARED = sorted(
     for path in (ROOT / room).rglob("*.py")
     if not path.relative_to(ROOT).as_posix().startswith(OF_FAMILIES)
 )
-METHODS = {
-    found.name
-    for package in (trainer.objectives, trainer.presets)
-    for found in pkgutil.iter_modules(package.__path__)
-} - SHARED_OBJECTIVES
+OF_PRESETS = {found.name for found in pkgutil.iter_modules(trainer.presets.__path__)}
+OF_OBJECTIVES = {found.name for found in pkgutil.iter_modules(trainer.objectives.__path__)} | {
+    name for name, module in find_modules().items() if hasattr(import_module(module), "OBJECTIVE")
+}
+METHODS = (OF_PRESETS | OF_OBJECTIVES) - SHARED_OBJECTIVES
 NAMES = {name.replace("-", "_") for name in {*METHODS, *FAMILIES}}
 STAGES = {stage.name for recipe in list_presets().values() for stage in recipe.stages}
 

@@ -1,4 +1,7 @@
-"""What a network is trained on: one module per family or published method, with its stages."""
+"""What a network is trained on: one module per family or published method, with its stages.
+
+A module has the name of its family or method, here or in a folder with what it shares with others.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,15 @@ DEFAULT = "softmax"
 def find_objective(model: str, settings: Mapping[str, Any]) -> type[Objective]:
     """The objective that a recipe's `objective` names, else that of its family."""
     name = str(settings.get("name", model)).replace("-", "_")
-    known = {module.name for module in pkgutil.iter_modules(__path__)}
-    module = import_module(f"{__name__}.{name if name in known else DEFAULT}")
-    found: type[Objective] = module.OBJECTIVE
+    known = find_modules()
+    found: type[Objective] = import_module(known.get(name, known[DEFAULT])).OBJECTIVE
     return found
+
+
+def find_modules() -> dict[str, str]:
+    """The modules here and in the folders, each by the last part of its name."""
+    every = pkgutil.walk_packages(__path__, f"{__name__}.")
+    return {found.name.rpartition(".")[2]: found.name for found in every if not found.ispkg}
 
 
 def build_objective(recipe: Recipe, card: ModelCard) -> Objective:

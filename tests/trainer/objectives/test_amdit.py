@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.data.faceset import FaceSet
-from trainer.objectives.amdit import (
+from trainer.objectives.emodc.amdit import (
     MARGIN_BINS,
     MarginRule,
     MarginStatistics,

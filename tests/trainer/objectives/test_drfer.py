@@ -23,9 +23,9 @@ from trainer.data.faceset import FaceSet
 from trainer.data.label_noise import with_labels
 from trainer.errors import OptionError
 from trainer.loop import TrainingResult, train
-from trainer.objectives import drfer_rounds
 from trainer.objectives.base import Batch
-from trainer.objectives.drfer import FIRST, SECOND, DRFERObjective
+from trainer.objectives.drfer import rounds as drfer_rounds
+from trainer.objectives.drfer.drfer import FIRST, SECOND, DRFERObjective
 from trainer.presets import find_preset
 from trainer.recipes import Augment, Recipe, Stage
 from trainer.run import toy_faces, train_weights

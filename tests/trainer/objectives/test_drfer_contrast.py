@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.objectives.drfer_contrast import (
+from trainer.objectives.drfer.contrast import (
     ClassMemory,
     MemoryBuilder,
     distance_to_centre,

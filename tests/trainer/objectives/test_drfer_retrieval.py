@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.objectives.drfer_retrieval import (
+from trainer.objectives.drfer.retrieval import (
     average_precisions,
     retrieve_by_precision,
     retrieve_neighbours,

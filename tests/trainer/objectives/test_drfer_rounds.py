@@ -13,7 +13,7 @@ from torch import Tensor
 from models.drfer.network import DRFER, to_embeddings
 from trainer.data.faceset import FaceSet
 from trainer.errors import OptionError
-from trainer.objectives.drfer_rounds import (
+from trainer.objectives.drfer.rounds import (
     Judgement,
     RoundSettings,
     fold_by_pixels,

@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from trainer.objectives.drfer_split import select_clean, split_clean
+from trainer.objectives.drfer.split import select_clean, split_clean
 
 OFFSETS = torch.tensor([0.2, 1.5, 3.0])
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from models.weights import ModelCard
 from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
-from trainer.objectives.eac import EACObjective, attention, attention_loss
+from trainer.objectives.baselines.eac import EACObjective, attention, attention_loss
 from trainer.recipes import Recipe
 
 

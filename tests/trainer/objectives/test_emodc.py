@@ -26,17 +26,18 @@ from trainer.data.faceset import FaceSet
 from trainer.errors import DataError, OptionError
 from trainer.inputs import build_inputs
 from trainer.loop import train
-from trainer.objectives import build_objective, emodc
+from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
-from trainer.objectives.emodc import MARGINS, PLAIN, WITH_CROSS_ENTROPY, EmoDCObjective
-from trainer.objectives.emodc_weights import (
+from trainer.objectives.emodc import emodc
+from trainer.objectives.emodc.emodc import MARGINS, PLAIN, WITH_CROSS_ENTROPY, EmoDCObjective
+from trainer.objectives.emodc.noisy_faces import CLEAN_SIGMA, sample_sigmas
+from trainer.objectives.emodc.weights import (
     QUALITIES,
     fit_cells,
     fit_weights,
     level_errors,
     spread_quality,
 )
-from trainer.objectives.noisy_faces import CLEAN_SIGMA, sample_sigmas
 from trainer.presets import find_preset
 from trainer.presets.emodc import ARMS
 from trainer.recipes import Augment, Recipe, Stage

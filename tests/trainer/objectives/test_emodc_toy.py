@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.emodc.noise import noise_errors, sigma_of
-from trainer.objectives.amdit import MarginRule, MarginStatistics, discrepancy, margins
+from trainer.objectives.emodc.amdit import MarginRule, MarginStatistics, discrepancy, margins
 
 pytestmark = pytest.mark.slow
 CLASSES, SPREAD, STEPS, BATCH = 4, 0.6, 4000, 256

@@ -20,7 +20,7 @@ from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
-from trainer.objectives.lrdif import LRDifObjective
+from trainer.objectives.lrdif.lrdif import LRDifObjective
 from trainer.recipes import Recipe
 from trainer.samples import SampleTable
 

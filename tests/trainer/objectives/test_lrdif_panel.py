@@ -19,7 +19,7 @@ from trainer.data.faceset import FaceSet
 from trainer.errors import OptionError
 from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
-from trainer.objectives.lrdif_panel import LRDifPanelObjective
+from trainer.objectives.lrdif.lrdif_panel import LRDifPanelObjective
 from trainer.presets import find_preset
 from trainer.recipes import RandomPanel, Recipe, Stage
 

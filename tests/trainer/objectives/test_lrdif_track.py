@@ -22,8 +22,8 @@ from trainer.data.faceset import FaceSet
 from trainer.inputs import build_inputs, simulate_displays, simulate_observations
 from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
-from trainer.objectives.known_prior import FORGOTTEN
-from trainer.objectives.lrdif_twin import LRDifTwinObjective
+from trainer.objectives.lrdif.known_prior import FORGOTTEN
+from trainer.objectives.lrdif.lrdif_twin import LRDifTwinObjective
 from trainer.presets import find_preset
 from trainer.recipes import Augment, RandomPanel, Recipe, Stage
 from trainer.run import toy_faces

@@ -28,7 +28,7 @@ from trainer.inputs import build_inputs, build_udc_inputs
 from trainer.loop import train
 from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
-from trainer.objectives.lrdif_twin import LRDifTwinObjective
+from trainer.objectives.lrdif.lrdif_twin import LRDifTwinObjective
 from trainer.presets import find_preset
 from trainer.recipes import RandomPanel, Recipe, Stage
 from trainer.run import toy_faces

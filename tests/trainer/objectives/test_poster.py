@@ -15,7 +15,7 @@ from trainer.data.faceset import FaceSet
 from trainer.loop import train
 from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
-from trainer.objectives.poster import PosterObjective
+from trainer.objectives.lrdif.poster import PosterObjective
 from trainer.recipes import Recipe
 from trainer.samples import SampleTable
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.objectives.prior_metrics import cosine, mean_of, partial_cosine
+from trainer.objectives.lrdif.prior_metrics import cosine, mean_of, partial_cosine
 
 N, C, K = 400, 64, 4
 CLASSES = torch.arange(N) % K

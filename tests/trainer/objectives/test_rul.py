@@ -12,7 +12,7 @@ from models.loading import build_network
 from models.weights import ModelCard
 from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
-from trainer.objectives.rul import RULObjective, mix_features
+from trainer.objectives.baselines.rul import RULObjective, mix_features
 from trainer.recipes import Recipe
 
 

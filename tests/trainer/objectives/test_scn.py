@@ -14,7 +14,7 @@ from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
 from trainer.objectives import build_objective
 from trainer.objectives.base import Batch
-from trainer.objectives.scn import VOTES, SCNObjective, find_relabels, rank_loss
+from trainer.objectives.baselines.scn import VOTES, SCNObjective, find_relabels, rank_loss
 from trainer.recipes import Recipe
 from trainer.samples import SampleTable
 

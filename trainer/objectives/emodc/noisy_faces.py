@@ -13,7 +13,7 @@ from models.weights import ModelCard
 from trainer.clean_views import CleanViews
 from trainer.data.faceset import FaceSet
 from trainer.objectives.base import Batch
-from trainer.objectives.lrdif_twin import open_twin_teacher
+from trainer.objectives.lrdif.lrdif_twin import open_twin_teacher
 
 NEARLY_CLEAN = 0.3
 """Share of the faces with noise between LEAST_SIGMA and CLEAN_SIGMA: they keep the clean accuracy,

@@ -2,7 +2,7 @@
 
 `warmup`  cross-entropy and masked image modelling (MIM), jointly
 `rounds`  self-paced: every few epochs it is judged anew which labels are clean, and what the others
-          are trained as (`trainer.objectives.drfer_rounds`)
+          are trained as (`trainer.objectives.drfer.rounds`)
 `fit`     the last round's targets, on all faces
 
 With two `folds` (cross-fitting) `warmup` and `rounds` train two networks, each on a half of the
@@ -39,8 +39,8 @@ from trainer.data.faceset import FaceSet
 from trainer.errors import OptionError
 from trainer.inputs import build_inputs
 from trainer.objectives.base import Batch, Objective
-from trainer.objectives.drfer_contrast import FORMS, MemoryBuilder, read_memory
-from trainer.objectives.drfer_rounds import (
+from trainer.objectives.drfer.contrast import FORMS, MemoryBuilder, read_memory
+from trainer.objectives.drfer.rounds import (
     RoundSettings,
     fold_by_pixels,
     judge,

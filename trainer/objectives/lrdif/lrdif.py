@@ -20,8 +20,8 @@ from models.lrdif.network import LRDif, LRDifWithLabel, Shape
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.objectives.base import Batch, Objective
+from trainer.objectives.lrdif.prior_metrics import cosine, mean_of, partial_cosine
 from trainer.objectives.points import POINTS, PointLabels, annotator
-from trainer.objectives.prior_metrics import cosine, mean_of, partial_cosine
 from trainer.objectives.softmax import select_prefix
 from trainer.recipes import Recipe
 from trainer.samples import SampleTable
@@ -179,8 +179,8 @@ class LRDifObjective(RestoredPriorObjective):
 
     def train_metrics(self) -> dict[str, float]:
         """`z_cosine` and `z_partial_cosine`: how much of Z stage 2 restores, and how much of what
-        the label does not tell; means over the batches (`trainer.objectives.prior_metrics`). The
-        divergence cannot tell: it ignores a shift, and is small wherever Z is small."""
+        the label does not tell; means over the batches (see `prior_metrics`). The divergence cannot
+        tell: it ignores a shift, and is small wherever Z is small."""
         if not self._cosines:
             return {}
         found = {

@@ -12,7 +12,7 @@ from models.udc.description import FEATURES
 from models.weights import ModelCard
 from trainer.errors import OptionError
 from trainer.objectives.base import Batch
-from trainer.objectives.known_prior import KnownPriorObjective
+from trainer.objectives.lrdif.known_prior import KnownPriorObjective
 from trainer.recipes import Recipe
 
 

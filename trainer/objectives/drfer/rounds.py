@@ -18,12 +18,12 @@ from models.drfer.network import DRFER, to_embeddings
 from trainer.data.faceset import FaceSet
 from trainer.errors import OptionError
 from trainer.inputs import CHUNK
-from trainer.objectives.drfer_retrieval import (
+from trainer.objectives.drfer.retrieval import (
     retrieve_by_precision,
     retrieve_neighbours,
     sample_gallery,
 )
-from trainer.objectives.drfer_split import select_clean, split_clean
+from trainer.objectives.drfer.split import select_clean, split_clean
 from trainer.samples import SampleTable
 
 ROUNDS_AVERAGED = 3

@@ -16,7 +16,7 @@ from trainer.data.faceset import FaceSet
 from trainer.distillation import INPUT_FIELDS
 from trainer.errors import DataError
 from trainer.objectives.base import Batch
-from trainer.objectives.known_prior import KnownPriorObjective
+from trainer.objectives.lrdif.known_prior import KnownPriorObjective
 from trainer.recipes import Recipe
 from trainer.samples import SampleTable
 

@@ -21,7 +21,7 @@ from models.lrdif.track_prior import Past
 from models.lrdif.trunk import LRDifWithTwin, ModulatedResNet, corrupt, weigh
 from models.weights import ModelCard
 from trainer.objectives.base import Batch
-from trainer.objectives.lrdif import WITHOUT, RestoredPriorObjective
+from trainer.objectives.lrdif.lrdif import WITHOUT, RestoredPriorObjective
 from trainer.recipes import Recipe
 
 WITH_TWIN = "with_twin"

@@ -21,8 +21,8 @@ from models.loading import build_network
 from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
 from trainer.objectives.base import Batch, Objective
-from trainer.objectives.emodc_weights import fit_own_noise_floor
-from trainer.objectives.noisy_faces import CleanTeacher, sample_sigmas, with_noise
+from trainer.objectives.emodc.noisy_faces import CleanTeacher, sample_sigmas, with_noise
+from trainer.objectives.emodc.weights import fit_own_noise_floor
 from trainer.recipes import Recipe
 from trainer.samples import SampleTable
 

@@ -1,6 +1,6 @@
 """EmoDC's stages: the classifier of noisy faces, its decoder, the Base model, and its arms.
 
-`classifier`  the encoder as a classifier of noisy faces (`trainer.objectives.noise_resnet18`)
+`classifier`  the encoder as a classifier of noisy faces (`trainer.objectives.emodc.noise_resnet18`)
 `decoder`     the noise, and cross-entropy of the errors, with a clean-trained teacher
 `base`        standard denoising diffusion training: the noise alone
 an arm        from the Base model on: `base-longer`, `ce`, or one of MARGINS
@@ -32,17 +32,17 @@ from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.distributed import sum_over_workers
 from trainer.errors import DataError, OptionError
-from trainer.objectives.amdit import (
+from trainer.objectives.base import Batch, Objective
+from trainer.objectives.emodc.amdit import (
     MARGIN_BINS,
     MarginRule,
     MarginStatistics,
     discrepancy,
     margins,
 )
-from trainer.objectives.base import Batch, Objective
-from trainer.objectives.emodc_weights import calibrate_levels
-from trainer.objectives.noise_resnet18 import classifier_loss
-from trainer.objectives.noisy_faces import CleanTeacher, quarter_of, sample_sigmas, with_noise
+from trainer.objectives.emodc.noise_resnet18 import classifier_loss
+from trainer.objectives.emodc.noisy_faces import CleanTeacher, quarter_of, sample_sigmas, with_noise
+from trainer.objectives.emodc.weights import calibrate_levels
 from trainer.objectives.softmax import select_prefix
 from trainer.recipes import Recipe
 from trainer.samples import SampleTable

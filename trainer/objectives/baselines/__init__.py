@@ -1,0 +1,1 @@
+"""Published methods on a plain network: EAC, RUL and SCN."""

@@ -1,0 +1,1 @@
+"""DR-FER: its stages, and the parts of a round."""

@@ -1,0 +1,1 @@
+"""EmoDC and its classifier of noisy faces."""

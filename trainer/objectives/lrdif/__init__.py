@@ -1,0 +1,1 @@
+"""LRDif in its designs, and Poster, its network without diffusion."""
