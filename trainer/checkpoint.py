@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from models.atomic_files import writing
+from models.weights import State
 from trainer.errors import DataError
 from trainer.optimisation import MovingAverage
 from trainer.samples import SampleTable
@@ -54,6 +56,43 @@ def save(
     with writing(path) as unfinished:
         metadata = {PROGRESS_KEY: json.dumps(progress.__dict__)}
         unfinished.write_bytes(to_bytes(tensors, metadata=metadata))
+
+
+@dataclass(frozen=True)
+class BestWeights:
+    """The averaged weights with the highest score of a stage, in a file of their own; those of
+    another run, by its `recipe_hash`, do not count."""
+
+    path: Path
+    recipe_hash: str
+
+    def offer(self, state: State, score: float, epochs_done: int) -> None:
+        """Write the weights, unless some of an earlier epoch have as high a score."""
+        best = self._read()
+        # One of this epoch or a later one is of a run that was stopped before its checkpoint.
+        if best and best["epoch"] < epochs_done and best["score"] >= score:
+            return
+        note = {"score": score, "epoch": epochs_done, "recipe_hash": self.recipe_hash}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+        with writing(self.path) as unfinished:
+            unfinished.write_bytes(to_bytes(tensors, metadata={PROGRESS_KEY: json.dumps(note)}))
+
+    def load(self, epochs_done: int) -> tuple[State, int] | None:
+        """The weights, and after how many epochs they were, at most so many; None without any."""
+        best = self._read()
+        if not best or best["epoch"] > epochs_done:
+            return None
+        return load_file(self.path), int(best["epoch"])
+
+    def _read(self) -> dict[str, Any] | None:
+        if not self.path.is_file():
+            return None
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                best: dict[str, Any] = json.loads((file.metadata() or {})[PROGRESS_KEY])
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise DataError("damaged weights", str(self.path), "delete it") from error
+        return best if best["recipe_hash"] == self.recipe_hash else None
 
 
 def read_progress(path: Path) -> TrainingProgress:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import cv2
@@ -17,6 +17,7 @@ from models.udc.panel import FACE_PX, READ_E, Panel, render_panel
 from models.udc.suites import REAL_P_OLED
 from models.weights import ModelCard
 from trainer.data.faceset import FaceSet
+from trainer.data.tile_file import is_on_disk
 from trainer.errors import DataError
 from trainer.recipes import RandomPanel
 
@@ -31,6 +32,23 @@ def build_inputs(faces: FaceSet, card: ModelCard) -> Tensor:
         for start in range(0, len(faces), CHUNK)
     ]
     return torch.cat(chunks)
+
+
+class InputsOnDemand:
+    """Network inputs of faces whose tiles are in a file: made where they are used."""
+
+    def __init__(self, faces: FaceSet, make: Callable[[FaceSet], Tensor]) -> None:
+        self._faces, self._make = faces, make
+        self.shape = (len(faces), *make(faces[:1]).shape[1:])
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return self._make(self._faces[rows.numpy()])
+
+
+def open_inputs(faces: FaceSet, make: Callable[[FaceSet], Tensor]) -> Tensor | InputsOnDemand:
+    """What `make` gives for the faces, (n, c, px, px): of all at once, or, where their tiles are in
+    a file, of the rows that an index asks for."""
+    return InputsOnDemand(faces, make) if is_on_disk(faces.tiles) else make(faces)
 
 
 def build_udc_inputs(faces: FaceSet, card: ModelCard, panel: RandomPanel, seed: int = 0) -> Tensor:

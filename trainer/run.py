@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from trainer.data.ferplus import select_validation_cut
 from trainer.data.label_noise import VOTES, with_labels
 from trainer.data.readers import open_faces
 from trainer.distributed import SINGLE_PROCESS, DistributedContext
-from trainer.loop import Report, train
+from trainer.loop import LAST, Report, RunOptions, train
 from trainer.measurement import add_metrics, apply_conditions, select_trained_for
 from trainer.objectives import find_objective
 from trainer.objectives.base import Objective
@@ -54,6 +54,16 @@ def load_faces(
     return faces, None
 
 
+def load_training_faces(data: str, card: ModelCard, labels: str = VOTES) -> FaceSet:
+    """The faces that weights with this card were trained on, in their order, from the data and
+    labels of their training."""
+    protocol = "no_drop" if " no_drop" in card.data else "ms_majority"
+    with_dropped = bool(card.recipe["with_dropped"])
+    recipe = Recipe(card.model, card.network, (), with_dropped=with_dropped)
+    faces, dropped = load_faces(data, protocol, recipe, labels)
+    return select_training_faces(faces, dropped, select_validation_cut(faces))
+
+
 def train_weights(
     name: str,
     recipe: Recipe,
@@ -65,6 +75,7 @@ def train_weights(
     report: Report = lambda line: None,
     dropped: FaceSet | None = None,
     context: DistributedContext = SINGLE_PROCESS,
+    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
 ) -> ModelCard:
     """Train, calibrate and measure on the validation cut, and write `out` with its card.
 
@@ -89,9 +100,12 @@ def train_weights(
     annotator = find_objective(recipe.model, recipe.objective).annotator(recipe)
     if annotator and context.is_first:
         import_module(annotator).annotate(fit, run_dir)
-    trained = train(recipe, card, fit, split, seed, run_dir, dtype, report, context)
+    trained = train(recipe, card, fit, split, seed, run_dir, dtype, report, context, options)
     if not context.is_first:
         return card
+    if options.select != LAST:
+        selected = {"selected": options.select, "selected_epoch": trained.epoch}
+        card = replace(card, recipe=card.recipe | selected)
     network = build_network(card)
     # Calibrated and measured as float16, the way the file stores them and serving reads them.
     restore(network, to_stored(trained.state), out)
@@ -115,7 +129,7 @@ def _align(faces: FaceSet, run_dir: Path, context: DistributedContext) -> FaceSe
     """The faces aligned by their points, which the first worker finds and all of them read."""
     if context.is_first:
         import_module("trainer.objectives.landmarks").annotate(faces, run_dir)
-    context.wait()
+    context.share_files()
     aligned: FaceSet = import_module("trainer.alignment").align_annotated(faces, run_dir)
     return aligned
 

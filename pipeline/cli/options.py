@@ -26,6 +26,14 @@ Data = Annotated[
     Option(help="Faces: ferplus:public, sheet:IMAGE,LABELS.npz, npz:, csv:, folder:LAYOUT:DIR"),
 ]
 Protocol = Annotated[str, Option(help="From votes to labels: ms_majority or no_drop.")]
+Labels = Annotated[
+    str,
+    Option(
+        help="What a face is trained as: `votes`, the share of each; `hard`, its class; "
+        "`one-vote`, one of its votes, drawn once; `symmetric:0.2`, its class but for a fifth of "
+        "the faces."
+    ),
+]
 Conditions = Annotated[str, Option("--conditions", help=f"{CONDITIONS}; separated by commas.")]
 PANELS = "t-oled or p-oled, or as measured on real panels t-oled-real or p-oled-real"
 REAL_SEVERITY = "Of a real panel: faces 600, 288, 150, 72 and 56 px wide in a frame of 2048 px."

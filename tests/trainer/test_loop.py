@@ -18,10 +18,11 @@ from models.errors import ModelError
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
 from trainer.errors import DataError
-from trainer.loop import TrainingResult, train
+from trainer.loop import RunOptions, TrainingResult, train
 from trainer.optimisation import is_validation_due, one_cycle, resolution_at
 from trainer.presets import find_preset
 from trainer.recipes import Distillation, Recipe, Stage, hash_run
+from trainer.validation import ValidationSplit
 
 MakeFaces = Callable[..., FaceSet]
 MakeRecipe = Callable[..., Recipe]
@@ -124,7 +125,9 @@ def test_what_is_reported(go: Callable[..., TrainingResult]) -> None:
     assert trained.history == lines
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     for line in lines:
-        assert line.keys() == {"stage", "epoch", "epochs", "px", "loss", "lr", "accuracy"}
+        assert line.keys() == {
+            *("stage", "epoch", "epochs", "px", "loss", "lr", "accuracy", "recall")
+        }
         assert 0 <= line["accuracy"] <= 1
         assert 1.0 < line["loss"] < 4.0  # noise: near log 8
 
@@ -141,6 +144,53 @@ def test_a_long_stage_is_measured_about_ten_times_and_at_its_end(epochs: int) ->
 
 def test_without_a_validation_split_nothing_is_measured(go: Callable[..., TrainingResult]) -> None:
     assert all("accuracy" not in line for line in go(validation=None).history)
+
+
+def test_every_step_is_progress_and_none_of_it_changes_the_weights(
+    go: Callable[..., TrainingResult], tmp_path: Path
+) -> None:
+    steps: list[tuple[str, int, int]] = []
+    options = RunOptions(hardest=3, progress=lambda what, done, of: steps.append((what, done, of)))
+    lines: list[dict[str, Any]] = []
+    watched = go(options=options, report=lines.append, run_dir=tmp_path / "watched")
+    assert steps == [(f"fit {epoch}/3", done, 2) for epoch in (1, 2, 3) for done in (1, 2)]
+    assert [len(line["hardest"]) for line in lines] == [3, 3, 3]
+    assert all("hardest" not in line for line in watched.history)
+    assert same(watched.state, go().state)
+
+
+def test_the_best_weights_are_those_of_the_epoch_that_was_best(
+    go: Callable[..., TrainingResult], make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of three epochs; stopped after any of them, and asked only when all are done."""
+    scores = {1: 0.25, 2: 0.75, 3: 0.5}
+    states: dict[int, State] = {}
+    evaluate = ValidationSplit.evaluate
+
+    def scored(split: ValidationSplit, objective: Any, stage: str, state: State) -> Any:
+        epoch = len(states) % 3 + 1 if len(states) < 3 else 3
+        found = evaluate(split, objective, stage, state)
+        states[epoch] = {name: value.clone() for name, value in state.items()}
+        return replace(found, score=scores[epoch])
+
+    monkeypatch.setattr(ValidationSplit, "evaluate", scored)
+    for epoch in (1, 2):
+        with pytest.raises(StoppedError):
+            go(report=stop_after(epoch))
+    last = go()
+    assert (last.epoch, same(last.state, states[3])) == (3, True)
+    best = go(options=RunOptions("best"))
+    assert (best.epoch, same(best.state, states[2])) == (2, True)
+    assert not same(best.state, last.state)
+
+
+def test_without_a_score_the_last_weights_are_the_best(
+    go: Callable[..., TrainingResult],
+) -> None:
+    done = go(validation=None, options=RunOptions("best"))
+    assert (done.epoch, same(done.state, go(validation=None).state)) == (3, True)
+    with pytest.raises(DataError, match="the 'worst' weights: --select: give last or best"):
+        RunOptions("worst")
 
 
 def test_learning_lowers_the_loss(

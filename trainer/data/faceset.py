@@ -10,14 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.crops import GEOMETRY
+from trainer.data.tile_file import select_tiles
+
+CHUNK = 4096
+"""Faces that are read at once from a file of tiles."""
 
 
 @dataclass(frozen=True)
 class FaceSet:
     """Aligned faces, each with a class and with a distribution over the classes to train on.
 
-    tiles (n, h, w) grey or (n, h, w, 3) RGB uint8; targets (n, K) float32, rows sum to 1;
-    labels (n,) int64, the class; ids (n,) int64, stable across versions;
+    tiles (n, h, w) grey or (n, h, w, 3) RGB uint8, an array or a `TileFile`; targets (n, K)
+    float32, rows sum to 1; labels (n,) int64, the class; ids (n,) int64, stable across versions;
     seen_in_training (n,) bool, where the same pixels are also in the training split;
     votes (n, K), how many raters chose each class, None where only labels are known; crop, the
     geometry of the tiles (`models.crops`); truth (n,) int64, the class without the noise that
@@ -66,7 +70,7 @@ class FaceSet:
             self.name,
             self.protocol,
             self.classes,
-            self.tiles[rows],
+            select_tiles(self.tiles, rows),
             self.targets[rows],
             self.labels[rows],
             self.ids[rows],
@@ -126,7 +130,8 @@ class FaceSet:
         digest = hashlib.sha256(" ".join(self.classes).encode())
         for array in (self.tiles, self.targets):
             digest.update(f"{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+            for start in range(0, len(array), CHUNK):
+                digest.update(np.ascontiguousarray(array[start : start + CHUNK]).tobytes())
         return digest.hexdigest()
 
     def hashes(self) -> list[str]:

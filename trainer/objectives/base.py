@@ -55,8 +55,6 @@ class Objective(ABC):
     A family's objective is the class that its module in this package calls OBJECTIVE.
     """
 
-    mixes_faces: ClassVar[bool] = False
-    """Whether its loss compares the faces of a batch: then it trains with one worker only."""
     auxiliary_stages: ClassVar[frozenset[str]] = frozenset()
     """Stages that learn something other than expressions; their epochs do not count as budget."""
     takes_soft_labels: ClassVar[bool] = False
@@ -74,6 +72,11 @@ class Objective(ABC):
         """The module whose `annotate(faces, run_dir)` makes labels that readers do not have, "" for
         none. It may import what the loop must not: a detector, for example."""
         return ""
+
+    @classmethod
+    def compares_faces(cls, recipe: Recipe) -> bool:
+        """Whether its loss compares the faces of a batch: then it trains with one worker only."""
+        return False
 
     def prepare(self, samples: SampleTable, faces: FaceSet, run_dir: Path) -> None:
         """Take the sample table, and from `run_dir` the annotator's labels."""

@@ -51,9 +51,13 @@ class RULObjective(SoftmaxObjective):
     linear map, so a plain network serves. Pairs are sampled within a batch: train with one worker.
     """
 
-    mixes_faces = True
     takes_soft_labels = False
     network: RULNetwork
+
+    @classmethod
+    def compares_faces(cls, recipe: Recipe) -> bool:
+        """Pairs of them."""
+        return True
 
     def __init__(self, recipe: Recipe, card: ModelCard) -> None:
         super().__init__(recipe, card)

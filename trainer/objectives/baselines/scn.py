@@ -61,9 +61,13 @@ class SCNObjective(SoftmaxObjective):
     one worker.
     """
 
-    mixes_faces = True
     takes_soft_labels = False
     network: SCNNetwork
+
+    @classmethod
+    def compares_faces(cls, recipe: Recipe) -> bool:
+        """Their ranks."""
+        return True
 
     def __init__(self, recipe: Recipe, card: ModelCard, **settings: float) -> None:
         super().__init__(recipe, card)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainer.distributed import sum_over_workers
+
 LEAST_VARIANCE = 0.1
 """Of a coordinate, as a share of the mean over all: the loss divides by it."""
 NOTHING = 1e-8
@@ -49,10 +51,14 @@ class MemoryBuilder:
             total += values.sum(dim=0) if values is of_class else of_class.T @ values
 
     def state(self) -> dict[str, Tensor]:
-        """`count`, `mean` and `variance` of the classes, float32 on the CPU; {} without a face."""
+        """`count`, `mean` and `variance` of the classes, float32 on the CPU; {} without a face. In
+        a distributed run every worker calls it, and gets those of all faces."""
         if self._sums is None:
             return {}
-        count, first, second = (total.cpu() for total in self._sums)
+        shapes = [total.shape for total in self._sums]
+        (flat,) = sum_over_workers(torch.cat([total.flatten() for total in self._sums]))
+        parts = torch.split(flat.cpu(), [shape.numel() for shape in shapes])
+        count, first, second = (part.view(s) for part, s in zip(parts, shapes, strict=True))
         faces = count.clamp(min=1)[:, None]
         mean = first / faces
         variance = floor_variance((second / faces - mean.square()).clamp(min=0))

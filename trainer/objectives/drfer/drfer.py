@@ -13,7 +13,7 @@ fold, as the poster has it, a network judges what it is trained on, and `fit` ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.drfer.masking import (
-    MaskDecoder,
     hide,
     normalise_patches,
     paint,
@@ -36,10 +35,12 @@ from models.errors import ModelError
 from models.loading import build_network
 from models.weights import ModelCard, State
 from trainer.data.faceset import FaceSet
+from trainer.distributed import update_on_first
 from trainer.errors import OptionError
-from trainer.inputs import build_inputs
+from trainer.inputs import build_inputs, open_inputs
 from trainer.objectives.base import Batch, Objective
 from trainer.objectives.drfer.contrast import FORMS, MemoryBuilder, read_memory
+from trainer.objectives.drfer.learner import DRFERSettings, Learner
 from trainer.objectives.drfer.rounds import (
     RoundSettings,
     fold_by_pixels,
@@ -59,52 +60,19 @@ MIXED = 0.5
 """Share of the faces that are mixed; DCL reads the others, which are of one class."""
 
 
-@dataclass(frozen=True)
-class DRFERSettings:
-    """`folds`: 2 for cross-fitting, 1 without. `every`: epochs of a round. `mim`: weight of MIM, 0
-    for none; `mask`: share of the patches of `patch_px` that is hidden; `normalised`: each patch is
-    predicted at mean 0 and variance 1. `dcl`: single, the poster's, batch, centre or none, with
-    `dcl_weight`. `mixup`: the parameter of its Beta distribution, 0 for none. `ramp`: epochs over
-    which, with hard targets, the faces that are not clean come in."""
-
-    folds: int = 2
-    every: int = 3
-    mim: float = 0.5
-    mask: float = 0.5
-    patch_px: int = 8
-    normalised: bool = True
-    dcl: str = "single"
-    dcl_weight: float = 0.1
-    mixup: float = 0.4
-    ramp: int = 10
-
-    def __post_init__(self) -> None:
-        if self.dcl not in (*FORMS, "none"):
-            raise OptionError(f"dcl {self.dcl!r}", "drfer", f"give {', '.join(FORMS)} or none")
-        if self.folds not in (1, 2):
-            raise OptionError(f"{self.folds} folds", "drfer", "give 1 or 2")
-
-
-class Learner(nn.Module):
-    """A network, and what it has in training alone: a head of each branch, and the decoder."""
-
-    def __init__(self, network: DRFER, classes: int, has_decoder: bool) -> None:
-        super().__init__()
-        self.network = network
-        self.heads = nn.ModuleList(nn.Linear(network.embedding, classes) for _ in range(2))
-        self.decoder = MaskDecoder(network) if has_decoder else None
-
-
 class DRFERObjective(Objective):
     """See the module; the keyword arguments are those of `DRFERSettings` and `RoundSettings`.
 
     The poster's KL(target || prediction) of noisy faces is cross-entropy here: the two differ by
-    what no weight changes. Faces are mixed within a batch, and every worker would make a table of
-    its own, by its own batch statistics: train with one worker. Raises OptionError
-    for a stage of another name, and for two folds without `fit`.
+    what no weight changes. Of several workers each mixes the faces of its share, and the first one
+    makes the table for all. Raises OptionError for a stage of another name, and for two folds
+    without `fit`.
     """
 
-    mixes_faces = True
+    @classmethod
+    def compares_faces(cls, recipe: Recipe) -> bool:
+        """The form of DCL that takes a batch's faces of a class together does."""
+        return recipe.objective.get("dcl") == "batch"
 
     def __init__(self, recipe: Recipe, card: ModelCard, **settings: Any) -> None:
         of_rounds = {field.name for field in fields(RoundSettings)}
@@ -136,7 +104,7 @@ class DRFERObjective(Objective):
         """The folds, and the faces as they are judged: without augmentation."""
         super().prepare(samples, faces, run_dir)
         self._folds = fold_by_pixels(faces, self.settings.folds)
-        self._inputs = build_inputs(faces, self._card)
+        self._inputs = open_inputs(faces, lambda some: build_inputs(some, self._card))
         self._truth = None if faces.truth is None else torch.from_numpy(faces.truth)
         samples.kept["is_clean"] = torch.ones(len(faces), dtype=torch.bool)
 
@@ -161,6 +129,9 @@ class DRFERObjective(Objective):
             self._judge(done / of if stage == ROUNDS else 0.0)
 
     def _judge(self, progress: float) -> None:
+        update_on_first(lambda: self._renew_table(progress), self.samples)
+
+    def _renew_table(self, progress: float) -> None:
         self.network.eval()
         judged = judge([each.network for each in self.learners.values()], self._folds, self._inputs)
         retrieved = update_table(self.samples, judged, self._folds, self.rounds, progress)
@@ -176,14 +147,20 @@ class DRFERObjective(Objective):
         losses = []
         for fold, name in enumerate(self.learners):
             own = (folds == fold).nonzero()[:, 0].to(batch.x.device)
-            if len(own):
-                part = Batch(batch.x[own], batch.targets[own], batch.warps[own], batch.rows[own])
-                losses.append(self._learner_loss(stage, name, part, len(batch.x) / 2))
+            # Without a face of its own a network still goes through the step, for nothing: other
+            # workers' shares may have some, and wait for its statistics.
+            weight = float(len(own) > 0)
+            own = own if weight else torch.zeros(1, dtype=own.dtype, device=own.device)
+            part = Batch(batch.x[own], batch.targets[own], batch.warps[own], batch.rows[own])
+            loss = self._learner_loss(stage, name, part, len(batch.x) / 2, weight > 0)
+            losses.append(weight * loss)
         return torch.stack(losses).sum()
 
-    def _learner_loss(self, stage: str, name: str, batch: Batch, expected: float) -> Tensor:
+    def _learner_loss(
+        self, stage: str, name: str, batch: Batch, expected: float, is_own: bool = True
+    ) -> Tensor:
         """The sum over a network's faces, divided by how many are `expected`: whatever the number
-        of its faces, each counts as much."""
+        of its faces, each counts as much. Only its own enter the class memory."""
         learner, rows = self.learners[name], batch.rows.cpu()
         x, targets, is_mixed = self._mix(stage, batch.x, batch.targets)
         vectors = learner.network.represent(x)
@@ -202,7 +179,7 @@ class DRFERObjective(Objective):
         loss = each.sum() / expected
         self._follow("ce", entropies[0].mean())
         labels = self.samples.votes[rows].argmax(dim=1).to(x.device)
-        whole = is_clean & ~is_mixed
+        whole = is_clean & ~is_mixed & is_own
         embeddings = to_embeddings(vectors)
         self._builders[name].add(embeddings[whole], labels[whole], self._classes)
         has_memory = f"{name}.count" in self.samples.kept

@@ -17,7 +17,7 @@ from torch import Tensor
 from models.drfer.network import DRFER, to_embeddings
 from trainer.data.faceset import FaceSet
 from trainer.errors import OptionError
-from trainer.inputs import CHUNK
+from trainer.inputs import CHUNK, InputsOnDemand
 from trainer.objectives.drfer.retrieval import (
     retrieve_by_precision,
     retrieve_neighbours,
@@ -76,7 +76,7 @@ class Judgement:
 
 
 @torch.no_grad()
-def judge(networks: Sequence[DRFER], folds: Tensor, inputs: Tensor) -> Judgement:
+def judge(networks: Sequence[DRFER], folds: Tensor, inputs: Tensor | InputsOnDemand) -> Judgement:
     """Each of two folds by the network that is trained on the other one; with a single network all
     faces by itself. The networks are in evaluation mode."""
     device = next(networks[0].parameters()).device

@@ -195,7 +195,7 @@ class EmoDCObjective(Objective):
 
     def _measure_difficulty(self, rows: Tensor, empty: Tensor, bins: Tensor) -> None:
         if self._difficulty is not None:
-            found = self.statistics.difficulties(empty.detach().float(), bins)
+            found = self.statistics.difficulties(empty.detach(), bins).float()
             self._difficulty[0].index_add_(0, rows, found)
             self._difficulty[1].index_add_(0, rows, torch.ones_like(found))
 
