@@ -70,6 +70,18 @@ AFFECTNET_LABELS: tuple[str, ...] = (
 )
 """AffectNet: labels 0..7."""
 
+CKPLUS_LABELS: tuple[str, ...] = (
+    "neutral",
+    "anger",
+    "contempt",
+    "disgust",
+    "fear",
+    "happiness",
+    "sadness",
+    "surprise",
+)
+"""CK+: labels 0..7 in its emotion files."""
+
 KDEF_CODES: dict[str, str] = {
     "AF": "fear",
     "AN": "anger",

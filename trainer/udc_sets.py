@@ -15,59 +15,17 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.atomic_files import unwritable
 from models.udc.suites import ALL_DISPLAYS, degrade, noise_generator
-from trainer.data.folders import draw_ids, list_images
-from trainer.data.images import read_image, write_image
-from trainer.data.readers import open_faces
-from trainer.errors import DataError
+from trainer.data.images import write_image
+from trainer.data.layouts import draw_ids
+from trainer.data.originals import Original, file_names, list_originals
 
-KINDS = ("folder", "ferplus", "sheet", "csv", "npz")
-"""What the address of a data set begins with; see `trainer.data.readers`."""
 MANIFEST = "manifest.csv"
 PANEL_NAMES = {corruption: name for name, corruption in ALL_DISPLAYS.items()}
-
-
-@dataclass(frozen=True)
-class Original:
-    """An image without display: a file, or a tile (h, w[, 3]) uint8. `split` is "" where the data
-    set has none; `noise` names the data set in the seed of the noise."""
-
-    noise: str
-    id: str
-    split: str
-    label: str
-    image: Path | NDArray[np.uint8]
-
-    def pixels(self) -> NDArray[np.uint8]:
-        """(h, w) grey or (h, w, 3) RGB uint8; raises DataError for a file that is not an image."""
-        return read_image(self.image) if isinstance(self.image, Path) else self.image
-
-
-def list_originals(address: str) -> list[Original]:
-    """Every image at an address of labelled faces, of both splits where the layout has both.
-
-    `ferplus:all` is Training and PublicTest. Raises DataError where there are none.
-    """
-    kind, _, place = address.partition(":")
-    if kind == "folder":
-        layout, _, folder = place.partition(":")
-        found = _in_folders(layout, Path(folder))
-    elif address == "ferplus:all":
-        found = _tiles("ferplus:training", "train") + _tiles("ferplus:public", "test")
-    else:
-        splits = ("train", "test") if kind == "csv" else ("",)
-        found = [tile for split in splits for tile in _tiles(address, split)]
-    if not found:
-        raise DataError("no images", address, "is this the layout of the data set?")
-    return found
 
 
 def write_set(
@@ -86,7 +44,7 @@ def write_set(
     rows: list[dict[str, str]] = []
     try:
         unfinished.mkdir(parents=True)
-        names = _file_names(found)
+        names = file_names(found)
         for original, name in zip(found, names, strict=True):
             rows.append(_write_degraded(original, name, unfinished, cells))
             progress(len(rows), len(found))
@@ -103,34 +61,6 @@ def write_set(
         "splits": dict(Counter(row["split"] for row in rows)),
         "panels": dict(sorted(Counter(f"{r['panel']}/{r['severity']}" for r in rows).items())),
     }
-
-
-def _in_folders(layout: str, root: Path) -> list[Original]:
-    train, test = (list_images(layout, root, split) for split in ("train", "test"))
-    splits = {"": train} if train == test else {"train": train, "test": test}
-    return [
-        Original(f"folder:{layout}", path.relative_to(root).as_posix(), split, label, path)
-        for split, images in splits.items()
-        for path, label in images
-    ]
-
-
-def _tiles(address: str, split: str) -> list[Original]:
-    faces = open_faces(address, split=split or "test")
-    return [
-        Original(faces.name, str(number), split, faces.classes[label], tile)
-        for number, label, tile in zip(faces.ids, faces.labels, faces.tiles, strict=True)
-    ]
-
-
-def _file_names(found: Sequence[Original]) -> list[str]:
-    """A file name for each image: the last part of its id, or all of it where that is taken."""
-    places = [(one.split, one.label, Path(one.id).stem) for one in found]
-    taken = Counter(places)
-    return [
-        place[2] if taken[place] == 1 else one.id.replace("/", "_")
-        for one, place in zip(found, places, strict=True)
-    ]
 
 
 def _write_degraded(

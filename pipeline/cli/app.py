@@ -26,7 +26,7 @@ from pipeline.errors import ConfigError, RenamedSetting, UndercamError
 COMMANDS = (
     *("demo", "analyze", "run", "cameras", "store", "outbox", "erase"),
     *("dashboard", "users", "doctor"),
-    *("evaluate", "table", "figures", "train", "calibrate", "export", "udc"),
+    *("data", "train", "evaluate", "table", "figures", "calibrate", "export", "udc"),
 )
 """In the order of the help. Each is the function, or the Typer, of that name in its module."""
 BROKEN_PIPE_EXIT_CODE = 141

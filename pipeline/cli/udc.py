@@ -48,7 +48,7 @@ def udc(
     A data set is written as class folders and a manifest; the same input gives the same images.
     """
     from pipeline.media.display_simulation import open_simulation
-    from trainer.udc_sets import KINDS
+    from trainer.data.originals import KINDS
 
     if out.exists():
         raise ConfigError("the output exists already", str(out), "give a new name, or remove it")

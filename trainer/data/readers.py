@@ -5,7 +5,8 @@ ferplus:cut                    the validation cut of training
 sheet:IMAGE,LABELS.npz       a sheet of 48x48 tiles, 340 a row, with FER+ votes
 csv:fer2013.csv,fer2013new.csv FER2013's pixels with FER+'s votes; csv:fer2013.csv alone: 7 classes
 npz:FILE                       arrays `image` (n, h, w[, 3]) and `label` (n,), optional `classes`
-folder:LAYOUT:DIR              image folders, see `trainer.data.folders`
+folder:LAYOUT:DIR              image folders, see `trainer.data.layouts`
+shards:PLACE                   WebDataset shards, see `trainer.data.shards`
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from trainer.data.fer2013 import read_csv
 from trainer.data.ferplus import PROTOCOLS, from_votes, select_validation_cut
 from trainer.data.folders import read_folder
 from trainer.data.images import open_image
+from trainer.data.shards import read_shards
 from trainer.errors import DataError, OptionError
 
 SPLITS = {"training": "training", "public": "public_test", "cut": "training"}
 TILE_PX, TILES_A_ROW, SPARE_ROWS = 48, 340, 10
 NPZ = "give image (n, h, w) or (n, h, w, 3) uint8 and label (n,) of whole numbers"
-KINDS = "ferplus:, sheet:, csv:, npz: or folder:"
+KINDS = "ferplus:, sheet:, csv:, npz:, folder: or shards:"
 
 
 def open_faces(address: str, protocol: str = "ms_majority", split: str = "test") -> FaceSet:
@@ -56,6 +58,8 @@ def open_faces(address: str, protocol: str = "ms_majority", split: str = "test")
     if kind == "folder":
         layout, _, folder = place.partition(":")
         return read_folder(layout, _existing_folder(folder), split)
+    if kind == "shards":
+        return read_shards(place, split)
     raise OptionError("no such kind of data", address, f"start it with {KINDS}")
 
 

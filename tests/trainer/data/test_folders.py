@@ -54,7 +54,7 @@ def test_plain_class_folders(tmp_path: Path) -> None:
 
 def test_plain_with_splits(tmp_path: Path) -> None:
     draw(tmp_path / "train" / "fear" / "a.png", 10)
-    with pytest.raises(DataError, match="no test images: .*: is this the layout of plain"):
+    with pytest.raises(DataError, match=r"no test images: .*: plain has a folder for each class"):
         open_faces(f"folder:plain:{tmp_path}", split="test")
     draw(tmp_path / "test" / "contempt" / "a.png", 20)
     assert found(open_faces(f"folder:plain:{tmp_path}", split="train")) == [(10, "fear")]
@@ -106,7 +106,7 @@ def test_rafdb(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"unreadable image: .*test_9_aligned\.jpg"):
         open_faces(f"folder:rafdb:{tmp_path}")
     listing.unlink()
-    with pytest.raises(DataError, match="no such list: .*: give the folder that holds EmoLabel/"):
+    with pytest.raises(DataError, match="no test images: .*: rafdb has EmoLabel/list_patition_lab"):
         open_faces(f"folder:rafdb:{tmp_path}")
 
 
@@ -187,9 +187,9 @@ def test_sfew(tmp_path: Path) -> None:
     assert found(open_faces(f"folder:sfew:{tmp_path}", split="test")) == [(20, "neutral")]
 
 
-@pytest.mark.parametrize("layout", ["plain", "kdef", "affectnet", "sfew"])
+@pytest.mark.parametrize("layout", ["plain", "kdef", "affectnet", "sfew", "ckplus", "ck48"])
 def test_an_empty_folder(tmp_path: Path, layout: str) -> None:
-    with pytest.raises(DataError, match=f"no test images: .*: is this the layout of {layout}"):
+    with pytest.raises(DataError, match=f"no test images: .*: {layout} has .*; here is nothing$"):
         open_faces(f"folder:{layout}:{tmp_path}")
 
 
@@ -253,3 +253,91 @@ def test_folders_of_compound_classes(tmp_path: Path) -> None:
     assert found(compound) == [(10, "happily surprised"), (20, "sadly angry")]
     draw(tmp_path / "fear" / "a.png", 30)
     assert open_faces(f"folder:plain:{tmp_path}").classes == (*BASIC_SEVEN, *COMPOUND_EMOTIONS)
+
+
+def draw_ckplus(root: Path, labels: dict[str, str], frames: int = 5) -> None:
+    """Sequences of subjects as CK+ has them; what is in a label file, or "" for no such file."""
+    for number, (subject, label) in enumerate(labels.items()):
+        for frame in range(1, frames + 1):
+            name = f"{subject}_001_{frame:08d}.png"
+            draw(root / f"cohn-kanade-images/{subject}/001/{name}", 10 * number + 10, 4, 4)
+        folder = root / "Emotion" / subject / "001"
+        folder.mkdir(parents=True)
+        if label:
+            (folder / f"{subject}_001_{frames:08d}_emotion.txt").write_text(label, encoding="ascii")
+
+
+def test_ckplus_shows_its_label_at_the_end_and_is_neutral_at_the_start(tmp_path: Path) -> None:
+    labels = {f"S{number:03d}": f"   {number % 7 + 1}.0000000e+00\n" for number in range(12)}
+    draw_ckplus(tmp_path, labels | {"S999": ""})
+    train, test = (open_faces(f"folder:ckplus:{tmp_path}", split=s) for s in ("train", "test"))
+    assert test.classes == BASIC_SEVEN  # the tenth subject alone: fear
+    assert found(test) == [(100, "disgust")] * 3 + [(100, "neutral")]
+    assert train.classes == EMOTIONS
+    assert len(train) == 11 * 4
+    assert (20, "contempt") in found(train)
+
+
+@pytest.mark.parametrize("content", ["", "happy", "8.0", "nan"])
+def test_ckplus_with_a_damaged_label(tmp_path: Path, content: str) -> None:
+    draw_ckplus(tmp_path, {"S005": "1.0"})
+    note = next((tmp_path / "Emotion").rglob("*.txt"))
+    note.write_text(content, encoding="ascii")
+    with pytest.raises(DataError, match=r"label.*: .*S005_001_00000005_emotion\.txt: "):
+        open_faces(f"folder:ckplus:{tmp_path}", split="train")
+
+
+def test_ckplus_without_the_images_of_a_label(tmp_path: Path) -> None:
+    draw_ckplus(tmp_path, {"S005": "1.0"})
+    (tmp_path / "cohn-kanade-images").rename(tmp_path / "images")
+    with pytest.raises(DataError, match="a label without frames: .*: is cohn-kanade-images compl"):
+        open_faces(f"folder:ckplus:{tmp_path}", split="train")
+
+
+def test_ck48_no_subject_is_in_both_splits(tmp_path: Path) -> None:
+    for number in range(20):
+        for name in ("anger", "contempt"):
+            draw(tmp_path / name / f"S{number:03d}_004_00000017.png", 10 * number + 10, 4, 4)
+    test = open_faces(f"folder:ck48:{tmp_path}")
+    assert found(test) == [(n, name) for n in (100, 200) for name in ("anger", "contempt")]
+    assert len(open_faces(f"folder:ck48:{tmp_path}", split="train")) == 36
+
+
+def test_a_wrong_layout_is_said_and_guessed(tmp_path: Path) -> None:
+    draw_rafdb(tmp_path, 7)
+    with pytest.raises(DataError) as raised:
+        open_faces(f"folder:sfew:{tmp_path}")
+    assert str(raised.value) == (
+        f"no test images: {tmp_path}: sfew has Train|Val/CLASS/*.png; here are 2 folders "
+        "(EmoLabel, Image); it is laid out like rafdb or rafdb-compound"
+    )
+    with pytest.raises(DataError, match="unknown class folder: .*EmoLabel: name it .* like rafdb"):
+        open_faces(f"folder:plain:{tmp_path}")
+
+
+def test_folders_of_other_names_with_a_map(tmp_path: Path) -> None:
+    draw(tmp_path / "Freude" / "a.png", 10)
+    draw(tmp_path / "angry" / "b.png", 20)
+    draw(tmp_path / "rest" / "c.png", 30)
+    labels = tmp_path / "labels.toml"
+    labels.write_text('Freude = "happiness"\nrest = ""', encoding="utf-8")
+    assert found(open_faces(f"folder:plain:{tmp_path}")) == [(10, "happiness"), (20, "anger")]
+    labels.write_text('Freude = "joy"', encoding="utf-8")
+    with pytest.raises(DataError, match=r"Freude = 'joy': .*labels\.toml: give one of neutral"):
+        open_faces(f"folder:plain:{tmp_path}")
+    labels.write_text("Freude", encoding="utf-8")
+    with pytest.raises(DataError, match=r"unreadable labels .*labels\.toml: give lines of FOLDER"):
+        open_faces(f"folder:plain:{tmp_path}")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_truncated_picture_is_named(tmp_path: Path, suffix: str) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        path = tmp_path / "fear" / f"{name}{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    cut = tmp_path / "fear" / f"b{suffix}"
+    cut.write_bytes(cut.read_bytes()[:-2000])
+    with pytest.raises(DataError, match=rf"unreadable image .*: .*/fear/b\{suffix}: remove or rep"):
+        open_faces(f"folder:plain:{tmp_path}")

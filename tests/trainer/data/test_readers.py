@@ -21,7 +21,7 @@ N = 345  # the sixth tile of a second row
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("", r"no such kind of data: : start it with ferplus:, sheet:, csv:, npz: or folder:"),
+        ("", r"no such kind of data: : start it with ferplus:, .*npz:, folder: or shards:"),
         ("rafdb:/data", "no such kind of data: rafdb:/data"),
         ("ferplus:private", "no such split: ferplus:private: give one of training, public"),
         ("npz:gone.npz", "no such data file: gone.npz: check the path"),
