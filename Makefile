@@ -2,7 +2,7 @@
 # make test    the test suite, from a fresh clone        make test-all   with the slow tests
 # make check   format, lint, types, architecture         make setup      everything for developers
 # make audit   known weaknesses of the pinned packages, and sbom.json with what is installed
-# make train-smoke   train a toy network, export it, analyse the sample with it
+# make train-smoke   train a toy network of every family, export it, analyse the sample with it
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -54,10 +54,16 @@ cluster-setup: .venv/.cluster
 demo: .venv/.demo
 	@$(BIN)/undercam demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(if $(filter-out 0,$(DEMO_HEADLESS)),--headless)
 
+# Two families at a time, each with one thread.
+FAMILIES := lrdif drfer emodc face-resnet poster noise-resnet18 resnet18
 train-smoke: .venv/.developer
-	rm -rf runs/smoke
-	$(BIN)/undercam train resnet18 --preset smoke --data toy --seed 0 --run-dir runs/smoke --out runs/smoke/toy.safetensors --json
-	$(BIN)/undercam analyze sample --weights runs/smoke/toy.safetensors --json
+	@rm -rf runs/smoke
+	@$(MAKE) --no-print-directory --output-sync=target -j 2 $(FAMILIES:%=smoke-%)
+
+smoke-%:
+	$(BIN)/undercam train $* --preset smoke --data toy --seed 0 --threads 1 --run-dir runs/smoke/$* --out runs/smoke/$*.safetensors --json
+	$(BIN)/undercam export runs/smoke/$*.safetensors runs/smoke/$*.onnx --json
+	$(BIN)/undercam analyze sample --weights runs/smoke/$*.safetensors --json
 
 # The stamps: packages are installed again only when these files change.
 .venv/.demo: pyproject.toml constraints.txt | .venv/bin/python

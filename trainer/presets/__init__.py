@@ -27,6 +27,11 @@ def add_udc_variants(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
     return {**recipes, **variants}
 
 
+def under_displays(recipe: Recipe) -> Recipe:
+    """The same recipe under simulated displays, from the zoo's weights that have seen them."""
+    return replace(recipe, panel=RandomPanel(), encoder=f"{recipe.encoder}{UDC}")
+
+
 def list_presets() -> dict[tuple[str, str], Recipe]:
     """All named recipes, by model and name."""
     families = [module.PRESETS for module in _modules()]

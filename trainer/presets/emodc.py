@@ -16,8 +16,8 @@ from typing import Any
 
 from models.emodc.descriptions import CONDITIONS
 from models.emotions import BASIC_SEVEN, COMPOUND_EMOTIONS, EMOTIONS
-from trainer.presets import UDC
-from trainer.presets.noise_resnet18 import NOISE_RESNET, under_displays
+from trainer.presets import UDC, under_displays
+from trainer.presets.noise_resnet18 import NOISE_RESNET
 from trainer.recipes import Recipe, Stage
 
 SLOW_ENCODER = (("emodc.encoder", 0.1),)

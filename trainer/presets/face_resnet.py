@@ -17,7 +17,14 @@ FACE_RESNET = Recipe(
     augment=Augment(erase_px=(12, 38)),
     encoder="dlib-face",
 )
-PRESETS = add_udc_variants(
+PRESETS = {
+    "smoke": Recipe(
+        "face-resnet",
+        {"dropout": 0.0},
+        (Stage("fit", 2, batch=32, lr=1e-3, resolution=((0.0, 64),)),),
+        input_px=64,
+    )
+} | add_udc_variants(
     {
         "dlib-24": FACE_RESNET,
         "dlib-40": replace(FACE_RESNET, stages=(replace(FIT, epochs=40),)),

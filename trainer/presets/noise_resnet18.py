@@ -5,10 +5,8 @@ A name gives width and epochs. It starts from the plain network of its condition
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from trainer.presets import UDC
-from trainer.recipes import RandomPanel, Recipe, Stage
+from trainer.presets import UDC, under_displays
+from trainer.recipes import Recipe, Stage
 
 PLAIN = "resnet18-w36"
 """The network that it starts from and, with UDC behind, the one for displays."""
@@ -20,11 +18,6 @@ NOISE_RESNET = Recipe(
     objective={"teacher": PLAIN},
     encoder=PLAIN,
 )
-
-
-def under_displays(recipe: Recipe) -> Recipe:
-    """The same under simulated displays, from the weights that have seen them."""
-    return replace(recipe, panel=RandomPanel(), encoder=f"{recipe.encoder}{UDC}")
 
 
 PRESETS = {

@@ -15,4 +15,14 @@ POSTER_S = replace(
     network=LRDIF_S.network,
     stages=(POINTS, Stage("fit", epochs=120, lr=5e-4, ema=0.999)),
 )
-PRESETS = add_udc_variants({"cpu": POSTER, "s": POSTER_S})
+SMOKE = replace(
+    POSTER,
+    network={
+        "widths": [8, 16, 32],
+        "dil_blocks": [1, 1, 1],
+        "dt_widths": [8, 16, 32],
+        "width": 16,
+    },
+    stages=(Stage("fit", epochs=3, batch=32),),
+)
+PRESETS = {"smoke": SMOKE} | add_udc_variants({"cpu": POSTER, "s": POSTER_S})

@@ -3,7 +3,8 @@
 A name gives width and epochs: w36-40 has the multiply-adds of the lean LRDif, 0.1 GMAC, w35-120
 those of LRDif-S, 0.37; w48 is the widest that is small enough to ship. w36-tune goes on from the
 shipped weights for as many epochs as LRDif with a clean-twin prior; w36-tune-aligned turns them
-to aligned faces.
+to aligned faces. `own`, and the names of data sets, go on from them on other faces: batches and
+epochs by how many faces there are.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from models.crops import ALIGNED
-from trainer.presets import REAL, REAL_PANELS, UDC, add_udc_variants
+from trainer.presets import REAL, REAL_PANELS, UDC, add_udc_variants, under_displays
 from trainer.recipes import Augment, RandomPanel, Recipe, Stage
 
 W32 = {"width": 32, "stem_stride": 2, "dropout": 0.3}
@@ -38,6 +39,28 @@ W36_TUNE_REAL = replace(W36_TUNE, stages=(replace(TUNE, epochs=9),), panel=REAL_
 W36_TUNE_ALIGNED = replace(
     W36, stages=(replace(TUNE, epochs=9),), crop=ALIGNED, encoder="resnet18-w36"
 )
+TUNE_SMALL = Stage("fit", epochs=20, batch=32, lr=1e-3)
+TUNE_MEDIUM = Stage("fit", epochs=30, batch=64, lr=1e-3)
+TUNE_LARGE = Stage("fit", epochs=12, lr=1e-3, balance=0.5)
+"""Of AffectNet, in which one class has thirty times the faces of another."""
+DATA_SETS = {
+    "own": TUNE_SMALL,
+    "kdef": TUNE_SMALL,
+    "ckplus": TUNE_SMALL,
+    "sfew": TUNE_SMALL,
+    "rafdb": TUNE_MEDIUM,
+    "rafdb-compound": replace(TUNE_MEDIUM, batch=32, balance=0.5),
+    "affectnet-7": TUNE_LARGE,
+    "affectnet-8": TUNE_LARGE,
+}
+"""Stages on other faces, by the data set (`trainer.data.layouts`); none of them was measured on
+its data set here. A network for other classes keeps all but its last layer."""
+
+
+def _go_on(stage: Stage) -> Recipe:
+    return replace(W36, stages=(stage,), encoder="resnet18-w36", with_dropped=False)
+
+
 PRESETS = {
     "w36-tune-aligned": W36_TUNE_ALIGNED,
     f"w36-tune{UDC}": W36_TUNE,
@@ -68,6 +91,8 @@ PRESETS = {
             "rul-40": replace(RESNET, network=W32 | {"dropout": 0.4}, objective={"name": "rul"}),
         }
     ),
+    **{name: _go_on(stage) for name, stage in DATA_SETS.items()},
+    **{f"{name}{UDC}": under_displays(_go_on(stage)) for name, stage in DATA_SETS.items()},
     f"w36-12{UDC}{REAL}": replace(W36_12, panel=REAL_PANELS),
     f"w36-40{UDC}{REAL}": replace(W36, panel=REAL_PANELS),
 }
