@@ -1,4 +1,4 @@
-"""Figures of the comparison in `trainer.compare.tables`, of features in the plane, and of faces.
+"""Figures of the comparison in `trainer.compare.tables`, and of features in the plane.
 
 Every function returns a matplotlib Figure and needs no display. A figure of accuracies never mixes
 weights trained under displays with weights trained on clean faces, nor different protocols.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,6 @@ from trainer.compare import metrics
 from trainer.compare.budgets import count_steps, is_udc_trained, without_steps
 from trainer.compare.evaluate import Predictions, mark_correct
 from trainer.compare.tables import PROTOCOL_FIELDS, Evaluation, suite_correctness
-from trainer.data.faceset import FaceSet
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
 """Of weights and suites: distinguishable with colour blindness (Okabe & Ito 2008)."""
@@ -175,21 +174,6 @@ def draw_scatter(panels: Sequence[Panel], columns: int) -> Figure:
         for colour, name in zip(CLASS_COLOURS, names, strict=False)
     ]
     figure.legend(handles=dots, loc="outside lower center", ncols=2 * columns, frameon=False)
-    return figure
-
-
-def draw_samples(by_condition: Mapping[str, FaceSet]) -> Figure:
-    """The same faces side by side under several conditions: a row for each, named at its left."""
-    columns = max(map(len, by_condition.values()))
-    figure = Figure(figsize=(0.9 * columns + 1.2, 0.95 * len(by_condition)), layout="constrained")
-    for row, (cell, faces) in enumerate(by_condition.items()):
-        for column, tile in enumerate(faces.tiles):
-            axes = figure.add_subplot(len(by_condition), columns, row * columns + column + 1)
-            axes.imshow(tile, cmap="gray", vmin=0, vmax=255)
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-            if column == 0:
-                axes.set_ylabel(cell, rotation=0, ha="right", va="center", fontsize=9)
     return figure
 
 

@@ -45,3 +45,27 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, capfd: pytest.CaptureFi
     (tmp_path / "file").touch()
     assert run(["figures", "--folder", str(KEPT), "--out", str(tmp_path / "file" / "x")]) == 1
     assert "cannot write (Not a directory)" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_what_a_run_of_drfer_paints_and_retrieves(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A toy, trained on labels of which a fifth are wrong."""
+    weights, run_dir, out = (str(tmp_path / name) for name in ("w.safetensors", "run", "drawn"))
+    noisy = ["--data", "toy", "--labels", "symmetric:0.2"]
+    begun = ["train", "drfer", "--preset", "smoke", *noisy, "--seed", "0", "--threads", "1"]
+    assert run([*begun, "--run-dir", run_dir, "--out", weights]) == 0
+    draw = ["figures", "--weights", weights, *noisy, "--out", out, "--samples", "4", "--json"]
+    capfd.readouterr()
+    assert run([*draw, "--run-dir", run_dir]) == 0
+    files = {Path(name).stem: name for name in json.loads(capfd.readouterr().out)["figures"]}
+    assert files.keys() == {"drfer-painted", "drfer-retrieval"}
+    for file in files.values():
+        picture = cv2.imread(file)
+        assert picture is not None
+        assert min(picture.shape[:2]) > 300
+    assert run([*draw, "--run-dir", str(tmp_path / "nowhere")]) == 3
+    assert "no checkpoint: " in capfd.readouterr().err
+    assert run(["figures", "--weights", "resnet18-w32", "--run-dir", run_dir]) == 2
+    assert "weights of resnet18: --run-dir: give --weights of one DR-FER" in capfd.readouterr().err
