@@ -12,16 +12,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.atomic_files import writing
 from models.crops import ALIGNED
 from models.emotions import EMOTIONS
 from models.loading import build_network
-from models.precision import select_dtype
+from models.precision import bfloat16_is_supported, select_dtype
 from models.weights import ModelCard, read_card, restore, save, to_stored
 from trainer.data.faceset import FaceSet
 from trainer.data.ferplus import select_validation_cut
 from trainer.data.label_noise import VOTES, with_labels
 from trainer.data.readers import open_faces
 from trainer.distributed import SINGLE_PROCESS, DistributedContext
+from trainer.errors import DataError
 from trainer.loop import LAST, Report, RunOptions, train
 from trainer.measurement import add_metrics, apply_conditions, select_trained_for
 from trainer.objectives import find_objective
@@ -34,6 +36,9 @@ TERMS = {
     "csv": "FER+ votes: MIT. FER2013 images: web search of 2013, no licence, research use.",
 }
 """Terms of the data that a reader knows; those of any other data are unknown here."""
+DTYPE_FILE = "dtype"
+"""In a run directory, the name of its number format."""
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 NEVER = 2**31 - 1
 """The largest value that mallopt takes; a tensor beyond it (2 GiB) is still mapped on its own."""
@@ -87,7 +92,7 @@ def train_weights(
     keep_freed_memory()
     if threads:
         torch.set_num_threads(threads)
-    dtype = select_dtype(torch.get_num_threads()) if context.device == "cpu" else torch.bfloat16
+    dtype = settle_dtype(run_dir, context)
     report({"dtype": str(dtype).removeprefix("torch."), "threads": torch.get_num_threads()})
     is_cut = select_validation_cut(faces)
     fit = select_training_faces(faces, dropped, is_cut)
@@ -113,6 +118,32 @@ def train_weights(
         card = _calibrate(trained.objective, network, card, validation)
     save(out, card, network.state_dict())
     return read_card(out)
+
+
+def settle_dtype(run_dir: Path, context: DistributedContext) -> torch.dtype:
+    """The number format of a run: what is faster here when it starts, and from then on the same.
+
+    All workers compute in it, and so does a resumed run: which format a busy machine finds faster
+    is a matter of chance, and the run would be another one. Raises DataError where a run in
+    bfloat16 is resumed on a machine without it.
+    """
+    note = run_dir / DTYPE_FILE
+    is_new = not note.is_file()
+    if context.is_first and is_new:
+        is_cpu = context.device == "cpu"
+        chosen = select_dtype(torch.get_num_threads()) if is_cpu else torch.bfloat16
+        with writing(note) as unfinished:
+            unfinished.write_text(str(chosen).removeprefix("torch."), encoding="ascii")
+    context.share_files()
+    name = note.read_text(encoding="ascii")
+    if name not in DTYPES:
+        raise DataError(f"number format {name!r}", str(note), f"give {' or '.join(DTYPES)}")
+    dtype = DTYPES[name]
+    is_unsure = context.device == "cpu" and dtype == torch.bfloat16 and not is_new
+    if is_unsure and not bfloat16_is_supported():
+        remedy = "resume it on a machine that has it, or train in another run directory"
+        raise DataError("a run in bfloat16, which this machine lacks", str(run_dir), remedy)
+    return dtype
 
 
 def select_training_faces(

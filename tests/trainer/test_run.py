@@ -21,6 +21,7 @@ from trainer import run
 from trainer.compare.evaluate import apply_condition, mark_correct, predict, tabulate_condition
 from trainer.data.faceset import FaceSet
 from trainer.data.ferplus import select_validation_cut
+from trainer.distributed import SINGLE_PROCESS
 from trainer.errors import DataError
 from trainer.loop import TrainingResult, train
 from trainer.presets import find_preset
@@ -222,3 +223,21 @@ def test_seven_classes_make_weights_of_seven(
     assert train_tiny(faces).labels == BASIC_SEVEN
     predictions = predict(load_classifier(str(tmp_path / "w.safetensors")), faces)
     assert predictions.probabilities.shape == (40, 7)
+
+
+def test_a_run_keeps_the_number_format_that_it_began_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine finds now the one faster, now the other: a resumed run would be another."""
+    found = [torch.bfloat16, torch.float32]
+    monkeypatch.setattr(run, "select_dtype", lambda threads: found.pop(0))
+    monkeypatch.setattr(run, "bfloat16_is_supported", lambda: True)
+    assert run.settle_dtype(tmp_path, SINGLE_PROCESS) == torch.bfloat16
+    assert run.settle_dtype(tmp_path, SINGLE_PROCESS) == torch.bfloat16
+    assert len(found) == 1
+    monkeypatch.setattr(run, "bfloat16_is_supported", lambda: False)
+    with pytest.raises(DataError, match="a run in bfloat16, which this machine lacks: .*: resume"):
+        run.settle_dtype(tmp_path, SINGLE_PROCESS)
+    (tmp_path / "dtype").write_text("float8", encoding="ascii")
+    with pytest.raises(DataError, match="number format 'float8': .*: give float32 or bfloat16"):
+        run.settle_dtype(tmp_path, SINGLE_PROCESS)

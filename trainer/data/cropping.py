@@ -14,7 +14,7 @@ from typing import Any
 
 from models.atomic_files import unwritable
 from models.crops import crop_faces
-from trainer.data.check import EXAMPLES
+from trainer.data.check import EXAMPLES, WHOLE
 from trainer.data.face_finder import FaceFinder
 from trainer.data.images import write_image
 from trainer.data.originals import file_names, list_originals
@@ -46,7 +46,7 @@ def crop_data(
                 folder = unfinished / original.split / original.label
                 folder.mkdir(parents=True, exist_ok=True)
                 write_image(folder / f"{name}.png", crop_faces(rgb, faces[:1])[0])
-                written[original.split] += 1
+                written[original.split or WHOLE] += 1
             else:
                 without.append(original.id)
             progress(number, len(originals))

@@ -125,7 +125,7 @@ PRESETS = {
             "dt_widths": [8, 16, 32],
             "width": 16,
         },
-        stages=tuple(Stage(name, epochs=3, batch=32) for name in ("points", "s1", "s2")),
+        stages=tuple(Stage(name, epochs=3, batch=32) for name in ("s1", "s2")),
     ),
     "twin-udc": TWIN,
     "twin-udc-real": TWIN_REAL,

@@ -39,7 +39,8 @@ W36_TUNE_REAL = replace(W36_TUNE, stages=(replace(TUNE, epochs=9),), panel=REAL_
 W36_TUNE_ALIGNED = replace(
     W36, stages=(replace(TUNE, epochs=9),), crop=ALIGNED, encoder="resnet18-w36"
 )
-TUNE_SMALL = Stage("fit", epochs=20, batch=32, lr=1e-3)
+TUNE_SMALL = Stage("fit", epochs=12, batch=32, lr=3e-4)
+"""At 1e-3, for 20 epochs, weights for faces that they knew fell from 89 to 77 % (900 faces)."""
 TUNE_MEDIUM = Stage("fit", epochs=30, batch=64, lr=1e-3)
 TUNE_LARGE = Stage("fit", epochs=12, lr=1e-3, balance=0.5)
 """Of AffectNet, in which one class has thirty times the faces of another."""
