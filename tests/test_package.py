@@ -58,7 +58,7 @@ def test_the_wheel_carries_the_licence_and_the_command(wheel: zipfile.Path) -> N
 
 
 DOCUMENTS = ["README.md", "docs/RESULTS.md", "CONTRIBUTING.md"]
-DOCUMENTS += ["docs/guides/commands.md", "docs/guides/privacy.md"]
+DOCUMENTS += ["docs/guides/commands.md", "docs/guides/privacy.md", "docs/guides/train.md"]
 
 
 def code_of(name: str) -> str:

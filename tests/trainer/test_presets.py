@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from models.emodc.network import EmoDC
 from models.emotions import EMOTIONS
 from models.loading import build_network, zoo_names
 from models.lrdif.network import LRDif
+from models.registry import FAMILIES
 from models.weights import ModelCard
 from trainer.errors import OptionError
 from trainer.optimisation import resolution_at
@@ -52,6 +55,13 @@ def test_no_1x1_convolution_of_few_channels_is_trained(model: str, name: str) ->
     found = [part for part in network.modules() if isinstance(part, nn.Conv2d)]
     assert found
     assert [part for part in found if part.kernel_size == (1, 1) and part.in_channels < 8] == []
+
+
+def test_make_trains_a_toy_of_every_family() -> None:
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
+    listed = re.findall(r"^FAMILIES := (.*)$", makefile, re.M)[0].split()
+    assert sorted(listed) == sorted(FAMILIES)
+    assert all(find_preset(family, "smoke").panel is None for family in listed)
 
 
 def sizes(name: str) -> dict[str, Any]:
