@@ -63,7 +63,7 @@ train-smoke: .venv/.developer
 smoke-%:
 	$(BIN)/undercam train $* --preset smoke --data toy --seed 0 --threads 1 --run-dir runs/smoke/$* --out runs/smoke/$*.safetensors --json
 	$(BIN)/undercam export runs/smoke/$*.safetensors runs/smoke/$*.onnx --json
-	$(BIN)/undercam analyze sample --weights runs/smoke/$*.safetensors --json
+	$(BIN)/undercam analyze sample --fps 2 --weights runs/smoke/$*.safetensors --json
 
 # The stamps: packages are installed again only when these files change.
 .venv/.demo: pyproject.toml constraints.txt | .venv/bin/python

@@ -70,7 +70,7 @@ RunDir = Annotated[
 
 Address = Annotated[
     str,
-    Option(help="With --workers: the Ray cluster, `auto` on one of its machines. Default: none."),
+    Option(help="With --workers: a Ray cluster, HOST:6379. Default: a Ray of its own."),
 ]
 
 TensorBoardFolder = Annotated[

@@ -96,6 +96,7 @@ def list_workers() -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # two trainings of two processes, which wait for each other at each layer
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own settings
 def test_a_worker_that_is_killed_changes_nothing(tmp_path: Path) -> None:
     """Killed in the middle of a round: weights, checkpoints and the table of samples are those of
