@@ -203,6 +203,7 @@ def work(rank: int, folder: Path) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_of_32_take_the_step_of_one_of_64(tmp_path: Path) -> None:
     command = [sys.executable, __file__, str(tmp_path)]
     workers = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
