@@ -14,9 +14,10 @@ from models.errors import UndercamError
 from models.udc.suites import conditions, degrade
 from trainer.data.folders import list_images
 from trainer.data.images import read_image
+from trainer.data.originals import list_originals
 from trainer.data.readers import open_faces
 from trainer.errors import DataError
-from trainer.udc_sets import list_originals, write_set
+from trainer.udc_sets import write_set
 
 CELLS = conditions("udc")
 

@@ -64,6 +64,7 @@ def _go_on(stage: Stage) -> Recipe:
 
 PRESETS = {
     "w36-tune-aligned": W36_TUNE_ALIGNED,
+    f"w36-tune-aligned{UDC}": under_displays(W36_TUNE_ALIGNED),
     f"w36-tune{UDC}": W36_TUNE,
     f"w36-tune{UDC}{REAL}": W36_TUNE_REAL,
     "w32": replace(RESNET, stages=(Stage("fit", epochs=32, resolution=((0.0, 32), (0.3, 48))),)),
