@@ -16,7 +16,7 @@ from models.encoders.folders import find_encoder, folder_digest
 from models.errors import ModelError
 from models.registry import family_of
 from models.scores import EmotionClassifier
-from models.serving import SoftmaxClassifier
+from models.serving import UNCERTAIN, SoftmaxClassifier
 from models.weights import ModelCard, mismatch_error, read_card, read_shapes, read_state, restore
 
 ZOO = Path(__file__).parent / "zoo"
@@ -136,4 +136,6 @@ def as_classifier(
     family = family_of(card)
     if family.draws:
         options["draws"] = draws
+    if options.get("flip") == UNCERTAIN and family.classifier is not SoftmaxClassifier:
+        options["flip"] = True  # what it draws, or carries along a track, belongs to both views
     return family.classifier(network, card, **options)

@@ -32,6 +32,7 @@ from pipeline.http_settings import ControlSettings, DashboardSettings, MetricsSe
 from pipeline.observation_settings import OBSERVATION_SECTIONS, encode_changes
 from pipeline.records import CameraId
 from pipeline.references import resolve
+from pipeline.renamed_keys import rename_keys
 from pipeline.service_settings import (
     BusSettings,
     ClusterSettings,
@@ -49,7 +50,6 @@ from pipeline.settings import (
     SmootherSettings,
     SourceSettings,
     TrackerSettings,
-    rename_keys,
 )
 
 __all__ = ["Settings", "load", "resolve"]

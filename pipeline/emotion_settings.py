@@ -50,7 +50,11 @@ class RouteSettings(Section):
         description="CPU threads of the network; 0: all cores. Where both routes are in one "
         "process, the larger number is that of both.",
     )
-    flip: bool = Field(True, description="Horizontal-flip TTA: average with the mirrored crop.")
+    flip: bool | Literal["uncertain"] = Field(
+        True,
+        description="Horizontal-flip TTA: average with the mirrored crop; `uncertain`: only where "
+        "that may change the label, for networks that draw nothing at random.",
+    )
     draws: int = Field(
         1, ge=1, le=64, description="Random starts averaged per face, for models that sample."
     )

@@ -69,7 +69,18 @@ class CameraMetrics(Metrics):
             "camera",
         )
         self.decoded = self._counter("frames_decoded", "Frames decoded.", "camera")
-        self.analysed = self._counter("frames_analysed", "Frames searched for faces.", "camera")
+        self.analysed = self._counter(
+            "frames_analysed",
+            "Frames analysed, searched for faces or not (see frames_searched).",
+            "camera",
+        )
+        self.searched = self._counter(
+            "frames_searched",
+            "Analysed frames by how much of them was searched for faces: whole; part, the "
+            "surroundings of known faces; none, as nothing had changed there or no face was known.",
+            "camera",
+            "extent",
+        )
         self.skipped = self._counter(
             "frames_skipped", "Frames skipped because of source.analyse_fps.", "camera"
         )

@@ -58,6 +58,14 @@ class Tracker:
         self._now_s = -np.inf
         self._size: tuple[int, int] | None = None
 
+    def predict(self, header: FrameHeader) -> Float32:
+        """The boxes (n, 4) that the tracks, unconfirmed ones too, are expected to have in the next
+        frame; the frame's `update` follows. Raises ValueError as `update` does."""
+        self._follow_size(header.width, header.height)
+        self._predict(header.pts_s)
+        places = [track.motion.place for track in self._tracks]
+        return to_boxes(np.array(places, np.float64).reshape(-1, 4))
+
     def update(self, header: FrameHeader, faces: Faces) -> TrackedFaces:
         """The frame's faces that have a confirmed track, in order of id and with the detector's
         boxes; and the ids of the tracks that ended.
