@@ -137,9 +137,8 @@ def write_faces(path: Path, faces: FaceSet) -> None:
             image = render(tile, row)
             for number in range(round(SHOWN_S * FPS)):
                 turn = 2 * np.pi * number / FPS
-                shift = np.float32(
-                    [[1, 0, SWAY_PX * np.sin(turn)], [0, 1, SWAY_PX * np.cos(turn / 2)]]
-                )
+                x, y = SWAY_PX * np.sin(turn), SWAY_PX * np.cos(turn / 2)
+                shift = np.array([[1, 0, x], [0, 1, y]], np.float32)
                 moved = cv2.warpAffine(
                     image, shift, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE
                 )
@@ -182,7 +181,10 @@ def main() -> None:
     )
 
     def runs(clip: Path, fps: float) -> tuple[Run, Run]:
-        flips = ({}, {"flip": given.flip} if given.flip else {})
+        flips: tuple[dict[str, str], dict[str, str]] = (
+            {},
+            {"flip": given.flip} if given.flip else {},
+        )
         settings = [
             load(
                 source={"analyse_fps": fps},

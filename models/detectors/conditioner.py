@@ -174,8 +174,9 @@ class ConditioningDetector:
 
     def detect_around(
         self, image: FrameImage, boxes: Float32, conditioning: Conditioning
-    ) -> Faces | None:
-        """Faces in the surroundings of boxes (n, 4) xyxy, pixels of the image, best score first.
+    ) -> tuple[Faces, Faces] | None:
+        """Faces in the surroundings of boxes (n, 4) xyxy, pixels of the image, best score first,
+        and what is seen of faces that reach beyond the surroundings.
 
         `conditioning` is that of the last whole image. None where that costs as much as the whole
         image, or the detector cannot: some always see one size, and in noise one needs several.

@@ -91,28 +91,29 @@ class Mosaic:
                 )
         return canvas
 
-    def to_image(self, found: Faces) -> Faces:
-        """Faces found in the mosaic, in pixels of the image, best score first. Left out are those
-        across the edge of a cell: of half a face, or of parts of two."""
+    def to_image(self, found: Faces) -> tuple[Faces, Faces]:
+        """Faces found in the mosaic, in pixels of the image, best score first: those within a cell,
+        and those across the edge of one, of parts of a face."""
         parts = [
             self._from_cell(number, square, found) for number, square in enumerate(self._squares)
         ]
         if not parts:
-            return Faces.none()
-        return non_maximum_suppression(join_faces(parts), OVERLAP)
+            return Faces.none(), Faces.none()
+        whole, cut = (join_faces(list(each)) for each in zip(*parts, strict=True))
+        return non_maximum_suppression(whole, OVERLAP), cut
 
-    def _from_cell(self, number: int, square: Square, found: Faces) -> Faces:
+    def _from_cell(self, number: int, square: Square, found: Faces) -> tuple[Faces, Faces]:
         row, column = self._origin(number)
         centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2 - (column, row)
-        is_here = ((centres >= 0) & (centres < CELL_PX)).all(axis=1)
+        is_here = np.asarray(((centres >= 0) & (centres < CELL_PX)).all(axis=1), bool)
         scale = square.side / CELL_PX
-        faces = found[is_here].transform(
-            scale, column - square.left / scale, row - square.top / scale
-        )
+        offset = column - square.left / scale, row - square.top / scale
+        faces = found[is_here].transform(scale, *offset)
         low, high = self._open_edges(square)
         margin = EDGE_SHARE * square.side
         is_whole = (faces.boxes[:, :2] >= low + margin) & (faces.boxes[:, 2:] <= high - margin)
-        return faces[is_whole.all(axis=1)]
+        rows = np.asarray(is_whole.all(axis=1), bool)
+        return faces[rows], faces[~rows]
 
     def _open_edges(self, square: Square) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Left and top, right and bottom edge of a square; infinite where the image ends before."""

@@ -45,13 +45,14 @@ class Detect:
 
     def search_around(
         self, image: FrameImage, boxes: Float32, conditioning: Conditioning | None
-    ) -> Faces | None:
+    ) -> tuple[Faces, Faces] | None:
         """Faces in the surroundings of boxes (n, 4) xyxy, pixels, of an image conditioned as an
-        earlier one; None where the detector cannot, or the whole image costs no more."""
+        earlier one, and what is seen of faces that reach beyond; None where the detector cannot, or
+        the whole image costs no more."""
         if conditioning is None or not isinstance(self._detector, ConditioningDetector):
             return None
-        faces = self._detector.detect_around(image, boxes, conditioning)
-        return None if faces is None else self._large_enough(faces)
+        found = self._detector.detect_around(image, boxes, conditioning)
+        return found and (self._large_enough(found[0]), self._large_enough(found[1]))
 
     def _large_enough(self, faces: Faces) -> Faces:
         sides = faces.boxes[:, 2:] - faces.boxes[:, :2]

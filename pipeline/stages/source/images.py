@@ -131,7 +131,7 @@ class DecodedImage:
 def _plane(frame: VideoFrame, number: int) -> Pixels:
     """A plane of 8 bits, (h, w), without the padding of its lines; a view."""
     plane = frame.planes[number]
-    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width]
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:, : plane.width]
 
 
 def _is_turned(matrix: Matrix) -> bool:

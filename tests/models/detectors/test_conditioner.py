@@ -149,8 +149,8 @@ def test_faces_around_known_ones_are_those_of_the_whole_image(
     for rows in ([0, 1, 2, 3], [2, 3, 4, 5], [5]):
         found = centerface.detect_around(RgbImage(image), known[rows], conditioning)
         assert found is not None
-        assert (iou(whole.boxes[rows], found.boxes).max(axis=1) > 0.75).all()
-        assert (iou(found.boxes, whole.boxes).max(axis=1) > 0.75).all()
+        assert (iou(whole.boxes[rows], found[0].boxes).max(axis=1) > 0.75).all()
+        assert (iou(found[0].boxes, whole.boxes).max(axis=1) > 0.75).all()
 
 
 @pytest.mark.parametrize("dx", range(0, 33, 4))
@@ -161,7 +161,7 @@ def test_a_face_is_found_wherever_the_grid_of_the_network_lies(
     whole, conditioning = centerface.detect_whole(image, again=False)
     found = centerface.detect_around(image, whole.boxes[:1], conditioning)
     assert found is not None
-    assert iou(whole.boxes[:1], found.boxes).max() > 0.8
+    assert iou(whole.boxes[:1], found[0].boxes).max() > 0.8
 
 
 def test_an_image_as_a_whole_is_detected_as_before(

@@ -59,7 +59,7 @@ def test_what_a_cell_shows_comes_back_to_its_place(
     boxes = boxes_of(places)
     mosaic = Mosaic(surrounding_squares(boxes), WIDTH, HEIGHT)
     for number, box in enumerate(boxes):
-        found = mosaic.to_image(faces_of(to_cell(mosaic, number, box[None])))
+        found, _ = mosaic.to_image(faces_of(to_cell(mosaic, number, box[None])))
         assert np.allclose(found.boxes, box[None], atol=0.01)
         assert np.allclose(found.landmarks[0], (box[:2] + box[2:]) / 2, atol=0.01)
 
@@ -95,7 +95,7 @@ def test_a_bright_square_is_found_where_it_is(
     known = np.array([[x, y, x + side, y + side]], np.float32) + np.float32(moved * side)
     mosaic = Mosaic(surrounding_squares(known), WIDTH, HEIGHT)
     packed = mosaic.build(RgbImage(image).cut)
-    found = mosaic.to_image(faces_of(bright_boxes(packed)))
+    found, _ = mosaic.to_image(faces_of(bright_boxes(packed)))
     scale = mosaic._squares[0].side / CELL_PX
     assert np.allclose(found.boxes, shown, atol=1 + scale)
 
@@ -136,13 +136,14 @@ def test_parts_are_prepared_at_the_resolution_of_the_image() -> None:
 def test_a_face_across_the_edge_of_a_cell_is_none(box: list[float], kept: int) -> None:
     known = boxes_of([(200, 100, 64, 64), (400, 100, 64, 64)])
     mosaic = Mosaic(surrounding_squares(known), WIDTH, HEIGHT)
-    assert len(mosaic.to_image(faces_of(np.array([box], np.float32)))) == kept
+    whole, cut = mosaic.to_image(faces_of(np.array([box], np.float32)))
+    assert (len(whole), len(cut)) == (kept, 1 - kept)
 
 
 def test_a_face_at_the_edge_of_the_image_is_kept() -> None:
     mosaic = Mosaic(surrounding_squares(boxes_of([(-20, 100, 64, 64)])), WIDTH, HEIGHT)
     box = np.array([[-20, 100, 44, 164]], np.float32)
-    found = mosaic.to_image(faces_of(to_cell(mosaic, 0, box)))
+    found, _ = mosaic.to_image(faces_of(to_cell(mosaic, 0, box)))
     assert np.allclose(found.boxes, box, atol=0.01)
 
 
@@ -150,7 +151,7 @@ def test_a_face_that_two_cells_show_is_one() -> None:
     known = boxes_of([(200, 100, 60, 60), (230, 110, 60, 60)])
     mosaic = Mosaic(surrounding_squares(known), WIDTH, HEIGHT)
     twice = np.concatenate([to_cell(mosaic, number, known[:1]) for number in (0, 1)])
-    found = mosaic.to_image(faces_of(twice))
+    found, _ = mosaic.to_image(faces_of(twice))
     assert len(found) == 1
     assert iou(found.boxes, known[:1])[0, 0] > 0.99
 
@@ -158,4 +159,4 @@ def test_a_face_that_two_cells_show_is_one() -> None:
 def test_no_square_no_face() -> None:
     empty: NDArray[np.float32] = np.zeros((0, 4), np.float32)
     assert surrounding_squares(empty) == []
-    assert len(Mosaic([], WIDTH, HEIGHT).to_image(Faces.none())) == 0
+    assert [len(part) for part in Mosaic([], WIDTH, HEIGHT).to_image(Faces.none())] == [0, 0]
