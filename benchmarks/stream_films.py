@@ -57,25 +57,21 @@ def write_films(scene: Path, folder: Path, cameras: int, seconds: float) -> list
     are copied, not encoded again."""
     import av
 
+    films = []
     with av.open(str(scene)) as container:
         stream = container.streams.video[0]
         packets = [(bytes(p), p.is_keyframe) for p in container.demux(stream) if p.size]
-        extradata = stream.codec_context.extradata
-    keys = [number for number, (_, is_key) in enumerate(packets) if is_key]
-    films = []
-    for camera in range(cameras):
-        path = folder / f"{scene.stem}-{camera}.mkv"
-        start = keys[camera % len(keys)]
-        with av.open(str(path), "w", format="matroska") as container:
-            out: Any = container.add_stream("libx264", rate=FPS)
-            out.width, out.height, out.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-            out.codec_context.extradata = extradata
-            for index in range(round(seconds * FPS)):
-                data, is_key = packets[(start + index) % len(packets)]
-                packet = av.Packet(data)
-                packet.stream, packet.is_keyframe = out, is_key
-                packet.pts = packet.dts = index
-                packet.time_base = Fraction(1, FPS)
-                container.mux(packet)
-        films.append(path)
+        keys = [number for number, (_, is_key) in enumerate(packets) if is_key]
+        for camera in range(cameras):
+            films.append(folder / f"{scene.stem}-{camera}.mkv")
+            start = keys[camera % len(keys)]
+            with av.open(str(films[-1]), "w", format="matroska") as film:
+                out = film.add_stream_from_template(stream)
+                for index in range(round(seconds * FPS)):
+                    data, is_key = packets[(start + index) % len(packets)]
+                    packet: Any = av.Packet(data)
+                    packet.stream, packet.is_keyframe = out, is_key
+                    packet.pts = packet.dts = index
+                    packet.time_base = Fraction(1, FPS)
+                    film.mux(packet)
     return films

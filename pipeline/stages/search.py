@@ -21,6 +21,7 @@ from pipeline.frames import Frame
 from pipeline.settings import DetectorSettings
 from pipeline.stages.changes import ChangeMap
 from pipeline.stages.detect import Detect
+from pipeline.stages.track import ExpectedFaces
 
 WHOLE, PART, NONE = "whole", "part", "none"
 """How much of a frame was searched."""
@@ -64,8 +65,8 @@ class FaceSearch:
         # When something began to move, and moved last, that belongs to no known face.
         self._moves_s = self._moved_s = -np.inf
 
-    def __call__(self, frame: Frame, known: Float32) -> Faces:
-        """Faces of a frame, in its pixels; `known` (n, 4): where faces are expected."""
+    def __call__(self, frame: Frame, known: ExpectedFaces) -> Faces:
+        """Faces of a frame, in its pixels; `known`: where faces are expected."""
         if not self._period_s:
             return self._detect(frame.image)
         pixels, pts_s = frame.pixels, frame.header.pts_s
@@ -73,9 +74,9 @@ class FaceSearch:
         is_new_size = self._size != (pixels.width, pixels.height)
         self._size = pixels.width, pixels.height
         is_due = pts_s >= self._whole_s + self._period_s - SLACK_S
-        if self._is_alerted(pts_s, known) or is_due or is_new_size:
+        if self._is_alerted(pts_s, known.boxes) or is_due or is_new_size:
             self._faces = self._search_whole(frame)
-            if not _are_covered(self._faces.boxes, known).all():
+            if not _are_covered(self._faces.boxes, known.boxes).all():
                 self._moved_s = -np.inf  # a new face: what moves next may be another one
         else:
             self._faces = self._search_known(frame, known)
@@ -91,22 +92,23 @@ class FaceSearch:
         self._moved_s = pts_s
         return pts_s <= self._moves_s + ALERT_S
 
-    def _search_known(self, frame: Frame, known: Float32) -> Faces:
-        """Known faces keep their boxes where nothing has changed; the others are looked for."""
+    def _search_known(self, frame: Frame, known: ExpectedFaces) -> Faces:
+        """Known faces keep their boxes where nothing has changed; the others are looked for. One
+        that was not found in the frame before either is hidden, and no reason to search it all."""
         kept = self._faces[~self._have_changed(self._faces.boxes)]
-        lost = known[~_are_covered(known, kept.boxes)]
-        wanted = lost[self._have_changed(lost)]
-        if not len(wanted):
+        is_wanted = ~_are_covered(known.boxes, kept.boxes) & self._have_changed(known.boxes)
+        if not is_wanted.any():
             self.how = NONE
             return kept
+        wanted, visible = known.boxes[is_wanted], known.boxes[is_wanted & known.was_found]
         found = self._detect.search_around(frame.pixels, wanted, self._conditioning)
         if found is None:
             return self._search_whole(frame)
         self.how = PART
         self._changes.mark_around(wanted)
         faces, beyond = _join(kept, found[0]), found[1]
-        is_new = ~_are_covered(beyond.boxes, np.concatenate([known, faces.boxes]))
-        if is_new[beyond.scores >= SURE].any() or not _are_covered(wanted, faces.boxes).all():
+        is_new = ~_are_covered(beyond.boxes, np.concatenate([known.boxes, faces.boxes]))
+        if is_new[beyond.scores >= SURE].any() or not _are_covered(visible, faces.boxes).all():
             return self._search_whole(frame)
         return faces
 
@@ -133,8 +135,8 @@ def _are_covered(places: Float32, boxes: Float32) -> NDArray[np.bool_]:
         return np.zeros(len(places), bool)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     is_within = (centres >= places[:, None, :2]) & (centres <= places[:, None, 2:])
-    covered = (iou(places, boxes) >= SAME_FACE).any(axis=1) | is_within.all(axis=2).any(axis=1)
-    return np.asarray(covered, np.bool_)
+    covered = (iou(places, boxes) >= SAME_FACE) | np.all(is_within, axis=2)
+    return np.asarray(covered.any(axis=1), np.bool_)
 
 
 def _join(kept: Faces, found: Faces) -> Faces:

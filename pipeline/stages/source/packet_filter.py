@@ -31,7 +31,7 @@ class PacketFilter:
 
     def __init__(self, codec: str, analyse_fps: float) -> None:
         self._wanted_fps = SURPLUS * analyse_fps
-        self._read = _READERS.get(codec, lambda data: (True, 0))
+        self._read = _READERS.get(codec, _read_any)
         self._thin = FrameSampler(self._wanted_fps)
         # Of the last seconds: the time of each packet, whether it is a key frame, and needed.
         self._recent: deque[tuple[float, bool, bool]] = deque()
@@ -104,6 +104,11 @@ def read_hevc(data: bytes) -> tuple[bool, int]:
         kind = head[0] >> 1 & 63
         if kind in _HEVC_SLICES:
             return kind >= 16 or kind % 2 == 1, max((head[1] & 7) - 1, 0)
+    return True, 0
+
+
+def _read_any(data: bytes) -> tuple[bool, int]:
+    """Of other codecs nothing is known: any frame may be a reference."""
     return True, 0
 
 
