@@ -116,8 +116,8 @@ def run_cameras(tree: Path, folder: Path, text: str, cameras: int, mark: str) ->
         begin_s = time.monotonic()
         while errors.read_text(encoding="utf-8").count(": online") < cameras:
             if process.poll() is not None or time.monotonic() - begin_s > START_TIMEOUT_S:
-                said = errors.read_text(encoding="utf-8")
-                raise SystemExit(f"the cameras did not come online:\n{said}")
+                output = errors.read_text(encoding="utf-8")
+                raise SystemExit(f"the cameras did not come online:\n{output}")
             time.sleep(0.2)
         yield errors
     finally:

@@ -25,7 +25,7 @@ class FrameImage(Protocol):
         """A part of it, (bottom - top, right - left, 3) uint8 RGB, in pixels within it."""
         ...
 
-    def scaled(self, width: int, height: int) -> Pixels:
+    def scale(self, width: int, height: int) -> Pixels:
         """All of it at another size, (height, width, 3) uint8 RGB; where that is smaller, each
         pixel is the mean over its area."""
         ...
@@ -52,7 +52,7 @@ class RgbImage:
         """A view of the array."""
         return self._rgb[top:bottom, left:right]
 
-    def scaled(self, width: int, height: int) -> Pixels:
+    def scale(self, width: int, height: int) -> Pixels:
         """See FrameImage."""
         how = cv2.INTER_AREA if width < self.width else cv2.INTER_LINEAR
         return cv2.resize(self._rgb, (width, height), interpolation=how).astype(

@@ -51,7 +51,7 @@ class RouteSettings(Section):
         "process, the larger number is that of both.",
     )
     flip: bool | Literal["uncertain"] = Field(
-        True,
+        "uncertain",
         description="Horizontal-flip TTA: average with the mirrored crop; `uncertain`: only where "
         "that may change the label, for networks that draw nothing at random.",
     )

@@ -75,7 +75,7 @@ def measure_frame(image: FrameImage, small: Image) -> Condition:
 
 def _scale_frame(image: FrameImage, longer_px: int) -> tuple[Image, float]:
     width, height, scale = scaled_size(image.width, image.height, longer_px)
-    return image.scaled(width, height), scale
+    return image.scale(width, height), scale
 
 
 def _luma(image: Image) -> NDArray[np.uint8]:

@@ -108,7 +108,7 @@ class DecodedImage:
             return self._to_rgb.cut(self._frame, left, top, right, bottom)
         return self.rgb()[top:bottom, left:right]
 
-    def scaled(self, width: int, height: int) -> Pixels:
+    def scale(self, width: int, height: int) -> Pixels:
         """See FrameImage."""
         if self._is_plain and width < self.width:
             return self._to_rgb.scale(self._frame, width, height)

@@ -49,7 +49,7 @@ def test_scaled_down_is_the_mean_over_areas(kind: str, width: int) -> None:
     import cv2
 
     frame = decoded(kind, width=width)
-    small = DecodedImage(frame, TO_RGB).scaled(64, 36)
+    small = DecodedImage(frame, TO_RGB).scale(64, 36)
     wanted = cv2.resize(whole(frame), (64, 36), interpolation=cv2.INTER_AREA)
     difference = np.abs(small.astype(int) - wanted)
     assert difference.mean() < 2.5
@@ -58,7 +58,7 @@ def test_scaled_down_is_the_mean_over_areas(kind: str, width: int) -> None:
 
 def test_scaled_up_is_smooth() -> None:
     frame = decoded()
-    assert DecodedImage(frame, TO_RGB).scaled(384, 216).shape == (216, 384, 3)
+    assert DecodedImage(frame, TO_RGB).scale(384, 216).shape == (216, 384, 3)
 
 
 @pytest.mark.parametrize("kind", ["yuv420p", "rgb24"])
