@@ -43,6 +43,11 @@ class RouteSettings(Section):
         "float32",
         description="Number format of the network; bfloat16 only where the device supports it.",
     )
+    runtime: Literal["onnx", "torch"] = Field(
+        "onnx",
+        description="Library that runs the network on a CPU in float32: onnx (onnxruntime), "
+        "quicker for a few faces; networks with more inputs than faces run in torch all the same.",
+    )
     threads: int = Field(
         1,
         ge=0,

@@ -229,7 +229,8 @@ def _load_route(settings: RouteSettings) -> RouteClassifier:
     def load(weights: str) -> EmotionClassifier:
         dtype: torch.dtype = getattr(torch, settings.dtype)
         options = {"flip": settings.flip, "device": settings.device, "draws": settings.draws}
-        return load_classifier(weights, dtype=dtype, **options)
+        runtime = {"runtime": settings.runtime, "threads": settings.threads}
+        return load_classifier(weights, dtype=dtype, **runtime, **options)
 
     degraded = settings.degraded
     others = {degraded: load(degraded)} if degraded else {}
