@@ -12,6 +12,7 @@ checkout, in turns.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import subprocess
@@ -98,7 +99,7 @@ def measure(film: Path, fps: float, rounds: int) -> dict[str, Any]:
         observations += sum(isinstance(event, FaceObserved) for event in events)
 
     more: dict[str, Any] = {}
-    if "on_search" in run_stages.__kwdefaults__:
+    if "on_search" in inspect.signature(run_stages).parameters:
         more["on_search"] = lambda how, seconds: searched.update([how])
     source: Any = Unhurried(film, fps, rounds)
     began = time.process_time()

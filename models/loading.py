@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -113,20 +114,15 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
 
 
 def load_classifier(
-    name_or_path: str, runtime: str = "torch", threads: int = 1, **options: Any
+    name_or_path: str,
+    adapt: Callable[[nn.Module, ModelCard], nn.Module] = lambda network, card: network,
+    **options: Any,
 ) -> EmotionClassifier:
     """A classifier ready to predict, no longer trainable (see `fold_batch_norm`); `options` are
-    those of `as_classifier`. Raises ModelError as `load_network` does.
-
-    `runtime` onnx: in onnxruntime, on so many `threads`, what is computed in float32 on the CPU by
-    a network that takes nothing but faces; all else in torch.
-    """
+    those of `as_classifier`, and `adapt` gives what runs in the network's place. Raises ModelError
+    as `load_network` does, and what `adapt` raises."""
     network, card = load_network(name_or_path)
-    network = fold_batch_norm(network)
-    if runtime == "onnx" and _takes_onnx(card, options):
-        from models.onnx_network import OnnxNetwork
-
-        network = OnnxNetwork(network, card, threads)
+    network = adapt(fold_batch_norm(network), card)
     classifier = as_classifier(network, card, **options)
     try:
         classifier.predict(np.zeros((1, CROP_PX, CROP_PX, 3), np.uint8))
@@ -137,12 +133,6 @@ def load_classifier(
             "train the weights again with this version",
         ) from error
     return classifier
-
-
-def _takes_onnx(card: ModelCard, options: dict[str, Any]) -> bool:
-    is_plain = family_of(card).classifier is SoftmaxClassifier and not card.network.get("clip")
-    is_float = options.get("dtype", torch.float32) == torch.float32
-    return is_plain and is_float and torch.device(options.get("device", "cpu")).type == "cpu"
 
 
 def as_classifier(

@@ -12,10 +12,17 @@ from torch import Tensor, nn
 from models.card import ModelCard
 from models.detectors.base import session_options
 from models.errors import ModelError
+from models.registry import family_of
+from models.serving import SoftmaxClassifier
 
 OPSET = 18
 TOLERANCE = 1e-3
 """Largest difference of a logit from torch's."""
+
+
+def takes_onnx(card: ModelCard) -> bool:
+    """Whether networks of this card take nothing but faces."""
+    return family_of(card).classifier is SoftmaxClassifier and not card.network.get("clip")
 
 
 class OnnxNetwork(nn.Module):
@@ -57,7 +64,7 @@ def _trace(network: nn.Module, sample: Tensor) -> bytes:
         torch.onnx.export(
             network,
             (sample,),
-            file,
+            file,  # type: ignore[arg-type] # the older exporter takes files too
             input_names=["x"],
             output_names=["logits"],
             dynamic_axes={"x": {0: "n"}, "logits": {0: "n"}},

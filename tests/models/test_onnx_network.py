@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,14 +15,14 @@ from models.errors import ModelError
 from models.loading import load_classifier
 from models.onnx_network import OnnxNetwork
 from models.weights import ModelCard
+from pipeline.emotion_settings import RouteSettings
+from pipeline.stages.classify import open_route
 
 
 @pytest.mark.parametrize("flip", [True, False, "uncertain"])
 def test_the_same_probabilities_as_in_torch(crops: Crops, flip: bool | str) -> None:
-    here, there = (
-        load_classifier("resnet18-w32", runtime=runtime, flip=flip) for runtime in ("torch", "onnx")
-    )
-    assert isinstance(there._network, OnnxNetwork)  # type: ignore[attr-defined]
+    here = load_classifier("resnet18-w32", flip=flip)
+    there = load_classifier("resnet18-w32", partial(OnnxNetwork, threads=1), flip=flip)
     assert here.mode == there.mode
     wanted = here.predict(crops).probabilities
     np.testing.assert_allclose(there.predict(crops).probabilities, wanted, atol=1e-4)
@@ -29,13 +30,18 @@ def test_the_same_probabilities_as_in_torch(crops: Crops, flip: bool | str) -> N
     np.testing.assert_allclose(one, wanted, atol=1e-4)
 
 
-def test_what_draws_at_random_or_is_no_float32_runs_in_torch() -> None:
-    for name, options in (("lrdif", {}), ("resnet18-w32", {"dtype": torch.bfloat16})):
-        if options and not torch.backends.mkldnn.is_available():
-            continue
-        from models.loading import _takes_onnx, load_network
-
-        assert not _takes_onnx(load_network(name)[1], options)
+@pytest.mark.parametrize(
+    ("settings", "runs_there"),
+    [
+        ({}, True),
+        ({"runtime": "torch"}, False),
+        ({"weights": "lrdif", "degraded_weights": ""}, False),
+    ],
+)
+def test_where_a_route_runs(settings: dict[str, str], runs_there: bool) -> None:
+    route = open_route(RouteSettings.model_validate({"degraded_weights": "", **settings}))
+    network = route._classifiers[""]._network  # type: ignore[attr-defined]
+    assert isinstance(network, OnnxNetwork) is runs_there
 
 
 class Changes(nn.Module):

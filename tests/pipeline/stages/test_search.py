@@ -253,3 +253,29 @@ def test_a_detector_that_takes_no_parts_still_rests_where_nothing_is(wraps: bool
         extents.append(search.how)
     assert extents == [WHOLE, NONE, NONE, NONE] * 2 + [WHOLE] * 8
     assert detector.calls == 10
+
+
+def test_real_faces_have_the_same_tracks_as_by_searching_every_frame_whole() -> None:
+    """Six seconds of the sample: people come from three sides, stay, and one passes the others."""
+    from pipeline.media.sample_clip import generate_frames
+    from pipeline.stages.detect import open_detect
+
+    detect = open_detect(DetectorSettings(threads=1))
+    frames = [
+        frame_of(image, index) for index, image in enumerate(generate_frames(6.0, FPS, (1280, 720)))
+    ]
+    tracks: list[list[dict[int, Float32]]] = []
+    extents: list[str] = []
+    for full_search_s in (0.0, None):
+        search = FaceSearch(detect, DetectorSettings(full_search_s=full_search_s), True)
+        tracker, seen = Tracker(TrackerSettings()), []
+        for frame in frames:
+            tracked = tracker.update(frame.header, search(frame, tracker.predict(frame.header)))
+            seen.append(dict(zip(tracked.track_ids.tolist(), tracked.faces.boxes, strict=True)))
+            extents.append(search.how)
+        tracks.append(seen)
+    for whole, live in zip(*tracks, strict=True):
+        assert whole.keys() == live.keys()
+        assert all(iou(whole[track][None], live[track][None])[0, 0] > 0.7 for track in whole)
+    assert sum(map(len, tracks[0])) > 50
+    assert Counter(extents[len(frames) :])[WHOLE] < len(frames) * 0.7
