@@ -210,7 +210,8 @@ def _refuse_unknown_variables() -> None:
 
 def _to_config_error(error: ValidationError, where: str) -> ConfigError:
     first = error.errors()[0]
-    place = first["loc"]
+    # Of a key of several types, pydantic also names the type that it tried.
+    place = tuple(part for part in first["loc"] if not str(part).startswith(("bool", "literal[")))
     key = ".".join(str(part) for part in place if part != "[key]")
     message = str(first["msg"]).removeprefix("Value error, ")
     if not place:
