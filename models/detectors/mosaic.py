@@ -7,7 +7,7 @@ a distant one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 from models.detectors.base import Image
 from models.faces import Faces, Float32, non_maximum_suppression
 
-CELL_PX = 128
-"""Side of a cell: a multiple of what detectors pad their input to."""
-FACE_SHARE = 0.5
-"""The longer side of a known face as a share of its cell: half a face may move to either side."""
+CELLS_PX = (128, 160, 192)
+"""Sides of a cell: multiples of what detectors pad their input to."""
+FACE_SHARE = 0.625
+"""The longer side of a known face as a share of its cell, at most."""
+STEP_PX = 16
+"""Cells begin at multiples of this in the image: a network's grid then lies on a face nearly as it
+does in the whole image, and gives nearly the same box."""
 EDGE_SHARE = 0.015
 """A box that ends this near to the edge of its cell, as a share of the cell, is of a face that the
 edge cuts; where the edge is that of the image, it is not."""
 OVERLAP = 0.3
 """IoU above which boxes of two cells are one face."""
-
-CutImage = Callable[[int, int, int, int], Image]
-"""(left, top, right, bottom) in pixels, within the image -> that part, (h, w, 3) uint8 RGB."""
 
 
 @dataclass(frozen=True)
@@ -45,50 +45,52 @@ class Square:
         return self.left + self.side, self.top + self.side
 
 
-def surrounding_squares(boxes: Float32, scale: float = 1.0) -> list[Square]:
-    """The surroundings of each box (n, 4) xyxy, pixels: what fills a cell at the scale at which the
-    whole image was searched, so that the boxes found are the same; of a face that is larger than
-    FACE_SHARE of a cell at that scale, what fills it in which it has FACE_SHARE."""
-    least = CELL_PX / scale
-    sides = np.maximum((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) / FACE_SHARE, least)
-    corners = (boxes[:, :2] + boxes[:, 2:] - sides[:, None]) / 2
-    return [
-        Square(round(float(left)), round(float(top)), max(round(float(side)), 1))
-        for (left, top), side in zip(corners, sides, strict=True)
-    ]
+def choose_cell(boxes: Float32) -> int:
+    """The side of the cells for boxes (n, 4): the least that all fit in, or the largest."""
+    side = float((boxes[:, 2:] - boxes[:, :2]).max(initial=0)) / FACE_SHARE
+    return next((px for px in CELLS_PX if side <= px), CELLS_PX[-1])
+
+
+def surrounding_squares(boxes: Float32, cell_px: int) -> list[Square]:
+    """The surroundings of each box (n, 4) xyxy, pixels: a cell's worth of pixels as they are; of a
+    face that is larger than FACE_SHARE of that, so many that it has FACE_SHARE of its cell."""
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) / FACE_SHARE
+    squares = []
+    for (x, y), side in zip((boxes[:, :2] + boxes[:, 2:]) / 2, sides, strict=True):
+        px, step = max(math.ceil(side), cell_px), STEP_PX if side <= cell_px else 1
+        left, top = (step * round((float(middle) - px / 2) / step) for middle in (x, y))
+        squares.append(Square(left, top, px))
+    return squares
 
 
 class Mosaic:
     """The cells of some squares of an image, `width` by `height` pixels, in rows of equal length;
     what no square shows is black, as a detector pads its input."""
 
-    def __init__(self, squares: list[Square], width: int, height: int) -> None:
-        self._squares, self._size = squares, (width, height)
+    def __init__(self, squares: list[Square], width: int, height: int, cell_px: int) -> None:
+        self._squares, self._size, self._cell_px = squares, (width, height), cell_px
         rows = max(int(len(squares) ** 0.5), 1)
         self._columns = -(-len(squares) // rows)
-        self.shape = (rows * CELL_PX, self._columns * CELL_PX)
+        self.shape = (rows * cell_px, self._columns * cell_px)
 
-    def build(
-        self, cut: CutImage, prepare: Callable[[Image], Image] = lambda image: image
-    ) -> Image:
-        """The mosaic (h, w, 3) uint8 RGB; `prepare` changes each part at the image's resolution."""
+    def build(self, image: Image) -> Image:
+        """The mosaic (h, w, 3) uint8 RGB of the image."""
         canvas = np.zeros((*self.shape, 3), np.uint8)
         for number, square in enumerate(self._squares):
             left, top = max(square.left, 0), max(square.top, 0)
             right, bottom = np.minimum(square.ends, self._size).tolist()
             if left >= right or top >= bottom:
                 continue
-            scale = CELL_PX / square.side
-            part = prepare(cut(left, top, right, bottom))
+            scale = self._cell_px / square.side
             # Edges to whole pixels of the cell: what the image's edge cuts off keeps its place.
             x0, y0 = round((left - square.left) * scale), round((top - square.top) * scale)
             x1, y1 = round((right - square.left) * scale), round((bottom - square.top) * scale)
             if x0 < x1 and y0 < y1:
-                how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+                part = image[top:bottom, left:right]
+                if part.shape[:2] != (y1 - y0, x1 - x0):
+                    part = cv2.resize(part, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
                 row, column = self._origin(number)
-                canvas[row + y0 : row + y1, column + x0 : column + x1] = cv2.resize(
-                    part, (x1 - x0, y1 - y0), interpolation=how
-                )
+                canvas[row + y0 : row + y1, column + x0 : column + x1] = part
         return canvas
 
     def to_image(self, found: Faces) -> tuple[Faces, Faces]:
@@ -105,8 +107,8 @@ class Mosaic:
     def _from_cell(self, number: int, square: Square, found: Faces) -> tuple[Faces, Faces]:
         row, column = self._origin(number)
         centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2 - (column, row)
-        is_here = np.asarray(((centres >= 0) & (centres < CELL_PX)).all(axis=1), bool)
-        scale = square.side / CELL_PX
+        is_here = np.asarray(((centres >= 0) & (centres < self._cell_px)).all(axis=1), bool)
+        scale = square.side / self._cell_px
         offset = column - square.left / scale, row - square.top / scale
         faces = found[is_here].transform(scale, *offset)
         low, high = self._open_edges(square)
@@ -122,7 +124,7 @@ class Mosaic:
 
     def _origin(self, number: int) -> tuple[int, int]:
         """First row and column of a cell."""
-        return number // self._columns * CELL_PX, number % self._columns * CELL_PX
+        return number // self._columns * self._cell_px, number % self._columns * self._cell_px
 
 
 def join_faces(parts: list[Faces]) -> Faces:
