@@ -17,7 +17,7 @@ def measure_kernels(scene: Path) -> dict[str, float]:
     with its flip."""
     import cv2
 
-    from models.detectors.mosaic import CELLS_PX
+    from models.detectors.mosaic import CELL_PX
     from models.detectors.opening import open_detector
     from models.loading import load_network
     from pipeline.settings import DetectorSettings
@@ -48,7 +48,7 @@ def measure_kernels(scene: Path) -> dict[str, float]:
     with torch.inference_mode():
         found = {
             "whole": _cpu_ms(detect(rows, settings.frame_px)),
-            "part": _cpu_ms(detect(CELLS_PX[0], CELLS_PX[0])),
+            "part": _cpu_ms(detect(CELL_PX, CELL_PX)),
             "classify": _cpu_ms(classify(1)),
             "flip": _cpu_ms(classify(2)),
         }

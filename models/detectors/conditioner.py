@@ -23,7 +23,7 @@ from models.detectors.base import (
     scaled_size,
     stretch_table,
 )
-from models.detectors.mosaic import Mosaic, choose_cell, surrounding_squares
+from models.detectors.mosaic import CELL_PX, Mosaic, surrounding_squares
 from models.faces import Faces, Float32
 from models.frame_image import FrameImage, RgbImage
 from models.quality import estimate_noise_of_levels
@@ -185,13 +185,11 @@ class ConditioningDetector:
         if conditioning.is_noisy or not isinstance(detector, MosaicDetector):
             return None
         scale = conditioning.scale
-        cell_px = choose_cell(boxes * scale)
-        if len(boxes) * cell_px**2 > MOSAIC_SHARE * scale**2 * image.width * image.height:
+        if len(boxes) * CELL_PX**2 > MOSAIC_SHARE * scale**2 * image.width * image.height:
             return None
         small, scale = _scale_frame(image, round(scale * max(image.width, image.height)))
         # Smoothing before an image shrinks is about as smoothing the small one by less.
         small = replace(conditioning, sigma=conditioning.sigma * scale).apply(small)
-        squares = surrounding_squares(boxes * scale, cell_px)
-        mosaic = Mosaic(squares, small.shape[1], small.shape[0], cell_px)
+        mosaic = Mosaic(surrounding_squares(boxes * scale), small.shape[1], small.shape[0])
         faces, cut = mosaic.to_image(detector.detect_unscaled(mosaic.build(small)))
         return faces.transform(1 / scale), cut.transform(1 / scale)

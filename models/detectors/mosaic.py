@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from models.detectors.base import Image
 from models.faces import Faces, Float32, non_maximum_suppression
 
-CELLS_PX = (128, 160, 192)
-"""Sides of a cell: multiples of what detectors pad their input to."""
-FACE_SHARE = 0.625
-"""The longer side of a known face as a share of its cell, at most."""
+CELL_PX = 128
+"""Side of a cell: a multiple of what detectors pad their input to."""
+LARGE_PX = 80
+"""A face whose longer side is above this is shrunk, until it has LARGE_SHARE of its cell; larger
+cells give it no better box (docs/LOG.md)."""
+LARGE_SHARE = 0.5
 STEP_PX = 16
 """Cells begin at multiples of this in the image: a network's grid then lies on a face nearly as it
 does in the whole image, and gives nearly the same box."""
@@ -45,20 +47,16 @@ class Square:
         return self.left + self.side, self.top + self.side
 
 
-def choose_cell(boxes: Float32) -> int:
-    """The side of the cells for boxes (n, 4): the least that all fit in, or the largest."""
-    side = float((boxes[:, 2:] - boxes[:, :2]).max(initial=0)) / FACE_SHARE
-    return next((px for px in CELLS_PX if side <= px), CELLS_PX[-1])
-
-
-def surrounding_squares(boxes: Float32, cell_px: int) -> list[Square]:
+def surrounding_squares(boxes: Float32) -> list[Square]:
     """The surroundings of each box (n, 4) xyxy, pixels: a cell's worth of pixels as they are; of a
-    face that is larger than FACE_SHARE of that, so many that it has FACE_SHARE of its cell."""
-    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) / FACE_SHARE
+    large face, so many that it has LARGE_SHARE of its cell."""
     squares = []
-    for (x, y), side in zip((boxes[:, :2] + boxes[:, 2:]) / 2, sides, strict=True):
-        px, step = max(math.ceil(side), cell_px), STEP_PX if side <= cell_px else 1
-        left, top = (step * round((float(middle) - px / 2) / step) for middle in (x, y))
+    for box in boxes:
+        side = float((box[2:] - box[:2]).max())
+        px, step = (CELL_PX, STEP_PX) if side <= LARGE_PX else (math.ceil(side / LARGE_SHARE), 1)
+        left, top = (
+            step * round((float(edge) - px / 2) / step) for edge in (box[:2] + box[2:]) / 2
+        )
         squares.append(Square(left, top, px))
     return squares
 
@@ -67,11 +65,11 @@ class Mosaic:
     """The cells of some squares of an image, `width` by `height` pixels, in rows of equal length;
     what no square shows is black, as a detector pads its input."""
 
-    def __init__(self, squares: list[Square], width: int, height: int, cell_px: int) -> None:
-        self._squares, self._size, self._cell_px = squares, (width, height), cell_px
+    def __init__(self, squares: list[Square], width: int, height: int) -> None:
+        self._squares, self._size = squares, (width, height)
         rows = max(int(len(squares) ** 0.5), 1)
         self._columns = -(-len(squares) // rows)
-        self.shape = (rows * cell_px, self._columns * cell_px)
+        self.shape = (rows * CELL_PX, self._columns * CELL_PX)
 
     def build(self, image: Image) -> Image:
         """The mosaic (h, w, 3) uint8 RGB of the image."""
@@ -81,7 +79,7 @@ class Mosaic:
             right, bottom = np.minimum(square.ends, self._size).tolist()
             if left >= right or top >= bottom:
                 continue
-            scale = self._cell_px / square.side
+            scale = CELL_PX / square.side
             # Edges to whole pixels of the cell: what the image's edge cuts off keeps its place.
             x0, y0 = round((left - square.left) * scale), round((top - square.top) * scale)
             x1, y1 = round((right - square.left) * scale), round((bottom - square.top) * scale)
@@ -107,8 +105,8 @@ class Mosaic:
     def _from_cell(self, number: int, square: Square, found: Faces) -> tuple[Faces, Faces]:
         row, column = self._origin(number)
         centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2 - (column, row)
-        is_here = np.asarray(((centres >= 0) & (centres < self._cell_px)).all(axis=1), bool)
-        scale = square.side / self._cell_px
+        is_here = np.asarray(((centres >= 0) & (centres < CELL_PX)).all(axis=1), bool)
+        scale = square.side / CELL_PX
         offset = column - square.left / scale, row - square.top / scale
         faces = found[is_here].transform(scale, *offset)
         low, high = self._open_edges(square)
@@ -124,7 +122,7 @@ class Mosaic:
 
     def _origin(self, number: int) -> tuple[int, int]:
         """First row and column of a cell."""
-        return number // self._columns * self._cell_px, number % self._columns * self._cell_px
+        return number // self._columns * CELL_PX, number % self._columns * CELL_PX
 
 
 def join_faces(parts: list[Faces]) -> Faces:

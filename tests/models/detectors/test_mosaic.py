@@ -10,17 +10,16 @@ from numpy.typing import NDArray
 
 from models.detectors.base import Image
 from models.detectors.mosaic import (
-    CELLS_PX,
-    FACE_SHARE,
+    CELL_PX,
+    LARGE_PX,
+    LARGE_SHARE,
     STEP_PX,
     Mosaic,
-    choose_cell,
     surrounding_squares,
 )
 from models.faces import Faces, Float32, iou
 
 WIDTH, HEIGHT = 640, 360
-CELL_PX = CELLS_PX[0]
 PLACES = st.tuples(
     st.floats(0, WIDTH - 20), st.floats(0, HEIGHT - 20), st.floats(24, 150), st.floats(24, 150)
 )
@@ -52,9 +51,10 @@ def test_a_face_fits_into_its_cell_and_is_near_its_middle(
     places: list[tuple[float, float, float, float]],
 ) -> None:
     boxes = boxes_of(places)
-    for box, square in zip(boxes, surrounding_squares(boxes, CELL_PX), strict=True):
+    for box, square in zip(boxes, surrounding_squares(boxes), strict=True):
         side = float((box[2:] - box[:2]).max())
-        assert square.side == pytest.approx(max(side / FACE_SHARE, CELL_PX), abs=1)
+        wanted = CELL_PX if side <= LARGE_PX else side / LARGE_SHARE
+        assert square.side == pytest.approx(wanted, abs=1)
         offset = (box[:2] + box[2:]) / 2 - square.side / 2 - [square.left, square.top]
         is_scaled = square.side > CELL_PX
         assert (np.abs(offset) <= (1 if is_scaled else STEP_PX / 2 + 0.01)).all()
@@ -66,7 +66,7 @@ def test_what_a_cell_shows_comes_back_to_its_place(
     places: list[tuple[float, float, float, float]],
 ) -> None:
     boxes = boxes_of(places)
-    mosaic = Mosaic(surrounding_squares(boxes, CELL_PX), WIDTH, HEIGHT, CELL_PX)
+    mosaic = Mosaic(surrounding_squares(boxes), WIDTH, HEIGHT)
     for number, box in enumerate(boxes):
         found, _ = mosaic.to_image(faces_of(to_cell(mosaic, number, box[None])))
         assert np.allclose(found.boxes, box[None], atol=0.01)
@@ -75,9 +75,7 @@ def test_what_a_cell_shows_comes_back_to_its_place(
 
 @given(st.integers(1, 40))
 def test_cells_do_not_overlap_and_fill_rows(number: int) -> None:
-    mosaic = Mosaic(
-        surrounding_squares(boxes_of([(9, 9, 30, 30)] * number), CELL_PX), WIDTH, HEIGHT, CELL_PX
-    )
+    mosaic = Mosaic(surrounding_squares(boxes_of([(9, 9, 30, 30)] * number)), WIDTH, HEIGHT)
     origins = [mosaic._origin(n) for n in range(number)]
     assert len(set(origins)) == number
     assert max(row for row, _ in origins) == mosaic.shape[0] - CELL_PX
@@ -104,7 +102,7 @@ def test_a_bright_square_is_found_where_it_is(
     image[y : y + side, x : x + side] = 255
     shown = np.array([[x, y, min(x + side, WIDTH), min(y + side, HEIGHT)]], np.float32)
     known = np.array([[x, y, x + side, y + side]], np.float32) + np.float32(moved * side)
-    mosaic = Mosaic(surrounding_squares(known, CELL_PX), WIDTH, HEIGHT, CELL_PX)
+    mosaic = Mosaic(surrounding_squares(known), WIDTH, HEIGHT)
     packed = mosaic.build(image)
     found, _ = mosaic.to_image(faces_of(bright_boxes(packed)))
     scale = mosaic._squares[0].side / CELL_PX
@@ -114,7 +112,7 @@ def test_a_bright_square_is_found_where_it_is(
 def test_what_the_image_does_not_show_is_black() -> None:
     image = np.full((HEIGHT, WIDTH, 3), 200, np.uint8)
     known = boxes_of([(-30, -40, 100, 100), (WIDTH + 500, 0, 50, 50), (300, 100, 80, 80)])
-    mosaic = Mosaic(surrounding_squares(known, CELL_PX), WIDTH, HEIGHT, CELL_PX)
+    mosaic = Mosaic(surrounding_squares(known), WIDTH, HEIGHT)
     packed = mosaic.build(image)
     cells = [packed[r : r + CELL_PX, c : c + CELL_PX] for r, c in map(mosaic._origin, range(3))]
     assert 0.2 < (cells[0] == 0).mean() < 0.8
@@ -124,9 +122,7 @@ def test_what_the_image_does_not_show_is_black() -> None:
 
 def test_a_small_face_is_shown_as_it_is() -> None:
     image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-    mosaic = Mosaic(
-        surrounding_squares(boxes_of([(200, 100, 50, 60)]), CELL_PX), WIDTH, HEIGHT, CELL_PX
-    )
+    mosaic = Mosaic(surrounding_squares(boxes_of([(200, 100, 50, 60)])), WIDTH, HEIGHT)
     square = mosaic._squares[0]
     shown = image[square.top : square.top + CELL_PX, square.left : square.left + CELL_PX]
     assert np.array_equal(mosaic.build(image), shown)
@@ -143,15 +139,13 @@ def test_a_small_face_is_shown_as_it_is() -> None:
 )
 def test_a_face_across_the_edge_of_a_cell_is_none(box: list[float], kept: int) -> None:
     known = boxes_of([(200, 100, 64, 64), (400, 100, 64, 64)])
-    mosaic = Mosaic(surrounding_squares(known, CELL_PX), WIDTH, HEIGHT, CELL_PX)
+    mosaic = Mosaic(surrounding_squares(known), WIDTH, HEIGHT)
     whole, cut = mosaic.to_image(faces_of(np.array([box], np.float32)))
     assert (len(whole), len(cut)) == (kept, 1 - kept)
 
 
 def test_a_face_at_the_edge_of_the_image_is_kept() -> None:
-    mosaic = Mosaic(
-        surrounding_squares(boxes_of([(-20, 100, 64, 64)]), CELL_PX), WIDTH, HEIGHT, CELL_PX
-    )
+    mosaic = Mosaic(surrounding_squares(boxes_of([(-20, 100, 64, 64)])), WIDTH, HEIGHT)
     box = np.array([[-20, 100, 44, 164]], np.float32)
     found, _ = mosaic.to_image(faces_of(to_cell(mosaic, 0, box)))
     assert np.allclose(found.boxes, box, atol=0.01)
@@ -159,7 +153,7 @@ def test_a_face_at_the_edge_of_the_image_is_kept() -> None:
 
 def test_a_face_that_two_cells_show_is_one() -> None:
     known = boxes_of([(200, 100, 60, 60), (230, 110, 60, 60)])
-    mosaic = Mosaic(surrounding_squares(known, CELL_PX), WIDTH, HEIGHT, CELL_PX)
+    mosaic = Mosaic(surrounding_squares(known), WIDTH, HEIGHT)
     twice = np.concatenate([to_cell(mosaic, number, known[:1]) for number in (0, 1)])
     found, _ = mosaic.to_image(faces_of(twice))
     assert len(found) == 1
@@ -168,15 +162,8 @@ def test_a_face_that_two_cells_show_is_one() -> None:
 
 def test_no_square_no_face() -> None:
     empty: NDArray[np.float32] = np.zeros((0, 4), np.float32)
-    assert surrounding_squares(empty, CELL_PX) == []
-    assert [len(part) for part in Mosaic([], WIDTH, HEIGHT, CELL_PX).to_image(Faces.none())] == [
+    assert surrounding_squares(empty) == []
+    assert [len(part) for part in Mosaic([], WIDTH, HEIGHT).to_image(Faces.none())] == [
         0,
         0,
     ]
-
-
-@pytest.mark.parametrize(
-    ("side", "cell_px"), [(20, 128), (80, 128), (81, 160), (119, 192), (500, 192)]
-)
-def test_cells_grow_with_the_largest_face(side: int, cell_px: int) -> None:
-    assert choose_cell(boxes_of([(10, 10, 20, 20), (50, 50, side // 2, side)])) == cell_px
