@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from models.alignment import find_corrections, warp_square
 from models.errors import ModelError
 from models.faces import Faces
+from models.frame_image import FrameImage
 
 CROP_PX = 112
 GEOMETRY = "square-1.0"
@@ -46,6 +47,23 @@ def crop_faces(image: NDArray[np.uint8], faces: Faces, geometry: str = GEOMETRY)
             # A large face is warped at a multiple of the crop's size and then averaged down.
             px = CROP_PX * math.ceil(squares[row][2] / CROP_PX)
             crops[row] = resize_to_crop(warp_square(image, *squares[row], corrections[row], px))
+    return crops
+
+
+def crop_frame(image: FrameImage, faces: Faces, geometry: str = GEOMETRY) -> Crops:
+    """The same out of an image that converts itself where needed: of square crops, only the parts
+    that they show."""
+    if geometry != GEOMETRY:
+        return crop_faces(image.rgb(), faces, geometry)
+    crops = np.empty((len(faces), CROP_PX, CROP_PX, 3), np.uint8)
+    for crop, box in zip(crops, faces.boxes, strict=True):
+        left, top, side = _square_of(*box)
+        x0, y0 = min(max(left, 0), image.width - 1), min(max(top, 0), image.height - 1)
+        x1, y1 = (
+            min(max(left + side, x0 + 1), image.width),
+            min(max(top + side, y0 + 1), image.height),
+        )
+        crop[:] = resize_to_crop(_square(image.cut(x0, y0, x1, y1), left - x0, top - y0, side))
     return crops
 
 

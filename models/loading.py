@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from models.encoders.folders import find_encoder, folder_digest
 from models.errors import ModelError
 from models.registry import family_of
 from models.scores import EmotionClassifier
-from models.serving import SoftmaxClassifier
+from models.serving import UNCERTAIN, SoftmaxClassifier
 from models.weights import ModelCard, mismatch_error, read_card, read_shapes, read_state, restore
 
 ZOO = Path(__file__).parent / "zoo"
@@ -112,11 +113,17 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
     return network
 
 
-def load_classifier(name_or_path: str, **options: Any) -> EmotionClassifier:
+def load_classifier(
+    name_or_path: str,
+    adapt: Callable[[nn.Module, ModelCard], nn.Module] = lambda network, card: network,
+    **options: Any,
+) -> EmotionClassifier:
     """A classifier ready to predict, no longer trainable (see `fold_batch_norm`); `options` are
-    those of `as_classifier`. Raises ModelError as `load_network` does."""
+    those of `as_classifier`, and `adapt` gives what runs in the network's place. Raises ModelError
+    as `load_network` does, and what `adapt` raises."""
     network, card = load_network(name_or_path)
-    classifier = as_classifier(fold_batch_norm(network), card, **options)
+    network = adapt(fold_batch_norm(network), card)
+    classifier = as_classifier(network, card, **options)
     try:
         classifier.predict(np.zeros((1, CROP_PX, CROP_PX, 3), np.uint8))
     except BAD_ARGUMENTS as error:
@@ -136,4 +143,6 @@ def as_classifier(
     family = family_of(card)
     if family.draws:
         options["draws"] = draws
+    if options.get("flip") == UNCERTAIN and family.classifier is not SoftmaxClassifier:
+        options["flip"] = True  # what it draws, or carries along a track, belongs to both views
     return family.classifier(network, card, **options)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from models.crops import CROP_PX, Crops, check_crops
 from models.faces import Float32
@@ -87,6 +88,16 @@ def estimate_noise(luma: Float32) -> float:
     """
     residual = cv2.filter2D(luma, -1, LAPLACIAN_PAIR)
     return float(np.median(np.abs(residual)) / NORMAL_MEDIAN / 6)
+
+
+def estimate_noise_of_levels(luma: NDArray[np.uint8]) -> float:
+    """`estimate_noise` of whole levels (h, w) uint8, several times as fast: their residuals are
+    whole numbers, which can be counted instead of sorted."""
+    residual = np.abs(cv2.filter2D(luma, cv2.CV_16S, LAPLACIAN_PAIR))
+    below = np.bincount(residual.ravel()).cumsum()
+    # The two in the middle, of an odd number the same one twice.
+    middle = np.searchsorted(below, [(luma.size - 1) // 2, luma.size // 2], side="right")
+    return float(middle.mean() / NORMAL_MEDIAN / 6)
 
 
 def estimate_blur(luma: Float32, noise: float) -> float:

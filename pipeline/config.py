@@ -32,6 +32,7 @@ from pipeline.http_settings import ControlSettings, DashboardSettings, MetricsSe
 from pipeline.observation_settings import OBSERVATION_SECTIONS, encode_changes
 from pipeline.records import CameraId
 from pipeline.references import resolve
+from pipeline.renamed_keys import rename_keys
 from pipeline.service_settings import (
     BusSettings,
     ClusterSettings,
@@ -49,7 +50,6 @@ from pipeline.settings import (
     SmootherSettings,
     SourceSettings,
     TrackerSettings,
-    rename_keys,
 )
 
 __all__ = ["Settings", "load", "resolve"]
@@ -210,7 +210,8 @@ def _refuse_unknown_variables() -> None:
 
 def _to_config_error(error: ValidationError, where: str) -> ConfigError:
     first = error.errors()[0]
-    place = first["loc"]
+    # Of a key of several types, pydantic also names the type that it tried.
+    place = tuple(part for part in first["loc"] if not str(part).startswith(("bool", "literal[")))
     key = ".".join(str(part) for part in place if part != "[key]")
     message = str(first["msg"]).removeprefix("Value error, ")
     if not place:

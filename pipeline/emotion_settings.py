@@ -43,6 +43,11 @@ class RouteSettings(Section):
         "float32",
         description="Number format of the network; bfloat16 only where the device supports it.",
     )
+    runtime: Literal["onnx", "torch"] = Field(
+        "onnx",
+        description="Library that runs the network on a CPU in float32: onnx (onnxruntime), "
+        "quicker for a few faces; networks with more inputs than faces run in torch all the same.",
+    )
     threads: int = Field(
         1,
         ge=0,
@@ -50,7 +55,11 @@ class RouteSettings(Section):
         description="CPU threads of the network; 0: all cores. Where both routes are in one "
         "process, the larger number is that of both.",
     )
-    flip: bool = Field(True, description="Horizontal-flip TTA: average with the mirrored crop.")
+    flip: bool | Literal["uncertain"] = Field(
+        "uncertain",
+        description="Horizontal-flip TTA: average with the mirrored crop; `uncertain`: only where "
+        "that may change the label, for networks that draw nothing at random.",
+    )
     draws: int = Field(
         1, ge=1, le=64, description="Random starts averaged per face, for models that sample."
     )

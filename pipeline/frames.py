@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models.crops import GEOMETRY, Crops
 from models.faces import Faces
+from models.frame_image import FrameImage, RgbImage
 from models.quality import QualityMeasures
 from models.scores import EmotionScores
 
@@ -52,37 +53,45 @@ class FrameHeader:
     height: int
 
 
-@dataclass(frozen=True)
 class Frame:
-    """A header and its image, (height, width, 3) uint8 RGB, read-only."""
+    """A header and its image: an array (height, width, 3) uint8 RGB, which becomes read-only, or
+    one that is converted to RGB only where it is needed."""
 
-    header: FrameHeader
-    image: NDArray[np.uint8]
+    def __init__(self, header: FrameHeader, image: NDArray[np.uint8] | FrameImage) -> None:
+        if isinstance(image, np.ndarray):
+            shape = (header.height, header.width, 3)
+            if image.shape != shape or image.dtype != np.uint8:
+                raise ValueError(f"image: expected {shape} uint8, got {image.shape} {image.dtype}")
+            image = RgbImage(image)
+        self.header = header
+        self.pixels: FrameImage = image
 
-    def __post_init__(self) -> None:
-        shape = (self.header.height, self.header.width, 3)
-        if self.image.shape != shape or self.image.dtype != np.uint8:
-            raise ValueError(
-                f"image: expected {shape} uint8, got {self.image.shape} {self.image.dtype}"
-            )
-        self.image.setflags(write=False)
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """All of the image, (height, width, 3) uint8 RGB, read-only."""
+        return self.pixels.rgb()
+
+    def with_image(self, image: NDArray[np.uint8]) -> Frame:
+        """Another image under the same header."""
+        return Frame(self.header, image)
 
 
 @dataclass(frozen=True)
 class Counts:
     """What became of a source's frames, at one moment: all `decoded`, those `skipped` by the frame
     rate setting, and those `shed`, by cause. The others were yielded. `reconnects`: connections
-    made after the first."""
+    made after the first. `left_out`: those of the skipped that were not even decoded."""
 
     decoded: int
     skipped: int
     shed: Mapping[str, int]
     reconnects: int = 0
+    left_out: int = 0
 
     @property
     def received(self) -> int:
-        """All frames received: decoded ones and undecodable ones."""
-        return self.decoded + self.shed.get(UNDECODABLE, 0)
+        """All frames received: decoded ones, undecodable ones, and those left out."""
+        return self.decoded + self.shed.get(UNDECODABLE, 0) + self.left_out
 
 
 @dataclass(frozen=True)

@@ -63,24 +63,7 @@ class CameraMetrics(Metrics):
 
     def __init__(self) -> None:
         super().__init__()
-        self.received = self._counter(
-            "frames_received",
-            "Frames received: analysed, skipped or shed.",
-            "camera",
-        )
-        self.decoded = self._counter("frames_decoded", "Frames decoded.", "camera")
-        self.analysed = self._counter("frames_analysed", "Frames searched for faces.", "camera")
-        self.skipped = self._counter(
-            "frames_skipped", "Frames skipped because of source.analyse_fps.", "camera"
-        )
-        self.shed = self._counter(
-            "frames_shed",
-            "Frames not analysed, by cause: newer, a newer frame replaced it; stale, older than "
-            "source.max_age_s; stopped, it was waiting when the camera stopped; undecodable, "
-            "damaged or before the first key frame.",
-            "camera",
-            "cause",
-        )
+        self._add_frames()
         self.reconnects = self._counter("reconnects", "Connections after the first one.", "camera")
         self.state = self._gauge(
             "camera_state", "1 for the current state, else 0.", "camera", "state"
@@ -111,6 +94,38 @@ class CameraMetrics(Metrics):
             "Seconds that a stage takes for one frame: detect, classify.",
             SECONDS,
             "stage",
+        )
+
+    def _add_frames(self) -> None:
+        """The counters of frames, by what became of them."""
+        self.received = self._counter(
+            "frames_received",
+            "Frames received: analysed, skipped or shed.",
+            "camera",
+        )
+        self.decoded = self._counter("frames_decoded", "Frames decoded.", "camera")
+        self.analysed = self._counter(
+            "frames_analysed",
+            "Frames analysed, searched for faces or not (see frames_searched).",
+            "camera",
+        )
+        self.searched = self._counter(
+            "frames_searched",
+            "Analysed frames by how much of them was searched for faces: whole; part, the "
+            "surroundings of known faces; none, as nothing had changed there or no face was known.",
+            "camera",
+            "extent",
+        )
+        self.skipped = self._counter(
+            "frames_skipped", "Frames skipped because of source.analyse_fps.", "camera"
+        )
+        self.shed = self._counter(
+            "frames_shed",
+            "Frames not analysed, by cause: newer, a newer frame replaced it; stale, older than "
+            "source.max_age_s; stopped, it was waiting when the camera stopped; undecodable, "
+            "damaged or before the first key frame.",
+            "camera",
+            "cause",
         )
 
 

@@ -13,6 +13,7 @@ OBSERVATION_SECTIONS = ("detector", "tracker", "crop", "emotion", "smoother")
 NOT_OBSERVED = frozenset(
     {
         "device",
+        "runtime",
         "threads",
         "replicas",
         "gpus",

@@ -2,59 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models.frame_size import DEFAULT_LIMIT, FrameLimit
-from pipeline.errors import RenamedSetting
+from pipeline.renamed_keys import rename_keys
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 Mode = Literal["fast", "robust", "auto"]
 """Which routes classify a camera's faces: one, or both (see `pipeline.stages.route`)."""
-
-
-def rename_keys(values: Mapping[str, Any], new_names: Mapping[str, str]) -> dict[str, Any]:
-    """The values with old keys under their new names, each with a RenamedSetting warning.
-
-    Names may be dotted, for keys of tables in tables; where a key is given under both its names,
-    the new one is taken.
-    """
-    renamed = dict(values)
-    for old, new in new_names.items():
-        *tables, key = old.split(".")
-        place = _tables_of(renamed, tables)
-        if place and key in place[-1]:
-            warnings.warn(f"setting {old!r}: renamed: call it {new!r}", RenamedSetting, 3)
-            value = place[-1].pop(key)
-            if tables and not place[-1]:
-                del place[-2][tables[-1]]
-            *tables, key = new.split(".")
-            place = _tables_of(renamed, tables, create=True)
-            if place:
-                place[-1].setdefault(key, value)
-    return renamed
-
-
-def _tables_of(
-    values: dict[str, Any], names: Sequence[str], create: bool = False
-) -> list[dict[str, Any]]:
-    """The tables along a path, outermost first, each a copy put in its place; [] where the path
-    ends before its last name."""
-    place = [values]
-    for name in names:
-        inner = place[-1].get(name, {} if create else None)
-        if isinstance(inner, BaseModel):
-            inner = {key: getattr(inner, key) for key in inner.model_fields_set}
-        if not isinstance(inner, Mapping):
-            return []
-        place[-1][name] = dict(inner)
-        place.append(place[-1][name])
-    return place
 
 
 class Section(BaseModel):
@@ -86,6 +45,11 @@ class SourceSettings(Section):
 
     analyse_fps: float = Field(
         0.0, ge=0, le=240, description="Frames analysed per second of media time; 0: all of them."
+    )
+    decode_skipped: bool = Field(
+        False,
+        description="Whether frames of a live camera that analyse_fps skips are decoded even where "
+        "no analysed frame needs them.",
     )
     open_timeout_s: float = Field(
         10.0, ge=0.1, le=300, description="Seconds a stream may take to open."
@@ -166,6 +130,21 @@ class DetectorSettings(Section):
     )
     second_scale: bool = Field(
         True, description="Detect again at another scale where no face was found."
+    )
+    full_search_s: float | None = Field(
+        None,
+        ge=0,
+        le=60,
+        description="Seconds between two searches of a whole frame; in between only the "
+        "surroundings of known faces are searched. 0: every frame is searched whole; unset: 0.8 "
+        "for live cameras, 0 for files.",
+    )
+    change_levels: float = Field(
+        6.0,
+        ge=0,
+        le=255,
+        description="Grey levels, of 255, by which the surroundings of a face must change to be "
+        "searched again before the next whole search; 0: they always are.",
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of the detector; 0: all cores.")
     conditioning: Literal["auto", "always", "never"] = Field(

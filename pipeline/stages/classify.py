@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from models.crops import Crops
 from models.emotions import EMOTIONS
 from models.loading import find_weights, load_classifier
+from models.onnx_network import OnnxNetwork, takes_onnx
 from models.precision import bfloat16_is_supported
 from models.scores import EmotionClassifier, EmotionScores
+from models.weights import ModelCard
 from pipeline.emotion_settings import AUTO, FAST, ROBUST, EmotionSettings, RouteSettings
 from pipeline.errors import ModelError
 from pipeline.frames import (
@@ -229,7 +233,7 @@ def _load_route(settings: RouteSettings) -> RouteClassifier:
     def load(weights: str) -> EmotionClassifier:
         dtype: torch.dtype = getattr(torch, settings.dtype)
         options = {"flip": settings.flip, "device": settings.device, "draws": settings.draws}
-        return load_classifier(weights, dtype=dtype, **options)
+        return load_classifier(weights, partial(_adapt, settings), dtype=dtype, **options)
 
     degraded = settings.degraded
     others = {degraded: load(degraded)} if degraded else {}
@@ -240,6 +244,14 @@ def _load_route(settings: RouteSettings) -> RouteClassifier:
         if isinstance(each, StatefulClassifier)
     }
     return RouteClassifier(classifier, others, identities)
+
+
+def _adapt(settings: RouteSettings, network: nn.Module, card: ModelCard) -> nn.Module:
+    """The network in the library that the route asks for, where that can run it."""
+    is_plain = settings.dtype == "float32" and torch.device(settings.device).type == "cpu"
+    if settings.runtime != "onnx" or not is_plain or not takes_onnx(card):
+        return network
+    return OnnxNetwork(network, card, settings.threads)
 
 
 def open_classify(settings: EmotionSettings, every_route: bool = False) -> Classify:

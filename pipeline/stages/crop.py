@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from models.crops import GEOMETRY, crop_faces
+from models.crops import GEOMETRY, crop_frame
 from models.fusion import IDENTITY, Float32, compose_warps, find_alignment, is_still, warp_crop
 from models.light import to_linear_light, to_srgb
 from models.quality import measure
@@ -52,7 +52,7 @@ class Crop:
 
     def __call__(self, frame: Frame, tracked: TrackedFaces) -> CroppedFaces:
         """The crops of a frame's tracked faces, in their order; there may be none."""
-        crops = crop_faces(frame.image, tracked.faces, self._geometry)
+        crops = crop_frame(frame.pixels, tracked.faces, self._geometry)
         quality = measure(crops, tracked.faces.boxes)
         fused = np.ones(len(crops), np.int64)
         for row, track_id in enumerate(tracked.track_ids.tolist()):

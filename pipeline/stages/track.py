@@ -45,6 +45,15 @@ class _Track:
     id: int = 0  # 1 or more once confirmed
 
 
+@dataclass(frozen=True)
+class ExpectedFaces:
+    """Boxes (n, 4) xyxy that faces are expected to have in a frame, pixels, and whether each was
+    found in the frame before (n,)."""
+
+    boxes: Float32
+    was_found: NDArray[np.bool_]
+
+
 class Tracker:
     """The tracks of one camera run. Ids count from 1 in order of confirmation and are never reused.
 
@@ -57,6 +66,17 @@ class Tracker:
         self._last_id = 0
         self._now_s = -np.inf
         self._size: tuple[int, int] | None = None
+
+    def predict(self, header: FrameHeader) -> ExpectedFaces:
+        """Where the faces of the tracks, unconfirmed ones too, are expected in the next frame,
+        whose `update` follows. Raises ValueError as `update` does."""
+        self._follow_size(header.width, header.height)
+        self._predict(header.pts_s)
+        places = [track.motion.place for track in self._tracks]
+        return ExpectedFaces(
+            to_boxes(np.array(places, np.float64).reshape(-1, 4)),
+            np.array([track.row is not None for track in self._tracks], np.bool_),
+        )
 
     def update(self, header: FrameHeader, faces: Faces) -> TrackedFaces:
         """The frame's faces that have a confirmed track, in order of id and with the detector's

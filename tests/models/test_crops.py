@@ -18,11 +18,13 @@ from models.crops import (
     GEOMETRY,
     Crops,
     crop_faces,
+    crop_frame,
     crops_from_tiles,
     resize_to_crop,
 )
 from models.errors import ModelError
 from models.faces import Faces
+from models.frame_image import RgbImage
 from models.model_input import LUMA, to_model_input
 from models.weights import ModelCard
 
@@ -270,3 +272,11 @@ def test_an_aligned_crop_follows_the_face_in_the_frame(side: int) -> None:
     assert np.abs(found - straight).mean() < 1.5
     assert np.abs(square - straight).mean() > 10
     assert crop_faces(turned, Faces.none(), ALIGNED).shape == (0, CROP_PX, CROP_PX, 3)
+
+
+@given(st.floats(-90, 120), st.floats(-90, 100), st.floats(1, 90), st.floats(1, 90))
+def test_a_crop_needs_only_the_part_that_it_shows(x: float, y: float, w: float, h: float) -> None:
+    faces = face(x, y, x + w, y + h)
+    for geometry in (GEOMETRY, ALIGNED):
+        wanted = crop_faces(PICTURE, faces, geometry)
+        assert np.array_equal(crop_frame(RgbImage(PICTURE.copy()), faces, geometry), wanted)

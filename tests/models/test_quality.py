@@ -13,7 +13,7 @@ import skimage.data
 from models.crops import Crops, crop_faces, crops_from_tiles
 from models.errors import ModelError
 from models.faces import Faces, Float32
-from models.quality import QualityMeasures, measure
+from models.quality import QualityMeasures, estimate_noise, estimate_noise_of_levels, measure
 
 ASTRONAUT = np.float32([[170, 65, 280, 205]])
 LUMA_OF_RGB_NOISE = float(np.linalg.norm([0.299, 0.587, 0.114]))
@@ -180,3 +180,14 @@ def test_weights_follow_their_formula() -> None:
     )
     weights = quality.weights(np.float32([0.8, 0.6, 1, 1]))
     assert weights == pytest.approx([0.4, 0.3, 1, 0])
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.6, 5.0, 60.0])
+@pytest.mark.parametrize("shape", [(320, 320), (33, 31), (3, 4), (1, 1)])
+def test_counting_levels_gives_the_same_noise_as_sorting(
+    shape: tuple[int, int], sigma: float
+) -> None:
+    noise = np.random.default_rng(2).normal(120, sigma, shape)
+    luma = np.clip(noise, 0, 255).astype(np.uint8)
+    slow = estimate_noise(luma.astype(np.float32))
+    assert estimate_noise_of_levels(luma) == pytest.approx(slow, rel=1e-6)

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from models import serving
 from models.crops import Crops
 from models.errors import ModelError
 from models.loading import build_network
 from models.model_input import to_model_input
 from models.scores import normalised_entropy
 from models.serving import (
+    Flip,
     SoftmaxClassifier,
     logits_from_errors,
     probabilities_from_logits,
@@ -24,7 +26,7 @@ from models.weights import ModelCard
 MakeCard = Callable[..., ModelCard]
 
 
-def classifier(card: ModelCard, flip: bool = True) -> SoftmaxClassifier:
+def classifier(card: ModelCard, flip: Flip = True) -> SoftmaxClassifier:
     """A network drawn at random, its running statistics and head far from their start."""
     torch.manual_seed(5)
     network = build_network(card)
@@ -47,7 +49,27 @@ def test_rows_sum_to_one(make_card: MakeCard, crops: Crops, flip: bool) -> None:
 
 def test_mode_says_the_averaging(make_card: MakeCard) -> None:
     card = make_card()
-    assert [classifier(card, flip).mode for flip in (True, False)] == ["resnet18-flip", "resnet18"]
+    modes = [classifier(card, flip).mode for flip in (True, False, "uncertain")]
+    assert modes == ["resnet18-flip", "resnet18", "resnet18-flip-uncertain"]
+
+
+def test_only_uncertain_faces_are_flipped(
+    make_card: MakeCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And whether one is flipped depends on no other face of the batch."""
+    card = make_card()
+    crops = np.random.default_rng(3).integers(0, 256, (64, 112, 112, 3), np.uint8)
+    alone, both = (classifier(card, flip).predict(crops).probabilities for flip in (False, True))
+    best = np.sort(alone, axis=1)
+    lead = best[:, -1] - best[:, -2]
+    is_uncertain = lead < np.median(lead)
+    monkeypatch.setattr(serving, "LEAD", float(np.median(lead)))
+    some = classifier(card, "uncertain").predict(crops).probabilities
+    assert 0 < is_uncertain.sum() < len(crops)
+    np.testing.assert_allclose(some, np.where(is_uncertain[:, None], both, alone), atol=1e-5)
+    single = classifier(card, "uncertain")
+    each = np.concatenate([single.predict(crop[None]).probabilities for crop in crops])
+    np.testing.assert_allclose(each, some, atol=1e-5)
 
 
 def test_flip_averaging_knows_no_left_and_right(make_card: MakeCard, crops: Crops) -> None:

@@ -224,7 +224,8 @@ def another(name: str) -> Any:
         case int() | float():
             return default + 1 if default >= 1 else default / 2
         case _:
-            return {"routes.fast.dtype": "bfloat16"}.get(name.partition(".")[2], "other")
+            others = {"routes.fast.dtype": "bfloat16", "routes.fast.flip": False}
+            return others.get(name.partition(".")[2], "other")
 
 
 @pytest.mark.filterwarnings("ignore::pipeline.errors.RenamedSetting")

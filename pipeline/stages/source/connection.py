@@ -37,6 +37,7 @@ from pipeline.stages.source.connection_errors import (
     refuse_frame_size,
 )
 from pipeline.stages.source.decoding import FrameTooLarge, LiveDecoder, OnShed, decoder_options
+from pipeline.stages.source.packet_filter import PacketFilter
 from pipeline.stages.source.sockets import ByteLimit, CameraSockets
 from pipeline.stages.source.tls import check_tls, tls_options
 
@@ -75,7 +76,8 @@ class Connection(Closing):
 
     `address`: `rtsp(s)://` and `http(s)://` connect to the camera; `listen://HOST:PORT/NAME` waits
     until one camera connects and pushes RTSP, under any name. `http_format`: FFmpeg's name of the
-    format that HTTP delivers, where FFmpeg cannot detect it.
+    format that HTTP delivers, where FFmpeg cannot detect it. `on_left_out` is called for each frame
+    that is not decoded because it would be skipped (see `packet_filter`).
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Connection(Closing):
         address: SplitResult,
         settings: SourceSettings,
         on_shed: OnShed = lambda cause, frames: None,
+        on_left_out: Callable[[], None] = lambda: None,
         now: Callable[[], float] = time.monotonic,
         http_format: str = "",
     ) -> None:
@@ -91,6 +94,7 @@ class Connection(Closing):
         self._scheme = _SCHEMES[self._address.scheme]
         self._port = self._address.port or self._scheme.port
         self._settings, self._on_shed, self._now = settings, on_shed, now
+        self._on_left_out = on_left_out
         self._sockets: CameraSockets | None = None
 
     def __enter__(self) -> Self:
@@ -102,6 +106,7 @@ class Connection(Closing):
             try:
                 self._stream = _video_stream(self._container)
                 self._decoder = LiveDecoder(self._stream, self._on_shed, self._settings.frame_limit)
+                self._filter = self._new_filter(self._stream)
             except ConnectionLost:
                 self._container.close()
                 raise
@@ -137,6 +142,9 @@ class Connection(Closing):
     def _received_frames(self) -> Iterator[ReceivedFrame]:
         decoded_by_s = self._now() + self._settings.open_timeout_s
         for packet in self._packets():
+            if self._leaves_out(packet):
+                self._on_left_out()
+                continue
             for frame, camera_ms in self._decode(packet):
                 decoded_by_s = self._now() + self._settings.open_timeout_s
                 yield self._receive(frame, camera_ms)
@@ -145,6 +153,16 @@ class Connection(Closing):
         if self._byte_limit.is_exceeded:
             raise ConnectionLost("refused", NO_FRAME_IN_DATA)
         raise ConnectionLost("offline", CONNECTION_CLOSED)
+
+    def _new_filter(self, stream: VideoStream) -> PacketFilter:
+        settings = self._settings
+        wanted_fps = 0.0 if settings.decode_skipped else settings.analyse_fps
+        return PacketFilter(stream.codec_context.name, wanted_fps)
+
+    def _leaves_out(self, packet: Packet[Any]) -> bool:
+        has_stamp = packet.dts is not None and not self._container.format.flags & NO_STAMPS
+        at_s = float(packet.dts * packet.time_base) if has_stamp else self._now()  # type: ignore[operator]
+        return self._filter.leaves_out(packet, at_s)
 
     def _decode(self, packet: Packet[Any]) -> Iterator[tuple[VideoFrame, float | None]]:
         try:

@@ -1,4 +1,4 @@
-"""From packets to images: decoded within the size limit, with square pixels, upright, RGB."""
+"""From packets to frames: decoded within the size limit, with square pixels."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any
 
 import av
-import numpy as np
 from av import error
 from av.filter import Graph
 from av.packet import Packet
-from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from models.frame_size import FrameLimit
 from pipeline.frames import UNDECODABLE
@@ -153,55 +149,6 @@ class FrameFilter:
         graph.link_nodes(*nodes)
         graph.configure()
         return graph
-
-
-Matrix = NDArray[np.int32]
-# av's type stub has no constructor.
-_side_data = cast(Callable[[VideoFrame], SideDataContainer], SideDataContainer)
-KINDS = 64
-"""More than the kinds of side data in FFmpeg, numbered from 0: 32 today, with now and then a new
-one."""
-
-
-class ToRgb:
-    """Converts decoded frames of any format and size to (h, w, 3) uint8 RGB, rotated and
-    mirrored as each frame's display matrix asks; one object for one stream."""
-
-    def __init__(self) -> None:
-        self._reformatter = VideoReformatter()
-        known: set[object] = {kind.value for kind in Type}
-        unknown = (kind for kind in range(KINDS) if kind not in known)
-        self._without_unknown = FrameFilter(
-            *(("sidedata", f"mode=delete:type={kind}") for kind in unknown)
-        )
-
-    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """One frame; the array is the caller's own."""
-        matrix = self._display_matrix(frame)
-        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
-        return _upright(rgb.to_ndarray().astype(np.uint8, copy=False), matrix)
-
-    def _display_matrix(self, frame: VideoFrame) -> Matrix | None:
-        # Not `frame.side_data`: that makes a reference cycle, and the frame's megabytes would wait
-        # for the garbage collector.
-        try:
-            side_data = _side_data(frame)
-        except ValueError:
-            # av reads all side data or none, and has no name for some kinds, such as EXIF.
-            side_data = _side_data(self._without_unknown(frame))
-        if Type.DISPLAYMATRIX not in side_data:
-            return None
-        return np.frombuffer(bytes(side_data[Type.DISPLAYMATRIX]), np.int32, count=5)
-
-
-def _upright(image: NDArray[np.uint8], matrix: Matrix | None) -> NDArray[np.uint8]:
-    """Rotated by quarter turns and mirrored as the display matrix asks: columns (a b), (c d)."""
-    if matrix is None:
-        return image
-    a, b, _, c, d = matrix
-    if abs(b) > abs(a):
-        image, a, d = image.transpose(1, 0, 2), c, b
-    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 REORDERED = 16

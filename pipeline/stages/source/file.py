@@ -26,7 +26,8 @@ from pipeline.redact import redact
 from pipeline.stages.frame_sampler import FrameSampler
 from pipeline.stages.source.address import check_webcam, open_local, webcam_device
 from pipeline.stages.source.base import DEFAULT_FPS, Source
-from pipeline.stages.source.decoding import FrameDecoder, FrameTooLarge, ToRgb, decoder_options
+from pipeline.stages.source.decoding import FrameDecoder, FrameTooLarge, decoder_options
+from pipeline.stages.source.images import DecodedImage, ToRgb
 from pipeline.stages.source.packets import Damage, DurationCheck, PacketReader
 from pipeline.stages.source.timing import DecodeOrder, MediaTime
 
@@ -136,7 +137,7 @@ class VideoSource(Closing, Source):
             pts_s = self._media_time.of(self._stamp(frame))
             self._end_s = pts_s + _length_s(frame)
             captured_ms, received_ms = self._times(pts_s)
-            image = self._to_rgb(frame)
+            image = DecodedImage(frame, self._to_rgb)
             header = FrameHeader(
                 camera=self.camera,
                 run=self.run,
@@ -145,8 +146,8 @@ class VideoSource(Closing, Source):
                 captured_ms=captured_ms,
                 received_ms=received_ms,
                 clock="arrival" if self.is_live or self._realtime else "media",
-                width=image.shape[1],
-                height=image.shape[0],
+                width=image.width,
+                height=image.height,
             )
             self._index += 1
             yield Frame(header, image)

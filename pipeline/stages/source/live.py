@@ -24,7 +24,7 @@ from pipeline.stages.source.address import live_address
 from pipeline.stages.source.base import DEFAULT_FPS, ReceivedFrame, Source
 from pipeline.stages.source.connection import Connection
 from pipeline.stages.source.connection_errors import ConnectionLost
-from pipeline.stages.source.decoding import ToRgb
+from pipeline.stages.source.images import DecodedImage, ToRgb
 from pipeline.stages.source.snapshots import NotASnapshot, SnapshotConnection
 from pipeline.stages.source.timing import CameraClock, LiveTime
 
@@ -99,7 +99,7 @@ class LiveSource(Closing, Source):
         self._to_rgb = ToRgb()
         self._index = 0
         # Of counts(); guarded by _changed, as the reader thread and the consumer both change them.
-        self._yielded = self._skipped = self._reconnects = 0
+        self._yielded = self._skipped = self._left_out = self._reconnects = 0
         self._shed: Counter[str] = Counter()
         self._waiting: _Waiting | None = None
         self._fault: Exception | None = None
@@ -132,8 +132,8 @@ class LiveSource(Closing, Source):
         with self._changed:
             shed = dict(self._shed)
             received = self._yielded + self._skipped + sum(shed.values())
-            decoded = received - shed.get(UNDECODABLE, 0)
-            return Counts(decoded, self._skipped, shed, self._reconnects)
+            decoded = received - shed.get(UNDECODABLE, 0) - self._left_out
+            return Counts(decoded, self._skipped, shed, self._reconnects, self._left_out)
 
     def __iter__(self) -> Iterator[Frame | ConnectionState]:
         """Frames; and every REPORT_S without one, the state of the connection."""
@@ -166,7 +166,7 @@ class LiveSource(Closing, Source):
         return None
 
     def _frame(self, waiting: _Waiting) -> Frame:
-        image = self._to_rgb(waiting.frame)
+        image = DecodedImage(waiting.frame, self._to_rgb)
         header = FrameHeader(
             camera=self.camera,
             run=self.run,
@@ -175,8 +175,8 @@ class LiveSource(Closing, Source):
             captured_ms=waiting.captured_ms,
             received_ms=waiting.received_ms,
             clock=waiting.clock,
-            width=image.shape[1],
-            height=image.shape[0],
+            width=image.width,
+            height=image.height,
         )
         return Frame(header, image)
 
@@ -252,6 +252,11 @@ class LiveSource(Closing, Source):
         with self._changed:
             self._shed[cause] += frames
 
+    def _on_left_out(self) -> None:
+        with self._changed:
+            self._skipped += 1
+            self._left_out += 1
+
     def _set_state(self, state: str, reason: str) -> None:
         before = self.connection_state
         if (state, reason) != (before.state, before.reason):
@@ -261,4 +266,7 @@ class LiveSource(Closing, Source):
     def _new_connection(self) -> Connection | SnapshotConnection:
         if self._may_be_snapshots:
             return SnapshotConnection(self._address, self._settings, self._on_shed, self._now)
-        return Connection(self._address, self._settings, self._on_shed, self._now, self._format)
+        return Connection(
+            *(self._address, self._settings, self._on_shed, self._on_left_out),
+            *(self._now, self._format),
+        )

@@ -71,7 +71,7 @@ class LoopedFile(Closing, Source):
                 if header.received_ms - header.captured_ms > late_ms:
                     self._shed["newer"] += 1
                 else:
-                    yield Frame(replace(header, index=index, pts_s=pts_s), frame.image)
+                    yield Frame(replace(header, index=index, pts_s=pts_s), frame.pixels)
             begins_s = pts_s + period_s
             self._round.close()
             self._round = self._open_round()

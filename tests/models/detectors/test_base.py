@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from models.detectors.base import Image, detect_at_scales, pad_to_multiple, scale_image
+from models.detectors.base import (
+    Image,
+    detect_at_scales,
+    level_percentiles,
+    pad_to_multiple,
+    scale_image,
+)
 from models.faces import Faces
 
 BOX = np.array([[10, 20, 30, 60]], np.float32)
@@ -77,3 +85,9 @@ def test_padded_below_and_to_the_right(height: int, width: int, rows: int, colum
     assert (out[:height, :width] == 200).all()
     assert not out[height:].any()
     assert not out[:, width:].any()
+
+
+@given(st.lists(st.integers(0, 255), min_size=1, max_size=300), st.sampled_from([0, 1, 3, 25, 50]))
+def test_percentiles_by_counting_are_those_by_sorting(levels: list[int], cut: float) -> None:
+    array = np.array(levels, np.uint8)
+    assert level_percentiles(array, cut) == pytest.approx(np.percentile(array, (cut, 100 - cut)))

@@ -7,9 +7,15 @@ import pytest
 import skimage.data
 from numpy.typing import NDArray
 
-from models.detectors.conditioner import ConditioningDetector, condition_image, measure
+from models.detectors.conditioner import (
+    Conditioning,
+    ConditioningDetector,
+    condition_image,
+    measure,
+)
 from models.detectors.opening import open_detector
 from models.faces import Faces, iou
+from models.frame_image import RgbImage
 from models.udc.panel import apply_panel
 from models.udc.suites import find_panel
 
@@ -115,3 +121,83 @@ def test_a_face_behind_the_worst_display_is_found_again(clean: Image, cell: str)
 def test_no_such_time() -> None:
     with pytest.raises(ValueError, match="condition 'often': give one of auto, always, never"):
         ConditioningDetector(Remembers(), "often")
+
+
+@pytest.fixture(scope="module")
+def centerface() -> ConditioningDetector:
+    return ConditioningDetector(open_detector("centerface", threads=1))
+
+
+@pytest.fixture(scope="module")
+def group() -> Image:
+    from insightface.data import get_image
+
+    return np.ascontiguousarray(get_image("t1")[:, :, ::-1])
+
+
+@pytest.mark.parametrize("spoilt", ["clear", "dim"])
+def test_faces_around_known_ones_are_those_of_the_whole_image(
+    centerface: ConditioningDetector, group: Image, spoilt: str
+) -> None:
+    """Of six faces, four at a time, each known 0.2 of its side beside its place."""
+    image = group if spoilt == "clear" else (group // 5 + 90).astype(np.uint8)
+    whole, conditioning = centerface.detect_whole(RgbImage(image), again=True)
+    assert (conditioning.levels is not None) == (spoilt == "dim")
+    assert len(whole) == 6
+    moves = np.random.default_rng(0).uniform(-0.2, 0.2, (6, 2)).astype(np.float32)
+    known = whole.boxes + np.tile(moves * (whole.boxes[:, 2:] - whole.boxes[:, :2]), 2)
+    for rows in ([0, 1, 2, 3], [2, 3, 4, 5], [5]):
+        found = centerface.detect_around(RgbImage(image), known[rows], conditioning)
+        assert found is not None
+        assert (iou(whole.boxes[rows], found[0].boxes).max(axis=1) > 0.75).all()
+        assert (iou(found[0].boxes, whole.boxes).max(axis=1) > 0.75).all()
+
+
+@pytest.mark.parametrize("dx", range(0, 33, 4))
+def test_a_face_is_found_wherever_the_grid_of_the_network_lies(
+    centerface: ConditioningDetector, clean: Image, dx: int
+) -> None:
+    image = RgbImage(np.ascontiguousarray(np.roll(clean, dx, axis=1)))
+    whole, conditioning = centerface.detect_whole(image, again=False)
+    found = centerface.detect_around(image, whole.boxes[:1], conditioning)
+    assert found is not None
+    assert iou(whole.boxes[:1], found[0].boxes).max() > 0.8
+
+
+def test_an_image_as_a_whole_is_detected_as_before(
+    centerface: ConditioningDetector, clean: Image, dim: Image, group: Image
+) -> None:
+    for image in (clean, dim, group):
+        faces, _ = centerface.detect_whole(RgbImage(image.copy()), again=True)
+        wanted = centerface.detect(image)
+        assert len(faces) == len(wanted)
+        assert (iou(faces.boxes, wanted.boxes).max(axis=1) > 0.9).all()
+
+
+def test_where_the_whole_image_must_be_searched(
+    centerface: ConditioningDetector, clean: Image
+) -> None:
+    noise = np.random.default_rng(1).normal(0, 20, clean.shape)
+    noisy = RgbImage(np.clip(clean + noise, 0, 255).astype(np.uint8))
+    box = np.array([[180, 60, 270, 180]], np.float32)
+    faces, conditioning = centerface.detect_whole(noisy, again=True)
+    assert conditioning.is_noisy
+    assert len(faces) == 1
+    assert centerface.detect_around(noisy, box, conditioning) is None
+    image = RgbImage(clean.copy())
+    assert centerface.detect_around(image, np.repeat(box, 12, axis=0), Conditioning()) is None
+    blind = ConditioningDetector(Remembers())
+    assert blind.detect_around(image, box, Conditioning()) is None
+
+
+def test_another_scale_is_tried_only_where_that_is_wanted(clean: Image) -> None:
+    class Blind(Remembers):
+        sizes = (128, 181)
+
+        def detect_unscaled(self, image: Image) -> Faces:
+            return super().detect(image)
+
+    for again, sides in ((True, [128, 181]), (False, [128])):
+        detector = Blind()
+        ConditioningDetector(detector).detect_whole(RgbImage(clean.copy()), again)
+        assert [max(shown.shape) for shown in detector.shown] == sides

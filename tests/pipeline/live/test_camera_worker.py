@@ -267,6 +267,7 @@ def test_everything_is_counted(worker: CameraWorker, square_clip: Path) -> None:
     door = {"camera": "door"}
     assert sample("undercam_frames_decoded_total", door) == 80
     assert sample("undercam_frames_analysed_total", door) == 20
+    assert sample("undercam_frames_searched_total", {**door, "extent": "whole"}) == 20
     assert sample("undercam_frames_skipped_total", door) == 60
     assert sample("undercam_stage_seconds_count", {"stage": "detect"}) == 20
     assert sample("undercam_observations_total", door) > 0

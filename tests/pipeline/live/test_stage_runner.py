@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -95,7 +94,7 @@ def test_a_display_stands_before_everything_else(
     seen: list[int] = []
 
     def dark(frame: Frame) -> Frame:
-        return replace(frame, image=frame.image // 4)
+        return frame.with_image(frame.image // 4)
 
     def note(frame: Frame, events: Sequence[Event], analysed: bool) -> None:
         seen.append(int(frame.image.max()))

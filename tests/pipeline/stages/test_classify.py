@@ -134,11 +134,11 @@ def test_each_face_is_scored_by_the_weights_chosen_for_it(two_weights: RouteSett
         assert looks.scores.probabilities[row] == pytest.approx(alone.probabilities[0], abs=1e-6)
         assert looks.scores.uncertainty[row] == pytest.approx(alone.uncertainty[0], abs=1e-6)
     assert looks.by == (
-        ScoredBy("bad", "resnet18-flip", "noise 0.050"),
-        ScoredBy("good", "resnet18-flip"),
-        ScoredBy("bad", "resnet18-flip", "noise 0.050"),
+        ScoredBy("bad", "resnet18-flip-uncertain", "noise 0.050"),
+        ScoredBy("good", "resnet18-flip-uncertain"),
+        ScoredBy("bad", "resnet18-flip-uncertain", "noise 0.050"),
     )
-    assert (classify.model, classify.mode) == ("good", "resnet18-flip")
+    assert (classify.model, classify.mode) == ("good", "resnet18-flip-uncertain")
     plain = classify(cropped)
     assert plain.by == ()
     for routes in ((Route(),) * 3, ()):
@@ -160,7 +160,7 @@ def test_events_name_the_weights_that_scored_each_face(two_weights: RouteSetting
     assert seen[0].reason == "confidence below 1.0"
     assert seen[1].reason.startswith("noise 0.")
     assert seen[1].reason.endswith("; confidence below 1.0")
-    assert {event.mode for event in seen} == {"resnet18-flip"}
+    assert {event.mode for event in seen} == {"resnet18-flip-uncertain"}
 
 
 def test_other_weights_must_serve_too() -> None:
@@ -180,7 +180,7 @@ def test_draws_are_asked_of_a_model_that_draws(tmp_path: Path) -> None:
     path = tmp_path / "small.safetensors"
     save(path, card, build_network(card).state_dict())
     assert mode_of(weights=str(path), draws=3) == "lrdif-4-flip-x3"
-    assert mode_of(draws=3) == "resnet18-flip"
+    assert mode_of(draws=3) == "resnet18-flip-uncertain"
 
 
 def test_bfloat16_is_refused_where_it_is_deadly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def test_bfloat16_is_refused_where_it_is_deadly(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ModelError, match=r"bfloat16 ends the process .*: emotion\.routes: set"):
         open_route(RouteSettings(dtype="bfloat16"))
     monkeypatch.setattr(classify_stage, "bfloat16_is_supported", lambda: True)
-    assert mode_of(dtype="bfloat16") == "resnet18-flip-bf16"
+    assert mode_of(dtype="bfloat16") == "resnet18-flip-uncertain-bf16"
 
 
 # States and late answers -----------------------------------------------------------------------

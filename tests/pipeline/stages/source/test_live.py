@@ -65,6 +65,24 @@ def test_frames_come_in_order_with_their_times(camera: RtspCamera) -> None:
 
 
 @pytest.mark.needs("rtsp")
+@pytest.mark.parametrize("decode_skipped", [False, True])
+def test_frames_that_nobody_needs_are_not_decoded_and_counted(
+    camera: RtspCamera, decode_skipped: bool
+) -> None:
+    """The clip has two B frames between others: a third is left at two frames a second."""
+    settings = QUICK.model_copy(update={"decode_skipped": decode_skipped})
+    with watch(camera.url("clip"), settings, fps=2.0) as viewer:
+        viewer.sees(7)
+    times = np.array([frame.pts_s for frame in viewer.frames])
+    assert np.diff(times).mean() == pytest.approx(0.5, abs=0.06)
+    counts = viewer.source.counts()
+    assert (counts.left_out > 8) is not decode_skipped
+    assert (counts.left_out == 0) is decode_skipped
+    assert counts.received == counts.decoded + counts.left_out + counts.shed.get("undecodable", 0)
+    assert counts.received == len(viewer.frames) + counts.skipped + sum(counts.shed.values())
+
+
+@pytest.mark.needs("rtsp")
 def test_killed_and_started_again(camera: RtspCamera) -> None:
     with watch(camera.url("live")) as viewer:
         viewer.sees(10)

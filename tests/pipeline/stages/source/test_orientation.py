@@ -17,8 +17,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.stages.source.decoding import ToRgb
 from pipeline.stages.source.file import VideoSource
+from pipeline.stages.source.images import ToRgb
 from pipeline.stages.source.live import LiveSource
 from tests.pipeline.stages.source.cameras import QUICK, http_camera, mjpeg
 
