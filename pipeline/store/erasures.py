@@ -8,8 +8,6 @@ so that whatever its isolation level, it sees all that was committed before.
 
 from __future__ import annotations
 
-import sqlite3
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -17,7 +15,6 @@ from sqlalchemy import Connection, Engine, select
 
 from pipeline.clock import Clock, wall_clock
 from pipeline.erasure import Erasure, ErasureFilter, parse_track
-from pipeline.errors import ServiceError
 from pipeline.store.deletion import (
     ErasureCounts,
     delete_before,
@@ -27,13 +24,11 @@ from pipeline.store.deletion import (
     find_recordings,
 )
 from pipeline.store.engine import begin_read, begin_write
+from pipeline.store.free_space import clear_free_space
 from pipeline.store.schema import cameras, erasures, retention
-from pipeline.store.service_errors import translate_errors
 from pipeline.store.upserts import insert_new
 
 __all__ = ["Erasure", "ErasureCounts", "erase", "read_erasures"]
-CHECKPOINT_S = 5.0
-"""How long to wait for readers of SQLite's log before it can be truncated."""
 _COLUMNS = (erasures.c[name] for name in ("camera", "track", "before_ms", "requested_ms", "run"))
 _ALL = select(*_COLUMNS).order_by(erasures.c.requested_ms, erasures.c.id)
 
@@ -112,45 +107,6 @@ def read_cameras(engine: Engine) -> list[str]:
     """Every camera that the database knows, also of erased rows; raises ServiceError."""
     with begin_read(engine) as connection:
         return list(list_cameras(connection))
-
-
-def clear_free_space(engine: Engine) -> str:
-    """Rewrite the database without what was deleted; returns what keeps that from being done.
-
-    Earlier versions of a row that was updated lie in free space too, so overwriting what is deleted
-    is not enough.
-    """
-    try:
-        with translate_errors(engine.url):
-            if engine.dialect.name == "sqlite":
-                return _clear_sqlite(engine)
-            # One statement, outside of a transaction.
-            options = {"isolation_level": "AUTOCOMMIT"}
-            with engine.connect().execution_options(**options) as connection:
-                connection.exec_driver_sql(
-                    "VACUUM observations, tracks, emotion_minutes, runs, dead_letters"
-                )
-    except ServiceError as error:
-        return str(error)
-    return ""
-
-
-def _clear_sqlite(engine: Engine) -> str:
-    pooled = engine.raw_connection()
-    try:
-        connection = pooled.driver_connection
-        assert isinstance(connection, sqlite3.Connection)
-        connection.execute("VACUUM")
-        until_s = time.monotonic() + CHECKPOINT_S
-        while True:
-            is_busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            if not is_busy:
-                return ""
-            if time.monotonic() >= until_s:
-                return "a reader keeps the database's log: end it, and erase again"
-            time.sleep(0.05)
-    finally:
-        pooled.close()
 
 
 def _complete(erasure: Erasure, now_ms: int) -> Erasure:

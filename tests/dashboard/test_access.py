@@ -17,6 +17,7 @@ from dashboard import access, app
 from dashboard.access import current_user, may_change
 from dashboard.launch import build_command, build_url, serve
 from dashboard.sign_in.users import User
+from pipeline.cli.checks.services import checks_of_services
 from pipeline.config import load
 from pipeline.errors import ConfigError
 
@@ -98,6 +99,10 @@ def test_tls(certificate: Path) -> None:
         url = served.url.replace("127.0.0.1", "localhost")
         with urlopen(f"{url}/_stcore/health", context=trusted, timeout=30) as reply:
             assert reply.read() == b"ok"
+        port = int(served.url.rpartition(":")[2])
+        ours = load(dashboard={"port": port, **files})
+        found = checks_of_services(ours)["dashboard port"].probe()
+        assert found == f"127.0.0.1:{port}, served already by Undercam"
 
 
 def test_a_certificate_that_cannot_be_used(tmp_path: Path) -> None:

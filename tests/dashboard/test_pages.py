@@ -19,6 +19,7 @@ from dashboard import app
 from dashboard.time_format import HOUR_MS
 from pipeline.records import EventsLost
 from pipeline.settings import CameraSettings
+from pipeline.store.engine import use_store
 from pipeline.store.queries.health import LATENCY_ROWS
 from pipeline.store.registry import register
 
@@ -75,6 +76,14 @@ def test_cameras(page: Page, furnished: Any) -> None:
 def test_what_a_camera_says_is_no_markup(page: Page, furnished: Any) -> None:
     bodies = [element.proto.body for element in page("cameras").get("html")]
     assert not any("<b>" in body for body in bodies)
+
+
+def test_who_stands_before_a_camera_can_read_what_it_is_for(page: Page, furnished: Any) -> None:
+    with use_store(furnished.url) as engine:
+        purpose = "Opens the door <b>for</b> visitors."
+        told = CameraSettings(url="/dev/video0", display_name="Front door", purpose=purpose)
+        register(engine, "door", told)
+    assert "Front door door Opens the door <b>for</b> visitors. online" in said(page("cameras"))
 
 
 def test_expressions(page: Page, furnished: Any) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -97,6 +99,29 @@ def test_the_form_needs_no_script_and_is_legible(
     assert [c["sameSite"] for c in tab.context.cookies()] == ["Strict"]
 
 
+def test_a_viewer_changes_nothing(
+    served: Dashboard, live_house: Any, users: UsersFile, open_tab: Callable[..., Any]
+) -> None:
+    """The pages offer nothing that writes, for they only read; nor does their server, whatever is
+    sent with a viewer's session."""
+
+    def stored() -> tuple[list[str], bytes]:
+        with closing(sqlite3.connect(live_house.url.removeprefix("sqlite:///"))) as database:
+            return list(database.iterdump()), users._path.read_bytes()
+
+    before = stored()
+    tab = open_tab()
+    tab.goto(served.url)
+    sign_in(tab, "bert")
+    tab.get_by_text("bert · viewer").wait_for()
+    cookie = "; ".join(f"{one['name']}={one['value']}" for one in tab.context.cookies())
+    paths = ("", "tracks", "v1/erasures", "v1/cameras/door", "_stcore/upload_file/a/b")
+    for path in paths:
+        for method in ("POST", "PUT", "PATCH", "DELETE"):
+            assert refused(f"{served.url}/{path}", method, Cookie=cookie) >= 400, (method, path)
+    assert stored() == before
+
+
 def test_a_viewer_whose_account_is_removed(
     served: Dashboard, users: UsersFile, open_tab: Callable[..., Any]
 ) -> None:
@@ -127,9 +152,9 @@ def test_a_link_from_another_site(served: Dashboard, open_tab: Callable[..., Any
     tab.get_by_role("heading", name="About", level=1).wait_for()
 
 
-def refused(url: str, **headers: str) -> int:
+def refused(url: str, method: str = "GET", **headers: str) -> int:
     try:
-        with urlopen(Request(url, headers=headers), timeout=30) as reply:
+        with urlopen(Request(url, headers=headers, method=method), timeout=30) as reply:
             return int(reply.status)
     except HTTPError as error:
         with error:

@@ -117,6 +117,22 @@ def test_nobody_publishes_or_reads_without_a_password() -> None:
     assert server["paths"] == {"all_others": None}
 
 
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_a_service_is_pinned_limited_and_keeps_short_logs(name: str) -> None:
+    service = COMPOSE["services"][name]
+    image, _, tag = service["image"].partition(":")
+    assert image == "undercam" or re.fullmatch(r"v?\d+\.\d+(\.\d+)?(-\w+)?", tag)
+    assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
+    assert service["mem_limit"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    # Kafka and Grafana write into their containers; their images run them as users of their own.
+    assert service.get("read_only") or name in ("kafka", "grafana")
+    assert service["restart"] == ("no" if name == "demo" else "unless-stopped")
+    # Nothing asks the other three, and the demo ends.
+    assert "healthcheck" in service or name in ("mediamtx", "store", "demo")
+
+
 def test_prometheus_scrapes_either_of_the_runs() -> None:
     scraped = yaml.safe_load((ROOT / "docker/prometheus/prometheus.yml").read_text("utf-8"))
     (target,) = scraped["scrape_configs"][0]["static_configs"][0]["targets"]

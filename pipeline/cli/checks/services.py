@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
 from pipeline.cli.checks.base import Check, Finding, warning
 from pipeline.cli.checks.machine import network_share
@@ -123,11 +125,19 @@ def _port(name: str, host: str, port: int | None, path: str, sign: bytes) -> str
 
 
 def _serves(host: str, port: int, path: str, sign: bytes) -> bool:
-    """Whether Undercam itself listens there."""
+    """Whether Undercam itself listens there, with TLS or without; nothing secret is sent."""
     name = EVERY_ADDRESS.get(host, host) or "127.0.0.1"
-    url = f"http://{f'[{name}]' if ':' in name else name}:{port}/{path}"
-    try:
-        with build_opener(ProxyHandler({})).open(url, timeout=1.0) as answer:
-            return sign in answer.read(1_000_000)
-    except (HTTPError, OSError, ValueError):
-        return False
+    # Its certificate names the host that browsers use, which is seldom this address.
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    opener = build_opener(ProxyHandler({}), HTTPSHandler(context=context))
+    for scheme in ("http", "https"):
+        url = f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}/{path}"
+        try:
+            with opener.open(url, timeout=1.0) as answer:
+                return sign in answer.read(1_000_000)
+        except HTTPError:
+            return False
+        except (OSError, ValueError, HTTPException):
+            continue
+    return False

@@ -25,11 +25,12 @@ from pipeline.store.engine import open_store
 from pipeline.store.erasures import erase
 from pipeline.store.schema import COUNTS, dead_letters, emotion_minutes, observations, tracks
 from pipeline.store.writer import StoreWriter
+from tests.pipeline.store.test_free_space import files_of_postgres, files_of_sqlite
 
 CAMERAS = ("door", "hall")
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.needs("postgres"))])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgres"))])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     url = f"sqlite:///{tmp_path}/rows/store.db"
     engine = open_store(
@@ -97,31 +98,35 @@ def test_kafka_brings_nothing_back(
 
     counts = erase(database, Erasure("door"))
     assert (counts.observations, counts.tracks, counts.dead_letters) == (150, 3, 2)
-    check(database)
+    check(database, tmp_path / "outbox")
 
     # A new group reads every topic from offset 0.
     consumer = read_all(bus.model_copy(update={"group": f"{bus.group}-again"}), database)
     # Events, a dead letter, and a record of a newer release with the dead letter it has become; it
     # does not become another one.
     assert (consumer.erased, consumer.dead) == (153 + 1 + 2, 0)
-    check(database)
+    check(database, tmp_path / "outbox")
 
     # The disk of a machine that was away is back: one relay knows the erasure, another does not.
     for erasures in ([Erasure("door", before_ms=10**12)], []):
         (tmp_path / "outbox/door.e1.outbox").write_bytes(old_outbox)
         assert drain(tmp_path / "outbox", bus, erasures) == (153 if erasures else 0)
         read_all(bus, database)
-        check(database)
+        check(database, tmp_path / "outbox")
 
 
-def check(engine: Engine) -> None:
-    """Nothing of door is left, all of hall is, and the roll-ups add up."""
+def check(engine: Engine, outboxes: Path) -> None:
+    """No row and no byte of door is left, all of hall is, and the roll-ups add up."""
     assert rows_of(engine, observations, "door") == rows_of(engine, tracks, "door") == 0
     assert rows_of(engine, observations, "hall") == 150
     assert rows_of(engine, tracks, "hall") == 3
     assert count_minutes(engine) == {"hall": 150}
     with engine.connect() as connection:
         assert connection.execute(select(dead_letters.c.origin)).scalars().all() == ["hall"]
+    files = {"sqlite": files_of_sqlite, "postgresql": files_of_postgres}[engine.dialect.name]
+    left = files(engine) + b"".join(path.read_bytes() for path in outboxes.iterdir())
+    assert b"obs:hall:" in left
+    assert not [name for name in (b"obs:door:", b"trk:door:") if name in left]
 
 
 def until(condition: Any) -> None:

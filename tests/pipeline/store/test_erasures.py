@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 
@@ -293,50 +292,3 @@ def test_writers_and_erasures_at_once(engine: Engine, make: Any) -> None:
     found = contents(engine)
     assert found["observations"] == expected(left)["observations"]
     assert found["emotion_minutes"] == expected(left)["emotion_minutes"]
-
-
-def bytes_of(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
-
-
-def test_no_byte_is_left_in_the_database(sqlite_url: str, tmp_path: Path, make: Any) -> None:
-    engine = open_store(sqlite_url)
-    with engine.connect() as connection:
-        # Some builds of SQLite have it on.
-        connection.exec_driver_sql("PRAGMA secure_delete=OFF")
-    writer = StoreWriter(engine)
-    folder = tmp_path / "state"
-    for n in range(0, 3_000, 100):
-        faces = [make.observation(n + m, 1_000 + n + m, camera=c) for m in range(100) for c in CAMS]
-        # A track's row is written again and again: its earlier versions lie in free space.
-        writer.write(
-            [*faces, *(make.track(n, camera=c, ended_ms=10 ** n.bit_length()) for c in CAMS)]
-        )
-    writer.write_dead_letters([DeadLetter("x", "why", make.observation().to_json().encode())])
-    with engine.connect() as reader:  # somebody looks at it
-        reader.execute(select(func.count()).select_from(observations)).scalar_one()
-    assert b"obs:door:" in bytes_of(folder)
-    counts = erase(engine, Erasure("door"))
-    assert (counts.observations, counts.tracks, counts.remains) == (3_000, 1, "")
-    left = bytes_of(folder)
-    assert not [one for one in (b"obs:door:", b"trk:door:", b'"door"') if one in left]
-    assert b"obs:hall:" in left
-    assert b"trk:hall:" in left
-    engine.dispose()
-
-
-CAMS = ("door", "hall")
-
-
-def test_what_keeps_bytes_in_the_database_is_said(
-    sqlite_url: str, make: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(erasures_module, "CHECKPOINT_S", 0.2)
-    engine = open_store(sqlite_url)
-    writer_on(engine).write([make.observation(n, n) for n in range(100)])
-    with engine.connect() as reader:
-        reader.execute(select(observations.c.id)).fetchone()
-        assert "a reader keeps the database's log" in erase(engine, Erasure("door")).remains
-    assert count(engine, observations) == 0
-    assert erase(engine, Erasure("door")).remains == ""
-    engine.dispose()
