@@ -128,7 +128,7 @@ def clear_free_space(engine: Engine) -> str:
             options = {"isolation_level": "AUTOCOMMIT"}
             with engine.connect().execution_options(**options) as connection:
                 connection.exec_driver_sql(
-                    "VACUUM observations, tracks, emotion_minutes, runs, dead_letters"
+                    "VACUUM observations, tracks, emotion_minutes, track_totals, runs, dead_letters"
                 )
     except ServiceError as error:
         return str(error)
