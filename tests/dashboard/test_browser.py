@@ -19,9 +19,10 @@ PATIENCE_MS = 60_000
 REFRESH_S = 1.0
 CHART = '[data-testid="stEChartsChart"] svg'
 PAGES = {
-    "Cameras": ".uc-table",
+    "Overview": ".uc-table",
     "Expressions": CHART,
     "Tracks": "[data-key]",
+    "Compare": CHART,
     "Health": CHART,
     "About": "li",
 }
@@ -93,7 +94,7 @@ class Visit:
         self.tab.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.tab.on("request", self._asked)
         self.tab.goto(address)
-        self.tab.get_by_role("heading", name="Cameras").wait_for()
+        self.tab.get_by_role("heading", name="Overview", level=1).wait_for()
 
     def _heard(self, message: Any) -> None:
         if message.type in ("error", "warning"):
@@ -184,7 +185,7 @@ def test_choosing_a_face(visit: Visit) -> None:
 
 def test_trouble_is_told_and_passes(visit: Visit, live_house: Any) -> None:
     file = Path(live_house.url.removeprefix("sqlite:///"))
-    tab = visit.go("Cameras")
+    tab = visit.go("Overview")
     away = file.rename(file.with_suffix(".away"))
     try:
         tab.get_by_text("No such database").wait_for()
