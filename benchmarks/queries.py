@@ -52,9 +52,7 @@ def pages(now: int, long: store_queries.Track) -> dict[str, Queries]:
             "expression_shares 10 min": lambda e: store_queries.expression_shares(
                 e, now - 10 * MINUTE, now
             ),
-            "expression_shares 1 min": lambda e: store_queries.expression_shares(
-                e, now - MINUTE, now
-            ),
+            "count_stored 1 min": lambda e: store_queries.count_stored(e, now - MINUTE, now),
             "latency 1 min": lambda e: store_queries.latency(e, now - MINUTE, now),
             "modes_in_use 10 min": lambda e: store_queries.modes_in_use(e, now - 10 * MINUTE, now),
             f"outages 1 h, {CAMERAS} cameras": lambda e: outages(e, now - HOUR, now),
@@ -62,16 +60,7 @@ def pages(now: int, long: store_queries.Track) -> dict[str, Queries]:
         "expressions, 10 min": expressions(camera, now, 10 * MINUTE),
         "expressions, 24 h": expressions(camera, now, DAY),
         "expressions, 7 days": expressions(camera, now, WEEK),
-        "tracks, 7 days": {
-            "camera_overview 7 days": lambda e: store_queries.camera_overview(e, now - WEEK, now),
-            **searches(now),
-            "find_track": lambda e: store_queries.find_track(e, long.id),
-            f"track_observations of {long.observations}": lambda e: (
-                store_queries.track_observations(e, long)
-            ),
-            f"track_shares of {long.observations}": lambda e: store_queries.track_shares(e, long),
-            "list_runs": lambda e: store_queries.list_runs(e, camera),
-        },
+        **tracks_pages(now, long),
         "health": {
             "camera_overview 1 h": lambda e: store_queries.camera_overview(e, now - HOUR, now),
             "latency 1 min": lambda e: store_queries.latency(e, now - MINUTE, now),
@@ -95,26 +84,33 @@ def outages(engine: Engine, since: int, until: int) -> None:
         store_queries.recent_gaps(engine, since, until, 500, f"cam-{number}")
 
 
-def searches(now: int) -> Queries:
-    """The list of tracks with filters that few tracks pass, and its slowest sort."""
+def tracks_pages(now: int, long: store_queries.Track) -> dict[str, Queries]:
+    """The Tracks page with and without filters, in the slowest order, with a long track."""
     wanted = {
-        "all": store_queries.TrackFilter(),
-        "negative > 30 s": store_queries.TrackFilter(negative_ms=30_000),
-        "blurred, robust": store_queries.TrackFilter(quality="blurred", mode="robust"),
+        "": store_queries.TrackFilter(),
+        ", negative > 30 s": store_queries.TrackFilter(negative_ms=30_000),
+        ", blurred and robust": store_queries.TrackFilter(quality="blurred", mode="robust"),
     }
-    week = now - WEEK, now
+    return {f"tracks, 7 days{name}": search(now, long, one) for name, one in wanted.items()}
 
-    def count(wanted: store_queries.TrackFilter) -> Callable[[Engine], Any]:
-        return lambda e: store_queries.count_tracks(e, *week, wanted)
 
-    def search(wanted: store_queries.TrackFilter) -> Callable[[Engine], Any]:
-        return lambda e: store_queries.search_tracks(e, *week, wanted, sort="negative", limit=25)
-
-    found: Queries = {"list_modes": store_queries.list_modes}
-    for name, one in wanted.items():
-        found[f"count_tracks, {name}"] = count(one)
-        found[f"search_tracks, {name}"] = search(one)
-    return found
+def search(now: int, long: store_queries.Track, wanted: store_queries.TrackFilter) -> Queries:
+    """One page of the list, and the details of a track."""
+    sort: Any = "last" if wanted == store_queries.TrackFilter() else "negative"
+    return {
+        "camera_overview": lambda e: store_queries.camera_overview(e, now, now),
+        "list_modes": store_queries.list_modes,
+        "find_tracks": lambda e: store_queries.find_tracks(
+            e, now - WEEK, now, wanted, sort=sort, limit=25
+        ),
+        "find_track": lambda e: store_queries.find_track(e, long.id),
+        "find_totals": lambda e: store_queries.find_totals(e, long.id),
+        f"track_observations of {long.observations}": lambda e: store_queries.track_observations(
+            e, long
+        ),
+        f"track_shares of {long.observations}": lambda e: store_queries.track_shares(e, long),
+        "list_runs": lambda e: store_queries.list_runs(e, long.camera),
+    }
 
 
 def compare(camera: str, now: int) -> Queries:
@@ -124,8 +120,8 @@ def compare(camera: str, now: int) -> Queries:
         store_queries.expression_timeline(e, camera, since, until, bucket_ms=bucket_ms)
 
     def read_all(e: Engine) -> None:
-        for number in range(CAMERAS):
-            read(e, f"cam-{number}", now - WEEK, now, 2 * HOUR)
+        names = [f"cam-{number}" for number in range(CAMERAS)]
+        store_queries.expression_timelines(e, names, now - WEEK, now, 2 * HOUR, with_means=False)
 
     return {
         f"expression_timeline, {CAMERAS} cameras": read_all,

@@ -37,7 +37,7 @@ LONG_OBSERVATIONS = 18_000
 """One more face stays in view of the first camera for half an hour."""
 GAPS_MS = (40, 100, 200, 400)
 UNKNOWN_SHARE = 0.05
-STATUS_MS = 60_000
+STATUS_MS, STATE_MS = 60_000, 3_600_000
 DEAD_LETTERS, GAPS = 1_000, 200
 CHUNK = 50_000
 Whole = NDArray[np.int64]
@@ -142,8 +142,9 @@ def _status_rows(now_ms: int) -> Iterator[Any]:
         for camera in range(CAMERAS):
             name, run = f"cam-{camera}", f"e{(now_ms - ms) // 86_400_000}"
             shed = json.dumps({"stale": n, "newer frame": 3 * n})
-            values = (f"cam:{name}:{run}:{n}", name, run, n, "online", ms, "", 25.0, 40, shed)
-            yield (*values, ms + 100)
+            since = ms - ms % STATE_MS
+            state = f"cam:{name}:{run}:{n}", name, run, n, "online", since, ""
+            yield (*state, 25.0, 40, shed, ms + 100)
 
 
 def _gap_rows(now_ms: int) -> Iterator[Any]:

@@ -17,65 +17,60 @@ from dashboard.time_axis import LEFT_PX, RIGHT_PX
 from dashboard.time_choice import LEAST_MS
 
 _SCRIPT = """
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data, setTriggerValue }) {
   const chart = document.querySelector(`.st-key-${data.chart} [data-testid="stEChartsChart"]`)
-    ?? document.querySelector(`.st-key-${data.chart}`)
   if (!chart) return
+  // This runs at every refresh; the chart stays, and so does a drag that is under way.
+  chart.ucGestures = { ...data, send: setTriggerValue }
+  if (chart.ucListens) return
+  chart.ucListens = true
   chart.style.position = "relative"
   chart.style.cursor = "crosshair"
-  const share = (event) => {
-    const box = chart.getBoundingClientRect()
-    const width = box.width - data.left - data.right
-    return (event.clientX - box.left - data.left) / width
-  }
-  const clip = (part) => Math.min(1, Math.max(0, part))
-  const step = (part, round) => {
-    const steps = (data.until - data.since) / data.step
-    return Math.round(data.since + round(clip(part) * steps) * data.step)
-  }
   let start = null, shade = null
+  const clip = (part) => Math.min(1, Math.max(0, part))
+  const width = () => {
+    const { left, right } = chart.ucGestures
+    return chart.getBoundingClientRect().width - left - right
+  }
+  const share = (event) =>
+    (event.clientX - chart.getBoundingClientRect().left - chart.ucGestures.left) / width()
+  const time = (part, round) => {
+    const { since, until, step } = chart.ucGestures
+    return since + round(clip(part) * (until - since) / step) * step
+  }
   const end = () => { shade?.remove(); start = shade = null }
-  const down = (event) => {
+  chart.addEventListener("pointerdown", (event) => {
     const part = share(event)
     if (event.button || part < 0 || part > 1) return
     start = { x: event.clientX, part, isMouse: event.pointerType !== "touch" }
-  }
-  const move = (event) => {
-    if (!start?.isMouse || Math.abs(event.clientX - start.x) < 5 && !shade) return
+  })
+  chart.addEventListener("pointermove", (event) => {
+    if (!start?.isMouse || !shade && Math.abs(event.clientX - start.x) < 5) return
     if (!shade) {
+      chart.setPointerCapture(event.pointerId)
       shade = document.createElement("div")
       shade.className = "uc-shade"
       chart.append(shade)
     }
-    const box = chart.getBoundingClientRect(), width = box.width - data.left - data.right
     const [a, b] = [start.part, clip(share(event))].sort((x, y) => x - y)
-    shade.style.left = `${data.left + a * width}px`
-    shade.style.width = `${(b - a) * width}px`
-  }
-  const up = (event) => {
+    shade.style.left = `${chart.ucGestures.left + a * width()}px`
+    shade.style.width = `${(b - a) * width()}px`
+  })
+  chart.addEventListener("pointerup", (event) => {
     if (!start) return
+    const { step, send } = chart.ucGestures
     const [a, b] = [start.part, clip(share(event))].sort((x, y) => x - y)
     const isDrag = shade !== null
     end()
     if (isDrag) {
-      const first = step(a, Math.floor), last = Math.max(step(b, Math.ceil), first + data.step)
-      setTriggerValue("zoomed", [first, last])
+      const first = time(a, Math.floor)
+      send("zoomed", [first, Math.max(time(b, Math.ceil), first + step)])
     } else {
-      const first = step(Math.min(a, 1 - 1e-9), Math.floor)
-      setTriggerValue("opened", [first, first + data.step])
+      const first = time(Math.min(a, 1 - 1e-9), Math.floor)
+      send("opened", [first, first + step])
     }
-  }
-  chart.addEventListener("pointerdown", down)
-  window.addEventListener("pointermove", move)
-  window.addEventListener("pointerup", up)
-  window.addEventListener("pointercancel", end)
-  return () => {
-    end()
-    chart.removeEventListener("pointerdown", down)
-    window.removeEventListener("pointermove", move)
-    window.removeEventListener("pointerup", up)
-    window.removeEventListener("pointercancel", end)
-  }
+  })
+  chart.addEventListener("pointercancel", end)
 }
 """
 Interval = tuple[int, int]

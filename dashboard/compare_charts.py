@@ -14,9 +14,10 @@ from pipeline.store.queries import Timeline
 Option = dict[str, Any]
 Cells = Mapping[tuple[int, int], float | None]
 """Values by column and row."""
-SCALE = ("#e4eaf1", "#9db8d6", "#4f7fb3", "#1f4e80", "#0b2a4a")
-TWO_WAY = ("#8c3b1c", "#d9a58c", "#ececec", "#8fb3d6", "#1f4e80")
-"""Light to dark in one hue, which is legible without colours; two hues about 0."""
+SCALE = ("#d3dfec", "#9bb9d8", "#6593c4", "#3d70a8", "#275587")
+TWO_WAY = ("#a04a26", "#d9a58c", "#d8d8d8", "#8fb3d6", "#2f628f")
+"""Light to dark in one hue, which is legible without colours; two hues about 0. Cells have a
+border, since neither end can have contrast to both white and near-black."""
 ROW_PX, LEFT_PX = 22, 130
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 LINES = (("#2f7fb8", "solid"), ("#c8641e", "dashed"))
@@ -81,6 +82,7 @@ def _heat_map(cells: Cells, measure: Measure, x: Sequence[Option], rows: Sequenc
         "type": "heatmap",
         "name": measure.name,
         "data": [[x, y, value] for (x, y), value in cells.items() if value is not None],
+        "itemStyle": {"borderColor": "#7a8794", "borderWidth": 0.5},
         "emphasis": {"disabled": True},
         "tooltip": {"valueFormatter": _format(measure)},
         "progressive": 0,

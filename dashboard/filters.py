@@ -1,4 +1,8 @@
-"""Filters of a page, each kept in a query parameter, so that a link holds them all."""
+"""Filters of a page, each kept in a query parameter, so that a link holds them all.
+
+A selector is given its value anew in every run, even where it has it: after a change of the page
+the browser may miss the first run, and would report the selector's default as a viewer's choice.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,7 @@ def select_parameter(title: str, name: str, options: Mapping[str, str]) -> str:
     """
     default, key = next(iter(options)), f"filter {name}"
     wanted = read_parameter(name, options)
-    if st.session_state.get(key) != wanted:
-        st.session_state[key] = wanted
+    st.session_state[key] = wanted
 
     def remember() -> None:
         st.query_params.pop(PAGE, None)
@@ -44,19 +47,19 @@ def set_parameters(values: Mapping[str, str], known: Mapping[str, object]) -> No
     st.query_params.update(dict(values))
 
 
-def select_page(total: int, size: int) -> int:
-    """The number of rows before the selected page of a list; a selector where it has several."""
-    pages = max(1, -(-total // size))
+def read_page() -> int:
+    """The number of the selected page of a list, the first is 0."""
     text = st.query_params.get(PAGE, "1")
-    number = min(int(text), pages) if text.isdecimal() and len(text) < 9 else 1
-    number = max(number, 1)
-    if pages == 1:
-        return 0
-    if st.session_state.get("list page") != number:
-        st.session_state["list page"] = number
+    return max(int(text) - 1, 0) if text.isdecimal() and len(text) < 6 else 0
+
+
+def select_page(total: int, size: int, page: int) -> None:
+    """The selector of the page of a list of `total` rows; `page`, the first is 0, is shown now."""
+    if total <= size:
+        return
+    st.session_state["list page"] = page + 1
 
     def remember() -> None:
         st.query_params[PAGE] = str(st.session_state["list page"])
 
-    st.pagination(pages, key="list page", on_change=remember, max_visible_pages=5)
-    return (number - 1) * size
+    st.pagination(-(-total // size), key="list page", on_change=remember, max_visible_pages=5)

@@ -70,8 +70,7 @@ def select_camera(titles: Mapping[str, str], key: str = CAMERA) -> str:
     wanted = st.query_params.get(CAMERA) or st.session_state.get("last camera")
     if wanted not in titles:
         wanted = next(iter(titles))
-    if st.session_state.get(key) != wanted:
-        st.session_state[key] = wanted
+    st.session_state[key] = wanted
 
     def remember() -> None:
         st.query_params[CAMERA] = st.session_state["last camera"] = st.session_state[key]

@@ -19,8 +19,10 @@ NUMBER = "uc-number"
 """CSS class of a column of numbers."""
 MINOR = "uc-minor"
 """Further class of a column that is left out where the table is narrow."""
+LEAST = "uc-least"
+"""The same on a phone only."""
 FEW = 3
-"""A table of at most so many columns stays one on a phone; a wider one becomes cards."""
+"""A table of at most so many columns on a phone stays one; a wider one becomes cards."""
 
 
 class Markup(str):
@@ -52,7 +54,8 @@ def table(
         f'<tr role="row"{_key(key, selected)}>{_cells(columns, row)}</tr>'
         for row, key in zip_longest(rows, keys)
     )
-    shape = "" if len(columns) <= FEW else " uc-cards"
+    is_small = sum(LEAST not in kind.split() for kind in columns.values()) <= FEW
+    shape = "" if is_small else " uc-cards"
     return Markup(
         f'<div class="uc-scroll"><table role="table" class="uc-table{shape}">'
         f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
@@ -159,8 +162,8 @@ def share_table(shares: Shares) -> Markup:
         "Expression": "",
         "": "uc-wide",
         "Share": NUMBER,
-        "Observations": NUMBER,
-        "Mean prob.": NUMBER,
+        "Observations": f"{NUMBER} {LEAST}",
+        "Mean prob.": f"{NUMBER} {LEAST}",
     }
     return table(columns, rows)
 

@@ -133,8 +133,7 @@ def choose(choice: TimeChoice) -> None:
 def select_time() -> TimeChoice:
     """The presets, the calendar, and the buttons that move and widen; returns the choice."""
     choice = read_choice()
-    if st.session_state.get(WINDOW) != (choice.preset or None):
-        st.session_state[WINDOW] = choice.preset or None
+    st.session_state[WINDOW] = choice.preset or None
 
     def take_preset() -> None:
         name = st.session_state[WINDOW]

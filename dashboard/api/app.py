@@ -112,7 +112,7 @@ def _add_tracks(api: FastAPI, database: ReadOnlyDatabase) -> None:
         limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 100,
         offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
     ) -> dict[str, Any]:
-        """Tracks found by what was seen of them; `total` is counted up to 10,000."""
+        """Tracks found by what was seen of them; without a filter `total` is counted to 10,000."""
         first, last = read_times(since, until)
         wanted = queries.TrackFilter(
             camera=camera,
@@ -123,11 +123,10 @@ def _add_tracks(api: FastAPI, database: ReadOnlyDatabase) -> None:
             mode=mode,
             quality=quality,
         )
-        total = database.ask(queries.count_tracks, first, last, wanted)
         found = database.ask(
-            queries.search_tracks, first, last, wanted, sort=sort, limit=limit, offset=offset
+            queries.find_tracks, first, last, wanted, sort=sort, limit=limit, offset=offset
         )
-        return {"total": total, "tracks": [_track(one) for one in found]}
+        return {"total": found.total, "tracks": [_track(one) for one in found.tracks]}
 
     @api.get("/v1/tracks/{track}", tags=["tracks"])
     def show_track(track: str) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.compare_charts import cameras_heat_map, day_lines, week_heat_map
-from dashboard.database import now_ms, query
+from dashboard.database import now_ms, query, query_each_minute
 from dashboard.filters import select_parameter
+from dashboard.measures import DERIVED as DERIVED_MEASURES
 from dashboard.measures import Measure, list_measures
 from dashboard.page import NO_CAMERA, show_notice, show_page, viewer_zone
 from dashboard.selection import TimeRange, select_camera
@@ -23,6 +24,7 @@ from pipeline.store.queries import (
     Timeline,
     camera_overview,
     expression_timeline,
+    expression_timelines,
 )
 
 EVERY_S = 60.0
@@ -78,8 +80,7 @@ def _select_measure() -> Measure:
         "Measure", "measure", {name: one.title for name, one in measures.items()}
     )
     key = f"show {DERIVED}"
-    if st.session_state.get(key) != is_on:
-        st.session_state[key] = is_on
+    st.session_state[key] = is_on
 
     def remember() -> None:
         st.query_params.pop(DERIVED, None)
@@ -93,10 +94,17 @@ def _select_measure() -> Measure:
 
 def _show_cameras(titles: Mapping[str, str], measure: Measure, choice: TimeChoice) -> None:
     time, bucket_ms = TimeRange(choice.since_ms, choice.until_ms).align_to_buckets(POINTS)
-    timelines = {
-        title: _read(camera, time, bucket_ms)
-        for camera, title in list(titles.items())[:MAX_CAMERAS]
-    }
+    shown = list(titles.items())[:MAX_CAMERAS]
+    found = query_each_minute(
+        expression_timelines,
+        tuple(camera for camera, _ in shown),
+        time.since_ms,
+        time.until_ms,
+        bucket_ms,
+        time.offset_ms,
+        with_means=measure.name in DERIVED_MEASURES,
+    )
+    timelines = {title: found[camera] for camera, title in shown}
     if not any(timeline.points for timeline in timelines.values()):
         show_notice("No face was seen in this time range.", "Choose a longer time range.")
         return
@@ -134,8 +142,7 @@ def _select_day(title: str, name: str, default: date, last: date) -> date:
     except ValueError:
         wanted = default
     key = f"select {name}"
-    if st.session_state.get(key) != wanted:
-        st.session_state[key] = wanted
+    st.session_state[key] = wanted
 
     def remember() -> None:
         chosen = st.session_state[key]
@@ -191,7 +198,7 @@ def add_shares(one: Shares, other: Shares) -> Shares:
 
 
 def _read(camera: str, time: TimeRange, bucket_ms: int) -> Timeline:
-    return query(
+    return query_each_minute(
         expression_timeline,
         camera,
         time.since_ms,

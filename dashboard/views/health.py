@@ -14,7 +14,7 @@ from dashboard.losses import PERIODS, show_dead_letters, show_losses
 from dashboard.no_data import find_no_data
 from dashboard.page import show_page, two_columns
 from dashboard.selection import TimeRange
-from dashboard.tables import NUMBER, no_data_legend, table, two_lines
+from dashboard.tables import LEAST, NUMBER, no_data_legend, table, two_lines
 from dashboard.time_format import DAY_MS, HOUR_MS, MINUTE_MS, format_duration
 from pipeline.camera_states import DISABLED, ENDED, REGISTERED, UNREGISTERED
 from pipeline.store.queries import (
@@ -80,7 +80,7 @@ def _show_rate(minutes: Sequence[MinuteRows], time: TimeRange, expected: Sequenc
     if not minutes:
         st.write(f"No observation in the last {format_duration(RATE_MS)}.")
         return
-    no_data = [find_no_data(name, time) for name in expected]
+    no_data = [find_no_data(name, time, each_minute=True) for name in expected]
     charts.draw_chart(
         charts.minute_bars(minutes, time, no_data), key="rate", alt="Observations per minute"
     )
@@ -131,8 +131,8 @@ def _show_latencies(latencies: Mapping[str, Sequence[Latency]]) -> None:
     rows = [row for clock in clocks for row in _clock_rows(clock, latencies)]
     columns = {
         "Clock": "uc-text",
-        "Last": NUMBER,
-        "Observations": NUMBER,
+        "Last": f"{NUMBER} {LEAST}",
+        "Observations": f"{NUMBER} {LEAST}",
         "Median": NUMBER,
         "99th percentile": NUMBER,
     }

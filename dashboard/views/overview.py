@@ -46,6 +46,7 @@ from pipeline.store.queries import (
     ModeUse,
     Shares,
     camera_overview,
+    count_stored,
     expression_shares,
     latency,
     modes_in_use,
@@ -87,14 +88,15 @@ def _draw() -> None:
         return
     cameras.sort(key=lambda camera: (_urgency(camera), camera.title.lower()))
     shares = query(expression_shares, now - SHARES_MS, now)
-    minute = query(expression_shares, now - MINUTE_MS, now)
+    stored = query(count_stored, now - MINUTE_MS, now)
     latencies = query(latency, now - MINUTE_MS, now)
     modes = query(modes_in_use, now - SHARES_MS, now)
     minute_start = now - now % MINUTE_MS
     hour = TimeRange(minute_start - STRIP_MS, minute_start)
-    strips = {c.camera: find_no_data(c.camera, hour) for c in cameras[:MAX_STRIPS]}
+    drawn = [c.camera for c in cameras[:MAX_STRIPS]]
+    strips = {camera: find_no_data(camera, hour, each_minute=True) for camera in drawn}
     st.html(_state_counts(cameras))
-    _show_metrics(cameras, minute, latencies)
+    _show_metrics(cameras, stored, latencies)
     st.html(_all_expressions(shares, modes))
     st.subheader("Cameras", anchor=False)
     rows = [_row(c, now, shares.get(c.camera), strips.get(c.camera), hour) for c in cameras]
@@ -130,11 +132,10 @@ def _state_counts(cameras: Sequence[CameraOverview]) -> Markup:
 
 def _show_metrics(
     cameras: Sequence[CameraOverview],
-    minute: Mapping[str, Shares],
+    stored: int,
     latencies: Sequence[Latency],
 ) -> None:
     online = sum(camera.state in VIDEO_STATES for camera in cameras)
-    observations = sum(shares.observations for shares in minute.values())
     with st.container(key="metrics"):
         columns = st.columns(5)
     columns[0].metric("Cameras online", f"{online} of {len(cameras)}", border=True)
@@ -146,7 +147,7 @@ def _show_metrics(
     )
     columns[2].metric(
         "Observations, last minute",
-        f"{observations:,}",
+        f"{stored:,}",
         border=True,
         help="An observation is one classified face in one frame.",
     )

@@ -8,7 +8,14 @@ from functools import partial
 import streamlit as st
 
 from dashboard.database import now_ms, query
-from dashboard.filters import read_parameter, select_page, select_parameter, set_parameters
+from dashboard.downloads import offer_tracks
+from dashboard.filters import (
+    read_page,
+    read_parameter,
+    select_page,
+    select_parameter,
+    set_parameters,
+)
 from dashboard.no_data import NoData, explain_no_faces, find_no_data
 from dashboard.page import NO_CAMERA, show_notice, show_page, two_columns, viewer_zone
 from dashboard.selectable_table import show_selectable_table
@@ -30,13 +37,13 @@ from dashboard.time_format import SECOND_MS, format_clock, format_day, format_du
 from dashboard.track_details import load_details, show_details
 from models.emotions import EMOTIONS, UNKNOWN
 from pipeline.store.queries import (
+    FoundTracks,
     Shares,
     TrackFilter,
     TrackSummary,
     camera_overview,
-    count_tracks,
+    find_tracks,
     list_modes,
-    search_tracks,
 )
 from pipeline.store.queries.track_search import BLURRED, COUNT_LIMIT, DARK, SMALL_PX
 
@@ -122,12 +129,11 @@ def _draw() -> None:
     if not time.is_recording:
         show_time_tools(choice)
     wanted = _select_filter(None if camera == EVERY_CAMERA else camera, time.run)
-    total = query(count_tracks, time.since_ms, time.until_ms, wanted)
     details = load_details(st.query_params.get(SELECTED, ""))
     left, right = two_columns(11, 9)
     with left:
         st.subheader("Tracks found", anchor=False)
-        _show_list(wanted, total, time, {c.camera: c.display_name for c in cameras})
+        _show_list(wanted, time, {c.camera: c.display_name for c in cameras})
     with right:
         st.subheader("Selected track", anchor=False)
         if details:
@@ -161,31 +167,39 @@ def _select_filter(camera: str | None, run: str | None) -> TrackFilter:
     )
 
 
-def _show_list(wanted: TrackFilter, total: int, time: TimeRange, names: Mapping[str, str]) -> None:
-    if not total:
+def _show_list(wanted: TrackFilter, time: TimeRange, names: Mapping[str, str]) -> None:
+    first = read_page() * LISTED
+    found = _find(wanted, time, first)
+    if found.total and not found.tracks:  # a page of a list that was longer
+        first = 0
+        found = _find(wanted, time, first)
+    if not found.total:
         show_notice(*_explain_none(wanted, time))
         return
     with st.container(horizontal=True, vertical_alignment="center", key="pages"):
-        many = f"{COUNT_LIMIT:,} or more" if total >= COUNT_LIMIT else f"{total:,}"
-        first = select_page(total, LISTED)
-        last = min(first + LISTED, total)
+        many = "10,000 or more" if found.total == COUNT_LIMIT else f"{found.total:,}"
+        select_page(found.total, LISTED, first // LISTED)
+        last = first + len(found.tracks)
         st.caption(f"{first + 1:,} – {last:,} of {many}. Select one to see its observations.")
-    sort = read_parameter("sort", FILTERS["sort"][1])
-    tracks = query(
-        search_tracks,
-        time.since_ms,
-        time.until_ms,
-        wanted,
-        sort=sort,  # type: ignore[arg-type]
-        limit=LISTED,
-        offset=first,
-    )
-    rows = [_row(names.get(track.camera, ""), track, time) for track in tracks]
-    keys = [track.id for track in tracks]
+        offer_tracks(wanted, time)
+    rows = [_row(names.get(track.camera, ""), track, time) for track in found.tracks]
+    keys = [track.id for track in found.tracks]
     shown = table(COLUMNS, rows, keys, st.query_params.get(SELECTED))
     show_selectable_table(shown, SELECTED)
     st.html(label_legend())
     st.caption(EXPLANATION)
+
+
+def _find(wanted: TrackFilter, time: TimeRange, first: int) -> FoundTracks:
+    return query(
+        find_tracks,
+        time.since_ms,
+        time.until_ms,
+        wanted,
+        sort=read_parameter("sort", FILTERS["sort"][1]),  # type: ignore[arg-type]
+        limit=LISTED,
+        offset=first,
+    )
 
 
 def _explain_none(wanted: TrackFilter, time: TimeRange) -> Sequence[str]:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal
 from sqlalchemy import Engine
 
 from pipeline.errors import ConfigError
-from pipeline.store.queries import TrackFilter, camera_overview, search_tracks
+from pipeline.store.queries import TrackFilter, TrackSummary, camera_overview, search_tracks
 from pipeline.store.queries.observation_rows import COLUMNS, START, list_observations
 from pipeline.store.schema import LABELS
 
@@ -78,6 +78,18 @@ def write_parquet(columns: Sequence[str], pages: Iterable[Rows], file: BinaryIO)
                 writer.write_table(pa.table(values, schema=schema))
 
 
+def to_track_rows(found: Sequence[TrackSummary]) -> Rows:
+    """Tracks as rows of TRACK_COLUMNS."""
+    return [
+        [
+            *(getattr(track, name) for name in TRACK_COLUMNS[:15]),
+            " ".join(track.modes),
+            *(track.counts.get(label, 0) for label in LABELS),
+        ]
+        for track in found
+    ]
+
+
 def _observation_pages(engine: Engine, camera: str, since_ms: int, until_ms: int) -> Iterator[Rows]:
     after = START
     while rows := list_observations(engine, camera, since_ms, until_ms, after, PAGE_ROWS):
@@ -88,14 +100,7 @@ def _observation_pages(engine: Engine, camera: str, since_ms: int, until_ms: int
 def _track_pages(engine: Engine, camera: str, since_ms: int, until_ms: int) -> Iterator[Rows]:
     wanted, first = replace(TrackFilter(), camera=camera), 0
     while found := search_tracks(engine, since_ms, until_ms, wanted, limit=PAGE_ROWS, offset=first):
-        yield [
-            [
-                *(getattr(track, name) for name in TRACK_COLUMNS[:15]),
-                " ".join(track.modes),
-                *(track.counts.get(label, 0) for label in LABELS),
-            ]
-            for track in found
-        ]
+        yield to_track_rows(found)
         first += len(found)
 
 

@@ -36,7 +36,7 @@ def test_every_page_is_timed(week: tuple[Path, dict[str, Any]]) -> None:
     (written,) = (folder / "results").iterdir()
     assert json.loads(written.read_text()) == result
     assert result["ok"]
-    assert len(result["pages"]) == 7
+    assert len(result["pages"]) == 9
     for found in result["pages"].values():
         total = sum(figures["median_ms"] for figures in found["queries"].values())
         assert 0 < found["page"]["median_ms"] < 3 * total

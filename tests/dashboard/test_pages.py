@@ -205,7 +205,7 @@ def test_a_list_in_pages(page: Page, furnished: Any, now: int) -> None:
         furnished.face("hall", ["neutral"], now - 100_000 - track, track=track)
     assert "1 – 25 of 63." in said(page("tracks"))
     assert "51 – 63 of 63." in said(page("tracks", page="3"))
-    assert "51 – 63 of 63." in said(page("tracks", page="30"))
+    assert "1 – 25 of 63." in said(page("tracks", page="30"))
 
 
 def test_times_in_the_address(page: Page, furnished: Any) -> None:

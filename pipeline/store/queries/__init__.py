@@ -15,6 +15,7 @@ from pipeline.store.queries.expressions import (
     choose_bucket,
     expression_shares,
     expression_timeline,
+    expression_timelines,
 )
 from pipeline.store.queries.health import (
     DeadLetterRow,
@@ -23,6 +24,7 @@ from pipeline.store.queries.health import (
     LossTotal,
     MinuteRows,
     ModeUse,
+    count_stored,
     database_bytes,
     dead_letter_count,
     latency,
@@ -34,10 +36,12 @@ from pipeline.store.queries.health import (
 )
 from pipeline.store.queries.track_search import (
     NEGATIVE,
+    FoundTracks,
     TrackFilter,
     TrackSummary,
     count_tracks,
     find_totals,
+    find_tracks,
     list_modes,
     search_tracks,
 )
@@ -53,6 +57,7 @@ __all__ = [
     "NEGATIVE",
     "CameraOverview",
     "DeadLetterRow",
+    "FoundTracks",
     "GapRow",
     "Latency",
     "LossTotal",
@@ -70,13 +75,16 @@ __all__ = [
     "camera_overview",
     "camera_states",
     "choose_bucket",
+    "count_stored",
     "count_tracks",
     "database_bytes",
     "dead_letter_count",
     "expression_shares",
     "expression_timeline",
+    "expression_timelines",
     "find_totals",
     "find_track",
+    "find_tracks",
     "latency",
     "list_modes",
     "list_runs",

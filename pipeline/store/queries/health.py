@@ -103,6 +103,14 @@ def latency(engine: Engine, since_ms: int, until_ms: int) -> list[Latency]:
     return [_latency(clock, sorted(delays[clock])) for clock in sorted(delays)]
 
 
+def count_stored(engine: Engine, since_ms: int, until_ms: int) -> int:
+    """The number of observations stored in [since_ms, until_ms)."""
+    seen = observations.c
+    query = select(func.count()).where(seen.stored_ms >= since_ms, seen.stored_ms < until_ms)
+    with begin_read(engine) as connection:
+        return connection.execute(query).scalar_one()
+
+
 def modes_in_use(engine: Engine, since_ms: int, until_ms: int) -> list[ModeUse]:
     """The weights and modes of the newest MODE_ROWS rows stored in [since_ms, until_ms), the most
     frequent first."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Double, Engine, and_, cast, func, or_, select
+from sqlalchemy import ColumnElement, Double, Engine, and_, cast, func, literal, or_, select
 
 from pipeline.records import TrackUpdated
 from pipeline.store.engine import begin_read
@@ -98,6 +98,14 @@ class TrackSummary:
         return round(self.duration_ms * negative / self.observations)
 
 
+@dataclass(frozen=True)
+class FoundTracks:
+    """A page of tracks, and the number of tracks in all pages; 0 where it was not asked for."""
+
+    total: int
+    tracks: list[TrackSummary]
+
+
 def search_tracks(
     engine: Engine,
     since_ms: int,
@@ -108,10 +116,26 @@ def search_tracks(
     offset: int = 0,
 ) -> list[TrackSummary]:
     """Tracks that overlap [since_ms, until_ms), the first of the sort first."""
+    return find_tracks(engine, since_ms, until_ms, wanted, sort, limit, offset, count=False).tracks
+
+
+def find_tracks(
+    engine: Engine,
+    since_ms: int,
+    until_ms: int,
+    wanted: TrackFilter,
+    sort: Sort = "last",
+    limit: int = 50,
+    offset: int = 0,
+    count: bool = True,
+) -> FoundTracks:
+    """The same, with their number in all pages, which a filter tells while it looks."""
     total = track_totals.c
     order = total.first_ms.asc() if sort == "first" else SORTS[sort].desc()
+    is_filtered = wanted != TrackFilter(wanted.camera, wanted.run)
+    number = func.count().over() if count and is_filtered else literal(0)
     page = (
-        select(track_totals)
+        select(track_totals, number.label("number"))
         .where(_matches(since_ms, until_ms, wanted))
         .order_by(order, total.last_ms.desc(), total.camera, total.run, total.track)
         .limit(limit)
@@ -126,7 +150,12 @@ def search_tracks(
                 select(tracks.c.id, tracks.c.phase).where(tracks.c.id.in_(ids))
             )
         }
-    return [_summary(row, phases.get(name, "")) for name, row in zip(ids, rows, strict=True)]
+    found = [_summary(row, phases.get(name, "")) for name, row in zip(ids, rows, strict=True)]
+    known = rows[0]["number"] if rows else 0
+    # Of everything, the index alone tells the number; a page behind the last one has no row.
+    if count and not known and (offset or not is_filtered):
+        known = count_tracks(engine, since_ms, until_ms, wanted)
+    return FoundTracks(known, found)
 
 
 def count_tracks(engine: Engine, since_ms: int, until_ms: int, wanted: TrackFilter) -> int:
@@ -139,7 +168,9 @@ def count_tracks(engine: Engine, since_ms: int, until_ms: int, wanted: TrackFilt
 
 def list_modes(engine: Engine) -> list[str]:
     """The modes of the last tracks, in alphabetical order."""
-    last = select(track_totals.c.modes).order_by(track_totals.c.last_ms.desc()).limit(MODE_ROWS)
+    total = track_totals.c
+    last = select(total.modes).where(total.last_ms >= 0).order_by(total.last_ms.desc())
+    last = last.limit(MODE_ROWS)
     with begin_read(engine) as connection:
         found = connection.execute(select(last.subquery().c.modes).distinct()).scalars()
         return sorted({mode for modes in found for mode in _split(modes)})
