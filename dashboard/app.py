@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard.access import may_change, show_exposure, show_user
 from dashboard.database import settings
-from dashboard.links import register_pages
+from dashboard.links import follow, register_pages
 from dashboard.page import show_error
 from dashboard.views import about, admin, compare, expressions, health, overview, tracks
 from pipeline.errors import UndercamError
@@ -39,6 +39,7 @@ def main() -> None:
     about_page = st.Page(about.show, title="About", url_path="about")
     register_pages(pages := _list_pages(about_page))
     page = st.navigation(pages, position="top")
+    follow()
     st.set_page_config(page_title=f"{page.title} · Undercam")
     with st.bottom, st.container(horizontal=True, wrap=False, key="statement"):
         st.caption(STATEMENT)

@@ -1,7 +1,7 @@
 """Filters of a page, each kept in a query parameter, so that a link holds them all.
 
-A selector is given its value anew in every run, even where it has it: after a change of the page
-the browser may miss the first run, and would report the selector's default as a viewer's choice.
+The value is part of a selector's key. A selector with one key would have to be given its value in
+every run, and Streamlit may do so after the viewer has selected another one: the click is lost.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ def select_parameter(title: str, name: str, options: Mapping[str, str]) -> str:
     The first option is the default, which is not in the address. An address with another value
     than these means the default.
     """
-    default, key = next(iter(options)), f"filter {name}"
-    wanted = read_parameter(name, options)
-    st.session_state[key] = wanted
+    default, wanted = next(iter(options)), read_parameter(name, options)
+    key = f"filter {name} {wanted}"
 
     def remember() -> None:
         st.query_params.pop(PAGE, None)
@@ -57,9 +56,9 @@ def select_page(total: int, size: int, page: int) -> None:
     """The selector of the page of a list of `total` rows; `page`, the first is 0, is shown now."""
     if total <= size:
         return
-    st.session_state["list page"] = page + 1
+    pages, key = -(-total // size), f"list page {page}"
 
     def remember() -> None:
-        st.query_params[PAGE] = str(st.session_state["list page"])
+        st.query_params[PAGE] = str(st.session_state[key])
 
-    st.pagination(-(-total // size), key="list page", on_change=remember, max_visible_pages=5)
+    st.pagination(pages, default=page + 1, key=key, on_change=remember, max_visible_pages=5)

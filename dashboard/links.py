@@ -16,13 +16,14 @@ def register_pages(pages: Sequence[Any]) -> None:
 
 
 def open_page(path: str, parameters: Mapping[str, str]) -> None:
-    """To be called by a callback: the page is changed by the next `follow`."""
+    """For callbacks: changes to another page. The whole script runs again, for a change of the page
+    in the middle of a fragment, which is drawn by itself, breaks the page in the browser."""
     st.session_state[_NEXT] = (path, dict(parameters))
+    st.rerun()
 
 
 def follow() -> None:
-    """Changes to the page that a callback has asked for, if one has. Streamlit allows it only
-    outside of callbacks."""
+    """Changes to the page that a callback has asked for, if one has."""
     path, parameters = st.session_state.pop(_NEXT, ("", {}))
     page = st.session_state.get(_PAGES, {}).get(path)
     if parameters and page is not None:

@@ -81,12 +81,12 @@ def explain_no_faces(camera: str, found: NoData, time: TimeRange) -> tuple[str, 
     if last.state == UNKNOWN:
         return (
             f"No status of {camera} was received in this time range.",
-            "Check that `undercam run` is running, and see the Cameras page.",
+            "Check that `undercam run` is running, and see the Overview page.",
         )
     why = f": {last.reason}" if last.reason else ""
     return (
         f"{camera} had no video in this time range. It is {last.state}{why}.",
-        "See the Cameras page.",
+        "See the Overview page.",
     )
 
 

@@ -11,7 +11,6 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.database import now_ms, settings
-from dashboard.links import follow
 from dashboard.time_format import format_moment, load_zone
 from pipeline.errors import UndercamError
 
@@ -33,7 +32,6 @@ def show_page(title: str, draw: Callable[[], None], every_s: float | None = None
 
     @st.fragment(run_every=refresh_s, key=f"live-{title.lower()}")
     def content() -> None:
-        follow()
         now = format_moment(now_ms(), viewer_zone())
         st.caption(f"As of {now}, times in {viewer_zone()}; refreshed every {refresh_s:g} s")
         try:

@@ -22,6 +22,7 @@ from pipeline.store.queries import choose_bucket, list_runs
 EVERY_CAMERA = "All cameras"
 CAMERA = "camera"
 """The query parameter of the selected camera."""
+_LAST = "last camera"
 
 
 @dataclass(frozen=True)
@@ -64,21 +65,28 @@ class TimeRange:
         return (ms if self.is_recording else ms + utc_offset_ms(ms, viewer_zone())) // step_ms
 
 
-def select_camera(titles: Mapping[str, str], key: str = CAMERA) -> str:
+def select_camera(titles: Mapping[str, str]) -> str:
     """The selected camera, one of the keys; at first the first one. The address has its id, which
     no new display name changes, and the other pages show the same camera."""
-    wanted = st.query_params.get(CAMERA) or st.session_state.get("last camera")
-    if wanted not in titles:
+    wanted = st.query_params.get(CAMERA) or st.session_state.get(_LAST)
+    if wanted in titles:
+        st.query_params[CAMERA] = st.session_state[_LAST] = wanted
+    else:
         wanted = next(iter(titles))
-    st.session_state[key] = wanted
+    key = f"{CAMERA} {wanted}"  # see dashboard.filters
 
     def remember() -> None:
-        st.query_params[CAMERA] = st.session_state["last camera"] = st.session_state[key]
+        st.query_params[CAMERA] = st.session_state[_LAST] = st.session_state[key]
 
-    selected: str = st.selectbox(
-        "Camera", list(titles), format_func=titles.__getitem__, key=key, on_change=remember
+    st.selectbox(
+        "Camera",
+        list(titles),
+        index=list(titles).index(wanted),
+        format_func=titles.__getitem__,
+        key=key,
+        on_change=remember,
     )
-    return selected
+    return wanted
 
 
 def find_range(camera: str, choice: TimeChoice) -> TimeRange:

@@ -131,16 +131,18 @@ def choose(choice: TimeChoice) -> None:
 
 
 def select_time() -> TimeChoice:
-    """The presets, the calendar, and the buttons that move and widen; returns the choice."""
+    """The presets; returns the choice."""
     choice = read_choice()
-    st.session_state[WINDOW] = choice.preset or None
+    key = f"{WINDOW} {choice.preset}"  # see dashboard.filters
 
     def take_preset() -> None:
-        name = st.session_state[WINDOW]
+        name = st.session_state[key]
         # A preset that is switched off leaves the times that it stood for.
         choose(make_preset(name, now_ms(), viewer_zone()) if name else _fix(choice))
 
-    st.segmented_control("Time range", PRESETS, key=WINDOW, on_change=take_preset)
+    st.segmented_control(
+        "Time range", PRESETS, default=choice.preset or None, key=key, on_change=take_preset
+    )
     return choice
 
 

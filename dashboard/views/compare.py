@@ -79,15 +79,14 @@ def _select_measure() -> Measure:
     name = select_parameter(
         "Measure", "measure", {name: one.title for name, one in measures.items()}
     )
-    key = f"show {DERIVED}"
-    st.session_state[key] = is_on
+    key = f"show {DERIVED} {is_on}"
 
     def remember() -> None:
         st.query_params.pop(DERIVED, None)
         if st.session_state[key]:
             st.query_params[DERIVED] = "on"
 
-    st.checkbox("Offer valence and arousal", key=key, on_change=remember)
+    st.checkbox("Offer valence and arousal", is_on, key=key, on_change=remember)
     st.caption(EXPLANATION if is_on else NEGATIVE_MEANING)
     return measures[name]
 
@@ -141,8 +140,7 @@ def _select_day(title: str, name: str, default: date, last: date) -> date:
         wanted = min(date.fromisoformat(st.query_params.get(name, "")), last)
     except ValueError:
         wanted = default
-    key = f"select {name}"
-    st.session_state[key] = wanted
+    key = f"select {name} {wanted}"
 
     def remember() -> None:
         chosen = st.session_state[key]
@@ -150,6 +148,7 @@ def _select_day(title: str, name: str, default: date, last: date) -> date:
 
     st.date_input(
         title,
+        wanted,
         key=key,
         on_change=remember,
         format="YYYY-MM-DD",
