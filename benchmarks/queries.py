@@ -45,44 +45,91 @@ def pages(now: int, long: store_queries.Track) -> dict[str, Queries]:
     """The queries of each page, with the longest time range that a viewer can select."""
     camera = long.camera
     return {
-        "cameras": {
+        "overview": {
             "camera_overview 1 h": lambda e: store_queries.camera_overview(
                 e, now - HOUR, now, 5_000
             ),
-            "list_runs": lambda e: store_queries.list_runs(e, limit=200),
             "expression_shares 10 min": lambda e: store_queries.expression_shares(
                 e, now - 10 * MINUTE, now
             ),
-            "expression_shares 1 min": lambda e: store_queries.expression_shares(
-                e, now - MINUTE, now
-            ),
+            "count_stored 1 min": lambda e: store_queries.count_stored(e, now - MINUTE, now),
             "latency 1 min": lambda e: store_queries.latency(e, now - MINUTE, now),
+            "modes_in_use 10 min": lambda e: store_queries.modes_in_use(e, now - 10 * MINUTE, now),
+            f"outages 1 h, {CAMERAS} cameras": lambda e: outages(e, now - HOUR, now),
         },
         "expressions, 10 min": expressions(camera, now, 10 * MINUTE),
         "expressions, 24 h": expressions(camera, now, DAY),
         "expressions, 7 days": expressions(camera, now, WEEK),
-        "tracks, 7 days": {
-            "camera_overview 7 days": lambda e: store_queries.camera_overview(e, now - WEEK, now),
-            "recent_tracks, all": lambda e: store_queries.recent_tracks(e, now - WEEK, now),
-            "recent_tracks, one camera": lambda e: store_queries.recent_tracks(
-                e, now - WEEK, now, camera
-            ),
-            "find_track": lambda e: store_queries.find_track(e, long.id),
-            f"track_observations of {long.observations}": lambda e: (
-                store_queries.track_observations(e, long)
-            ),
-            f"track_shares of {long.observations}": lambda e: store_queries.track_shares(e, long),
-            "list_runs": lambda e: store_queries.list_runs(e, camera),
-        },
+        **tracks_pages(now, long),
         "health": {
             "camera_overview 1 h": lambda e: store_queries.camera_overview(e, now - HOUR, now),
             "latency 1 min": lambda e: store_queries.latency(e, now - MINUTE, now),
             "latency 10 min": lambda e: store_queries.latency(e, now - 10 * MINUTE, now),
+            f"outages 2 h, {CAMERAS} cameras": lambda e: outages(e, now - 2 * HOUR, now),
+            "loss_totals 7 days": lambda e: store_queries.loss_totals(e, now - WEEK, now),
+            "recent_dead_letters": store_queries.recent_dead_letters,
             "rows_per_minute 2 h": lambda e: store_queries.rows_per_minute(e, now - 2 * HOUR, now),
             "recent_gaps 24 h": lambda e: store_queries.recent_gaps(e, now - DAY, now),
             "dead_letter_count": store_queries.dead_letter_count,
             "database_bytes": store_queries.database_bytes,
         },
+        "compare, 7 days": compare(camera, now),
+    }
+
+
+def outages(engine: Engine, since: int, until: int) -> None:
+    """The times without data of every camera."""
+    for number in range(CAMERAS):
+        store_queries.camera_states(engine, f"cam-{number}", since, until)
+        store_queries.recent_gaps(engine, since, until, 500, f"cam-{number}")
+
+
+def tracks_pages(now: int, long: store_queries.Track) -> dict[str, Queries]:
+    """The Tracks page with and without filters, in the slowest order, with a long track."""
+    wanted = {
+        "": store_queries.TrackFilter(),
+        ", negative > 30 s": store_queries.TrackFilter(negative_ms=30_000),
+        ", blurred and robust": store_queries.TrackFilter(quality="blurred", mode="robust"),
+    }
+    return {f"tracks, 7 days{name}": search(now, long, one) for name, one in wanted.items()}
+
+
+def search(now: int, long: store_queries.Track, wanted: store_queries.TrackFilter) -> Queries:
+    """One page of the list, and the details of a track."""
+    sort: Any = "last" if wanted == store_queries.TrackFilter() else "negative"
+    return {
+        "camera_overview": lambda e: store_queries.camera_overview(e, now, now),
+        "list_modes": store_queries.list_modes,
+        "find_tracks": lambda e: store_queries.find_tracks(
+            e, now - WEEK, now, wanted, sort=sort, limit=25
+        ),
+        "find_track": lambda e: store_queries.find_track(e, long.id),
+        "find_totals": lambda e: store_queries.find_totals(e, long.id),
+        f"track_observations of {long.observations}": lambda e: store_queries.track_observations(
+            e, long
+        ),
+        f"track_shares of {long.observations}": lambda e: store_queries.track_shares(e, long),
+        "list_runs": lambda e: store_queries.list_runs(e, long.camera),
+    }
+
+
+def compare(camera: str, now: int) -> Queries:
+    """The Compare page: all cameras over a week, two days, and the hours of four weeks."""
+
+    def read(e: Engine, camera: str, since: int, until: int, bucket_ms: int) -> None:
+        store_queries.expression_timeline(e, camera, since, until, bucket_ms=bucket_ms)
+
+    def read_all(e: Engine) -> None:
+        names = [f"cam-{number}" for number in range(CAMERAS)]
+        store_queries.expression_timelines(e, names, now - WEEK, now, 2 * HOUR, with_means=False)
+
+    return {
+        f"expression_timeline, {CAMERAS} cameras": read_all,
+        "expression_timeline, day": lambda e: read(e, camera, now - DAY, now, HOUR),
+        "expression_timeline, day before": lambda e: read(
+            e, camera, now - 2 * DAY, now - DAY, HOUR
+        ),
+        "expression_timeline, 4 weeks": lambda e: read(e, camera, now - 4 * WEEK, now, HOUR),
     }
 
 

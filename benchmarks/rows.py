@@ -1,4 +1,4 @@
-"""Synthetic rows of one week: eight cameras, about sixty observations per track, more by day than
+"""Synthetic rows of one week: sixteen cameras, about sixty observations per track, more by day than
 by night, and two faces per camera right now.
 
 Only sizes and orders matter here: the rows serve to time queries, nothing else.
@@ -24,8 +24,9 @@ from pipeline.store.schema import (
     gaps,
     observations,
 )
+from pipeline.store.upserts import TOTALLED
 
-CAMERAS = 8
+CAMERAS = 16
 WEEK_MS = 7 * 24 * 3_600_000
 MEAN_OBSERVATIONS = 60
 FULL_ROWS = 5_000_000
@@ -36,7 +37,7 @@ LONG_OBSERVATIONS = 18_000
 """One more face stays in view of the first camera for half an hour."""
 GAPS_MS = (40, 100, 200, 400)
 UNKNOWN_SHARE = 0.05
-STATUS_MS = 60_000
+STATUS_MS, STATE_MS = 60_000, 3_600_000
 DEAD_LETTERS, GAPS = 1_000, 200
 CHUNK = 50_000
 Whole = NDArray[np.int64]
@@ -127,7 +128,7 @@ def _observation_rows(rng: np.random.Generator, observed: Columns, now_ms: int) 
         plain, box, shares.tolist(), strict=True
     ):
         name, run = f"cam-{camera}", f"e{(now_ms - ms) // 86_400_000}"
-        clock = "rtcp" if camera < 6 else "arrival"
+        clock = "rtcp" if camera < CAMERAS * 3 // 4 else "arrival"
         times = (frame * 40, ms, clock, ms + 5, ms + late // 2, ms + late - 5)
         yield (
             *(f"obs:{name}:{run}:{track}:{frame}", name, run, track, frame, *times),
@@ -141,8 +142,9 @@ def _status_rows(now_ms: int) -> Iterator[Any]:
         for camera in range(CAMERAS):
             name, run = f"cam-{camera}", f"e{(now_ms - ms) // 86_400_000}"
             shed = json.dumps({"stale": n, "newer frame": 3 * n})
-            values = (f"cam:{name}:{run}:{n}", name, run, n, "online", ms, "", 25.0, 40, shed)
-            yield (*values, ms + 100)
+            since = ms - ms % STATE_MS
+            state = f"cam:{name}:{run}:{n}", name, run, n, "online", since, ""
+            yield (*state, 25.0, 40, shed, ms + 100)
 
 
 def _gap_rows(now_ms: int) -> Iterator[Any]:
@@ -172,6 +174,7 @@ def _insert_bulk(engine: Engine, table: Table, rows: Iterator[Any]) -> None:
 def _roll_up(engine: Engine) -> None:
     sums = ", ".join(f"sum({name})" for name in PROBABILITIES)
     counts = ", ".join(f"count(*) FILTER (WHERE smoothed_label = '{name}')" for name in LABELS)
+    qualities = ", ".join(f"sum({name})" for name in TOTALLED)
     means = ", ".join(f"avg({name})" for name in PROBABILITIES)
     statements = (
         "INSERT INTO cameras (camera, stored_ms)"
@@ -181,6 +184,9 @@ def _roll_up(engine: Engine) -> None:
         "INSERT INTO tracks SELECT 'trk:' || camera || ':' || run || ':' || track, camera, run,"
         " track, 'end', count(*), min(captured_ms), max(captured_ms), count(*),"
         f" {means}, max(stored_ms) FROM observations GROUP BY camera, run, track",
+        "INSERT INTO track_totals SELECT camera, run, track, min(captured_ms), max(captured_ms),"
+        f" {counts}, {qualities}, '|' || max(mode) || '|'"
+        " FROM observations GROUP BY camera, run, track",
         "INSERT INTO emotion_minutes SELECT camera, captured_ms - captured_ms % 60000, run,"
         f" {counts}, {sums} FROM observations GROUP BY 1, 2, 3",
     )

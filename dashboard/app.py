@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
-from dashboard.access import show_exposure, show_user
+from dashboard.access import may_change, show_exposure, show_user
 from dashboard.database import settings
+from dashboard.links import follow, register_pages
 from dashboard.page import show_error
-from dashboard.views import about, cameras, expressions, health, tracks
+from dashboard.views import about, admin, compare, expressions, health, overview, tracks
 from pipeline.errors import UndercamError
 
 _EYE = (
@@ -34,16 +37,10 @@ def main() -> None:
     st.html(Path(__file__).with_name("style.css"))
     st.logo(NAME, size="large")
     about_page = st.Page(about.show, title="About", url_path="about")
-    page = st.navigation(
-        [
-            st.Page(cameras.show, title="Cameras", default=True),
-            st.Page(expressions.show, title="Expressions", url_path="expressions"),
-            st.Page(tracks.show, title="Tracks", url_path="tracks"),
-            st.Page(health.show, title="Health", url_path="health"),
-            about_page,
-        ],
-        position="top",
-    )
+    register_pages(pages := _list_pages(about_page))
+    page = st.navigation(pages, position="top")
+    follow()
+    st.set_page_config(page_title=f"{page.title} · Undercam")
     with st.bottom, st.container(horizontal=True, wrap=False, key="statement"):
         st.caption(STATEMENT)
         st.page_link(about_page, label="Limitations and law")
@@ -55,6 +52,21 @@ def main() -> None:
         show_exposure()
         show_user()
         page.run()
+
+
+def _list_pages(about_page: Any) -> list[Any]:
+    """The pages of this user."""
+    pages = [
+        st.Page(overview.show, title="Overview", default=True),
+        st.Page(expressions.show, title="Expressions", url_path="expressions"),
+        st.Page(tracks.show, title="Tracks", url_path="tracks"),
+        st.Page(compare.show, title="Compare", url_path="compare"),
+        st.Page(health.show, title="Health", url_path="health"),
+    ]
+    with suppress(UndercamError):  # it is shown below
+        if may_change():
+            pages.append(st.Page(admin.show, title="Admin", url_path="admin"))
+    return [*pages, about_page]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pipeline.errors import UndercamError
 from pipeline.redact import redact
 from pipeline.store.engine import open_store
 
+MINUTE_MS = 60_000
 P = ParamSpec("P")
 Result = TypeVar("Result")
 Opened = tuple[Any, int]
@@ -47,12 +48,26 @@ def query(
     return result
 
 
+def query_each_minute(
+    function: Callable[Concatenate[Any, P], Result], *args: P.args, **kwargs: P.kwargs
+) -> Result:
+    """The same, executed at most once a minute for the same arguments: for what takes long and
+    changes little."""
+    minute = now_ms() // MINUTE_MS
+    try:
+        result: Result = _cached_query(-minute, function.__name__, args, kwargs, function)
+    except UndercamError:
+        _open.clear()
+        raise
+    return result
+
+
 def describe_database() -> str:
     """The URL of the database without its password. Raises UndercamError."""
     return redact(resolve(settings().store.url))
 
 
-@st.cache_data(show_spinner=False, max_entries=200)
+@st.cache_data(show_spinner=False, max_entries=400)
 def _cached_query(tick: int, name: str, args: Any, kwargs: Any, _function: Any) -> Any:
     store = settings().store
     # Wait for a lock no longer than one refresh: the next refresh tries again.

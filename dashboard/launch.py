@@ -15,6 +15,7 @@ from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
 from dashboard.sign_in.users import UsersFile
 from pipeline.config import Settings, resolve
+from pipeline.control_client import resolve_token
 from pipeline.errors import ConfigError, ServiceError
 from pipeline.http_settings import EVERY_ADDRESS, LOOPBACK, DashboardSettings
 
@@ -132,13 +133,18 @@ def build_command(wanted: DashboardSettings, port: int) -> list[str]:
 
 def build_environment(settings: Settings, database_url: str) -> dict[str, str]:
     """This process's environment, with the settings that the pages read."""
-    prefix = "UNDERCAM_DASHBOARD"
-    others = {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
+    prefix, control = "UNDERCAM_DASHBOARD", "UNDERCAM_CONTROL"
+    others = {
+        name: value for name, value in os.environ.items() if not name.startswith((prefix, control))
+    }
     return others | {
         "PYTHONSAFEPATH": "1",
         "UNDERCAM_STORE__URL": database_url,
         "UNDERCAM_STORE__BUSY_TIMEOUT_S": str(settings.store.busy_timeout_s),
         prefix: settings.dashboard.model_dump_json(),
+        # Where an admin's changes go: see `dashboard.control`.
+        "UNDERCAM_CONTROL": settings.control.model_dump_json(),
+        "UNDERCAM_OUTBOX__FOLDER": str(Path(settings.outbox.folder).absolute()),
     }
 
 
@@ -147,6 +153,7 @@ def _check_files(wanted: DashboardSettings) -> None:
     if wanted.users_file:
         UsersFile(wanted.users_file).accounts()
     resolve(wanted.oidc.client_secret)
+    resolve_token(wanted.api_token, "the API")
     if wanted.certificate:
         try:
             ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(

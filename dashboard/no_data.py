@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dashboard.database import query
+from dashboard.database import query, query_each_minute
 from dashboard.selection import TimeRange
 from dashboard.time_format import format_duration
 from pipeline.camera_states import UNKNOWN
@@ -55,12 +55,16 @@ class NoData:
         return sorted([*states, *losses], key=lambda interval: interval[1])
 
 
-def find_no_data(camera: str, time: TimeRange, run: str | None = None) -> NoData:
-    """The times without data of one camera. A recording has no times without video, only losses."""
-    gaps = query(recent_gaps, time.since_ms, time.until_ms, limit=MAX_GAPS, camera=camera, run=run)
+def find_no_data(
+    camera: str, time: TimeRange, run: str | None = None, each_minute: bool = False
+) -> NoData:
+    """The times without data of one camera. A recording has no times without video, only losses.
+    `each_minute`: asked for anew only then, for ranges that end with a minute."""
+    ask = query_each_minute if each_minute else query
+    gaps = ask(recent_gaps, time.since_ms, time.until_ms, limit=MAX_GAPS, camera=camera, run=run)
     if time.is_recording:
         return NoData((), gaps)
-    return NoData(query(camera_states, camera, time.since_ms, time.until_ms), gaps)
+    return NoData(ask(camera_states, camera, time.since_ms, time.until_ms), gaps)
 
 
 def explain_no_faces(camera: str, found: NoData, time: TimeRange) -> tuple[str, str]:
@@ -77,12 +81,12 @@ def explain_no_faces(camera: str, found: NoData, time: TimeRange) -> tuple[str, 
     if last.state == UNKNOWN:
         return (
             f"No status of {camera} was received in this time range.",
-            "Check that `undercam run` is running, and see the Cameras page.",
+            "Check that `undercam run` is running, and see the Overview page.",
         )
     why = f": {last.reason}" if last.reason else ""
     return (
         f"{camera} had no video in this time range. It is {last.state}{why}.",
-        "See the Cameras page.",
+        "See the Overview page.",
     )
 
 

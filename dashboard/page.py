@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.database import now_ms, settings
-from dashboard.time_format import format_time_of_day, load_zone
+from dashboard.time_format import format_moment, load_zone
 from pipeline.errors import UndercamError
 
 NO_CAMERA = (
@@ -20,19 +20,19 @@ NO_CAMERA = (
 )
 
 
-def show_page(title: str, draw: Callable[[], None]) -> None:
-    """A page whose content below the title is drawn again at each refresh.
+def show_page(title: str, draw: Callable[[], None], every_s: float | None = None) -> None:
+    """A page whose content below the title is drawn again at each refresh, or every `every_s`.
 
     Only the fragment below reruns: a rerun of the whole page would close an open list and move the
     scroll position. `draw` should run all its queries before it shows more than selectors, so that
     an error replaces the content instead of following half of it.
     """
     st.title(title, anchor=False)
-    refresh_s = settings().dashboard.refresh_s
+    refresh_s = max(settings().dashboard.refresh_s, every_s or 0)
 
     @st.fragment(run_every=refresh_s, key=f"live-{title.lower()}")
     def content() -> None:
-        now = format_time_of_day(now_ms(), now_ms(), viewer_zone())
+        now = format_moment(now_ms(), viewer_zone())
         st.caption(f"As of {now}, times in {viewer_zone()}; refreshed every {refresh_s:g} s")
         try:
             draw()

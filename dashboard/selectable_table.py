@@ -1,4 +1,4 @@
-"""A table whose rows can be selected by mouse or keyboard.
+"""Tables whose rows can be selected, and whose links open another page without loading it anew.
 
 Streamlit's own selection is by row number, and here rows move at every refresh. So this table
 reports the key of the selected row.
@@ -8,20 +8,31 @@ from __future__ import annotations
 
 from functools import cache
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import streamlit as st
 
+from dashboard.links import open_page
 from dashboard.tables import Markup
 
 _SCRIPT = """
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".uc-selectable")
   if (root.shown !== data) {
-    const focused = document.activeElement?.closest("[data-key]")?.dataset.key
+    const active = document.activeElement, row = active?.closest("[data-key]")?.dataset.key
+    const address = active?.closest("a[data-page]")?.getAttribute("href")
     root.innerHTML = root.shown = data
-    if (focused) root.querySelector(`[data-key="${CSS.escape(focused)}"] button`)?.focus()
+    if (row) root.querySelector(`[data-key="${CSS.escape(row)}"] button`)?.focus()
+    else if (address) root.querySelector(`a[href="${CSS.escape(address)}"]`)?.focus()
   }
   root.onclick = (event) => {
+    const link = event.target.closest("a[data-page]")
+    if (link) {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return
+      event.preventDefault()
+      setTriggerValue("opened", link.getAttribute("href"))
+      return
+    }
     const row = event.target.closest("[data-key]")
     if (row) setTriggerValue("selected", row.dataset.key)
   }
@@ -37,6 +48,16 @@ def show_selectable_table(table: Markup, parameter: str) -> None:
         st.query_params[parameter] = st.session_state[name].selected
 
     _component()(data=table, key=name, on_selected_change=remember)
+
+
+def show_linked_table(table: Markup, key: str) -> None:
+    """Shows a table, or any markup, with links of `dashboard.links.link`."""
+
+    def go() -> None:
+        address = urlsplit(st.session_state[key].opened or "")
+        open_page(address.path.removeprefix("./"), dict(parse_qsl(address.query)))
+
+    _component()(data=table, key=key, on_opened_change=go)
 
 
 @cache

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import zip_longest
+from urllib.parse import urlencode
 
-from dashboard.no_data import KINDS
+from dashboard.no_data import KINDS, NoData
+from dashboard.time_format import format_duration
 from models.emotions import EMOTIONS, UNKNOWN
 from pipeline.camera_states import MEANINGS
 from pipeline.palette import EMOTION_COLOURS
@@ -15,6 +17,12 @@ from pipeline.store.queries import Shares
 LABELS = (*EMOTIONS, UNKNOWN)
 NUMBER = "uc-number"
 """CSS class of a column of numbers."""
+MINOR = "uc-minor"
+"""Further class of a column that is left out where the table is narrow."""
+LEAST = "uc-least"
+"""The same on a phone only."""
+FEW = 3
+"""A table of at most so many columns on a phone stays one; a wider one becomes cards."""
 
 
 class Markup(str):
@@ -32,20 +40,33 @@ def table(
     keys: Sequence[str] = (),
     selected: str | None = None,
 ) -> Markup:
-    """A table; `columns` maps a heading to the class of its cells.
+    """A table; `columns` maps a heading to the classes of its cells.
 
     With `keys`, one per row, rows can be selected (see `dashboard.selectable_table`); the row of
-    `selected` is highlighted.
+    `selected` is highlighted. Where it is narrow, each row is a card (see `style.css`), so the
+    roles are written down: without them a browser may take the cards for no table.
     """
-    head = "".join(f'<th class="{kind}">{escape(name)}</th>' for name, kind in columns.items())
+    head = "".join(
+        f'<th role="columnheader" scope="col" class="{kind}">{escape(name)}</th>'
+        for name, kind in columns.items()
+    )
     body = "".join(
-        f"<tr{_key(key, selected)}>{_cells(columns, row)}</tr>"
+        f'<tr role="row"{_key(key, selected)}>{_cells(columns, row)}</tr>'
         for row, key in zip_longest(rows, keys)
     )
+    is_small = sum(LEAST not in kind.split() for kind in columns.values()) <= FEW
+    shape = "" if is_small else " uc-cards"
     return Markup(
-        f'<div class="uc-scroll"><table class="uc-table"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<div class="uc-scroll"><table role="table" class="uc-table{shape}">'
+        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
+        f'<tbody role="rowgroup">{body}</tbody></table></div>'
     )
+
+
+def link(text: object, path: str, parameters: Mapping[str, str]) -> Markup:
+    """A link to another page; see `dashboard.selectable_table.show_linked_table`."""
+    address = escape(f"{path or './'}?{urlencode(parameters)}")
+    return Markup(f'<a class="uc-link" data-page href="{address}">{to_html(text)}</a>')
 
 
 def two_lines(first: object, second: object) -> Markup:
@@ -53,11 +74,32 @@ def two_lines(first: object, second: object) -> Markup:
     return Markup(f'{to_html(first)}<div class="uc-quiet">{to_html(second)}</div>')
 
 
-def state_badge(name: str) -> Markup:
-    """A camera's state with a coloured dot, and its meaning as a tooltip."""
-    meaning = escape(MEANINGS.get(name, ""))
+def state_badge(name: str, is_alarm: bool = False) -> Markup:
+    """A camera's state with a coloured dot, and its meaning as a tooltip; an alarm in the alarm
+    colour."""
+    meaning, alarm = escape(MEANINGS.get(name, "")), " uc-alarm" * is_alarm
     return Markup(
-        f'<span class="uc-state uc-{escape(name)}" title="{meaning}">{escape(name)}</span>'
+        f'<span class="uc-state uc-{escape(name)}{alarm}" title="{meaning}">{escape(name)}</span>'
+    )
+
+
+def no_data_strip(found: NoData, since_ms: int, until_ms: int) -> Markup:
+    """A bar of [since_ms, until_ms) on which the times without data are marked as in the charts."""
+    length = until_ms - since_ms
+    parts, words = [], []
+    for kind, start, end in found.intervals():
+        first, last = max(start, since_ms), min(max(end, start + length // 60), until_ms)
+        if last <= first:
+            continue
+        parts.append(
+            f'<i class="uc-{kind.replace(" ", "-")}" style="left:{(first - since_ms) / length:.2%};'
+            f'width:{(last - first) / length:.2%}"></i>'
+        )
+        words.append(f"{kind} {format_duration(min(end, until_ms) - first)}")
+    text = escape(", ".join(words) or "video all the time")
+    return Markup(
+        f'<div class="uc-strip" role="img" aria-label="{text}" title="{text}">'
+        f"{''.join(parts)}</div>"
     )
 
 
@@ -120,8 +162,8 @@ def share_table(shares: Shares) -> Markup:
         "Expression": "",
         "": "uc-wide",
         "Share": NUMBER,
-        "Observations": NUMBER,
-        "Mean prob.": NUMBER,
+        "Observations": f"{NUMBER} {LEAST}",
+        "Mean prob.": f"{NUMBER} {LEAST}",
     }
     return table(columns, rows)
 
@@ -132,8 +174,10 @@ def _key(key: str | None, selected: str | None) -> str:
 
 
 def _cells(columns: Mapping[str, str], row: Sequence[object]) -> str:
-    cells = zip(columns.values(), row, strict=True)
-    return "".join(f'<td class="{kind}">{to_html(value)}</td>' for kind, value in cells)
+    return "".join(
+        f'<td role="cell" class="{kind}" data-label="{escape(name)}">{to_html(value)}</td>'
+        for (name, kind), value in zip(columns.items(), row, strict=True)
+    )
 
 
 def _fill(label: str) -> str:

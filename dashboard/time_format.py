@@ -65,10 +65,27 @@ def utc_offset_ms(ms: int, zone: tzinfo) -> int:
     return round(ahead.total_seconds() * SECOND_MS) if ahead else 0
 
 
-def format_time_of_day(ms: int, now_ms: int, zone: tzinfo) -> str:
-    """`14:03:20`, preceded by the date if that is not today."""
-    then, today = to_local(ms, zone), to_local(now_ms, zone).date()
-    return f"{then:%H:%M:%S}" if then.date() == today else f"{then:%-d %b %H:%M:%S}"
+def format_moment(ms: int, zone: tzinfo) -> str:
+    """Day and time of day: `Wed 18 Nov 14:03:20`; without the seconds of a whole minute."""
+    return f"{format_day(ms, zone)} {format_clock(ms, zone)}"
+
+
+def format_day(ms: int, zone: tzinfo) -> str:
+    """`Wed 18 Nov`."""
+    return f"{to_local(ms, zone):%a %-d %b}"
+
+
+def format_clock(ms: int, zone: tzinfo) -> str:
+    """`14:03:20`, or `14:03`."""
+    then = to_local(ms, zone)
+    return f"{then:%H:%M:%S}" if then.second else f"{then:%H:%M}"
+
+
+def format_range(since_ms: int, until_ms: int, zone: tzinfo) -> str:
+    """`Wed 18 Nov 14:00 – 15:00`; the second day too where it is another one."""
+    is_same_day = to_local(since_ms, zone).date() == to_local(until_ms, zone).date()
+    last = format_clock(until_ms, zone) if is_same_day else format_moment(until_ms, zone)
+    return f"{format_moment(since_ms, zone)} – {last}"
 
 
 def format_media_time(ms: int) -> str:

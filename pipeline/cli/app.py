@@ -25,10 +25,11 @@ from pipeline.errors import ConfigError, RenamedSetting, UndercamError
 
 COMMANDS = (
     *("demo", "analyze", "run", "cameras", "store", "outbox", "erase"),
-    *("dashboard", "users", "doctor"),
+    *("dashboard", "users", "export-data", "doctor"),
     *("data", "train", "evaluate", "table", "figures", "calibrate", "export", "udc"),
 )
-"""In the order of the help. Each is the function, or the Typer, of that name in its module."""
+"""In the order of the help. Each is the function, or the Typer, of that name in its module, with
+underscores for hyphens."""
 BROKEN_PIPE_EXIT_CODE = 141
 """As a shell reports a program that wrote into a closed pipe: 128 + SIGPIPE."""
 
@@ -74,6 +75,7 @@ def _placeholder() -> None:
 def read_summary(name: str) -> str:
     """The first paragraph of a command's help, from its source: importing all commands, as the
     list of them would, takes a second."""
+    name = name.replace("-", "_")
     module = ast.parse((Path(__file__).parent / f"{name}.py").read_text("utf-8"))
     for node in module.body:
         match node:
@@ -176,7 +178,8 @@ def _renamed_settings_on_stderr() -> Iterator[None]:
 
 def load_command(name: str) -> Any:
     """A command with its options, from the module of the same name."""
-    found = getattr(import_module(f"pipeline.cli.{name}"), name)
+    module = name.replace("-", "_")
+    found = getattr(import_module(f"pipeline.cli.{module}"), module)
     if not isinstance(found, typer.Typer):
         alone = typer.Typer(add_completion=False, rich_markup_mode="markdown")
         alone.command(name)(found)

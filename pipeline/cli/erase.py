@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -14,14 +13,11 @@ from typer import Option
 from pipeline.cli.options import AsJson, Config
 from pipeline.cli.output import OUT, print_json, warn
 from pipeline.cli.state import connect_control
+from pipeline.cli.times import parse_time
 from pipeline.clock import wall_clock
 from pipeline.config import Settings, load, resolve
 from pipeline.erasure import Erasure, make_erasure
-from pipeline.errors import ConfigError, ServiceError
-
-UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])")
-_TIME = "give a UTC time such as 2026-11-29T10:00, or an age such as 30d, 12h or 15m"
+from pipeline.errors import ServiceError
 
 
 def erase(
@@ -40,7 +36,7 @@ def erase(
     run`. Topics of Kafka forget by themselves, after `bus.retention_hours`.
     """
     now_ms = wall_clock()
-    before_ms = _parse_time(before, now_ms) if before else None
+    before_ms = parse_time(before, now_ms, "--before") if before else None
     erasure = make_erasure(now_ms, track=track, camera=camera, before_ms=before_ms)
     settings = load(config)
     if client := connect_control(settings):
@@ -82,17 +78,6 @@ def _describe(counts: dict[str, Any]) -> str:
     rows = "{observations} observations and {tracks} tracks".format(**counts)
     more = "{minutes} minutes, {runs} runs, {dead_letters} dead letters".format(**counts)
     return f"erased {rows} for ever ({more})"
-
-
-def _parse_time(text: str, now_ms: int) -> int:
-    """Milliseconds UTC of a time, or of an age before now; raises ConfigError."""
-    if age := _DURATION.fullmatch(text):
-        return max(now_ms - round(float(age[1]) * UNITS_MS[age[2]]), 0)
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigError("not a time", f"--before {text}", _TIME) from error
-    return round(time.replace(tzinfo=time.tzinfo or UTC).timestamp() * 1000)
 
 
 def _erase_rows(settings: Settings, erasure: Erasure) -> tuple[dict[str, Any], list[str]]:

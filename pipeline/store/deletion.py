@@ -36,6 +36,7 @@ from pipeline.store.schema import (
     gaps,
     observations,
     runs,
+    track_totals,
     tracks,
 )
 from pipeline.store.upserts import MINUTE_MS, add_deleted
@@ -75,6 +76,9 @@ def delete_before(connection: Connection, camera: str, before_ms: int) -> Erasur
     whole = and_(minutes.camera == camera, minutes.minute_ms < edge_ms, _is_live(minutes.run))
     began = and_(known.camera == camera, known.started_ms < before_ms, _is_live(known.run))
     touched = and_(runs.c.first_ms < before_ms, _is_live(runs.c.run))
+    total = track_totals.c
+    started = and_(total.camera == camera, total.first_ms < before_ms, _is_live(total.run))
+    connection.execute(delete(track_totals).where(started))
     return ErasureCounts(
         minutes=reduced + connection.execute(delete(emotion_minutes).where(whole)).rowcount,
         observations=connection.execute(delete(observations).where(old)).rowcount,
@@ -85,11 +89,11 @@ def delete_before(connection: Connection, camera: str, before_ms: int) -> Erasur
 
 def delete_run(connection: Connection, camera: str, run: str) -> ErasureCounts:
     """All faces of a run."""
-    seen, known, minutes = (
+    seen, known, minutes, _ = (
         connection.execute(
             delete(table).where(table.c.camera == camera, table.c.run == run)
         ).rowcount
-        for table in (observations, tracks, emotion_minutes)
+        for table in (observations, tracks, emotion_minutes, track_totals)
     )
     return ErasureCounts(seen, known, minutes, _refresh_runs(connection, camera, runs.c.run == run))
 
@@ -100,6 +104,9 @@ def delete_track(connection: Connection, camera: str, run: str, track: int) -> E
     own = and_(seen.camera == camera, seen.run == run, seen.track == track)
     _note_deleted(connection, own)
     summary = tracks.c.id == TrackUpdated.make_id(camera, run, track)
+    total = track_totals.c
+    own_total = and_(total.camera == camera, total.run == run, total.track == track)
+    connection.execute(delete(track_totals).where(own_total))
     return ErasureCounts(
         minutes=_reduce_minutes(connection, own),
         observations=connection.execute(delete(observations).where(own)).rowcount,

@@ -23,6 +23,7 @@ ORDERS = {
     "observations": "observations_camera_captured",
     "tracks": "tracks_camera_ended",
     "emotion_minutes": "emotion_minutes_minute",
+    "track_totals": "track_totals_last",
     "runs": "runs_pkey",
     "dead_letters": "dead_letters_stored",
 }

@@ -103,6 +103,28 @@ tracks = Table(
 )
 """The newest state of each track; the probabilities are means over its observations."""
 
+TOTALS: tuple[str, ...] = tuple(
+    f"sum_{name}" for name in ("confidence", "uncertainty", "blur", "luma", "size_px")
+)
+"""Columns of `track_totals`: smoothed confidence, uncertainty and quality, summed."""
+
+track_totals = Table(
+    "track_totals",
+    metadata,
+    _text("camera", primary_key=True),
+    _text("run", primary_key=True),
+    _integer("track", primary_key=True),
+    _integer("first_ms"),
+    _integer("last_ms"),
+    *(_integer(name) for name in COUNTS),
+    *_doubles(*TOTALS),
+    _text("modes"),
+    Index("track_totals_last", "last_ms"),
+    Index("track_totals_camera_last", "camera", "last_ms"),
+)
+"""The roll-up that tracks are searched by: the stored observations of a track per smoothed label,
+with sums of their quality. `modes` is every mode that classified one of them: `|fast|robust|`."""
+
 observations = Table(
     "observations",
     metadata,

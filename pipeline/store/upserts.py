@@ -32,15 +32,21 @@ from pipeline.store.schema import (
     LABELS,
     PROBABILITIES,
     SUMS,
+    TOTALS,
     cameras,
     deleted_observations,
     emotion_minutes,
     gaps,
     runs,
+    track_totals,
     tracks,
 )
 
 MINUTE_MS = 60_000
+TOTALLED = (
+    *("smoothed_confidence", "uncertainty", "quality_blur", "quality_luma", "quality_size_px"),
+)
+"""Columns of an observation, in the order of TOTALS."""
 Upsert = postgresql.Insert | sqlite.Insert
 
 
@@ -160,6 +166,46 @@ def _minute_row(camera: str, minute_ms: int, run: str, rows: list[Row]) -> Row:
             total: math.fsum(row[name] for row in rows)
             for total, name in zip(SUMS, PROBABILITIES, strict=True)
         },
+    }
+
+
+def upsert_track_totals(connection: Connection, rows: Iterable[Row]) -> None:
+    """Adds observations to the roll-up of their track; as with minutes, pass only new rows."""
+    seen: dict[tuple[str, str, int], list[Row]] = {}
+    for row in rows:
+        seen.setdefault((row["camera"], row["run"], row["track"]), []).append(row)
+    if not seen:
+        return
+    insert = _insert(connection, track_totals)
+    old, new = track_totals.c, insert.excluded
+    is_listed = func.replace(old.modes, new.modes, "") != old.modes
+    upsert = insert.on_conflict_do_update(
+        index_elements=list(track_totals.primary_key),
+        set_={
+            **{name: old[name] + new[name] for name in COUNTS + TOTALS},
+            "first_ms": case((new.first_ms < old.first_ms, new.first_ms), else_=old.first_ms),
+            "last_ms": case((new.last_ms > old.last_ms, new.last_ms), else_=old.last_ms),
+            "modes": case((is_listed, old.modes), else_=old.modes + new.modes),
+        },
+    )
+    _execute(connection, upsert, [_total_row(*key, seen[key]) for key in sorted(seen)])
+
+
+def _total_row(camera: str, run: str, track: int, rows: list[Row]) -> Row:
+    shown = Counter(row["smoothed_label"] for row in rows)
+    times = [row["captured_ms"] for row in rows]
+    return {
+        "camera": camera,
+        "run": run,
+        "track": track,
+        "first_ms": min(times),
+        "last_ms": max(times),
+        **{name: shown[label] for name, label in zip(COUNTS, LABELS, strict=True)},
+        **{
+            total: math.fsum(row[name] for row in rows)
+            for total, name in zip(TOTALS, TOTALLED, strict=True)
+        },
+        "modes": f"|{'|'.join(sorted({row['mode'] for row in rows}))}|",
     }
 
 

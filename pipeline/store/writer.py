@@ -28,6 +28,7 @@ from pipeline.store.upserts import (
     upsert_cameras_and_runs,
     upsert_gaps,
     upsert_minutes,
+    upsert_track_totals,
     upsert_tracks,
 )
 
@@ -147,12 +148,14 @@ class StoreWriter:
         losses = [gap_row(e, now) for e in events if isinstance(e, EventsLost)]
         upsert_cameras_and_runs(connection, events, now)
         inserted = insert_new(connection, observations, faces)
-        upsert_minutes(connection, [faces[key] for key in inserted])
+        new_faces = [faces[key] for key in inserted]
+        upsert_minutes(connection, new_faces)
+        upsert_track_totals(connection, new_faces)
         updated = upsert_tracks(connection, tracks)
         reported = insert_new(connection, camera_status, statuses)
         arrived = count_losses(connection, losses)
         grown = upsert_gaps(connection, losses)
-        stored = [*(faces[key] for key in inserted), *(statuses[key] for key in reported)]
+        stored = [*new_faces, *(statuses[key] for key in reported)]
         arrived.update((row["camera"], row["run"]) for row in stored)
         settle_lost_runs(connection, arrived)
         return WriteCounts(len(inserted), updated, len(reported), grown)

@@ -36,7 +36,7 @@ def test_every_page_is_timed(week: tuple[Path, dict[str, Any]]) -> None:
     (written,) = (folder / "results").iterdir()
     assert json.loads(written.read_text()) == result
     assert result["ok"]
-    assert len(result["pages"]) == 6
+    assert len(result["pages"]) == 9
     for found in result["pages"].values():
         total = sum(figures["median_ms"] for figures in found["queries"].values())
         assert 0 < found["page"]["median_ms"] < 3 * total
@@ -54,7 +54,10 @@ def test_made_rows_hang_together(week: tuple[Path, dict[str, Any]]) -> None:
         assert ask("SELECT sum(n_happiness) FROM emotion_minutes") == ask(
             "SELECT count(*) FROM observations WHERE smoothed_label = 'happiness'"
         )
-        assert ask("SELECT count(DISTINCT camera) FROM runs") == 8
+        assert ask("SELECT sum(n_fear) FROM track_totals") == ask(
+            "SELECT count(*) FROM observations WHERE smoothed_label = 'fear'"
+        )
+        assert ask("SELECT count(DISTINCT camera) FROM runs") == 16
         assert ask("SELECT min(stored_ms - captured_ms) FROM observations") > 0
     connection.close()
 

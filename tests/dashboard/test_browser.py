@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -19,9 +21,10 @@ PATIENCE_MS = 60_000
 REFRESH_S = 1.0
 CHART = '[data-testid="stEChartsChart"] svg'
 PAGES = {
-    "Cameras": ".uc-table",
+    "Overview": ".uc-table",
     "Expressions": CHART,
     "Tracks": "[data-key]",
+    "Compare": CHART,
     "Health": CHART,
     "About": "li",
 }
@@ -93,7 +96,7 @@ class Visit:
         self.tab.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.tab.on("request", self._asked)
         self.tab.goto(address)
-        self.tab.get_by_role("heading", name="Cameras").wait_for()
+        self.tab.get_by_role("heading", name="Overview", level=1).wait_for()
 
     def _heard(self, message: Any) -> None:
         if message.type in ("error", "warning"):
@@ -184,7 +187,7 @@ def test_choosing_a_face(visit: Visit) -> None:
 
 def test_trouble_is_told_and_passes(visit: Visit, live_house: Any) -> None:
     file = Path(live_house.url.removeprefix("sqlite:///"))
-    tab = visit.go("Cameras")
+    tab = visit.go("Overview")
     away = file.rename(file.with_suffix(".away"))
     try:
         tab.get_by_text("No such database").wait_for()
@@ -192,4 +195,91 @@ def test_trouble_is_told_and_passes(visit: Visit, live_house: Any) -> None:
         away.rename(file)
     tab.get_by_test_id("stMetric").first.wait_for()
     assert tab.get_by_text("No such database").count() == 0
+    assert visit.wrong == []
+
+
+def yesterday_at(hour: int) -> int:
+    """Milliseconds UTC of a full hour of yesterday in the viewer's zone."""
+    today = datetime.now(ZoneInfo("Europe/Vienna")).replace(minute=0, second=0, microsecond=0)
+    return round((today - timedelta(days=1)).replace(hour=hour).timestamp() * 1000)
+
+
+def metric(tab: Any, label: str) -> Any:
+    shown = tab.get_by_test_id("stMetric").filter(has_text=label)
+    return shown.get_by_test_id("stMetricValue")
+
+
+@pytest.mark.slow
+def test_an_operators_questions_take_at_most_two_clicks(visit: Visit, live_house: Any) -> None:
+    """Each begins on the Overview."""
+    three, now = yesterday_at(15), wall_clock()
+    live_house.face("hall", ["fear"] * 7, three, track=300)
+    live_house.face("hall", ["anger"] * 45, now - 50_000, track=301, pace_ms=1_000)
+    tab = visit.tab
+    # Is everything up, and what happens now?
+    tab.get_by_text("cameras need attention").wait_for()
+    metric(tab, "Faces in view").wait_for()
+    # Yesterday at 15:00, the camera in the hall.
+    tab.locator("a[data-page]").filter(has_text="hall").click()
+    tab.get_by_role("radio", name="yesterday").click()
+    tab.get_by_text(f"{datetime.fromtimestamp(three / 1000):%a %-d %b} 00:00").wait_for()
+    metric(tab, "Observations").get_by_text("7", exact=True).wait_for()
+    assert {"camera=hall", "window=yesterday"} <= set(tab.url.partition("?")[2].split("&"))
+    # Which faces were negative for long?
+    visit.go("Tracks")
+    tab.get_by_role("button", name="Negative for longer than 30 s").click()
+    tab.wait_for_url("**negative=30**")
+    # The camera and the time of the other page are still chosen.
+    tab.get_by_text("No track in this time range fits.").wait_for()
+    tab.get_by_role("radio", name="1 h", exact=True).click()
+    tab.locator('[data-key="trk:hall:e1:301"]').wait_for()
+    # How sure was it, how bad was the picture, and how often is such a label right?
+    tab.locator('[data-key="trk:hall:e1:301"] button').click()
+    for text in ("Uncertainty, mean", "Blur, 0 sharp to 1", "Where it says anger, it is right"):
+        tab.get_by_text(text).wait_for()
+    # Export.
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name="CSV").click()
+    assert b"trk:hall:e1:301" in Path(download.value.path()).read_bytes()
+    # What was lost? How do cameras compare?
+    visit.go("Health")
+    tab.get_by_text("No event is known to be lost.").wait_for()
+    visit.go("Compare")
+    tab.get_by_text("Hours of the week").wait_for()
+    assert visit.wrong == []
+
+
+@pytest.mark.slow
+def test_zooming_by_dragging_and_a_link_that_stays_true(
+    visit: Visit, viewer: Any, live_house: Any
+) -> None:
+    now = wall_clock()
+    live_house.face("door", ["happiness"] * 30, now - 1_800_000, track=400, pace_ms=5_000)
+    tab = visit.go("Expressions")
+    tab.get_by_role("radio", name="1 h", exact=True).click()
+    chart = tab.locator('.st-key-timeline [data-testid="stEChartsChart"]')
+    tab.get_by_text("One bar is 1 min.").wait_for()
+    box = chart.bounding_box()
+    # The middle third, in which that face is.
+    left, width, y = box["x"] + 55, box["width"] - 85, box["y"] + 100
+    tab.mouse.move(left + width / 3, y)
+    tab.mouse.down()
+    tab.mouse.move(left + width / 2, y, steps=4)
+    assert tab.locator(".uc-shade").count() == 1
+    tab.mouse.move(left + 2 * width / 3, y, steps=4)
+    tab.mouse.up()
+    tab.wait_for_url("**from=**")
+    metric(tab, "Observations").get_by_text("30", exact=True).wait_for()
+    link, times = tab.url, tab.locator(".uc-times").inner_text()
+    other = viewer.new_page()
+    other.goto(link)
+    other.get_by_text(times.splitlines()[0]).wait_for()
+    metric(other, "Observations").get_by_text("30", exact=True).wait_for()
+    other.close()
+    # A click on the bar in the middle leads to its faces.
+    bar = chart.locator("path[fill='#E4D21E' i]").first.bounding_box()
+    tab.mouse.click(bar["x"] + bar["width"] / 2, bar["y"] + bar["height"] / 2)
+    tab.get_by_role("heading", name="Tracks", level=1).wait_for()
+    tab.locator('[data-key="trk:door:e1:400"]').wait_for()
+    assert "camera=door" in tab.url
     assert visit.wrong == []

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from dashboard import charts, selection
+from dashboard import charts, selection, time_axis
 from dashboard.no_data import KINDS, LOST, NO_STATUS, NO_VIDEO, NoData
 from dashboard.selection import TimeRange
 from dashboard.tables import LABELS
 from dashboard.time_format import DAY_MS, HOUR_MS, MINUTE_MS, load_zone
+from dashboard.track_chart import name_ways, track_timeline
 from models.emotions import EMOTIONS
 from pipeline.palette import EMOTION_COLOURS
 from pipeline.store.queries import (
@@ -30,6 +32,7 @@ T0 = 1_795_003_200_000
 @pytest.fixture(autouse=True)
 def _somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "viewer_zone", lambda: load_zone("Asia/Kolkata"))
+    monkeypatch.setattr(time_axis, "viewer_zone", lambda: load_zone("Asia/Kolkata"))
     monkeypatch.setattr(selection, "now_ms", lambda: T0)
 
 
@@ -59,19 +62,37 @@ def test_a_bucket_is_whole_or_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    ("window_ms", "bucket_ms", "first"),
+    ("window_ms", "bucket_ms", "labels"),
     [
-        (10 * MINUTE_MS, 5_000, "17:22:00"),
-        (HOUR_MS, MINUTE_MS, "16:40:00"),
-        (DAY_MS, 12 * MINUTE_MS, "17 Nov 18:06:00"),
-        (7 * DAY_MS, 84 * MINUTE_MS, "12 Nov 01:18:00"),
+        (10 * MINUTE_MS, 5_000, ["17:20\nWed 18 Nov", "17:22", "17:24", "17:26", "17:28"]),
+        (HOUR_MS, MINUTE_MS, ["16:30\nWed 18 Nov", "16:40", "16:50", "17:00", "17:10", "17:20"]),
+        (
+            DAY_MS,
+            15 * MINUTE_MS,
+            [
+                *("18:00\nTue 17 Nov", "21:00", "00:00\nWed 18 Nov"),
+                *("03:00", "06:00", "09:00", "12:00", "15:00"),
+            ],
+        ),
+        (
+            7 * DAY_MS,
+            2 * HOUR_MS,
+            [f"00:00\n{day} Nov" for day in ("Thu 12", "Fri 13", "Sat 14", "Sun 15")]
+            + [f"00:00\n{day} Nov" for day in ("Mon 16", "Tue 17", "Wed 18")],
+        ),
     ],
 )
-def test_the_axis_has_a_few_round_labels(window_ms: int, bucket_ms: int, first: str) -> None:
+def test_buckets_and_labels_are_round(window_ms: int, bucket_ms: int, labels: list[str]) -> None:
+    """In a zone that is half an hour off."""
+    drawn, chosen = TimeRange(T0 - window_ms, T0).align_to_buckets(120)
+    assert chosen == bucket_ms
     timeline = Timeline(bucket_ms, (TimelinePoint(T0 - bucket_ms, shares(neutral=1)),))
-    axis = charts.expression_timeline(timeline, TimeRange(T0 - window_ms, T0))["xAxis"][-1]
-    assert 4 <= len(labels_of(axis)) <= charts.TICKS
-    assert labels_of(axis)[0] == first
+    option = charts.expression_timeline(timeline, drawn)
+    assert labels_of(option["xAxis"][-1]) == labels
+    names = option["xAxis"][0]["data"]
+    assert len(names) <= 122
+    assert all(re.match(r"[A-Z][a-z]{2} \d+ Nov \d", name) for name in names), "the day is said"
+    assert not any(axis["axisLabel"].get("show", True) for axis in option["xAxis"][:-1])
 
 
 def face(ms: int, label: str) -> Observation:
@@ -85,8 +106,8 @@ def test_areas_of_labels_touch() -> None:
         face(90, "unknown"),
         face(300, "fear"),
     ]
-    option = charts.track_timeline(seen, TimeRange(0, 301, is_recording=True))
-    areas = option["series"][len(EMOTIONS)]["markArea"]["data"]
+    option = track_timeline(seen, TimeRange(0, 301, is_recording=True))
+    areas = option["series"][len(EMOTIONS) + 1]["markArea"]["data"]
     assert [(area[0]["xAxis"], area[1]["xAxis"]) for area in areas] == [
         (0, 90),
         (90, 300),
@@ -103,15 +124,19 @@ def test_a_minute_without_rows_is_zero() -> None:
     assert option["series"][0]["data"] == [7, 0, 9]
 
 
-def test_a_rounded_range_moves_in_steps() -> None:
-    spans = [
-        TimeRange(T0 + ms - HOUR_MS, T0 + ms).align_to_refresh()
-        for ms in (0, 2_000, 58_000, 60_000)
-    ]
+def test_a_range_up_to_now_moves_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    spans = []
+    for late in (0, 2_000, 58_000, 60_000):
+        monkeypatch.setattr(selection, "now_ms", lambda late=late: T0 + late)
+        spans.append(TimeRange(T0 + late - HOUR_MS, T0 + late).align_to_buckets(120)[0])
     assert [span.until_ms - T0 for span in spans] == [0, 0, 0, 60_000]
     assert {span.until_ms - span.since_ms for span in spans} == {HOUR_MS}
+    past = TimeRange(T0 - HOUR_MS - 1_234, T0 - 1_234)
+    drawn, bucket_ms = past.align_to_buckets(120)
+    assert drawn.until_ms == past.until_ms, "what was chosen is shown to its end"
+    assert past.since_ms - bucket_ms < drawn.since_ms <= past.since_ms
     recording = TimeRange(0, 61_001, is_recording=True)
-    assert recording.align_to_refresh() == recording
+    assert recording.align_to_buckets(120)[0] == recording
 
 
 def gap(since_ms: int, until_ms: int) -> GapRow:
@@ -170,11 +195,12 @@ def test_a_loss_without_a_duration_is_seen() -> None:
 def test_a_track_is_interrupted_where_events_are_lost() -> None:
     seen = [face(0, "fear"), face(40, "fear"), face(90, "fear")]
     lost = NoData((), [gap(50, 80)])
-    option = charts.track_timeline(seen, TimeRange(0, 91, is_recording=True), lost)
+    option = track_timeline(seen, TimeRange(0, 91, is_recording=True), lost)
     assert option["series"][0]["data"] == [[0, 30.0], [40, 30.0], [50, None], [90, 30.0]]
     areas = option["series"][len(EMOTIONS)]["markArea"]["data"]
     assert [(area[0]["xAxis"], area[1]["xAxis"]) for area in areas] == [(0, 50)]
-    for marked in option["series"][-2:]:
+    assert [line["data"][2] for line in option["series"] if line.get("symbol")] == [[50, None]] * 13
+    for marked in option["series"][-7:]:
         [[start, end]] = marked["markArea"]["data"]
         assert (start["name"], start["xAxis"], end["xAxis"]) == (LOST, 50, 80)
 
@@ -192,3 +218,34 @@ def test_the_strip_shows_the_share_without_video() -> None:
     ]
     option = charts.minute_bars([MinuteRows(T0, 7)], span, cameras)
     assert marks(option, 1)[NO_VIDEO] == [50, None]
+
+
+def test_a_track_says_what_classified_it() -> None:
+    ways = [("w36", "fast", "noise 0.031"), ("w36", "fast", "noise 0.04"), ("dc", "robust", "")]
+    seen = [
+        Observation(n, n, (0.3, *[0.1] * 7), "fear", "anger", 0.5, 0.2, 0.1, 0.6, 90.0, *way)
+        for n, way in enumerate(ways)
+    ]
+    assert name_ways(seen) == {("w36", "fast", "noise …"): "A", ("dc", "robust", ""): "B"}
+    option = track_timeline(seen, TimeRange(0, 3, is_recording=True))
+    raw, label = (option["series"][len(EMOTIONS) + n]["markArea"]["data"] for n in (0, 1))
+    assert raw[0][0]["itemStyle"]["color"] == EMOTION_COLOURS["fear"]
+    assert label[0][0]["itemStyle"]["color"] == EMOTION_COLOURS["anger"]
+    lines = {line["name"]: line["data"] for line in option["series"] if line.get("symbol")}
+    assert lines["blur"] == [[n, 0.1] for n in range(3)]
+    assert lines["light"] == [[n, 0.6] for n in range(3)]
+    assert lines["size"] == [[n, 90.0] for n in range(3)]
+    by = next(one for one in option["series"] if one.get("xAxisIndex") == 6)
+    assert [(area[0]["name"], area[1]["xAxis"]) for area in by["markArea"]["data"]] == [
+        ("A", 2),
+        ("B", 3),
+    ]
+
+
+def test_many_ways_still_have_letters() -> None:
+    seen = [
+        Observation(n, n, (0.3, *[0.1] * 7), "fear", "fear", 0.5, 0.2, model=f"w{n}")
+        for n in range(40)
+    ]
+    assert set(name_ways(seen).values()) == set("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    track_timeline(seen, TimeRange(0, 41))

@@ -6,6 +6,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable
+from datetime import datetime
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from pipeline.store.queries.health import LATENCY_ROWS
 from pipeline.store.registry import register
 
 Page = Callable[..., AppTest]
-LIVE = ("cameras", "expressions", "tracks", "health")
+LIVE = ("overview", "expressions", "tracks", "compare", "health")
 
 
 def said(shown: AppTest) -> str:
@@ -34,7 +35,8 @@ def said(shown: AppTest) -> str:
     words = [element.value for kind in kinds for element in shown.get(kind)]
     words += [f"{metric.label} {metric.value}" for metric in shown.metric]
     words += [element.proto.body for element in shown.get("html")]
-    words += [json.loads(element.proto.json) for element in shown.get("bidi_component")]
+    data = [json.loads(element.proto.json) for element in shown.get("bidi_component")]
+    words += [text for text in data if isinstance(text, str)]
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", " ".join(words))).split())
 
 
@@ -42,7 +44,11 @@ def numbers(shown: AppTest) -> dict[str, str]:
     return {metric.label: metric.value for metric in shown.metric}
 
 
-@pytest.mark.parametrize("name", ["cameras", "expressions", "tracks"])
+def selector(shown: AppTest, label: str) -> Any:
+    return next(one for one in shown.selectbox if one.label == label)
+
+
+@pytest.mark.parametrize("name", ["overview", "expressions", "tracks", "compare"])
 def test_empty(page: Page, house: Any, name: str) -> None:
     assert "No camera has reported yet. Start undercam demo , or" in said(page(name))
 
@@ -54,27 +60,47 @@ def test_empty_health(page: Page, house: Any) -> None:
     assert "No event is known to be lost." in said(shown)
 
 
-def test_cameras(page: Page, furnished: Any) -> None:
-    shown = page("cameras")
+def test_overview(page: Page, furnished: Any) -> None:
+    shown = page("overview")
     text = said(shown)
     assert numbers(shown) == {
         "Cameras online": "2 of 5",
         "Faces in view": "2",
         "Observations, last minute": "7",
         "Median latency": "480 ms",
+        "99th percentile": "880 ms",
     }
-    assert "As of 12:00:00, times in UTC; refreshed every 2 s" in text
-    assert "door online 1 h 12 min 1 2 15.0 95 ms 0 now" in text
+    assert "As of Wed 18 Nov 12:00, times in UTC; refreshed every 2 s" in text
+    assert "2 cameras need attention 1 offline 2 unknown 1 lagging 1 online" in text
+    assert "happiness 25%" in text
+    assert "Classified by resnet18-w32 as fast 100%" in text
+    assert "lab offline for 10 min, <b>no frame</b> 0 0 – – 0 7 s ago" in text
     assert (
-        "hall lagging classifier busy 1 min 1 2 15.0 2.3 s 1,852 newest wins 1,840 stale 12" in text
-    )
-    assert "lab offline <b>no frame</b> 10 min 0 0 – – 0 7 s ago" in text
-    assert "film unknown – 0 0 – – 0 –" in text
-    assert "yard unknown last report: online 6 min 40 s 0 0 – – 0 6 min ago" in text
+        "yard unknown for 6 min 40 s, last report: online 0 0 – – 0 6 min ago hall lagging for 1 "
+        "min, classifier busy 1 2 15.0 2.3 s 1,852 newest wins 1,840 stale 12 now "
+        "door online for 1 h 12 min 1 2 15.0 95 ms 0 now"
+    ) in text
+    assert "film unknown 0 0 – – 0 –" in text
+
+
+def test_failures_come_first(page: Page, furnished: Any) -> None:
+    [shown] = page("overview").get("bidi_component")
+    names = re.findall(r"expressions\?camera=(\w+)", shown.proto.json)
+    assert names == ["lab", "yard", "hall", "door", "film"]
+    assert shown.proto.json.count("uc-alarm") == 2
+
+
+def test_all_is_well(page: Page, house: Any, now: int) -> None:
+    house.status("door", "online", now - 60_000, now)
+    text = said(page("overview"))
+    assert "All cameras work 1 online" in text
+    assert "No face was observed in the last 10 minutes." in text
 
 
 def test_what_a_camera_says_is_no_markup(page: Page, furnished: Any) -> None:
-    bodies = [element.proto.body for element in page("cameras").get("html")]
+    shown = page("overview")
+    bodies = [element.proto.body for element in shown.get("html")]
+    bodies += [json.loads(element.proto.json) for element in shown.get("bidi_component")]
     assert not any("<b>" in body for body in bodies)
 
 
@@ -100,8 +126,8 @@ def test_expressions(page: Page, furnished: Any) -> None:
 
 def test_selecting_camera_and_time_range(page: Page, furnished: Any) -> None:
     shown = page("expressions")
-    assert shown.selectbox(key="camera").value == "door"
-    shown.selectbox(key="camera").select("hall").run()
+    assert selector(shown, "Camera").value == "door"
+    selector(shown, "Camera").select("hall").run()
     assert numbers(shown)["Observations"] == "2"
     shown.get("button_group")[0].set_value("1 h").run()
     assert numbers(shown)["Observations"] == "5"
@@ -132,21 +158,129 @@ def test_no_video_is_not_nobody_in_view(page: Page, furnished: Any, now: int) ->
         assert "saw no face in this time range" not in said(shown)
         assert len(shown.get("echarts_chart")) == 1
         assert "no video no status events lost" in said(shown)
-        assert sentence in said(page("tracks", only=camera))
+        assert sentence in said(page("tracks", camera=camera))
 
 
 def test_a_recording_is_shown_whole(page: Page, furnished: Any) -> None:
     assert numbers(page("expressions", camera="film"))["Most frequent"] == "surprise"
-    assert "film · 1 1:12" in said(page("tracks", only="film"))
+    assert "film · 1 1:12" in said(page("tracks", camera="film"))
 
 
 def test_tracks(page: Page, furnished: Any) -> None:
     text = said(page("tracks"))
-    assert "The last 3 of 3." in text
+    assert "1 – 3 of 3." in text
     assert re.search(r"door · 1 in view .*hall · 1 .*door · 2", text)
     assert "No track is selected." in text
-    assert "The last 4 of 4." in said(page("tracks", window="1 h"))
-    assert "The last 1 of 1." in said(page("tracks", only="hall"))
+    assert "1 – 4 of 4." in said(page("tracks", window="1 h"))
+    assert "1 – 1 of 1." in said(page("tracks", camera="hall"))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "found"),
+    [
+        ({"label": "fear"}, ["hall:e1:9"]),
+        ({"label": "happiness"}, ["door:e1:1"]),
+        ({"confidence": "0.9"}, []),
+        ({"confidence": "0.5", "camera": "hall"}, ["hall:e1:1", "hall:e1:9"]),
+        ({"duration": "5"}, []),
+        ({"mode": "fast", "label": "neutral"}, ["door:e1:2"]),
+        ({"quality": "blurred"}, []),
+        ({"quality": "good", "label": "fear"}, ["hall:e1:9"]),
+        ({"sort": "first"}, ["hall:e1:9", "door:e1:2", "hall:e1:1", "door:e1:1"]),
+        ({"label": "<b>", "mode": "none", "sort": "x", "page": "9"}, ["door:e1:1"]),
+    ],
+)
+def test_filters_are_in_the_address(
+    page: Page, furnished: Any, parameters: dict[str, str], found: list[str]
+) -> None:
+    shown = page("tracks", window="1 h", **parameters)
+    assert not shown.exception
+    tables = [json.loads(one.proto.json) for one in shown.get("bidi_component")]
+    listed = re.findall(r'data-key="trk:([^"]+)"', " ".join(map(str, tables)))
+    assert listed[: len(found)] == found
+    assert found or "No track in this time range fits." in said(shown)
+
+
+def test_a_saved_query(page: Page, furnished: Any, now: int) -> None:
+    furnished.face("hall", ["anger"] * 40, now - 60_000, track=70, pace_ms=1_000)
+    shown = page("tracks")
+    shown.button(key="saved Negative for longer than 30 s").click().run()
+    assert shown.query_params["negative"] == "30"
+    assert "1 – 1 of 1." in said(shown)
+    assert "hall · 70" in said(shown)
+    shown.button(key="saved Everything").click().run()
+    assert "negative" not in shown.query_params
+    assert "1 – 4 of 4." in said(shown)
+
+
+def test_a_list_in_pages(page: Page, furnished: Any, now: int) -> None:
+    for track in range(100, 160):
+        furnished.face("hall", ["neutral"], now - 100_000 - track, track=track)
+    assert "1 – 25 of 63." in said(page("tracks"))
+    assert "51 – 63 of 63." in said(page("tracks", page="3"))
+    assert "1 – 25 of 63." in said(page("tracks", page="30"))
+
+
+def test_times_in_the_address(page: Page, furnished: Any) -> None:
+    times = {"from": "2026-11-18T11:05:00Z", "to": "2026-11-18T11:15:00Z"}
+    shown = page("tracks", **times)
+    assert "Wed 18 Nov 11:05 – 11:15 UTC" in said(shown)
+    assert "hall · 9" in said(shown)
+    assert shown.get("button_group")[0].value is None
+    assert numbers(page("expressions", camera="hall", **times))["Observations"] == "3"
+    for wrong in ({"from": "soon", "to": "x"}, {"from": "2026-11-18T11:05"}, {"window": "9 h"}):
+        assert "Wed 18 Nov 11:50 – 12:00 UTC" in said(page("expressions", **wrong))
+
+
+def test_moving_through_time(page: Page, furnished: Any) -> None:
+    shown = page("expressions", window="1 h", camera="hall")
+    for label, line in {
+        "Earlier": "Wed 18 Nov 10:00 – 11:00",
+        "Zoom out": "Wed 18 Nov 09:30 – 11:30",
+        "Later": "Wed 18 Nov 11:30 – 13:30",
+    }.items():
+        next(b for b in shown.button if b.label == label).click().run()
+        assert f"{line} UTC" in said(shown)
+    assert shown.query_params["from"] == "2026-11-18T11:30:00Z"
+    shown.get("button_group")[0].set_value("1 h").run()
+    assert shown.query_params["window"] == "1 h"
+    assert "from" not in shown.query_params
+    next(b for b in shown.button if b.label == "Keep these times").click().run()
+    assert shown.query_params["from"] == "2026-11-18T11:00:00Z"
+    shown.get("button_group")[0].set_value("yesterday").run()
+    assert "Tue 17 Nov 00:00 – Wed 18 Nov 00:00 UTC" in said(shown)
+
+
+def test_times_of_the_calendar(page: Page, furnished: Any) -> None:
+    shown = page("expressions", camera="hall")
+    since, until = shown.datetime_input
+    since.set_value(datetime(2026, 11, 18, 12, 0))
+    until.set_value(datetime(2026, 11, 18, 11, 0))
+    next(b for b in shown.button if b.label == "Show").click().run()
+    assert "Wed 18 Nov 11:00 – 12:00 UTC" in said(shown)
+    assert shown.query_params["to"] == "2026-11-18T12:00:00Z"
+
+
+def test_compare(page: Page, furnished: Any) -> None:
+    shown = page("compare", window="1 h", camera="hall")
+    assert len(shown.get("echarts_chart")) == 3
+    text = said(shown)
+    assert "Negative labels: sadness, anger, disgust, fear, contempt." in text
+    assert "valence" not in " ".join(selector(shown, "Measure").options)
+    shown.checkbox[0].check().run()
+    assert "valence (derived)" in selector(shown, "Measure").options
+    assert "nothing about what a person feels" in said(shown)
+    assert shown.query_params["valence"] == "on"
+    selector(shown, "Measure").select("valence").run()
+    assert len(shown.get("echarts_chart")) == 3
+
+
+def test_how_often_a_label_is_right(page: Page, furnished: Any, now: int) -> None:
+    text = said(page("tracks", track="trk:door:e1:1"))
+    assert re.search(r"Where it says happiness , it is right in \d\d% of the cases", text)
+    assert "A resnet18-w32 fast – 100%" in text
+    assert "Blur, 0 sharp to 1 0.10" in text
+    assert "This installation has no card" not in text
 
 
 def test_a_selected_track(page: Page, furnished: Any) -> None:
@@ -163,7 +297,7 @@ def test_a_selected_track_that_is_gone(page: Page, furnished: Any) -> None:
 
 
 def test_no_face_in_the_window(page: Page, furnished: Any) -> None:
-    text = said(page("tracks", only="lab"))
+    text = said(page("tracks", camera="lab"))
     assert "lab had no video in this time range. It is offline: <b>no frame</b>." in text
 
 
@@ -185,7 +319,7 @@ def test_health(page: Page, furnished: Any, now: int) -> None:
     assert re.search(r"arrival from .* 1 min 5 480 ms 880 ms 10 min 10", text)
     assert re.search(r"rtcp from .* 1 min 2 80 ms 280 ms", text)
     assert f"newest {LATENCY_ROWS:,} observations" in text
-    assert "hall 11:58:30 1 min 612 outbox was full" in text
+    assert "hall Wed 18 Nov 11:58:30 1 min 612 outbox was full" in text
 
 
 @pytest.mark.parametrize("far", [253_402_300_799_999, 2**53 - 1])
@@ -202,11 +336,11 @@ def test_times_that_no_calendar_has(page: Page, furnished: Any, now: int, far: i
             "gaps SET until_ms = :far",
         ):
             connection.execute(text(f"UPDATE {change}"), {"far": far})
-    for name in ("cameras", "expressions", "tracks", "health"):
+    for name in ("overview", "expressions", "tracks", "compare", "health"):
         assert said(page(name))
     assert said(page("expressions", camera="film"))
     for camera in ("hall", "film"):
-        assert said(page("tracks", only=camera, track=f"trk:{camera}:e1:1"))
+        assert said(page("tracks", camera=camera, track=f"trk:{camera}:e1:1"))
 
 
 LOSS: dict[str, Any] = {
@@ -222,15 +356,15 @@ def test_display_names_stand_beside_the_ids(page: Page, furnished: Any, now: int
     settings = CameraSettings(url="rtsp://10.0.0.7/live", display_name="Front *door* <b>")
     register(furnished._engine, "door", settings)
     furnished.lose(EventsLost(**LOSS | {"camera": "door", "since_ms": now - 1, "until_ms": now}))
-    assert "Front *door* <b> door online" in said(page("cameras"))
+    assert "Front *door* <b> door online" in said(page("overview"))
     shown = page("expressions", camera="door")
-    assert shown.selectbox(key="camera").value == "door"
-    assert shown.selectbox(key="camera").options[0] == "Front *door* <b> (door)"
+    assert selector(shown, "Camera").value == "door"
+    assert selector(shown, "Camera").options[0] == "Front *door* <b> (door)"
     assert "Expressions seen by Front \\*door\\*" in " ".join(s.value for s in shown.subheader)
     assert "Front *door* <b> (door)" in said(shown)
     assert "Front *door* <b> · 1 door, in view" in said(page("tracks", track="trk:door:e1:1"))
     assert numbers(page("expressions", camera="hall"))["Observations"] == "2"
-    assert "Front *door* <b> (door) 11:59:59" in said(page("health"))
+    assert "Front *door* <b> (door) Wed 18 Nov 11:59:59" in said(page("health"))
 
 
 def test_about(page: Page) -> None:
@@ -295,7 +429,7 @@ def test_broken(
 def test_unreachable_without_its_password(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     hidden = "postgresql+psycopg://mara:s3cret@127.0.0.1:9/house"
     monkeypatch.setenv("UNDERCAM_STORE__URL", hidden)
-    text = said(page("cameras"))
+    text = said(page("overview"))
     assert "Database cannot be reached: postgresql://127.0.0.1:9/house" in text
     assert "s3cret" not in text
     assert "mara" not in text
@@ -308,7 +442,7 @@ def test_locked_then_free(page: Page, furnished: Any, monkeypatch: pytest.Monkey
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("PRAGMA locking_mode=EXCLUSIVE")
     other.execute("BEGIN EXCLUSIVE")
-    shown = page("cameras")
+    shown = page("overview")
     assert "Database is locked" in said(shown)
     other.close()
     assert "Cameras online" in said(shown.run())
@@ -318,7 +452,7 @@ def test_recovers_when_the_database_comes_goes_and_is_another(
     page: Page, url: str, house_of: Callable[[str], Any], now: int
 ) -> None:
     file = Path(url.removeprefix("sqlite:///"))
-    shown = page("cameras")
+    shown = page("overview")
     assert "No such database" in said(shown)
     house_of(url).close()
     assert "No camera has reported yet." in said(shown.run())

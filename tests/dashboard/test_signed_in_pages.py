@@ -85,7 +85,7 @@ def test_in_and_out(served: Dashboard, open_tab: Callable[..., Any]) -> None:
     tab.get_by_label("Password").wait_for()
     tab.goto(f"{served.url}/tracks")
     tab.get_by_label("Password").wait_for()
-    assert tab.get_by_text("Recent tracks").count() == 0
+    assert tab.get_by_text("Tracks found").count() == 0
 
 
 def test_the_form_needs_no_script_and_is_legible(

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import re
+from html.parser import HTMLParser
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dashboard.no_data import NoData
 from dashboard.tables import (
     LABELS,
     Markup,
     label_shares,
+    link,
+    no_data_strip,
     share_table,
     stacked_bar,
     table,
     two_lines,
 )
-from pipeline.store.queries import Shares
+from pipeline.store.queries import Shares, StateInterval
 
-TAG = re.compile(r"<[^>]*>")
+
+class Tags(HTMLParser):
+    """The tags of a text, each with the names of its attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, list[str]]] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, [name for name, _ in attrs]))
 
 
 @given(st.text())
 def test_text_is_never_markup(text: str) -> None:
-    def tags(written: str) -> list[str]:
-        made = table({written: ""}, [[written], [two_lines(written, written)]], keys=["a", "b"])
-        return TAG.findall(made)
+    def tags(written: str) -> list[tuple[str, list[str]]]:
+        cells = [[written], [two_lines(written, link(written, "tracks", {"camera": written}))]]
+        return Tags(table({written: ""}, cells, keys=["a", "b"])).found
 
     assert tags(text) == tags("")
 
@@ -54,7 +69,7 @@ def test_bars_keep_the_order_of_the_labels() -> None:
 
 def test_every_label_has_its_row() -> None:
     made = share_table(Shares(4, {"fear": 3, "unknown": 1}, (0.1, *[0.0] * 5, 0.8, 0.1)))
-    assert made.count("<tr>") == len(LABELS) + 1
+    assert made.count("<tr role=") == len(LABELS) + 1
     assert "75.0%" in made
     assert "0.80" in made
 
@@ -63,3 +78,16 @@ def test_the_selected_row_is_highlighted() -> None:
     made = table({"": ""}, [["a"], ["b"]], keys=["1", "2"], selected="2")
     assert made.count("aria-current") == 1
     assert 'data-key="2" aria-current="true"' in made
+
+
+def test_a_strip_shows_where_there_was_no_video() -> None:
+    states = [
+        StateInterval(0, 600_000, "online"),
+        StateInterval(600_000, 900_000, "offline", "<b>"),
+        StateInterval(900_000, 1_000_000, "unknown"),
+    ]
+    strip = no_data_strip(NoData(states), 0, 1_000_000)
+    assert 'uc-no-video" style="left:60.00%;width:30.00%"' in strip
+    assert 'uc-no-status" style="left:90.00%;width:10.00%"' in strip
+    assert "no video 5 min, no status 1 min 40 s" in strip
+    assert "video all the time" in no_data_strip(NoData(states[:1]), 0, 600_000)

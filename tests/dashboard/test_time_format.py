@@ -11,7 +11,8 @@ from dashboard.time_format import (
     format_ago,
     format_duration,
     format_media_time,
-    format_time_of_day,
+    format_moment,
+    format_range,
     load_zone,
     utc_offset_ms,
 )
@@ -49,11 +50,12 @@ def test_ago(ms: int, said: str) -> None:
     assert format_ago(NOON - ms, NOON) == said
 
 
-def test_time_of_day_names_another_day() -> None:
+def test_the_day_is_always_said() -> None:
     vienna = ZoneInfo("Europe/Vienna")
-    assert format_time_of_day(NOON, NOON, vienna) == "13:00:00"
-    assert format_time_of_day(NOON - 13 * HOUR, NOON, vienna) == "00:00:00"
-    assert format_time_of_day(NOON - 13 * HOUR - 1_000, NOON, vienna) == "17 Nov 23:59:59"
+    assert format_moment(NOON, vienna) == "Wed 18 Nov 13:00"
+    assert format_moment(NOON - 13 * HOUR - 1_000, vienna) == "Tue 17 Nov 23:59:59"
+    assert format_range(NOON, NOON + HOUR, vienna) == "Wed 18 Nov 13:00 – 14:00"
+    assert format_range(NOON, NOON + 11 * HOUR, vienna) == "Wed 18 Nov 13:00 – Thu 19 Nov 00:00"
 
 
 def test_offset_follows_summer_time() -> None:
@@ -67,7 +69,7 @@ def test_offset_follows_summer_time() -> None:
 @pytest.mark.parametrize("ms", [253_402_300_799_999, 2**53, 2**63 - 1, -1, -(2**53), -(2**63)])
 def test_moments_that_no_calendar_has(ms: int, name: str) -> None:
     """Rows of before such times were refused may hold them, and readers have to live with it."""
-    assert format_time_of_day(ms, NOON, load_zone(name)) != ""
+    assert format_moment(ms, load_zone(name)) != ""
     assert abs(utc_offset_ms(ms, load_zone(name))) <= 14 * HOUR
     assert format_duration(abs(ms)) != ""
     assert format_media_time(ms) != ""

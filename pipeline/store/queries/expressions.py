@@ -28,13 +28,21 @@ SHARES_LIVE_MS = 2 * 60_000
 """Longest windows computed from observations: for one camera, and for all cameras."""
 MINUTE_MS = 60_000
 SECOND_MS = 1_000
+HOUR_MS = 60 * MINUTE_MS
+BUCKETS_MS = (
+    *(step * SECOND_MS for step in (1, 2, 5, 10, 15, 30)),
+    *(step * MINUTE_MS for step in (1, 2, 5, 10, 15, 30)),
+    *(step * HOUR_MS for step in (1, 2, 3, 6, 12, 24)),
+)
+"""The lengths that buckets have: round, and each a divisor of the day."""
 
 
 @dataclass(frozen=True)
 class Shares:
     """How often each label was observed, and the mean of the eight probabilities.
 
-    counts: smoothed label, `unknown` too, to observations; mean: (8,) in the order of EMOTIONS.
+    counts: smoothed label, `unknown` too, to observations; mean: (8,) in the order of EMOTIONS, or
+    () where it was not asked for.
     """
 
     observations: int
@@ -58,27 +66,72 @@ class Timeline:
     points: tuple[TimelinePoint, ...]
 
 
+def choose_bucket(window_ms: int, points: int) -> int:
+    """The shortest round bucket that cuts a window into at most `points`; of a window that is read
+    from minutes at least a minute.
+
+    >>> choose_bucket(600_000, 120), choose_bucket(86_400_000, 120)
+    (5000, 900000)
+    """
+    least = SECOND_MS if window_ms <= TIMELINE_LIVE_MS else MINUTE_MS
+    fitting = (b for b in BUCKETS_MS if b >= least and window_ms <= b * points)
+    day = BUCKETS_MS[-1]
+    return next(fitting, -(-window_ms // (day * points)) * day)
+
+
 def expression_timeline(
     engine: Engine,
-    camera: str,
+    camera: str | None,
     since_ms: int,
     until_ms: int,
     points: int = 240,
     run: str | None = None,
+    offset_ms: int = 0,
+    bucket_ms: int | None = None,
 ) -> Timeline:
-    """The expressions of one camera over [since_ms, until_ms), in about `points` buckets.
+    """The expressions of one camera, or of all, over [since_ms, until_ms), in at most about
+    `points` round buckets, or in buckets of `bucket_ms`.
 
-    Give `run` for a recording: the times of every run of it count from the file's start.
+    Buckets begin at multiples of their length, counted from midnight where local time is
+    `offset_ms` ahead of UTC. Give `run` for a recording: the times of every run of it count from
+    the file's start.
     """
-    is_short = until_ms - since_ms <= TIMELINE_LIVE_MS
-    step = SECOND_MS if is_short else MINUTE_MS
-    bucket_ms = step * max(1, -(-(until_ms - since_ms) // (step * points)))
+    bucket_ms = bucket_ms or choose_bucket(until_ms - since_ms, points)
+    is_short = until_ms - since_ms <= TIMELINE_LIVE_MS and camera is not None
     time = observations.c.captured_ms if is_short else emotion_minutes.c.minute_ms
-    start = (time - time % _inline(bucket_ms)).label("start_ms")
+    start = (time - (time + _inline(offset_ms)) % _inline(bucket_ms)).label("start_ms")
     query = _window(start, is_short, since_ms, until_ms, camera, run)
     with begin_read(engine) as connection:
         rows = connection.execute(query.order_by("start_ms")).all()
     return Timeline(bucket_ms, tuple(TimelinePoint(row[0], _shares(row)) for row in rows))
+
+
+def expression_timelines(
+    engine: Engine,
+    cameras: Sequence[str],
+    since_ms: int,
+    until_ms: int,
+    bucket_ms: int,
+    offset_ms: int = 0,
+    with_means: bool = True,
+) -> dict[str, Timeline]:
+    """The same of several cameras at once, from the roll-up per minute; without means, which take
+    as long again, each `mean` is empty."""
+    minute = emotion_minutes.c
+    start = minute.minute_ms - (minute.minute_ms + _inline(offset_ms)) % _inline(bucket_ms)
+    sums = _minute_sums() if with_means else _minute_sums()[: len(COUNTS)]
+    query = (
+        select(minute.camera, start.label("start_ms"), *sums)
+        .where(minute.camera.in_(cameras))
+        .where(minute.minute_ms >= since_ms - since_ms % MINUTE_MS, minute.minute_ms < until_ms)
+        .group_by(minute.camera, start)
+        .order_by("start_ms")
+    )
+    points: dict[str, list[TimelinePoint]] = {camera: [] for camera in cameras}
+    with begin_read(engine) as connection:
+        for camera, *row in connection.execute(query):
+            points[camera].append(TimelinePoint(row[0], _shares(row)))
+    return {camera: Timeline(bucket_ms, tuple(found)) for camera, found in points.items()}
 
 
 def expression_shares(

@@ -41,7 +41,9 @@ class Track:
 
 @dataclass(frozen=True)
 class Observation:
-    """One observation of a track. probabilities: (8,), of the network, not smoothed."""
+    """One observation of a track. probabilities: (8,), of the network, not smoothed; `blur`, `luma`
+    and `size_px` as in `pipeline.records.Quality`; `model`, `mode` and `reason`: which weights
+    classified it, how, and why those."""
 
     captured_ms: int
     pts_ms: int
@@ -50,29 +52,12 @@ class Observation:
     smoothed_label: str
     smoothed_confidence: float
     uncertainty: float
-
-
-def recent_tracks(
-    engine: Engine,
-    since_ms: int,
-    until_ms: int,
-    camera: str | None = None,
-    run: str | None = None,
-    limit: int = 50,
-) -> list[Track]:
-    """Tracks that overlap [since_ms, until_ms), last seen first; of a camera, a run, or all."""
-    query = (
-        select(tracks)
-        .where(tracks.c.ended_ms >= since_ms, tracks.c.started_ms < until_ms)
-        .order_by(tracks.c.ended_ms.desc(), tracks.c.started_ms.desc(), tracks.c.id)
-        .limit(limit)
-    )
-    if camera is not None:
-        query = query.where(tracks.c.camera == camera)
-    if run is not None:
-        query = query.where(tracks.c.run == run)
-    with begin_read(engine) as connection:
-        return [_track(row) for row in connection.execute(query).mappings()]
+    blur: float = 0.0
+    luma: float = 0.0
+    size_px: float = 0.0
+    model: str = ""
+    mode: str = ""
+    reason: str = ""
 
 
 def find_track(engine: Engine, track_id: str) -> Track | None:
@@ -140,4 +125,10 @@ def _observation(row: Mapping[Any, Any]) -> Observation:
         smoothed_label=row["smoothed_label"],
         smoothed_confidence=row["smoothed_confidence"],
         uncertainty=row["uncertainty"],
+        blur=row["quality_blur"],
+        luma=row["quality_luma"],
+        size_px=row["quality_size_px"],
+        model=row["model"],
+        mode=row["mode"],
+        reason=row["reason"],
     )

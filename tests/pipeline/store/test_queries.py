@@ -17,6 +17,7 @@ from pipeline.settings import CameraSettings
 from pipeline.store import queries as ask
 from pipeline.store.engine import for_writing, open_store
 from pipeline.store.queries import expressions, health
+from pipeline.store.queries.observation_rows import list_observations, observations_stored
 from pipeline.store.registry import register, unregister
 from pipeline.store.writer import StoreWriter
 
@@ -67,10 +68,10 @@ def within(faces: list[FaceObserved], since_ms: int, until_ms: int, **where: Any
 @pytest.mark.parametrize(
     ("since_ms", "until_ms", "points", "bucket_ms"),
     [
-        (T0 + 1_234, T0 + 601_234, 240, 3_000),
+        (T0 + 1_234, T0 + 601_234, 240, 5_000),
         (T0 + 5_000, T0 + 65_000, 240, 1_000),
         (T0, T0 + HOUR - 60_000, 240, 60_000),
-        (T0 + 120_000, T0 + HOUR, 7, 540_000),
+        (T0 + 120_000, T0 + HOUR, 7, 600_000),
         (T0 - HOUR, T0 - 1, 240, 60_000),
     ],
 )
@@ -266,25 +267,8 @@ def test_runs_tell_recordings_from_live(engine: Engine, make: Any) -> None:
     assert ask.list_runs(engine, "door", limit=1) == [silent]
 
 
-def test_recent_tracks(engine: Engine, make: Any) -> None:
-    stored(
-        engine,
-        [
-            make.track(track=1, started_ms=T0, ended_ms=T0 + 10, mean=(0.1, 0.3, *[0.1] * 6)),
-            make.track(track=2, started_ms=T0 + 5, ended_ms=T0 + 30, phase="end", observations=7),
-            make.track(track=3, started_ms=T0 + 20, ended_ms=T0 + 20, run="e2"),
-            make.track(track=4, started_ms=T0, ended_ms=T0 + 40, camera="hall"),
-        ],
-    )
-
-    def numbers(*window: Any, **options: Any) -> list[int]:
-        return [track.track for track in ask.recent_tracks(engine, *window, **options)]
-
-    assert numbers(T0, T0 + 99) == [4, 2, 3, 1]
-    assert numbers(T0, T0 + 99, limit=2) == [4, 2]
-    assert numbers(T0 + 11, T0 + 20) == [4, 2]
-    assert numbers(T0 + 10, T0 + 5, camera="door") == [1]
-    assert numbers(T0, T0 + 99, "door", "e2") == [3]
+def test_a_track(engine: Engine, make: Any) -> None:
+    stored(engine, [make.track(started_ms=T0, ended_ms=T0 + 10, mean=(0.1, 0.3, *[0.1] * 6))])
     first = ask.find_track(engine, "trk:door:e1:1")
     assert first is not None
     assert (first.label, first.duration_ms, first.mean[1]) == ("happiness", 10, 0.3)
@@ -365,8 +349,17 @@ def ask_everything(engine: Engine, track: ask.Track) -> None:
     for window in (60_000, HOUR):
         ask.expression_timeline(engine, "door", T0, T0 + window)
         ask.expression_shares(engine, T0, T0 + window)
-    ask.recent_tracks(engine, since, until)
-    ask.recent_tracks(engine, since, until, "door")
+    for wanted in (ask.TrackFilter(), ask.TrackFilter("door", negative_ms=30_000)):
+        ask.count_tracks(engine, since, until, wanted)
+        ask.search_tracks(engine, since, until, wanted)
+        ask.search_tracks(engine, since, until, wanted, sort="negative")
+    ask.list_modes(engine)
+    ask.find_totals(engine, track.id)
+    ask.expression_timeline(engine, None, T0, T0 + HOUR)
+    ask.modes_in_use(engine, since, until)
+    ask.loss_totals(engine, since, until)
+    list_observations(engine, "door", since, until)
+    observations_stored(engine, (since, ""))
     ask.find_track(engine, track.id)
     ask.track_observations(engine, track)
     ask.track_shares(engine, track)
@@ -394,8 +387,9 @@ def test_no_page_reads_a_whole_table(sqlite_url: str, make: Any) -> None:
     selects = [one for one in asked if one[0].startswith("SELECT")]
     assert len([one for one in asked if one[0].startswith("WITH")]) == 1
     selects += [one for one in asked if one[0].startswith("WITH")]
-    assert len(selects) == 15
+    assert len(selects) == 31
     large = ("observations", "tracks", "emotion_minutes", "camera_status", "gaps")
+    large += ("track_totals",)
     with engine.connect() as connection:
         for statement, parameters in selects:
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)

@@ -22,7 +22,7 @@ from pipeline.errors import RecordRefused, ServiceError
 from pipeline.records import CameraStatus, DeadLetter, Event, EventsLost, FaceObserved, TrackUpdated
 from pipeline.store.engine import for_writing, open_store, use_store
 from pipeline.store.rows import gap_row, observation_row, status_row, track_row
-from pipeline.store.schema import SUMS, metadata
+from pipeline.store.schema import SUMS, TOTALS, metadata
 from pipeline.store.writer import StoreWriter, WriteCounts
 
 NOW = 1_700_000_000_000
@@ -80,6 +80,7 @@ def expected(events: Sequence[Event]) -> Contents:
         "tracks": [track_row(tracks[key], NOW) for key in sorted(tracks)],
         "observations": [observation_row(faces[key], NOW) for key in sorted(faces)],
         "emotion_minutes": expected_minutes(list(faces.values())),
+        "track_totals": expected_totals(list(faces.values())),
         "camera_status": [status_row(told[key], NOW) for key in sorted(told)],
         "gaps": [gap_row(largest[key], NOW) for key in sorted(largest)],
         "dead_letters": [],
@@ -109,6 +110,31 @@ def expected_minutes(faces: list[FaceObserved]) -> list[dict[str, Any]]:
                 **dict(zip(("camera", "minute_ms", "run"), key, strict=True)),
                 **{f"n_{label}": shown[label] for label in (*EMOTIONS, UNKNOWN)},
                 **dict(zip(SUMS, sums, strict=True)),
+            }
+        )
+    return rows
+
+
+def expected_totals(faces: list[FaceObserved]) -> list[dict[str, Any]]:
+    rows = []
+    for key in sorted({(face.camera, face.run, face.track) for face in faces}):
+        members = [face for face in faces if (face.camera, face.run, face.track) == key]
+        shown = Counter(str(face.smoothed.label) for face in members)
+        columns = zip(
+            *(
+                (f.smoothed.confidence, f.uncertainty, *f.quality.model_dump().values())
+                for f in members
+            ),
+            strict=True,
+        )
+        rows.append(
+            {
+                **dict(zip(("camera", "run", "track"), key, strict=True)),
+                "first_ms": min(face.captured_ms for face in members),
+                "last_ms": max(face.captured_ms for face in members),
+                **{f"n_{label}": shown[label] for label in (*EMOTIONS, UNKNOWN)},
+                **dict(zip(TOTALS, (pytest.approx(math.fsum(c)) for c in columns), strict=True)),
+                "modes": f"|{'|'.join(sorted({face.mode for face in members}))}|",
             }
         )
     return rows

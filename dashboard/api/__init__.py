@@ -1,0 +1,1 @@
+"""The read-only HTTP interface for other programs, beside the pages on the same port."""
