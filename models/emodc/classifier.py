@@ -37,18 +37,22 @@ class EmoDCClassifier(NoisyClassifier):
     network's scale and weights, and by the prior where it was fitted.
 
     `rule`: which emotions are evaluated at which levels, `all` or one of `models.emodc.pruning`,
-    for the head `cond`. Raises ValueError for one with another head: it has nothing to save.
+    for the head `cond`. A face is compared with itself denoised unless `own_noise` says otherwise:
+    of a noisy one the emotion that denoises best would else have the largest error. Raises
+    ValueError for one with another head: it has nothing to save.
     """
 
     _network: EmoDC
 
     def __init__(
         self, network: EmoDC, card: ModelCard, flip: bool = True, device: str = "cpu",
-        dtype: torch.dtype = torch.float32, rule: str = "all", **options: Any,
+        dtype: torch.dtype = torch.float32, rule: str = "all", own_noise: str = "denoise",
+        **options: Any,
     ) -> None:  # fmt: skip
         if rule not in RULES or (rule != "all" and network.head != "cond"):
             what = f"rule {rule!r} with the head {network.head}"
             raise ValueError(f"{what}: give {', '.join(RULES)}, and others than all to cond only")
+        options |= {"own_noise": own_noise}
         super().__init__(network, network.encoder, card, flip, device, dtype, **options)
         self.mode = self.mode.replace(card.model, f"{card.model}-{network.head}", 1)
         if network.head != "multi":

@@ -160,8 +160,9 @@ def test_cost_is_counted(
 def test_pruning_costs_less_and_predicts_alike(
     make_classifier: Make, crops: Crops, rule: str, evaluations: int | None
 ) -> None:
-    full = make_classifier("cond", {"steps": 16}, flip=False)
-    pruned = make_classifier("cond", {"steps": 16}, flip=False, rule=rule)
+    options: dict[str, Any] = {"flip": False, "own_noise": "subtract"}
+    full = make_classifier("cond", {"steps": 16}, **options)
+    pruned = make_classifier("cond", {"steps": 16}, rule=rule, **options)
     x = to_model_input(crops, full.card)
     with torch.inference_mode():
         expected, found = full.logits(x, IDS), pruned.logits(x, IDS)
@@ -198,7 +199,7 @@ def test_a_noisy_face_gets_less_noise_on_top(
     assert (ignored < levels).any()
     with torch.inference_mode():
         denoised = classifier.logits(x, IDS)
-        subtracted = make_classifier("multi", flip=False).logits(x, IDS)
+        subtracted = make_classifier("multi", flip=False, own_noise="subtract").logits(x, IDS)
     assert classifier.cost.evaluations == 5 * (4 + 1)
     assert float((denoised - subtracted).abs().max()) > 1e-3
     # What clean faces are measured to have is subtracted: then these are clean faces.

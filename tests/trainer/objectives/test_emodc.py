@@ -33,8 +33,10 @@ from trainer.objectives.emodc.emodc import MARGINS, PLAIN, WITH_CROSS_ENTROPY, E
 from trainer.objectives.emodc.noisy_faces import CLEAN_SIGMA, sample_sigmas
 from trainer.objectives.emodc.weights import (
     QUALITIES,
+    fit_bin_weights,
     fit_cells,
     fit_weights,
+    level_centres,
     level_errors,
     spread_quality,
 )
@@ -264,8 +266,31 @@ def test_calibration_fits_levels_into_the_weights(
     assert (network.timestep_weights >= 0).all()
     assert network.encoder.films.own_noise_floor > 0
     assert bool(network.log_prior.any()) == fit_prior
-    errors = level_errors(network, card, faces)
+    errors, bins = level_errors(network, card, faces, level_centres())
     assert errors.shape == (16, 24, 8)
+    assert bins.shape == (16, 24)
+
+
+def test_levels_that_say_the_same_share_the_weight() -> None:
+    """What is known is told by the sum of the weights: without a bound, any split of it fits."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(8, (4000,), generator=generator)
+    good = torch.randn(4000, 8, generator=generator) - 2.0 * torch.eye(8)[labels]
+    jitter = 0.02 * torch.randn(4, 4000, 8, generator=generator)
+    bins = torch.tensor([9, 10, 11, 13])[:, None].expand(4, 4000)
+    weights = fit_bin_weights(good + jitter, bins, labels)
+    assert weights[[9, 10, 11, 13]].tolist() == pytest.approx([0.5] * 4, rel=0.1)
+    assert weights[:16].tolist()[0] == pytest.approx(0.5, rel=0.1)  # of bins without errors
+
+
+def test_a_level_that_misleads_gets_less_weight() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(8, (4000,), generator=generator)
+    good = torch.randn(4000, 8, generator=generator) - 2.0 * torch.eye(8)[labels]
+    useless = torch.randn(4000, 8, generator=generator)
+    bins = torch.tensor([9, 13])[:, None].expand(2, 4000)
+    weights = fit_bin_weights(torch.stack([good, useless]), bins, labels)
+    assert float(weights[13]) < 0.2 * float(weights[9])
 
 
 def test_each_quality_gets_the_levels_that_tell_its_faces_apart() -> None:

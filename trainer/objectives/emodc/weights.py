@@ -7,16 +7,24 @@ robustness. Weights that were fitted on clean faces alone would keep the former 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from models.emodc.classifier import EmoDCClassifier
 from models.emodc.encoder import NoiseResNet18
 from models.emodc.levels import PARTS, measure_quality
 from models.emodc.network import EmoDC
-from models.emodc.noise import BINS, LEAST_SIGMA, MOST_SIGMA, estimate_own_noise, timesteps
+from models.emodc.noise import (
+    BINS,
+    LEAST_SIGMA,
+    MOST_SIGMA,
+    bin_of,
+    estimate_own_noise,
+    timesteps,
+)
 from models.weights import ModelCard
 from trainer.compare.evaluate import apply_condition
 from trainer.data.faceset import FaceSet
@@ -27,6 +35,8 @@ CORRUPTED = ("gauss_noise_x1/5", "gauss_blur_x2/5")
 MOST_FACES = 600
 """Of each condition, spread over the split."""
 ITERATIONS = 200
+EVEN = 0.02
+"""By how much the relative variance of the weights counts beside the cross-entropy."""
 QUALITIES: tuple[tuple[str, ...], ...] = (
     (),
     *((f"gauss_noise_{level}",) for level in ("x1/2", "x1/5", "x2/5")),
@@ -51,18 +61,20 @@ def calibrate_levels(
     with torch.no_grad():
         network.timestep_weights.fill_(1.0)
         network.log_prior.zero_()
-        errors = torch.cat([level_errors(network, card, faces) for faces in some.values()], dim=1)
+    centres = level_centres()
+    serves = (centres >= network.encoder.low) & (centres <= network.encoder.high)
+    found = [level_errors(network, card, faces, centres[serves]) for faces in some.values()]
+    errors, bins = (torch.cat(each, dim=1) for each in zip(*found, strict=True))
     labels = torch.cat([torch.from_numpy(faces.labels) for faces in some.values()])
     if fit_prior:
         shares = torch.bincount(labels, minlength=len(card.labels)).clamp(min=1) / len(labels)
         errors = torch.cat([errors, -shares.log().expand(1, len(labels), -1)])
-    weights = fit_weights(errors, labels).to(network.timestep_weights)
+        bins = torch.cat([bins, torch.full((1, len(labels)), BINS)])
+    weights = fit_bin_weights(errors, bins, labels).to(network.timestep_weights)
     if network.quality is not None:
         prior = weights[BINS] * shares.log() if fit_prior else network.log_prior
         fit_quality_levels(network, card, conditions, prior)
     # Their mean over the levels that serve stays 1: the temperature is fitted afterwards.
-    centres = level_centres()
-    serves = (centres >= network.encoder.low) & (centres <= network.encoder.high)
     scale = weights[:BINS][serves].mean().clamp(min=1e-6)
     network.timestep_weights.copy_(weights[:BINS] / scale)
     if network.quality is not None:
@@ -79,7 +91,8 @@ def fit_quality_levels(
     table = network.quality
     assert table is not None
     faces = spread_quality(conditions)
-    errors = torch.cat([level_errors(network, card, each, "subtract") for each in faces], dim=1)
+    centres = level_centres()
+    errors = torch.cat([level_errors(network, card, each, centres)[0] for each in faces], dim=1)
     labels = torch.cat([torch.from_numpy(each.labels) for each in faces])
     x = torch.cat([build_inputs(each, card) for each in faces])
     shares = torch.arange(1, PARTS) / PARTS
@@ -141,19 +154,47 @@ def level_centres() -> Tensor:
 
 
 def level_errors(
-    network: EmoDC, card: ModelCard, faces: FaceSet, own_noise: str = "ignore"
-) -> Tensor:
-    """Scaled errors (BINS, n, K) of faces, one noise level of each bin, less those of the first
-    class: logits are minus their weighted sum. With `own_noise` subtract none is below what a face
-    has of its own."""
-    x, found = build_inputs(faces, card), []
-    classifier = EmoDCClassifier(network, card, flip=False, own_noise=own_noise)
+    network: EmoDC, card: ModelCard, faces: FaceSet, levels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Scaled errors (L, n, K) of faces at L noise levels, less those of the first class, and the
+    bins (L, n) that the levels are in: none is below what a face has of its own. Logits are minus
+    the errors' weighted sum."""
+    x, errors, bins = build_inputs(faces, card), [], []
+    classifier = EmoDCClassifier(network, card, flip=False)
     classifier.steps, classifier.by_quality = 1, False
-    for centre in level_centres().tolist():
-        classifier.low = classifier.high = centre
+    for level in levels.tolist():
+        classifier.low = classifier.high = level
         with torch.inference_mode():
-            found.append(-classifier.logits(x, faces.ids))
-    return torch.stack(found)
+            errors.append(-classifier.logits(x, faces.ids))
+            bins.append(bin_of(classifier.levels(x)[0][0]))
+    return torch.stack(errors), torch.stack(bins)
+
+
+def fit_bin_weights(errors: Tensor, bins: Tensor, labels: Tensor) -> Tensor:
+    """A weight, 0 or more, of every bin 0..BINS, (BINS + 1,), with the least cross-entropy of minus
+    the weighted sum of errors (L, n, K), which are in bins (L, n); labels (n,). The last one is of
+    the errors that stand for a prior.
+
+    Errors of neighbouring levels say nearly the same, and without a bound all weight goes to a few
+    bins, which a prediction of other levels does not have: EVEN times the weights' relative
+    variance is added. Bins without errors weigh as much as the others do on average.
+    """
+    errors = errors.double().clone()
+    has_errors = torch.bincount(bins.flatten(), minlength=BINS + 1)[:BINS] > 0
+    first = len(errors) ** -0.5
+    roots = torch.full((BINS + 1,), first, dtype=torch.double, requires_grad=True)
+
+    def loss() -> Tensor:
+        weights = roots.square()
+        logits = -torch.einsum("ln,lnk->nk", weights[bins], errors)
+        own = weights[:BINS][has_errors]
+        uneven = (own / own.mean().clamp(min=1e-9) - 1).square().mean()
+        return functional.cross_entropy(logits, labels) + EVEN * uneven
+
+    _minimise(loss, roots)
+    weights = roots.detach().square()
+    weights[:BINS][~has_errors] = weights[:BINS][has_errors].mean()
+    return weights
 
 
 def fit_weights(errors: Tensor, labels: Tensor, prior: Tensor | None = None) -> Tensor:
@@ -162,16 +203,24 @@ def fit_weights(errors: Tensor, labels: Tensor, prior: Tensor | None = None) -> 
     errors = errors.double().clone()
     offset = 0.0 if prior is None else prior.double()
     roots = torch.full((len(errors),), len(errors) ** -0.5, dtype=torch.double, requires_grad=True)
+
+    def loss() -> Tensor:
+        logits = offset - torch.einsum("l,lnk->nk", roots.square(), errors)
+        return functional.cross_entropy(logits, labels)
+
+    _minimise(loss, roots)
+    return roots.detach().square()
+
+
+def _minimise(loss: Callable[[], Tensor], roots: Tensor) -> None:
     optimizer = torch.optim.LBFGS(
         [roots], max_iter=ITERATIONS, line_search_fn="strong_wolfe", tolerance_change=1e-10
     )
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        logits = offset - torch.einsum("l,lnk->nk", roots.square(), errors)
-        loss = torch.nn.functional.cross_entropy(logits, labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return roots.detach().square()
