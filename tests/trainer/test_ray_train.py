@@ -47,14 +47,19 @@ def test_ray_lets_in_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [("token", 64, 0o700)]
 
 
+def settle_float32(run_dir: Path) -> None:
+    """The number format, which a run would find out for itself."""
+    with writing(run_dir / "dtype") as unfinished:
+        unfinished.write_text("float32", encoding="ascii")
+
+
 def drfer_job(folder: Path) -> Job:
     """DR-FER with both of its folds on noisy toy faces, an epoch of each stage."""
     smoke = find_preset("drfer", "smoke")
     stages = tuple(replace(stage, epochs=1) for stage in smoke.stages)
     recipe = replace(smoke, stages=stages, objective=smoke.objective | {"mim": 0.0})
     out, run_dir = folder / "w.safetensors", folder / "run"
-    with writing(run_dir / "dtype") as unfinished:  # what each machine would find out for itself
-        unfinished.write_text("float32", encoding="ascii")
+    settle_float32(run_dir)
     return Job(
         *("toy", recipe, "toy", "ms_majority", 3, str(out), str(run_dir), 1, "symmetric:0.2")
     )
@@ -130,6 +135,7 @@ def test_a_worker_that_is_killed_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own settings
 def test_two_workers_learn_what_one_learns(tmp_path: Path) -> None:
     """On noisy labels, their checkpoints at an address; the same as one process without Ray."""
@@ -138,6 +144,8 @@ def test_two_workers_learn_what_one_learns(tmp_path: Path) -> None:
     out, labels, address = tmp_path / "toy.safetensors", "symmetric:0.1", f"file://{tmp_path}/kept"
     job = Job("toy", recipe, "toy", "ms_majority", 3, str(out), address, 1, labels)
     lines: list[dict[str, Any]] = []
+    for folder in ("kept", "run"):
+        settle_float32(tmp_path / folder)
     card = train_on_workers(job, workers=2, report=lines.append)
     assert [line["epoch"] for line in lines if "epoch" in line] == [1, 2, 3, 4]
     assert card.metrics
