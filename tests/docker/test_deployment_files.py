@@ -198,6 +198,20 @@ def test_a_unit_runs_a_command_as_its_own_user(path: Path) -> None:
     assert command[1] != "run" or service["KillMode"] == "mixed"
 
 
+def test_a_ray_that_ended_is_not_begun_again_while_ray_down_is_at_work(tmp_path: Path) -> None:
+    """`ray down` ends Ray first: one that supervisord began at once would outlive it."""
+    ray = tmp_path / "ray"
+    ray.write_text(f"#!/bin/sh\necho begun >> {tmp_path}/calls\n", "utf-8")
+    ray.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    environment["CLUSTER_HOME"] = str(tmp_path)
+    command = [str(DOCKER / "cluster/head-ray")]
+    subprocess.run(command, env=environment, check=True, timeout=10)
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run(command, env=environment, timeout=1)
+    assert (tmp_path / "calls").read_text("utf-8").split() == ["begun"]
+
+
 @pytest.mark.slow
 def test_a_machine_that_finds_no_head_ends_its_part(tmp_path: Path) -> None:
     ray = tmp_path / "ray"

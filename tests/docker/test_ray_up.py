@@ -71,7 +71,8 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.folder, self.home = folder, folder / "home"
         (self.home / ".ssh").mkdir(parents=True)
-        (self.home / ".bashrc").touch()
+        # For a machine that is busy with something else.
+        (self.home / ".bashrc").write_text("export RAY_raylet_start_wait_time_s=300\n", "utf-8")
         passwd = Path("/etc/passwd").read_text("utf-8").splitlines()
         others = [line for line in passwd if not line.startswith("root:")]
         root = f"root:x:0:0:root:{self.home}:/bin/bash"
@@ -268,8 +269,8 @@ def test_ray_up_brings_everything_and_ray_down_ends_it(
         os.killpg(push.pid, signal.SIGKILL)
         push.wait()
 
-    machine.run(f"ray down -y {file}")
+    ended = machine.run(f"ray down -y {file} 2>&1")
     until_s = time.monotonic() + 60
     while (left := machine.commands()) and time.monotonic() < until_s:
         time.sleep(0.5)
-    assert left == []
+    assert left == [], ended[-2000:]
