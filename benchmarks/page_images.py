@@ -33,9 +33,9 @@ from pipeline.store.registry import register
 from pipeline.store.schema import camera_status, observations
 from pipeline.store.writer import StoreWriter
 
-ROWS = 120_000
+ROWS = 300_000
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
-AHEAD_MS = 120_000
+AHEAD_MS = 45_000
 QUIETLY = ("--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-background-networking")
 CHART = '[data-testid="stEChartsChart"] svg'
 NAMES = {"cam-0": "Front door", "cam-3": "Lobby, under the panel", "cam-5": "Back yard"}
@@ -58,11 +58,12 @@ def make_rows(url: str) -> str:
     with for_writing(engine).begin() as connection:
         for camera, (_, minutes, _) in states.items():
             since = now - minutes * 60_000
-            later = camera_status.c.since_ms > since, camera_status.c.camera == camera
+            later = camera_status.c.stored_ms > since, camera_status.c.camera == camera
             connection.execute(delete(camera_status).where(*later))
             seen = observations.c.captured_ms > since, observations.c.camera == camera
             if camera != "cam-7":
                 connection.execute(delete(observations).where(*seen))
+        connection.execute(delete(camera_status).where(camera_status.c.stored_ms > now - 60_000))
         day = camera_status.c.since_ms - camera_status.c.since_ms % DAY_MS
         connection.execute(update(camera_status).values(since_ms=day))
     for number in range(16):
@@ -114,6 +115,8 @@ def take(browser: Any, url: str, track: str, out: Path, scheme: str, width: str)
         "health": ("health", CHART),
         "about": ("about", "[data-testid=stMarkdown] li"),
     }
+    if width == GUIDE:
+        del pages["about"]  # it is nothing but text
     for name, (path, sign) in pages.items():
         tab.goto(f"{url}/{path}")
         tab.locator(sign).first.wait_for()
@@ -133,9 +136,9 @@ def take(browser: Any, url: str, track: str, out: Path, scheme: str, width: str)
 
 
 def shrink(path: Path) -> None:
-    """Keep 128 colours: flat areas and text need no more."""
+    """Keep 256 colours, small areas as well as large ones: flat areas and text need no more."""
     with Image.open(path) as image:
-        small = image.convert("RGB").quantize(128)
+        small = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
     small.save(path, optimize=True)
 
 

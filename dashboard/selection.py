@@ -68,7 +68,7 @@ class TimeRange:
 def select_camera(titles: Mapping[str, str]) -> str:
     """The selected camera, one of the keys; at first the first one. The address has its id, which
     no new display name changes, and the other pages show the same camera."""
-    wanted = st.query_params.get(CAMERA) or st.session_state.get(_LAST)
+    wanted: str = st.query_params.get(CAMERA) or st.session_state.get(_LAST, "")
     if wanted in titles:
         st.query_params[CAMERA] = st.session_state[_LAST] = wanted
     else:
