@@ -2,7 +2,8 @@
 
 Valence and arousal are sums of the eight mean probabilities, each times the coordinates of its
 word in the norms of Russell and Mehrabian (Evidence for a three-factor theory of emotions, 1977:
-happy, surprised, sad, angry, disgusted, fearful). Neutral is the origin; contempt, which we do not
+happy, surprised, sad, angry, disgusted, fearful), as they are usually quoted; we have not seen the
+paper's own table. Neutral is the origin; contempt, which we do not
 take from there, has half of disgust's. They say nothing that the shares do not say, and less about
 what a person feels than their names suggest; so they are off unless switched on.
 """
