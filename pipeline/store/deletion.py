@@ -39,8 +39,10 @@ from pipeline.store.schema import (
     track_totals,
     tracks,
 )
-from pipeline.store.upserts import MINUTE_MS, add_deleted
+from pipeline.store.upserts import MINUTE_MS, TOTALLED, add_deleted, upsert_track_totals
 
+TOTALLED_COLUMNS = ("camera", "run", "track", "captured_ms", "smoothed_label", "mode", *TOTALLED)
+"""Columns of an observation that its track's totals are made of."""
 RECORDING_CHARS = 12
 """Length of a recording's run; a live one's is `e` and at most 13 digits, in tests fewer."""
 PAGE_ROWS = 16
@@ -67,7 +69,7 @@ class ErasureCounts:
 
 def delete_before(connection: Connection, camera: str, before_ms: int) -> ErasureCounts:
     """What a live camera captured before a time. A track that began before it loses its summary;
-    its later observations stay."""
+    its later observations stay, and its totals are theirs."""
     seen, known, minutes = observations.c, tracks.c, emotion_minutes.c
     edge_ms = before_ms - before_ms % MINUTE_MS
     old = and_(seen.camera == camera, seen.captured_ms < before_ms, _is_live(seen.run))
@@ -76,15 +78,28 @@ def delete_before(connection: Connection, camera: str, before_ms: int) -> Erasur
     whole = and_(minutes.camera == camera, minutes.minute_ms < edge_ms, _is_live(minutes.run))
     began = and_(known.camera == camera, known.started_ms < before_ms, _is_live(known.run))
     touched = and_(runs.c.first_ms < before_ms, _is_live(runs.c.run))
-    total = track_totals.c
-    started = and_(total.camera == camera, total.first_ms < before_ms, _is_live(total.run))
-    connection.execute(delete(track_totals).where(started))
+    deleted = connection.execute(delete(observations).where(old)).rowcount
+    _total_anew(connection, camera, before_ms)
     return ErasureCounts(
         minutes=reduced + connection.execute(delete(emotion_minutes).where(whole)).rowcount,
-        observations=connection.execute(delete(observations).where(old)).rowcount,
+        observations=deleted,
         tracks=connection.execute(delete(tracks).where(began)).rowcount,
         runs=_refresh_runs(connection, camera, touched),
     )
+
+
+def _total_anew(connection: Connection, camera: str, before_ms: int) -> None:
+    """Total the tracks that began before a time from the observations that are left of them."""
+    seen, total = observations.c, track_totals.c
+    began = and_(total.camera == camera, total.first_ms < before_ms, _is_live(total.run))
+    going_on = select(total.run, total.track).where(began, total.last_ms >= before_ms)
+    left = connection.execute(going_on).all()
+    connection.execute(delete(track_totals).where(began))
+    columns = [seen[name] for name in TOTALLED_COLUMNS]
+    for run, track in left:
+        own = and_(seen.camera == camera, seen.run == run, seen.track == track)
+        rows = connection.execute(select(*columns).where(own)).mappings()
+        upsert_track_totals(connection, [dict(row) for row in rows])
 
 
 def delete_run(connection: Connection, camera: str, run: str) -> ErasureCounts:

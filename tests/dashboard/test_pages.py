@@ -109,7 +109,7 @@ def test_who_stands_before_a_camera_can_read_what_it_is_for(page: Page, furnishe
         purpose = "Opens the door <b>for</b> visitors."
         told = CameraSettings(url="/dev/video0", display_name="Front door", purpose=purpose)
         register(engine, "door", told)
-    assert "Front door door Opens the door <b>for</b> visitors. online" in said(page("cameras"))
+    assert "Front door door Opens the door <b>for</b> visitors." in said(page("overview"))
 
 
 def test_expressions(page: Page, furnished: Any) -> None:
