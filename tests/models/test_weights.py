@@ -146,7 +146,7 @@ def test_a_later_version_says_which_release_reads_it(
     )
 
 
-VERSION_2 = ("noise-resnet18-w36", "resnet18-w36-udc-real")
+VERSION_2 = ("emodc", "noise-resnet18-w36", "resnet18-w36-udc-real")
 
 
 @pytest.mark.parametrize("path", sorted(ZOO.glob("*.safetensors")), ids=lambda path: path.stem)
