@@ -92,11 +92,16 @@ class EmoDCClassifier(NoisyClassifier):
         return table
 
     def denoise(self, x: Tensor, own: Tensor) -> Tensor:
-        """Faces without the noise `own` (n,), in one step, under no description of an emotion."""
-        empty = torch.tensor([self._network.classes], device=x.device)
-        self.count(len(x), 1, x[:1], own[:1], empty)
-        predicted = self._network(x, own, empty)[:, 0].float()
-        return x - own[:, None, None, None] * predicted
+        """Faces without the noise `own` (n,), in one step, under no description of an emotion. Those
+        with too little to raise their noise levels stay as they are."""
+        noisy, clean = ABOVE_OWN * own > self.low, x.clone()
+        if noisy.any():
+            of, level = x[noisy], own[noisy]
+            empty = torch.tensor([self._network.classes], device=x.device)
+            self.count(len(of), 1, of[:1], level[:1], empty)
+            predicted = self._network(of, level, empty)[:, 0].float()
+            clean[noisy] = of - level[:, None, None, None] * predicted
+        return clean
 
     def _relative_errors(
         self, x: Tensor, clean: Tensor, sigma: Tensor, own: Tensor, noise: Tensor

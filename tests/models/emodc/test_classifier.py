@@ -175,6 +175,17 @@ def test_pruning_costs_less_and_predicts_alike(
     assert pruned.cost.multiply_adds / pruned.cost.evaluations == pytest.approx(per, rel=0.01)
 
 
+def test_only_faces_with_noise_of_their_own_are_denoised(make_classifier: Make) -> None:
+    classifier = make_classifier("multi", flip=False)
+    assert isinstance(classifier, EmoDCClassifier)
+    x, own = torch.randn(3, 1, 48, 48), torch.tensor([0.0, 0.5, 0.01])
+    with torch.inference_mode():
+        clean = classifier.denoise(x, own)
+    assert torch.equal(clean[[0, 2]], x[[0, 2]])
+    assert not torch.equal(clean[1], x[1])
+    assert classifier.cost.evaluations == 1
+
+
 def test_without_descriptions_the_prior_decides(make_classifier: Make, crops: Crops) -> None:
     classifier = make_classifier("cond")
     assert isinstance(classifier._network, EmoDC)
