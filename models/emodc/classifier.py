@@ -92,7 +92,7 @@ class EmoDCClassifier(NoisyClassifier):
         return table
 
     def denoise(self, x: Tensor, own: Tensor) -> Tensor:
-        """Faces without the noise `own` (n,), in one step, under no description of an emotion. Those
+        """Faces without the noise `own` (n,), in one step, under no description. Those
         with too little to raise their noise levels stay as they are."""
         noisy, clean = ABOVE_OWN * own > self.low, x.clone()
         if noisy.any():
