@@ -260,11 +260,10 @@ def test_ray_up_brings_everything_and_ray_down_ends_it(
             settings.write('[cameras.second]\nurl = "listen://0.0.0.0:8555/second"\n')
         machine.run(f"ray up -y {file}")
         before = machine.observations()
-        assert machine.type_in(f"cameras list -c {SETTINGS}")["cameras"].keys() == {
-            "camera",
-            "second",
-        }
-        machine.wait_for_more(before)
+        # `ray up` does not wait until `undercam run` has read its settings.
+        listing = f"cameras list -c {SETTINGS}"
+        wait_for(lambda: machine.type_in(listing)["cameras"].keys() == {"camera", "second"}, 120)
+        machine.wait_for_more(before, 240)
     finally:
         os.killpg(push.pid, signal.SIGKILL)
         push.wait()
