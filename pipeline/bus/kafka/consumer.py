@@ -19,6 +19,9 @@ from pipeline.messages import NEWER, read_record
 from pipeline.records import DeadLetter, Event
 from pipeline.service_settings import BusSettings
 
+TOPICS_S = 10.0
+"""How often the topics' partitions are asked for. A member that joined while a topic was being
+created, by the relay for one, may have been given none of its partitions."""
 SESSION_S = 15.0
 """Seconds after which the group gives the partitions of a member that died to others."""
 
@@ -59,6 +62,7 @@ class RecordConsumer(Closing):
             isolation_level="read_committed",
             max_poll_records=batch_rows,
             session_timeout_ms=round(SESSION_S * 1000),
+            metadata_max_age_ms=round(TOPICS_S * 1000),
             metrics_enabled=False,
         )
         tolerate_damage(self._consumer)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer
 from sqlalchemy import Engine, select, text
 
 from pipeline.bus.kafka.consumer import RecordConsumer
@@ -198,6 +198,23 @@ def test_database_away_nothing_is_committed_and_the_place_is_kept(
         other.execute("ROLLBACK")
         until(consumer, lambda: frames(database) == list(range(120)))
         assert consumer.fault is None
+
+
+@pytest.mark.slow
+def test_partitions_that_come_later_are_read(
+    bus: BusSettings, publisher: KafkaPublisher, database: Engine, make: Any
+) -> None:
+    """As those of a topic that was being created when the store joined its group."""
+    topic = f"{bus.topic_prefix}.observations"
+    publisher.send(looks(make, 5))
+    with consuming(bus, database) as consumer:
+        until(consumer, lambda: frames(database) == list(range(5)))
+        with closing(KafkaAdminClient(bootstrap_servers=bus.url.removeprefix("kafka://"))) as admin:
+            admin.create_partitions({topic: 3})
+        time.sleep(0.5)
+        with closing(KafkaProducer(bootstrap_servers=bus.url.removeprefix("kafka://"))) as producer:
+            producer.send(topic, b"no record", partition=2).get(20)
+        until(consumer, lambda: len(letters(database)) == 1)
 
 
 class Crash(Exception):
