@@ -25,6 +25,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (row) root.querySelector(`[data-key="${CSS.escape(row)}"] button`)?.focus()
     else if (address) root.querySelector(`a[href="${CSS.escape(address)}"]`)?.focus()
   }
+  // Where the table is drawn anew between press and release, the click meets no row.
+  root.onpointerdown = (event) => {
+    root.pressed = event.target.closest("[data-key]")?.dataset.key
+  }
   root.onclick = (event) => {
     const link = event.target.closest("a[data-page]")
     if (link) {
@@ -33,8 +37,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
       setTriggerValue("opened", link.getAttribute("href"))
       return
     }
-    const row = event.target.closest("[data-key]")
-    if (row) setTriggerValue("selected", row.dataset.key)
+    const key = event.target.closest("[data-key]")?.dataset.key ?? root.pressed
+    if (key) setTriggerValue("selected", key)
   }
 }
 """
