@@ -47,7 +47,7 @@ class SourceSettings(Section):
         0.0, ge=0, le=240, description="Frames analysed per second of media time; 0: all of them."
     )
     decode_skipped: bool = Field(
-        False,
+        True,
         description="Whether frames of a live camera that analyse_fps skips are decoded even where "
         "no analysed frame needs them.",
     )

@@ -270,7 +270,8 @@ def test_zooming_by_dragging_and_a_link_that_stays_true(
     tab.get_by_role("radio", name="1 h", exact=True).click()
     chart = tab.locator('.st-key-timeline [data-testid="stEChartsChart"]')
     tab.get_by_text("One bar is 1 min.").wait_for()
-    box = chart.bounding_box()
+    box, times = chart.bounding_box(), tab.locator(".uc-times")
+    hour = times.inner_text()
     # The middle third, in which that face is.
     left, width, y = box["x"] + 55, box["width"] - 85, box["y"] + 100
     tab.mouse.move(left + width / 3, y)
@@ -280,11 +281,12 @@ def test_zooming_by_dragging_and_a_link_that_stays_true(
     tab.mouse.move(left + 2 * width / 3, y, steps=4)
     tab.mouse.up()
     tab.wait_for_url("**from=**")
+    times.filter(has_not_text=hour.splitlines()[0]).wait_for()
     metric(tab, "Observations").get_by_text("30", exact=True).wait_for()
-    link, times = tab.url, tab.locator(".uc-times").inner_text()
+    link, shown = tab.url, times.inner_text()
     other = viewer.new_page()
     other.goto(link)
-    other.get_by_text(times.splitlines()[0]).wait_for()
+    other.get_by_text(shown.splitlines()[0]).wait_for()
     metric(other, "Observations").get_by_text("30", exact=True).wait_for()
     other.close()
     # A click on the bar in the middle leads to its faces.
