@@ -159,7 +159,10 @@ def test_two_workers_learn_what_one_learns(tmp_path: Path) -> None:
     faces, _ = load_faces("toy", "ms_majority", recipe, labels)
     train_weights("toy", recipe, faces, 3, tmp_path / "one.safetensors", tmp_path / "run", 1)
     one = predict(load_classifier(str(tmp_path / "one.safetensors")), others)
-    assert np.abs(one.probabilities - two.probabilities).mean() < 0.01
+    assert mark_correct(one, others).mean() >= 0.95
+    # Sums of two shares are rounded otherwise than one sum, and a hundred steps make more of that;
+    # that a step's gradients are equal is proven in test_every_family.
+    assert np.abs(one.probabilities - two.probabilities).mean() < 0.02
 
 
 @pytest.mark.parametrize(

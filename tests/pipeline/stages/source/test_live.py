@@ -316,7 +316,7 @@ def test_reconnects_leave_nothing_behind(clip: Path) -> None:
         viewer.finds("online")
         before = open_files(), threads()
         until(lambda: viewer.source.counts().reconnects >= 20, 60)
-        until(lambda: (open_files(), threads()) == before, 2)
+        until(lambda: (open_files(), threads()) == before, 20)
 
 
 def until_closed(viewer: Viewer) -> float:
