@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -193,7 +193,7 @@ def _watch(tensorboard: Path | None) -> Iterator[tuple[Report, Progress]]:
             except ImportError as error:
                 remedy = "pip install 'undercam[train]'"
                 raise ConfigError("tensorboardX is missing", "--tensorboard", remedy) from error
-            board = stack.enter_context(TensorBoard(tensorboard))
+            board = stack.enter_context(closing(TensorBoard(tensorboard)))
         bar = stack.enter_context(progress_bar())
         task = bar.add_task("", total=None, visible=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def face(level: int, shape: tuple[int, ...] = (48, 48)) -> HardFace:
 
 
 def test_reports_become_curves_and_an_image(tmp_path: Path) -> None:
-    with TensorBoard(tmp_path) as board:
+    with closing(TensorBoard(tmp_path)) as board:
         board.write({"dtype": "float32", "threads": 1})
         for epoch, accuracy in ((1, 0.25), (2, 0.5)):
             board.write(
